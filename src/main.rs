@@ -1,0 +1,2 @@
+//! The `breakerbox` program.
+fn main() {}

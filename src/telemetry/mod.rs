@@ -1,0 +1,2 @@
+//! Metric families, events and exposition.
+pub mod names;

@@ -1,0 +1,231 @@
+//! Every metric family this program exports, in one place.
+//!
+//! Code, recording rules, alerts and dashboards all use the names, labels and label values written
+//! here, and `tests/` holds the four together: a rule or a panel that names anything else fails.
+//! No label ever takes a value from a user, so the number of series is bounded by the settings.
+
+/// How a family is exposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only ever grows while the process lives.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Cumulative buckets, a sum and a count.
+    Histogram,
+}
+
+/// One metric family: its name, labels and help text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Full name as scraped, unit and `_total` included.
+    pub name: &'static str,
+    /// How it is exposed.
+    pub kind: Kind,
+    /// Label names in the order that values are given in.
+    pub labels: &'static [&'static str],
+    /// The `# HELP` line.
+    pub help: &'static str,
+}
+
+macro_rules! families {
+    ($($(#[$doc:meta])* $id:ident = $kind:ident $name:literal [$($label:ident),*] $help:literal;)*) => {
+        $($(#[$doc])* #[doc = $help] pub const $id: Family = Family {
+            name: $name, kind: Kind::$kind, labels: &[$(label::$label),*], help: $help,
+        };)*
+        /// Every family, in the order they are documented.
+        pub const ALL: &[Family] = &[$($id),*];
+    };
+}
+
+/// Label names.
+pub mod label {
+    #![allow(missing_docs)]
+    pub const SERVICE: &str = "service";
+    pub const BREAKER: &str = "breaker";
+    pub const STATE: &str = "state";
+    pub const FROM: &str = "from";
+    pub const TO: &str = "to";
+    pub const REASON: &str = "reason";
+    pub const OUTCOME: &str = "outcome";
+    pub const KIND: &str = "kind";
+    pub const BULKHEAD: &str = "bulkhead";
+    pub const QUEUE: &str = "queue";
+    pub const TARGET: &str = "target";
+    pub const STATUS: &str = "status";
+    pub const STEP: &str = "step";
+    pub const VERSION: &str = "version";
+    pub const HTTP_REQUEST_METHOD: &str = "http_request_method";
+    pub const HTTP_ROUTE: &str = "http_route";
+    pub const HTTP_RESPONSE_STATUS_CODE: &str = "http_response_status_code";
+}
+
+families! {
+    CIRCUIT_BREAKER_STATE = Gauge "circuit_breaker_state" [SERVICE, BREAKER, STATE]
+        "1 for the state the breaker is in, 0 for every other.";
+    CIRCUIT_BREAKER_TRANSITIONS = Counter "circuit_breaker_transitions_total" [SERVICE, BREAKER, FROM, TO, REASON]
+        "Changes of state, by the states and the reason.";
+    CIRCUIT_BREAKER_LAST_TRANSITION = Gauge "circuit_breaker_last_transition_timestamp_seconds" [SERVICE, BREAKER]
+        "Unix time of the last change of state; the start of the process before the first.";
+    CIRCUIT_BREAKER_CALLS = Counter "circuit_breaker_calls_total" [SERVICE, BREAKER, OUTCOME]
+        "Calls by what became of them; rejected ones never reached the dependency.";
+    CIRCUIT_BREAKER_SLOW_CALLS = Counter "circuit_breaker_slow_calls_total" [SERVICE, BREAKER]
+        "Executed calls that took at least the slow-call threshold.";
+    CIRCUIT_BREAKER_LATE_RESULTS = Counter "circuit_breaker_late_results_total" [SERVICE, BREAKER]
+        "Results of calls that began in an earlier state; they change nothing.";
+    CIRCUIT_BREAKER_CALL_DURATION = Histogram "circuit_breaker_call_duration_seconds" [SERVICE, BREAKER, OUTCOME]
+        "Duration of executed calls.";
+    CIRCUIT_BREAKER_FAILURE_RATIO = Gauge "circuit_breaker_failure_ratio" [SERVICE, BREAKER]
+        "Failed share (0-1) of the window's calls; NaN below the minimum number of calls.";
+    CIRCUIT_BREAKER_SLOW_CALL_RATIO = Gauge "circuit_breaker_slow_call_ratio" [SERVICE, BREAKER]
+        "Slow share (0-1) of the window's calls; NaN below the minimum number of calls.";
+    CIRCUIT_BREAKER_WINDOW_CALLS = Gauge "circuit_breaker_window_calls" [SERVICE, BREAKER]
+        "Calls in the sliding window now.";
+    CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS = Gauge "circuit_breaker_window_minimum_calls" [SERVICE, BREAKER]
+        "Calls the window needs before its ratios count.";
+    CIRCUIT_BREAKER_HALF_OPEN_PERMITS = Gauge "circuit_breaker_half_open_permits_in_use" [SERVICE, BREAKER]
+        "Probes of the present half-open state that are in flight or finished.";
+    CIRCUIT_BREAKER_OPEN_REMAINING = Gauge "circuit_breaker_open_remaining_seconds" [SERVICE, BREAKER]
+        "Time until an open breaker admits a probe; 0 in every other state.";
+    CIRCUIT_BREAKER_HEALTH_SCORE = Gauge "circuit_breaker_health_score" [SERVICE, BREAKER]
+        "Health 0-1: success rate x (1 - slow rate x 0.5) over the window; 0 while open.";
+    CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD = Gauge "circuit_breaker_failure_ratio_threshold" [SERVICE, BREAKER]
+        "Failure ratio (0-1) at which the breaker trips; NaN when it has none.";
+    CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD = Gauge "circuit_breaker_slow_call_ratio_threshold" [SERVICE, BREAKER]
+        "Slow-call ratio (0-1) at which the breaker trips; NaN when it has none.";
+    CIRCUIT_BREAKER_TIMEOUT = Gauge "circuit_breaker_timeout_seconds" [SERVICE, BREAKER]
+        "Timeout of one attempt.";
+    CIRCUIT_BREAKER_OPEN_WAIT = Gauge "circuit_breaker_open_wait_seconds" [SERVICE, BREAKER]
+        "Configured wait in the open state before a probe.";
+    FALLBACK_CALLS = Counter "fallback_calls_total" [SERVICE, BREAKER, KIND, REASON]
+        "Answers served from a fallback, by its kind and why the live answer was missing.";
+    FALLBACK_FAILURES = Counter "fallback_failures_total" [SERVICE, BREAKER, KIND]
+        "Fallbacks that were tried and had nothing to give.";
+    FALLBACK_STALENESS = Histogram "fallback_staleness_seconds" [SERVICE, BREAKER]
+        "Age of cached answers served as fallbacks.";
+    RETRY_CALLS = Counter "retry_calls_total" [SERVICE, BREAKER, OUTCOME]
+        "Logical calls by how retrying ended.";
+    RETRY_ATTEMPTS = Counter "retry_attempts_total" [SERVICE, BREAKER, REASON]
+        "Attempts after the first, by the error that caused them.";
+    RETRY_BUDGET_TOKENS = Gauge "retry_budget_tokens" [SERVICE, BREAKER]
+        "Retries the budget allows now.";
+    RETRY_BUDGET_CAPACITY = Gauge "retry_budget_capacity_tokens" [SERVICE, BREAKER]
+        "Retries the budget holds when full.";
+    RETRY_PREDICTED_SUCCESS = Histogram "retry_predicted_success_ratio" [SERVICE, BREAKER, OUTCOME]
+        "Predicted chance (0-1) that a retry succeeds, by what became of it.";
+    HEDGE_REQUESTS = Counter "hedge_requests_total" [SERVICE, BREAKER, OUTCOME]
+        "Hedged attempts by what became of them.";
+    BULKHEAD_IN_FLIGHT = Gauge "bulkhead_in_flight_calls" [SERVICE, BULKHEAD]
+        "Calls inside the bulkhead.";
+    BULKHEAD_CAPACITY = Gauge "bulkhead_capacity_calls" [SERVICE, BULKHEAD]
+        "Calls the bulkhead admits at once.";
+    BULKHEAD_QUEUE_LENGTH = Gauge "bulkhead_queue_length" [SERVICE, BULKHEAD]
+        "Calls waiting for a place.";
+    BULKHEAD_REJECTED = Counter "bulkhead_rejected_calls_total" [SERVICE, BULKHEAD]
+        "Calls turned away because no place became free in time.";
+    RATE_LIMITER_REQUESTS = Counter "rate_limiter_requests_total" [SERVICE, OUTCOME]
+        "Requests at the ingress rate limiter.";
+    HTTP_SERVER_REQUEST_DURATION = Histogram "http_server_request_duration_seconds"
+        [SERVICE, HTTP_REQUEST_METHOD, HTTP_ROUTE, HTTP_RESPONSE_STATUS_CODE]
+        "Duration of served requests; status 499 is a caller that left before the answer.";
+    HTTP_SERVER_ACTIVE_REQUESTS = Gauge "http_server_active_requests" [SERVICE]
+        "Requests being served now.";
+    PLAYBACK_REQUESTS = Counter "playback_requests_total" [SERVICE, OUTCOME]
+        "Pages by what the viewer got: all live, degraded by a fallback, or an error.";
+    FAULT_ACTIVE = Gauge "fault_active" [TARGET, KIND]
+        "1 while a fault of this kind is switched on at the target.";
+    FAULT_INJECTED = Counter "fault_injected_total" [TARGET, KIND]
+        "Requests that an injected fault touched.";
+    TRAFFIC_JOURNEYS = Counter "traffic_journeys_total" [TARGET, OUTCOME]
+        "Viewer journeys by how they ended, as the viewer saw it.";
+    TRAFFIC_REQUEST_DURATION = Histogram "traffic_request_duration_seconds" [TARGET, OUTCOME]
+        "Response time as the viewer saw it, counted from the intended start.";
+    TRAFFIC_RATE = Gauge "traffic_target_rate_journeys_per_second" [TARGET]
+        "Journeys per second that the load generator aims for.";
+    SCENARIO_STEP = Gauge "scenario_step_active" [STEP]
+        "1 while this step of the scenario is running.";
+    ALERT_WEBHOOK_NOTIFICATIONS = Counter "alert_webhook_notifications_total" [STATUS]
+        "Alerts that Alertmanager delivered to the webhook inbox.";
+    BUILD_INFO = Gauge "breakerbox_build_info" [VERSION]
+        "1, with the version of the program.";
+}
+
+/// Label values with a closed set.
+pub mod value {
+    /// `state` of a breaker.
+    pub const STATES: &[&str] = &[
+        "closed",
+        "open",
+        "half_open",
+        "forced_open",
+        "disabled",
+        "metrics_only",
+    ];
+    /// `outcome` of `circuit_breaker_calls_total`. A panic is a failure there.
+    pub const CALL_OUTCOMES: &[&str] = &[
+        "success",
+        "failure",
+        "timeout",
+        "ignored",
+        "cancelled",
+        "rejected",
+    ];
+    /// `outcome` of `circuit_breaker_call_duration_seconds`: executed calls only.
+    pub const EXECUTED_OUTCOMES: &[&str] =
+        &["success", "failure", "timeout", "ignored", "cancelled"];
+    /// `reason` of a transition.
+    pub const TRANSITION_REASONS: &[&str] = &[
+        "consecutive_failures",
+        "failure_rate",
+        "slow_call_rate",
+        "wait_elapsed",
+        "probes_succeeded",
+        "probes_failed",
+        "half_open_timeout",
+        "stage_passed",
+        "command",
+    ];
+    /// `kind` of a fallback.
+    pub const FALLBACK_KINDS: &[&str] = &["cache", "popular", "replica", "queue", "notice"];
+    /// `reason` of a fallback: what kept the live answer away.
+    pub const FALLBACK_REASONS: &[&str] =
+        &["open", "bulkhead_full", "timeout", "failure", "rejected"];
+    /// `outcome` of `retry_calls_total`.
+    pub const RETRY_OUTCOMES: &[&str] = &[
+        "success_without_retry",
+        "success_with_retry",
+        "failed_without_retry",
+        "failed_with_retry",
+        "budget_exhausted",
+        "stopped",
+    ];
+    /// `reason` of `retry_attempts_total`.
+    pub const RETRY_REASONS: &[&str] = &[
+        "timeout",
+        "connect",
+        "server_error",
+        "rate_limited",
+        "reset",
+        "malformed",
+    ];
+    /// `outcome` of `hedge_requests_total`.
+    pub const HEDGE_OUTCOMES: &[&str] = &["won", "lost", "failed", "no_budget"];
+    /// `outcome` of `rate_limiter_requests_total`.
+    pub const RATE_LIMIT_OUTCOMES: &[&str] = &["allowed", "limited"];
+    /// `outcome` of `playback_requests_total`.
+    pub const PLAYBACK_OUTCOMES: &[&str] = &["ok", "degraded", "error"];
+    /// `kind` of a fault.
+    pub const FAULT_KINDS: &[&str] = &[
+        "error",
+        "latency",
+        "hang",
+        "reset",
+        "slow_body",
+        "malformed_body",
+        "crash",
+    ];
+    /// `outcome` of traffic.
+    pub const TRAFFIC_OUTCOMES: &[&str] = &["ok", "degraded", "error"];
+    /// `status` of a delivered alert.
+    pub const ALERT_STATUSES: &[&str] = &["firing", "resolved"];
+}
