@@ -1,2 +1,23 @@
-//! Metric families, events and exposition.
+//! What the program says about itself: metric families, typed handles that turn facts into series
+//! and log lines, the exposition, traces and their propagation.
+//!
+//! The layers above report facts (`a breaker moved`, `a call finished`); only this module knows how
+//! a fact is called in Prometheus or in a log. Counters are written when a fact happens; gauges that
+//! mirror live state are read from it at each scrape, so they can't drift from what they describe.
+
+mod dependency;
+mod edge;
+mod exposition;
+mod logs;
+mod metrics;
 pub mod names;
+mod trace;
+
+pub use dependency::{
+    BreakerReading, BreakerTelemetry, BulkheadTelemetry, FallbackTelemetry, TransitionLog, TransitionRecord,
+};
+pub use edge::{EdgeTelemetry, Playback, RequestGuard};
+pub use exposition::{Exposition, encode};
+pub use logs::{LogFormat, TelemetryGuard, TelemetrySettings, init};
+pub use metrics::{FaultTelemetry, InboxTelemetry, Metrics, ScenarioTelemetry, TrafficTelemetry};
+pub use trace::TraceContext;

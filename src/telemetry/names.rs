@@ -153,26 +153,11 @@ families! {
 /// Label values with a closed set.
 pub mod value {
     /// `state` of a breaker.
-    pub const STATES: &[&str] = &[
-        "closed",
-        "open",
-        "half_open",
-        "forced_open",
-        "disabled",
-        "metrics_only",
-    ];
+    pub const STATES: &[&str] = &["closed", "open", "half_open", "forced_open", "disabled", "metrics_only"];
     /// `outcome` of `circuit_breaker_calls_total`. A panic is a failure there.
-    pub const CALL_OUTCOMES: &[&str] = &[
-        "success",
-        "failure",
-        "timeout",
-        "ignored",
-        "cancelled",
-        "rejected",
-    ];
+    pub const CALL_OUTCOMES: &[&str] = &["success", "failure", "timeout", "ignored", "cancelled", "rejected"];
     /// `outcome` of `circuit_breaker_call_duration_seconds`: executed calls only.
-    pub const EXECUTED_OUTCOMES: &[&str] =
-        &["success", "failure", "timeout", "ignored", "cancelled"];
+    pub const EXECUTED_OUTCOMES: &[&str] = &["success", "failure", "timeout", "ignored", "cancelled"];
     /// `reason` of a transition.
     pub const TRANSITION_REASONS: &[&str] = &[
         "consecutive_failures",
@@ -188,8 +173,7 @@ pub mod value {
     /// `kind` of a fallback.
     pub const FALLBACK_KINDS: &[&str] = &["cache", "popular", "replica", "queue", "notice"];
     /// `reason` of a fallback: what kept the live answer away.
-    pub const FALLBACK_REASONS: &[&str] =
-        &["open", "bulkhead_full", "timeout", "failure", "rejected"];
+    pub const FALLBACK_REASONS: &[&str] = &["open", "bulkhead_full", "timeout", "failure", "rejected"];
     /// `outcome` of `retry_calls_total`.
     pub const RETRY_OUTCOMES: &[&str] = &[
         "success_without_retry",
@@ -200,14 +184,7 @@ pub mod value {
         "stopped",
     ];
     /// `reason` of `retry_attempts_total`.
-    pub const RETRY_REASONS: &[&str] = &[
-        "timeout",
-        "connect",
-        "server_error",
-        "rate_limited",
-        "reset",
-        "malformed",
-    ];
+    pub const RETRY_REASONS: &[&str] = &["timeout", "connect", "server_error", "rate_limited", "reset", "malformed"];
     /// `outcome` of `hedge_requests_total`.
     pub const HEDGE_OUTCOMES: &[&str] = &["won", "lost", "failed", "no_budget"];
     /// `outcome` of `rate_limiter_requests_total`.
@@ -215,15 +192,7 @@ pub mod value {
     /// `outcome` of `playback_requests_total`.
     pub const PLAYBACK_OUTCOMES: &[&str] = &["ok", "degraded", "error"];
     /// `kind` of a fault.
-    pub const FAULT_KINDS: &[&str] = &[
-        "error",
-        "latency",
-        "hang",
-        "reset",
-        "slow_body",
-        "malformed_body",
-        "crash",
-    ];
+    pub const FAULT_KINDS: &[&str] = &["error", "latency", "hang", "reset", "slow_body", "malformed_body", "crash"];
     /// `outcome` of traffic.
     pub const TRAFFIC_OUTCOMES: &[&str] = &["ok", "degraded", "error"];
     /// `status` of a delivered alert.

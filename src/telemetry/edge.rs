@@ -1,0 +1,108 @@
+//! A service's edge: served requests and what viewers got.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::{Gauge, Histogram, IntCounter};
+
+use super::metrics::Metrics;
+use super::names::value;
+
+/// What a viewer got from a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Playback {
+    /// Everything live.
+    Ok,
+    /// The page loaded, part of it from a fallback.
+    Degraded,
+    /// No page.
+    Error,
+}
+
+/// Handles for one service's edge. Cheap to clone.
+#[derive(Clone)]
+pub struct EdgeTelemetry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    service: String,
+    metrics: Metrics,
+    active: Gauge,
+    playback: Option<[IntCounter; 3]>,
+    // Routes and statuses form a small closed set, but which pairs occur is known only as they do.
+    durations: Mutex<HashMap<(&'static str, String, u16), Histogram>>,
+}
+
+impl EdgeTelemetry {
+    /// `pages` says whether this service answers viewers, so that `playback_requests_total` is its
+    /// to count. `routes` are created at zero for status 200.
+    #[must_use]
+    pub fn new(metrics: &Metrics, service: &str, pages: bool, routes: &[(&'static str, &str)]) -> Self {
+        let f = metrics.families();
+        let counter = |outcome: &str| f.playback.with_label_values(&[service, outcome]);
+        let edge = Self {
+            inner: Arc::new(Inner {
+                service: service.to_owned(),
+                metrics: metrics.clone(),
+                active: f.http_active.with_label_values(&[service]),
+                playback: pages.then(|| {
+                    let [ok, degraded, error] = [0, 1, 2].map(|i| counter(value::PLAYBACK_OUTCOMES[i]));
+                    [ok, degraded, error]
+                }),
+                durations: Mutex::default(),
+            }),
+        };
+        for (method, route) in routes {
+            edge.histogram(method, route, 200);
+        }
+        edge
+    }
+
+    /// Counts a request as active until the guard is finished or dropped.
+    #[must_use]
+    pub fn begin(&self) -> RequestGuard {
+        self.inner.active.inc();
+        RequestGuard { edge: self.clone() }
+    }
+
+    /// A viewer's page ended.
+    pub fn playback(&self, outcome: Playback) {
+        if let Some([ok, degraded, error]) = &self.inner.playback {
+            match outcome {
+                Playback::Ok => ok.inc(),
+                Playback::Degraded => degraded.inc(),
+                Playback::Error => error.inc(),
+            }
+        }
+    }
+
+    /// A request was served. `status` 499 stands for a caller that left.
+    pub fn served(&self, method: &'static str, route: &str, status: u16, elapsed: Duration) {
+        self.histogram(method, route, status).observe(elapsed.as_secs_f64());
+    }
+
+    fn histogram(&self, method: &'static str, route: &str, status: u16) -> Histogram {
+        let mut durations = self.inner.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (method, route.to_owned(), status);
+        durations
+            .entry(key)
+            .or_insert_with(|| {
+                let labels = [&self.inner.service, method, route, &status.to_string()];
+                self.inner.metrics.families().http_duration.with_label_values(&labels)
+            })
+            .clone()
+    }
+}
+
+/// A request that is being served.
+pub struct RequestGuard {
+    edge: EdgeTelemetry,
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.edge.inner.active.dec();
+    }
+}
