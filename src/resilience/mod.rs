@@ -1,8 +1,15 @@
 //! The resilience core.
 
 pub mod breaker;
+pub mod bulkhead;
+pub mod deadline;
+pub mod hedge;
+pub mod policy;
 pub mod random;
+mod recent;
+pub mod retry;
 mod settings;
 pub(crate) mod sync;
+pub mod throttle;
 
 pub use settings::SettingsError;

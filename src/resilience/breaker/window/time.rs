@@ -77,19 +77,26 @@ impl TimeWindow {
 
     #[inline]
     pub(in crate::resilience) fn record(&self, tag: u32, sample: Sample, nanos: u64) -> Recording {
-        let Some((number, turned)) = self.advance(tag, self.number_at(nanos)) else {
+        let Some((number, turned)) = self.count(tag, sample, nanos) else {
             return Recording::Stale;
         };
-        let bucket = self.bucket(number);
-        add(if sample.failed { &bucket.failed } else { &bucket.fine }, number);
-        if sample.slow {
-            add(&bucket.slow, number);
-        }
         if sample.failed || sample.slow || turned || self.filling.load(Ordering::Relaxed) {
             self.judge(number)
         } else {
             Recording::Counted
         }
+    }
+
+    /// Counts a sample and gives the number of its bucket, and whether that is a new one.
+    #[inline]
+    pub(in crate::resilience) fn count(&self, tag: u32, sample: Sample, nanos: u64) -> Option<(u64, bool)> {
+        let (number, turned) = self.advance(tag, self.number_at(nanos))?;
+        let bucket = self.bucket(number);
+        add(if sample.failed { &bucket.failed } else { &bucket.fine }, number);
+        if sample.slow {
+            add(&bucket.slow, number);
+        }
+        Some((number, turned))
     }
 
     #[cold]

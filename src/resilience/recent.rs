@@ -1,0 +1,46 @@
+//! What happened lately: calls and failures of the last minute or two, in fixed memory.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    breaker::{RecentCalls, Sample, WindowSnapshot},
+    settings::{SettingsError, duration},
+};
+
+/// The only tag there is: this window is never started afresh.
+const TAG: u32 = 0;
+
+/// Calls and failures of the last while; the breaker's time window without the breaker.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    calls: RecentCalls,
+    epoch: Instant,
+}
+
+impl Recent {
+    pub(crate) fn new(span: Duration, now: Instant) -> Self {
+        let calls = RecentCalls::new();
+        calls.provide(span, 0);
+        Self { calls, epoch: now }
+    }
+
+    #[inline]
+    pub(crate) fn record(&self, failed: bool, now: Instant) {
+        let sample = Sample { failed, slow: false };
+        self.calls.count(TAG, sample, self.nanos(now));
+    }
+
+    pub(crate) fn totals(&self, now: Instant) -> WindowSnapshot {
+        self.calls.totals(self.nanos(now))
+    }
+
+    #[inline]
+    fn nanos(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Whether `span` can be the span of a window like this.
+pub(crate) fn span(field: &str, span: Duration) -> Result<(), SettingsError> {
+    duration(field, span, Duration::from_secs(1))
+}
