@@ -1,0 +1,180 @@
+//! user: who may watch, and what they watched.
+//!
+//! `POST /login`, `POST /verify` (a token's owner, for the gateway), `GET /users/{id}`,
+//! `GET /users/{id}/history`, `POST /users/{id}/history`. It stands behind the gateway and trusts it:
+//! only the gateway looks at who asks for whose history.
+
+mod accounts;
+mod clock;
+mod token;
+mod viewers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+pub use accounts::PASSWORD;
+pub use clock::Clock;
+pub use token::TokenKey;
+
+use super::data::films;
+use super::params;
+use super::problem::{Body, Problem, Query};
+use super::wire::{History, HistoryEntry, LoginReply, LoginRequest, Profile, VerifyReply, VerifyRequest, WatchRequest};
+use crate::resilience::SettingsError;
+use accounts::Accounts;
+use token::Claims;
+use viewers::Viewers;
+
+/// Largest body taken, in bytes.
+const LARGEST_BODY: usize = 4096;
+/// Most history entries in one answer.
+const MOST_HISTORY: u32 = 100;
+/// Longest name or password taken, in bytes.
+const LONGEST_CREDENTIAL: usize = 128;
+
+/// Settings of user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct UserSettings {
+    /// What tokens are signed with, at least 32 bytes. Without one, each start makes its own, and
+    /// tokens of an earlier run or of another instance are not valid.
+    pub token_key: Option<TokenKey>,
+    /// How long a login lasts.
+    #[serde(with = "humantime_serde")]
+    pub token_lifetime: Duration,
+}
+
+impl Default for UserSettings {
+    fn default() -> Self {
+        Self { token_key: None, token_lifetime: Duration::from_hours(1) }
+    }
+}
+
+impl UserSettings {
+    /// Refuses a key that is too short and a lifetime outside 1 s to 30 days.
+    pub fn validate(&self) -> Result<(), String> {
+        let allowed = Duration::from_secs(1)..=Duration::from_hours(30 * 24);
+        if !allowed.contains(&self.token_lifetime) {
+            let lifetime = humantime::format_duration(self.token_lifetime);
+            return Err(SettingsError::new("user.token-lifetime", lifetime, "from 1s to 30days").to_string());
+        }
+        self.token_key.as_ref().map_or(Ok(()), |key| key.validate("user.token-key").map_err(|error| error.to_string()))
+    }
+}
+
+/// What user knows. Cheap to clone.
+#[derive(Clone)]
+pub struct UserState {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    accounts: Accounts,
+    viewers: Viewers,
+    key: TokenKey,
+    lifetime: Duration,
+    clock: Clock,
+}
+
+impl UserState {
+    /// The viewers of this seed and their histories, by this machine's time.
+    pub fn new(settings: &UserSettings, seed: u64) -> Result<Self, String> {
+        Self::at(settings, seed, Clock::system())
+    }
+
+    /// The same by another clock.
+    pub fn at(settings: &UserSettings, seed: u64, clock: Clock) -> Result<Self, String> {
+        settings.validate()?;
+        let inner = Inner {
+            accounts: Accounts::seeded(seed),
+            viewers: Viewers::seeded(seed, clock.unix_seconds()),
+            key: settings.token_key.clone().unwrap_or_else(TokenKey::random),
+            lifetime: settings.token_lifetime,
+            clock,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+}
+
+/// The service.
+pub fn router(state: UserState) -> Router {
+    Router::new()
+        .route("/login", post(login))
+        .route("/verify", post(verify))
+        .route("/users/{id}", get(profile))
+        .route("/users/{id}/history", get(history).post(watch))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(state)
+}
+
+async fn login(State(state): State<UserState>, Body(request): Body<LoginRequest>) -> Result<Json<LoginReply>, Problem> {
+    for (field, value) in [("username", &request.username), ("password", &request.password)] {
+        if value.is_empty() || value.len() > LONGEST_CREDENTIAL {
+            return Err(Problem::bad_request(field, format!("must have 1 to {LONGEST_CREDENTIAL} bytes")));
+        }
+    }
+    let Inner { accounts, key, lifetime, clock, .. } = &*state.inner;
+    let user_id = accounts
+        .open(&request.username, &request.password)
+        .ok_or_else(|| Problem::unauthorized("no account has this name and this password"))?;
+    let expires_at = clock.unix_seconds() + lifetime.as_secs();
+    let token = token::issue(key, Claims { user_id, expires_at });
+    Ok(Json(LoginReply { token, user_id, expires_at }))
+}
+
+async fn verify(
+    State(state): State<UserState>,
+    Body(request): Body<VerifyRequest>,
+) -> Result<Json<VerifyReply>, Problem> {
+    let Inner { key, clock, .. } = &*state.inner;
+    let Claims { user_id, expires_at } = token::verify(key, &request.token, clock.unix_seconds())
+        .map_err(|error| Problem::unauthorized(error.to_string()))?;
+    Ok(Json(VerifyReply { user_id, expires_at }))
+}
+
+async fn profile(State(state): State<UserState>, Path(id): Path<String>) -> Result<Json<Profile>, Problem> {
+    let id = params::id("id", &id)?;
+    state.inner.viewers.profile(id).map(Json).ok_or_else(|| no_viewer(id))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistoryQuery {
+    limit: Option<String>,
+}
+
+async fn history(
+    State(state): State<UserState>,
+    Path(id): Path<String>,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Json<History>, Problem> {
+    let id = params::id("id", &id)?;
+    let limit = params::number("limit", query.limit.as_deref(), 20, &(1..=MOST_HISTORY))?;
+    state.inner.viewers.history(id, limit as usize).map(Json).ok_or_else(|| no_viewer(id))
+}
+
+async fn watch(
+    State(state): State<UserState>,
+    Path(id): Path<String>,
+    Body(request): Body<WatchRequest>,
+) -> Result<(StatusCode, Json<HistoryEntry>), Problem> {
+    let id = params::id("id", &id)?;
+    if films::by_id(request.film_id).is_none() {
+        return Err(Problem::bad_request("film_id", format!("must be a film's id, 1 to {}", films::count())));
+    }
+    let entry = HistoryEntry { film_id: request.film_id, watched_at: state.inner.clock.unix_seconds() };
+    if state.inner.viewers.watched(id, entry) { Ok((StatusCode::CREATED, Json(entry))) } else { Err(no_viewer(id)) }
+}
+
+fn no_viewer(id: u32) -> Problem {
+    Problem::not_found(format!("there is no viewer {id}"))
+}
+
+#[cfg(test)]
+mod tests;
