@@ -1,0 +1,232 @@
+//! What to watch next: item-to-item collaborative filtering.
+//!
+//! ## How it works
+//!
+//! Two films are alike when the same viewers watched both: the cosine between their columns in the
+//! matrix of viewers and films (Sarwar et al., WWW 2001; Linden et al., IEEE Internet Computing 2003),
+//! |A ∩ B| / √(|A| |B|). Few common viewers prove little, so the cosine is shrunk by n / (n + s) for
+//! n of them (Bell and Koren, 2007). A film's score for a viewer is the mean likeness, 0–1, of the few
+//! watched films that speak most for it, its witnesses; the first of them is the reason given.
+//!
+//! ## How it fails
+//!
+//! A film nobody watched is like no other and is never recommended, and a viewer without a history
+//! gets nothing: callers fall back to what is popular. The similarities take films² × 4 bytes, which
+//! is 100 KiB here and would be too much for a hundred thousand films.
+
+use serde::{Deserialize, Serialize};
+
+/// How the model weighs what it sees.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tuning {
+    /// Viewers in common at which half of the cosine counts; 0 trusts a single one fully.
+    pub shrinkage: f32,
+    /// Watched films that make up a score.
+    pub witnesses: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { shrinkage: 2.0, witnesses: 5 }
+    }
+}
+
+/// A film to watch next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Suggestion {
+    /// The film.
+    pub film_id: u32,
+    /// Mean likeness to what was watched, 0–1.
+    pub score: f32,
+    /// The watched film that is most like it.
+    pub because: u32,
+}
+
+/// A trained model. The same histories give the same one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recommender {
+    films: usize,
+    witnesses: usize,
+    /// Likeness of film `a + 1` and film `b + 1` at `a * films + b`; 0 on the diagonal.
+    likeness: Vec<f32>,
+}
+
+impl Recommender {
+    /// Learns from histories of film ids, which run from 1 to `films`. Other ids are ignored.
+    #[must_use]
+    pub fn train<'a>(histories: impl IntoIterator<Item = &'a [u32]>, films: usize, tuning: Tuning) -> Self {
+        let mut common = vec![0.0_f32; films * films];
+        for history in histories {
+            let watched = places(history, films);
+            for (a, _) in watched.iter().enumerate().filter(|(_, seen)| **seen) {
+                for (b, _) in watched.iter().enumerate().filter(|(_, seen)| **seen) {
+                    common[a * films + b] += 1.0;
+                }
+            }
+        }
+        let views: Vec<f32> = (0..films).map(|film| common[film * films + film]).collect();
+        let mut likeness = common;
+        for a in 0..films {
+            for b in 0..films {
+                let cell = &mut likeness[a * films + b];
+                *cell = if a == b { 0.0 } else { tuning.shrunk_cosine(*cell, views[a], views[b]) };
+            }
+        }
+        Self { films, witnesses: tuning.witnesses, likeness }
+    }
+
+    /// The best films for somebody who watched `watched`, at most `limit`, the best first; none that
+    /// they watched and none of `exclude`.
+    #[must_use]
+    pub fn recommend(&self, watched: &[u32], exclude: &[u32], limit: usize) -> Vec<Suggestion> {
+        let seen = places(watched, self.films);
+        let hidden = places(exclude, self.films);
+        let mut suggestions: Vec<Suggestion> = (0..self.films)
+            .filter(|film| !seen[*film] && !hidden[*film])
+            .filter_map(|film| self.suggest(film, &seen))
+            .collect();
+        suggestions.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.film_id.cmp(&b.film_id)));
+        suggestions.truncate(limit);
+        suggestions
+    }
+
+    fn suggest(&self, film: usize, seen: &[bool]) -> Option<Suggestion> {
+        let row = &self.likeness[film * self.films..(film + 1) * self.films];
+        let watched = row.iter().enumerate().filter(|(other, _)| seen[*other]);
+        let mut alike: Vec<(f32, usize)> = watched.map(|(other, likeness)| (*likeness, other)).collect();
+        // A stable sort: the first of equals stays first.
+        alike.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let score =
+            alike.iter().take(self.witnesses).map(|(likeness, _)| likeness).sum::<f32>() / self.witnesses as f32;
+        let because = id(alike.first()?.1);
+        (score > 0.0).then(|| Suggestion { film_id: id(film), score, because })
+    }
+}
+
+impl Tuning {
+    fn shrunk_cosine(self, common: f32, views_a: f32, views_b: f32) -> f32 {
+        if common == 0.0 { 0.0 } else { common / (views_a * views_b).sqrt() * (common / (common + self.shrinkage)) }
+    }
+}
+
+/// Which films are among these ids, by place.
+fn places(ids: &[u32], films: usize) -> Vec<bool> {
+    let mut places = vec![false; films];
+    for id in ids {
+        if let Some(place) = (*id as usize).checked_sub(1).and_then(|place| places.get_mut(place)) {
+            *place = true;
+        }
+    }
+    places
+}
+
+fn id(place: usize) -> u32 {
+    u32::try_from(place + 1).expect("places come from ids")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::services::data::{Histories, VIEWERS, films};
+
+    static SEEDED: LazyLock<(Histories, Recommender)> = LazyLock::new(|| {
+        let histories = Histories::seeded(7);
+        let model = Recommender::train(histories.iter(), films::all().len(), Tuning::default());
+        (histories, model)
+    });
+
+    #[test]
+    fn films_watched_by_the_same_viewers_recommend_each_other() {
+        // 1 and 2 belong together, and so do 3 and 4.
+        let histories: [&[u32]; 4] = [&[1, 2], &[1, 2], &[3, 4], &[4, 3, 2]];
+        let model = Recommender::train(histories, 5, Tuning::default());
+        let best = model.recommend(&[1], &[], 1)[0];
+        assert_eq!((best.film_id, best.because), (2, 1));
+        // Two common viewers of 2 and of 3 views, shrunk by 2 / (2 + 2), one witness of five.
+        let expected = 2.0 / 6.0_f32.sqrt() * (2.0 / 4.0) / 5.0;
+        assert!((best.score - expected).abs() < 1e-6, "{best:?}");
+        assert_eq!(model.recommend(&[4], &[], 1)[0].film_id, 3);
+    }
+
+    #[test]
+    fn a_viewer_without_a_history_and_a_film_without_a_viewer_get_nothing() {
+        let histories: [&[u32]; 1] = [&[1, 2]];
+        let model = Recommender::train(histories, 3, Tuning::default());
+        assert_eq!(model.recommend(&[], &[], 9), []);
+        assert_eq!(model.recommend(&[1], &[], 9).len(), 1);
+        assert_eq!(Recommender::train([], 0, Tuning::default()).recommend(&[1], &[], 9), []);
+    }
+
+    #[test]
+    fn the_same_seed_recommends_the_same_and_another_something_else() {
+        let recommend = |seed| {
+            let histories = Histories::seeded(seed);
+            let model = Recommender::train(histories.iter(), films::all().len(), Tuning::default());
+            model.recommend(histories.watched(1).unwrap(), &[], 10)
+        };
+        assert_eq!(recommend(7), recommend(7));
+        assert_ne!(recommend(7), recommend(8));
+    }
+
+    #[test]
+    fn viewers_get_different_films_that_fit_their_taste() {
+        let (histories, model) = &*SEEDED;
+        let ids = |viewer| -> Vec<u32> {
+            let watched = histories.watched(viewer).unwrap();
+            model.recommend(watched, &[], 10).iter().map(|suggestion| suggestion.film_id).collect()
+        };
+        let mut lists: Vec<_> = (1..=VIEWERS).map(ids).collect();
+        let mut fitting = 0;
+        for (list, viewer) in lists.iter().zip(1..) {
+            assert_eq!(list.len(), 10);
+            let taste = histories.taste(viewer).unwrap();
+            let fits = |id: &&u32| films::by_id(**id).unwrap().genres.iter().any(|genre| taste.contains(genre));
+            fitting += list.iter().filter(fits).count();
+        }
+        assert!(fitting * 4 > lists.len() * 10 * 3, "{fitting} of {}", lists.len() * 10);
+        lists.sort();
+        lists.dedup();
+        assert!(lists.len() > 190, "{} different lists", lists.len());
+    }
+
+    #[test]
+    fn recommendations_differ_from_what_is_popular() {
+        let (histories, model) = &*SEEDED;
+        let popular: Vec<u32> = histories.most_watched().iter().take(10).map(|(film, _)| film.id).collect();
+        let shared: usize = (1..=VIEWERS)
+            .flat_map(|viewer| model.recommend(histories.watched(viewer).unwrap(), &[], 10))
+            .filter(|suggestion| popular.contains(&suggestion.film_id))
+            .count();
+        assert!(shared * 2 < VIEWERS as usize * 10, "{shared} of {}", VIEWERS * 10);
+    }
+
+    #[test]
+    fn the_model_is_small() {
+        let (_, model) = &*SEEDED;
+        assert!(model.likeness.capacity() * size_of::<f32>() < 256 * 1024);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_watched_or_excluded_is_ever_recommended(
+            watched in prop::collection::vec(0_u32..200, 0..60),
+            exclude in prop::collection::vec(0_u32..200, 0..60),
+            limit in 0_usize..300,
+        ) {
+            let (_, model) = &*SEEDED;
+            let suggestions = model.recommend(&watched, &exclude, limit);
+            prop_assert!(suggestions.len() <= limit);
+            prop_assert!(suggestions.is_sorted_by(|a, b| a.score >= b.score));
+            for suggestion in suggestions {
+                prop_assert!(!watched.contains(&suggestion.film_id) && !exclude.contains(&suggestion.film_id));
+                prop_assert!(watched.contains(&suggestion.because));
+                prop_assert!(suggestion.score > 0.0 && suggestion.score <= 1.0);
+            }
+        }
+    }
+}
