@@ -1,0 +1,181 @@
+//! recommendation: what ml-api predicts, with titles, and something else when it can't be had.
+//!
+//! ## The chain
+//!
+//! live → the viewer's own last live answer, if it isn't too old → what most viewers watch. Each step
+//! is worse than the one before and depends on less: the cache on an earlier success, the popular list
+//! on nothing at all. So the chain always ends with an answer, and `source` and `notice` say which. It
+//! never hides what happened: every fallback is counted, with the reason and the age of what was served.
+//!
+//! Without protection there is no chain: ml-api's failure is passed on, as a site without this pattern
+//! would.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::data::{Histories, VIEWERS, films};
+use super::ml_api::MOST_FILMS;
+use super::params;
+use super::problem::{Problem, Query};
+use super::wire::{PredictedFilm, Prediction, Recommendation, Recommendations, Source};
+use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Request, Telemetry};
+use crate::resilience::SettingsError;
+
+/// Films asked of ml-api whatever the caller wants, so that one cached answer serves every caller.
+const PREDICTED: u32 = MOST_FILMS;
+
+/// Settings of recommendation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RecommendationSettings {
+    /// Viewers whose last live answer is kept. 200 viewers take about 200 KiB.
+    pub cache_capacity: usize,
+    /// Age at which a kept answer is no longer served.
+    #[serde(with = "humantime_serde")]
+    pub cache_stale_after: Duration,
+}
+
+impl Default for RecommendationSettings {
+    fn default() -> Self {
+        Self { cache_capacity: 10_000, cache_stale_after: Duration::from_mins(10) }
+    }
+}
+
+impl RecommendationSettings {
+    /// Refuses a capacity outside 1–100 000 and a bound on staleness outside 1 s to 1 day.
+    pub fn validate(&self) -> Result<(), String> {
+        if !(1..=100_000).contains(&self.cache_capacity) {
+            let size = self.cache_capacity;
+            return Err(SettingsError::new("recommendation.cache-capacity", size, "from 1 to 100000").to_string());
+        }
+        if !(Duration::from_secs(1)..=Duration::from_hours(24)).contains(&self.cache_stale_after) {
+            let age = humantime::format_duration(self.cache_stale_after);
+            return Err(SettingsError::new("recommendation.cache-stale-after", age, "from 1s to 1day").to_string());
+        }
+        Ok(())
+    }
+}
+
+/// The two ways to ml-api.
+#[derive(Clone)]
+pub struct MlApiClients {
+    /// Under the policy.
+    pub protected: Client,
+    /// For requests that are to go without protection.
+    pub bare: Client,
+}
+
+/// What recommendation knows. Cheap to clone.
+#[derive(Clone)]
+pub struct RecommendationState {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ml_api: MlApiClients,
+    fallbacks: Fallbacks,
+    last_live: Cache<u32, Arc<[PredictedFilm]>>,
+    popular: Vec<Recommendation>,
+}
+
+impl RecommendationState {
+    /// A service that asks ml-api. `seed` is that of the viewing histories, which say what is popular.
+    pub fn new(
+        settings: &RecommendationSettings,
+        ml_api: MlApiClients,
+        telemetry: &Telemetry,
+        seed: u64,
+    ) -> Result<Self, String> {
+        settings.validate()?;
+        let kinds = [FallbackKind::Cache, FallbackKind::Popular];
+        let (service, dependency) = (ml_api.protected.service(), ml_api.protected.dependency());
+        let fallbacks = Fallbacks::new(service, dependency, &kinds, telemetry);
+        let last_live = Cache::new(settings.cache_capacity, settings.cache_stale_after);
+        let popular = popular(seed);
+        Ok(Self { inner: Arc::new(Inner { ml_api, fallbacks, last_live, popular }) })
+    }
+
+    async fn live(&self, context: &Context, user: u32) -> Result<Arc<[PredictedFilm]>, Error> {
+        let MlApiClients { protected, bare } = &self.inner.ml_api;
+        let client = if context.protection { protected } else { bare };
+        let request = Request::get(format!("/predict/{user}")).query(&[("limit", &PREDICTED.to_string())]);
+        client.call_json(context, request).await.map(|prediction: Prediction| prediction.items.into())
+    }
+
+    fn fallback(&self, user: u32, limit: usize, reason: &'static str) -> Recommendations {
+        let Inner { fallbacks, last_live, popular, .. } = &*self.inner;
+        if let Some((films, age)) = last_live.get(&user) {
+            fallbacks.served(FallbackKind::Cache, reason, Some(age));
+            return Recommendations::new(Source::Cache, with_titles(&films, limit));
+        }
+        fallbacks.failed(FallbackKind::Cache);
+        fallbacks.served(FallbackKind::Popular, reason, None);
+        Recommendations::new(Source::Popular, popular.iter().take(limit).cloned().collect())
+    }
+}
+
+/// The service.
+pub fn router(state: RecommendationState) -> Router {
+    Router::new().route("/recommendations/{user}", get(recommend)).with_state(state)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecommendQuery {
+    limit: Option<String>,
+}
+
+async fn recommend(
+    State(state): State<RecommendationState>,
+    context: Context,
+    Path(user): Path<String>,
+    Query(query): Query<RecommendQuery>,
+) -> Result<Json<Recommendations>, Problem> {
+    let user = params::id("user", &user)?;
+    let limit = params::number("limit", query.limit.as_deref(), 10, &(1..=MOST_FILMS))? as usize;
+    // Checked here, so that whatever ml-api answers below is its failure and not the caller's.
+    if user > VIEWERS {
+        return Err(Problem::not_found(format!("there is no viewer {user}")));
+    }
+    match state.live(&context, user).await {
+        Ok(films) => {
+            let items = with_titles(&films, limit);
+            state.inner.last_live.put(user, films);
+            Ok(Json(Recommendations::new(Source::Live, items)))
+        }
+        Err(error) if context.protection => Ok(Json(state.fallback(user, limit, error.reason()))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The films of a prediction. One that this catalog doesn't have is left out.
+fn with_titles(films: &[PredictedFilm], limit: usize) -> Vec<Recommendation> {
+    let known = films.iter().filter_map(|predicted| {
+        Some(Recommendation {
+            film: films::by_id(predicted.film_id)?.clone(),
+            score: predicted.score,
+            because: films::by_id(predicted.because).map(Into::into),
+        })
+    });
+    known.take(limit).collect()
+}
+
+/// The most watched films, scored by the share of viewers who watched them.
+fn popular(seed: u64) -> Vec<Recommendation> {
+    let viewers = f64::from(VIEWERS);
+    let most_watched = Histories::seeded(seed).most_watched();
+    let recommend = |(film, views): (&super::wire::Film, u32)| Recommendation {
+        film: film.clone(),
+        score: f64::from(views) / viewers,
+        because: None,
+    };
+    most_watched.into_iter().take(MOST_FILMS as usize).map(recommend).collect()
+}
+
+#[cfg(test)]
+mod tests;
