@@ -30,5 +30,13 @@
 //! {client, store} → {faults, telemetry} → resilience`. `tests/layers.rs` checks it.
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod client;
+pub mod faults;
 pub mod resilience;
+pub mod scenario;
+pub mod server;
+pub mod services;
+pub mod settings;
 pub mod telemetry;
+pub mod traffic;

@@ -1,2 +1,10 @@
 //! The `breakerbox` program.
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    breakerbox::cli::run(breakerbox::cli::Cli::parse())
+}

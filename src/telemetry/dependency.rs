@@ -11,6 +11,7 @@ use prometheus::{Gauge, Histogram, IntCounter};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use super::exemplars::TracedHistogram;
 use super::metrics::Metrics;
 use super::names::value;
 
@@ -63,7 +64,7 @@ pub struct BreakerTelemetry {
     metrics: Metrics,
     states: Vec<(&'static str, Gauge)>,
     calls: Vec<(&'static str, IntCounter)>,
-    durations: Vec<(&'static str, Histogram)>,
+    durations: Vec<(&'static str, TracedHistogram)>,
     slow: IntCounter,
     late: IntCounter,
     last_transition: Gauge,
@@ -122,7 +123,7 @@ impl BreakerTelemetry {
             calls: counters(&f.breaker_calls, value::CALL_OUTCOMES),
             durations: value::EXECUTED_OUTCOMES
                 .iter()
-                .map(|o| (*o, f.breaker_call_duration.with_label_values(&[service, breaker, *o])))
+                .map(|o| (*o, metrics.call_duration(&[service, breaker, *o])))
                 .collect(),
             slow: f.breaker_slow_calls.with_label_values(&own),
             late: f.breaker_late_results.with_label_values(&own),
@@ -299,10 +300,10 @@ impl BulkheadTelemetry {
     }
 
     /// Copies live values into the gauges.
-    pub fn read(&self, in_flight: usize, capacity: usize, queued: usize) {
-        self.in_flight.set(in_flight as f64);
-        self.capacity.set(capacity as f64);
-        self.queued.set(queued as f64);
+    pub fn read(&self, in_flight: u32, capacity: u32, queued: u32) {
+        self.in_flight.set(in_flight.into());
+        self.capacity.set(capacity.into());
+        self.queued.set(queued.into());
     }
 }
 

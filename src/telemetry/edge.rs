@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{Gauge, Histogram, IntCounter};
+use prometheus::{Gauge, IntCounter};
 
+use super::exemplars::TracedHistogram;
 use super::metrics::Metrics;
 use super::names::value;
 
@@ -32,7 +33,7 @@ struct Inner {
     active: Gauge,
     playback: Option<[IntCounter; 3]>,
     // Routes and statuses form a small closed set, but which pairs occur is known only as they do.
-    durations: Mutex<HashMap<(&'static str, String, u16), Histogram>>,
+    durations: Mutex<HashMap<(&'static str, String, u16), TracedHistogram>>,
 }
 
 impl EdgeTelemetry {
@@ -83,14 +84,14 @@ impl EdgeTelemetry {
         self.histogram(method, route, status).observe(elapsed.as_secs_f64());
     }
 
-    fn histogram(&self, method: &'static str, route: &str, status: u16) -> Histogram {
+    fn histogram(&self, method: &'static str, route: &str, status: u16) -> TracedHistogram {
         let mut durations = self.inner.durations.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (method, route.to_owned(), status);
         durations
             .entry(key)
             .or_insert_with(|| {
-                let labels = [&self.inner.service, method, route, &status.to_string()];
-                self.inner.metrics.families().http_duration.with_label_values(&labels)
+                let status = status.to_string();
+                self.inner.metrics.request_duration(&[&self.inner.service, method, route, &status])
             })
             .clone()
     }

@@ -1,8 +1,9 @@
-//! What a scraper gets.
+//! What a scraper gets: Prometheus text by default, OpenMetrics with exemplars when it asks.
 
 use prometheus::{Encoder, TextEncoder};
 
 use super::metrics::Metrics;
+use super::openmetrics;
 
 /// A scrape's answer.
 pub struct Exposition {
@@ -12,12 +13,73 @@ pub struct Exposition {
     pub body: Vec<u8>,
 }
 
-/// Encodes everything as it stands now.
+/// Encodes everything as it stands now, in the format that `accept` prefers.
+///
+/// An exemplar in the plain format would fail the whole scrape, so the format is chosen with care:
+/// OpenMetrics only when it was named and is wanted no less than plain text.
 #[must_use]
-pub fn encode(metrics: &Metrics) -> Exposition {
-    let mut body = Vec::with_capacity(64 * 1024);
+pub fn encode(metrics: &Metrics, accept: Option<&str>) -> Exposition {
+    let families = metrics.gather();
+    if accept.is_some_and(prefers_openmetrics) {
+        let body = openmetrics::encode(&families, metrics.exemplars()).into_bytes();
+        return Exposition { content_type: openmetrics::CONTENT_TYPE, body };
+    }
+    let mut body = Vec::with_capacity(96 * 1024);
     TextEncoder::new()
-        .encode(&metrics.gather(), &mut body)
+        .encode(&families, &mut body)
         .expect("writing into a Vec can't fail and every family has a known type");
     Exposition { content_type: prometheus::TEXT_FORMAT, body }
+}
+
+/// Reads an `Accept` header (RFC 9110 §12.5.1) as far as the two formats are concerned.
+fn prefers_openmetrics(accept: &str) -> bool {
+    let (mut open, mut plain) = (0.0_f64, 0.0_f64);
+    for range in accept.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let (mut quality, mut version) = (1.0, None);
+        for parameter in parts {
+            match parameter.split_once('=') {
+                Some((key, value)) if key.trim().eq_ignore_ascii_case("q") => {
+                    quality = value.trim().parse().unwrap_or(0.0)
+                }
+                Some((key, value)) if key.trim().eq_ignore_ascii_case("version") => {
+                    version = Some(value.trim().trim_matches('"'))
+                }
+                _ => {}
+            }
+        }
+        match media.as_str() {
+            "application/openmetrics-text" if matches!(version, None | Some("1.0.0")) => open = open.max(quality),
+            "text/plain" | "text/*" | "*/*" => plain = plain.max(quality),
+            _ => {}
+        }
+    }
+    open > 0.0 && open >= plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_format_follows_the_scraper() {
+        // As Prometheus 2.42 and 3.5 send it.
+        for prometheus in [
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+        ] {
+            assert!(prefers_openmetrics(prometheus), "{prometheus}");
+        }
+        for other in [
+            "*/*",
+            "text/plain",
+            "text/html, application/openmetrics-text;q=0",
+            "application/openmetrics-text;version=0.0.1",
+            "application/openmetrics-text;q=0.1, text/plain;q=0.9",
+            "",
+        ] {
+            assert!(!prefers_openmetrics(other), "{other}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
+use super::exemplars::{Exemplars, TracedHistogram};
 use super::names::{self, Family, Kind, value};
 
 /// Latency bounds in seconds that suit calls between services on one network.
@@ -27,6 +28,9 @@ struct Inner {
     registry: Registry,
     families: Families,
     refreshers: Mutex<Vec<Refresh>>,
+    exemplars: Exemplars,
+    call_bounds: Arc<[f64]>,
+    latency_bounds: Arc<[f64]>,
 }
 
 macro_rules! families {
@@ -132,15 +136,42 @@ impl Metrics {
     #[must_use]
     pub fn new(call_timeouts: &[Duration]) -> Self {
         let registry = Registry::new();
-        let families = Families::register(&registry, &call_bounds(call_timeouts));
+        let call_bounds = call_bounds(call_timeouts);
+        let families = Families::register(&registry, &call_bounds);
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process)).expect("process metrics are registered once");
         families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
-        Self { inner: Arc::new(Inner { registry, families, refreshers: Mutex::new(Vec::new()) }) }
+        let inner = Inner {
+            registry,
+            families,
+            refreshers: Mutex::new(Vec::new()),
+            exemplars: Exemplars::default(),
+            call_bounds: call_bounds.into(),
+            latency_bounds: LATENCY_BOUNDS.into(),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     pub(super) fn families(&self) -> &Families {
         &self.inner.families
+    }
+
+    pub(super) fn exemplars(&self) -> &Exemplars {
+        &self.inner.exemplars
+    }
+
+    /// Duration of calls that ended in `outcome`, with exemplars.
+    pub(super) fn call_duration(&self, labels: &[&str]) -> TracedHistogram {
+        let histogram = self.families().breaker_call_duration.with_label_values(labels);
+        let family = names::CIRCUIT_BREAKER_CALL_DURATION.name;
+        self.inner.exemplars.attach(family, labels, histogram, &self.inner.call_bounds)
+    }
+
+    /// Duration of served requests, with exemplars.
+    pub(super) fn request_duration(&self, labels: &[&str]) -> TracedHistogram {
+        let histogram = self.families().http_duration.with_label_values(labels);
+        let family = names::HTTP_SERVER_REQUEST_DURATION.name;
+        self.inner.exemplars.attach(family, labels, histogram, &self.inner.latency_bounds)
     }
 
     /// Runs `refresh` before each scrape, to copy live state into gauges.

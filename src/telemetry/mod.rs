@@ -7,10 +7,12 @@
 
 mod dependency;
 mod edge;
+mod exemplars;
 mod exposition;
 mod logs;
 mod metrics;
 pub mod names;
+mod openmetrics;
 mod trace;
 
 pub use dependency::{

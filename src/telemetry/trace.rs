@@ -39,7 +39,7 @@ impl TraceContext {
     }
 
     /// The trace of an OpenTelemetry span, when there is one.
-    fn of(span: &Span) -> Option<Self> {
+    pub(super) fn of(span: &Span) -> Option<Self> {
         let context = span.context();
         let span_context = context.span().span_context().clone();
         span_context.is_valid().then(|| Self { trace_id: span_context.trace_id(), sampled: span_context.is_sampled() })

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::*;
 use crate::client::{SharedPool, Transport};
-use crate::resilience::{Bulkhead, PolicySettings};
+use crate::resilience::bulkhead::{Bulkhead, BulkheadSettings};
+use crate::resilience::policy::PolicySettings;
 use crate::services::ml_api::{self, MlApiSettings, MlApiState};
 use crate::services::testing::{get, problem, send};
 use crate::services::wire::RECOMMENDATIONS_NOTICE;
@@ -47,7 +48,7 @@ fn service() -> (Router, Switch) {
 fn clients(ml_api: &Router, telemetry: &Telemetry) -> MlApiClients {
     let transport = || Transport::InProcess(Arc::new(OnceLock::from(ml_api.clone())));
     let policy = PolicySettings::default();
-    let pool = SharedPool::unwatched(Bulkhead::semaphore(100).unwrap());
+    let pool = SharedPool::unwatched(Bulkhead::new(&BulkheadSettings::default()).unwrap());
     MlApiClients {
         protected: Client::new("recommendation", "ml-api", &policy, transport(), telemetry, 1).unwrap(),
         bare: Client::bare("recommendation", "ml-api", transport(), &pool),

@@ -1,0 +1,17 @@
+# syntax=docker/dockerfile:1
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+# Dependencies first: a change of src/ does not build them again.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src \
+ && echo 'fn main() {}' > src/main.rs \
+ && echo '' > src/lib.rs \
+ && cargo build --release --locked --bin breakerbox \
+ && rm -rf src target/release/breakerbox target/release/deps/*breakerbox* target/release/.fingerprint/breakerbox-*
+COPY src src
+RUN cargo build --release --locked --bin breakerbox
+
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /src/target/release/breakerbox /breakerbox
+EXPOSE 8080 8090
+ENTRYPOINT ["/breakerbox"]

@@ -1,0 +1,63 @@
+//! Commands to a running process, through its admin port.
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::Failure;
+
+/// Where the admin port is.
+#[derive(Debug, Args)]
+pub(super) struct AdminArgs {
+    /// Admin address of the running process
+    #[arg(long, env = "BREAKERBOX_ADMIN_URL", default_value = "http://127.0.0.1:8090", value_name = "URL")]
+    admin: String,
+    /// Admin token, if one is set there
+    #[arg(long, env = "BREAKERBOX_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
+}
+
+/// Sends one request and gives back the JSON answer.
+pub(super) fn request(args: &AdminArgs, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    runtime.block_on(send(args, method, path, body))
+}
+
+async fn send(args: &AdminArgs, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    let url = format!("{}{path}", args.admin.trim_end_matches('/'));
+    reqwest::Url::parse(&url).map_err(|error| Failure::Refused(format!("--admin {:?}: {error}", args.admin)))?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(std::time::Duration::from_secs(10))
+        .build()
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut request = client.request(method, &url);
+    if let Some(token) = &args.token {
+        request = request.bearer_auth(token);
+    }
+    if let Some(body) = body {
+        request = request.json(body);
+    }
+    let response = request.send().await.map_err(|error| {
+        if error.is_connect() {
+            Failure::Failed(format!(
+                "nothing answers at {}: is breakerbox running there? (--admin names another address)",
+                args.admin
+            ))
+        } else {
+            Failure::Failed(error.to_string())
+        }
+    })?;
+    let status = response.status();
+    let text = response.text().await.map_err(|error| Failure::Failed(error.to_string()))?;
+    let json: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    if status.is_success() {
+        return Ok(json);
+    }
+    let detail = json.get("detail").and_then(Value::as_str).unwrap_or(text.as_str()).to_owned();
+    // What the caller asked for can't be; anything else is the server's doing.
+    if status.is_client_error() { Err(Failure::Refused(detail)) } else { Err(Failure::Failed(detail)) }
+}

@@ -1,0 +1,173 @@
+//! `breakerbox fault`: switch faults on and off in a running process.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::admin_client::{AdminArgs, request};
+use super::{Done, Failure};
+
+#[derive(Debug, Args)]
+pub(super) struct FaultArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// What is broken now
+    List,
+    /// Break a service; takes the place of what was broken there before
+    Set(Box<SetArgs>),
+    /// Mend one service, or all of them
+    Clear {
+        /// Which; all when left out
+        target: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(skip)]
+struct SetArgs {
+    /// The service: user, catalog, recommendation, ml-api, gateway, gateway-bare
+    target: String,
+    /// Share of requests answered with an error, 0–1
+    #[arg(long, value_name = "SHARE")]
+    error_rate: Option<f64>,
+    /// Status of those errors, 400–599
+    #[arg(long, value_name = "STATUS", requires = "error_rate")]
+    status: Option<u16>,
+    /// Delay: `2s`, `uniform:100ms..2s`, `log-normal:300ms,0.8` (median, sigma) or `pareto:100ms,1.5` (scale, shape)
+    #[arg(long, value_name = "DELAY", value_parser = latency)]
+    latency: Option<Value>,
+    /// Share of requests that are delayed, 0–1
+    #[arg(long, value_name = "SHARE", requires = "latency")]
+    latency_rate: Option<f64>,
+    /// Share of requests that are never answered, 0–1
+    #[arg(long, value_name = "SHARE")]
+    hang_rate: Option<f64>,
+    /// Share of connections that are reset, 0–1
+    #[arg(long, value_name = "SHARE")]
+    reset_rate: Option<f64>,
+    /// Answers come at this many bytes a second
+    #[arg(long, value_name = "BYTES_PER_SECOND")]
+    slow_body: Option<u32>,
+    /// Share of answers that are cut off in their middle, 0–1
+    #[arg(long, value_name = "SHARE")]
+    malformed_rate: Option<f64>,
+    /// Nobody listens any more
+    #[arg(long)]
+    crash: bool,
+    /// How long it lasts, such as 60s; until cleared when left out
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
+}
+
+pub(super) fn run(args: FaultArgs) -> Done {
+    let answer = match args.action {
+        Action::List => request(&args.admin, Method::GET, "/faults", None)?,
+        Action::Set(set) => {
+            let path = format!("/faults/{}", set.target);
+            request(&args.admin, Method::PUT, &path, Some(&plan(&set)?))?
+        }
+        Action::Clear { target: None } => request(&args.admin, Method::DELETE, "/faults", None)?,
+        Action::Clear { target: Some(target) } => {
+            request(&args.admin, Method::DELETE, &format!("/faults/{target}"), None)?
+        }
+    };
+    print(&answer);
+    Ok(())
+}
+
+fn plan(set: &SetArgs) -> Result<Value, Failure> {
+    let mut plan = Map::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            plan.insert(key.to_owned(), value);
+        }
+    };
+    put("error_rate", set.error_rate.map(Value::from));
+    put("status", set.status.map(Value::from));
+    put("latency", set.latency.clone());
+    put("latency_rate", set.latency_rate.map(Value::from));
+    put("hang_rate", set.hang_rate.map(Value::from));
+    put("reset_rate", set.reset_rate.map(Value::from));
+    put("slow_body", set.slow_body.map(|rate| json!({"bytes_per_second": rate, "rate": 1.0})));
+    put("malformed_body_rate", set.malformed_rate.map(Value::from));
+    put("crash", set.crash.then_some(Value::Bool(true)));
+    if plan.is_empty() {
+        return Err(Failure::Refused(
+            "nothing to break: give --error-rate, --latency, --hang-rate, --reset-rate, --slow-body, --malformed-rate or --crash"
+                .to_owned(),
+        ));
+    }
+    if let Some(ttl) = set.ttl {
+        plan.insert("ttl".to_owned(), Value::from(humantime::format_duration(ttl).to_string()));
+    }
+    Ok(Value::Object(plan))
+}
+
+/// One of the forms that `--latency` takes.
+fn latency(text: &str) -> Result<Value, String> {
+    let number = |text: &str| text.trim().parse::<f64>().map_err(|_| format!("{text:?} is no number"));
+    let (form, rest) = text.split_once(':').unwrap_or(("fixed", text));
+    let pair = |separator: &str| {
+        rest.split_once(separator).ok_or_else(|| format!("{form} takes two values separated by {separator:?}"))
+    };
+    match form {
+        "fixed" => Ok(json!({"fixed": duration(rest)?})),
+        "uniform" => {
+            let (min, max) = pair("..")?;
+            Ok(json!({"uniform": {"min": duration(min)?, "max": duration(max)?}}))
+        }
+        "log-normal" => {
+            let (median, sigma) = pair(",")?;
+            Ok(json!({"log_normal": {"median": duration(median)?, "sigma": number(sigma)?}}))
+        }
+        "pareto" => {
+            let (scale, shape) = pair(",")?;
+            Ok(json!({"pareto": {"scale": duration(scale)?, "shape": number(shape)?}}))
+        }
+        other => Err(format!("{other:?} is no distribution; there are fixed, uniform, log-normal and pareto")),
+    }
+}
+
+fn duration(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    humantime::parse_duration(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| format!("{text:?}: {error}, such as 300ms or 2s"))
+}
+
+fn print(answer: &Value) {
+    let none = Vec::new();
+    for target in answer["targets"].as_array().unwrap_or(&none) {
+        let name = target["target"].as_str().unwrap_or("?");
+        let active: Vec<_> = target["active"].as_array().unwrap_or(&none).iter().filter_map(Value::as_str).collect();
+        let state = if active.is_empty() { "healthy".to_owned() } else { active.join(", ") };
+        match target["remaining_seconds"].as_f64() {
+            Some(seconds) => println!("{name:<16} {state}, {seconds:.0} s left"),
+            None => println!("{name:<16} {state}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_is_read_in_each_of_its_forms() {
+        assert_eq!(latency("2s"), Ok(json!({"fixed": "2s"})));
+        assert_eq!(latency("uniform:100ms..2s"), Ok(json!({"uniform": {"min": "100ms", "max": "2s"}})));
+        assert_eq!(latency("log-normal:300ms,0.8"), Ok(json!({"log_normal": {"median": "300ms", "sigma": 0.8}})));
+        assert_eq!(latency("pareto:100ms,1.5"), Ok(json!({"pareto": {"scale": "100ms", "shape": 1.5}})));
+        for wrong in ["soon", "gauss:1s", "uniform:1s", "pareto:1s,steep"] {
+            assert!(latency(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! `breakerbox health`: for container health checks, which have no shell and no curl.
+
+use clap::Args;
+use reqwest::Method;
+
+use super::admin_client::{AdminArgs, request};
+use super::{Done, Failure};
+
+#[derive(Debug, Args)]
+pub(super) struct HealthArgs {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// Ask whether it is ready for requests, not only alive
+    #[arg(long)]
+    ready: bool,
+}
+
+pub(super) fn run(args: &HealthArgs) -> Done {
+    let path = if args.ready { "/readyz" } else { "/healthz" };
+    match request(&args.admin, Method::GET, path, None) {
+        Ok(_) => Ok(()),
+        Err(Failure::Failed(why) | Failure::Refused(why)) => Err(Failure::Failed(why)),
+    }
+}

@@ -1,0 +1,179 @@
+//! How a call ends when it doesn't succeed.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::request::Reply;
+use super::transport::TransportError;
+use crate::resilience::policy::CallError;
+use crate::resilience::retry::{Classify, ErrorKind, Verdict};
+
+/// Longest wait that is taken from a dependency's `Retry-After`.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// How one attempt failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// It answered with a status that is no success.
+    #[error("answered {status}")]
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// When it asks to be tried again.
+        retry_after: Option<Duration>,
+        /// What it said.
+        reply: Box<Reply>,
+    },
+    /// It didn't answer, or not in words that can be read.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
+impl AttemptError {
+    /// Gives a good answer through; anything else is an error.
+    pub(super) fn check(reply: Reply) -> Result<Reply, Self> {
+        if reply.status.is_success() || reply.status.is_redirection() {
+            return Ok(reply);
+        }
+        let retry_after = reply
+            .headers
+            .get(http::header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .map(|seconds: u64| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER));
+        Err(Self::Status { status: reply.status, retry_after, reply: Box::new(reply) })
+    }
+
+    /// OpenTelemetry's `error.type`.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Status { status, .. } if status.is_server_error() => "server_error",
+            Self::Status { .. } => "client_error",
+            Self::Transport(TransportError::Connect(_)) => "connect",
+            Self::Transport(TransportError::Reset(_)) => "reset",
+            Self::Transport(TransportError::Malformed(_)) => "malformed",
+        }
+    }
+}
+
+impl Classify for AttemptError {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Status { status, retry_after, .. } => {
+                // `check` lets no status through that is no error.
+                let usual = Verdict::of_status(status.as_u16()).unwrap_or(Verdict::of(ErrorKind::Malformed));
+                usual.after(*retry_after)
+            }
+            Self::Transport(TransportError::Connect(_)) => Verdict::of(ErrorKind::Connect),
+            Self::Transport(TransportError::Reset(_)) => Verdict::of(ErrorKind::Reset),
+            Self::Transport(TransportError::Malformed(_)) => Verdict::of(ErrorKind::Malformed),
+        }
+    }
+}
+
+/// How a call ended, all attempts taken together.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The breaker is open.
+    #[error("the breaker is open; a probe is due in {retry_after:?}")]
+    Open {
+        /// Until the breaker admits a probe.
+        retry_after: Duration,
+    },
+    /// No place became free in time.
+    #[error("too many calls at once")]
+    BulkheadFull,
+    /// The client holds calls back because the dependency refuses many.
+    #[error("held back: the dependency refuses too many calls")]
+    Throttled,
+    /// Time ran out.
+    #[error("timed out")]
+    TimedOut,
+    /// The last attempt failed.
+    #[error(transparent)]
+    Failed(AttemptError),
+}
+
+impl Error {
+    /// Why the live answer is missing, spelled as the fallback metrics do.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "open",
+            Self::BulkheadFull => "bulkhead_full",
+            Self::Throttled => "rejected",
+            Self::TimedOut => "timeout",
+            Self::Failed(_) => "failure",
+        }
+    }
+
+    /// When another try makes sense, as far as anybody said.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Open { retry_after } => Some(*retry_after),
+            Self::Failed(AttemptError::Status { retry_after, .. }) => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// The status the dependency answered with, if it did.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Failed(AttemptError::Status { status, .. }) => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// What the dependency answered, if it did.
+    #[must_use]
+    pub fn reply(&self) -> Option<&Reply> {
+        match self {
+            Self::Failed(AttemptError::Status { reply, .. }) => Some(reply),
+            _ => None,
+        }
+    }
+}
+
+impl From<CallError<AttemptError>> for Error {
+    fn from(error: CallError<AttemptError>) -> Self {
+        match error {
+            CallError::Open(rejected) => Self::Open { retry_after: rejected.retry_after },
+            CallError::BulkheadFull(_) => Self::BulkheadFull,
+            CallError::Throttled => Self::Throttled,
+            CallError::DeadlineExceeded | CallError::TimedOut { .. } => Self::TimedOut,
+            CallError::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resilience::breaker::Outcome;
+
+    fn failed(status: u16) -> Verdict {
+        let reply = Reply {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: http::HeaderMap::from_iter([(http::header::RETRY_AFTER, "7".parse().unwrap())]),
+            body: axum::body::Bytes::new(),
+        };
+        AttemptError::check(reply).unwrap_err().verdict()
+    }
+
+    #[test]
+    fn a_callers_own_mistake_never_counts_and_is_never_repeated() {
+        for status in [400, 401, 403, 404, 409, 422] {
+            let verdict = failed(status);
+            assert_eq!((verdict.counts, verdict.retryable), (Outcome::Ignored, false), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_server_error_counts_and_says_when_to_come_back() {
+        let verdict = failed(503);
+        assert_eq!((verdict.counts, verdict.retryable), (Outcome::Failure, true));
+        assert_eq!(verdict.retry_after, Some(Duration::from_secs(7)));
+    }
+}

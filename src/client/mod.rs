@@ -1,0 +1,283 @@
+//! A dependency's client: what a handler calls instead of a socket.
+//!
+//! ## Theory of operation
+//!
+//! Each service holds one [`Client`] for each dependency. A call goes through the dependency's
+//! [`Policy`] (bulkhead → total deadline → retry → per attempt: breaker, timeout), and each attempt
+//! goes through a [`Transport`]. What the policy decides on the way comes back as events, which this
+//! module hands to telemetry; neither the policy nor the services know a metric by name.
+//!
+//! An answer is good or bad by its status: 2xx and 3xx succeed, 429 and 5xx fail, other 4xx are the
+//! caller's own mistake, which never trips a breaker and is never repeated.
+//!
+//! A [`Client::bare`] client has no policy at all. Its calls only share a pool, as calls of a service
+//! without isolation do; that is what the twin gateway is made of.
+
+mod context;
+mod error;
+mod fallback;
+mod observe;
+mod request;
+mod transport;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+pub use context::{Context, DEADLINE_HEADER, PROTECTION_HEADER};
+pub use error::{AttemptError, Error};
+pub use fallback::{Cache, FallbackKind, Fallbacks};
+pub use request::{Reply, Request};
+pub use transport::{Transport, TransportError};
+
+use crate::resilience::breaker::{Breaker, BreakerSettings, Command, Snapshot, Transition};
+use crate::resilience::bulkhead::Bulkhead;
+use crate::resilience::policy::{Attempt, Call, Policy, PolicySettings};
+use crate::telemetry::{BulkheadTelemetry, Metrics, TransitionLog};
+use observe::Reporter;
+
+/// Where a client's facts go.
+#[derive(Clone)]
+pub struct Telemetry {
+    /// The process's metrics.
+    pub metrics: Metrics,
+    /// The process's transitions.
+    pub transitions: TransitionLog,
+}
+
+/// A client of one dependency. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    service: String,
+    dependency: String,
+    transport: Transport,
+    guard: Guard,
+}
+
+/// What stands between a call and its transport.
+enum Guard {
+    Policy { policy: Arc<Policy>, reporter: Reporter },
+    SharedPool(SharedPool),
+}
+
+/// One pool that calls to every dependency compete for. Cheap to clone.
+#[derive(Clone)]
+pub struct SharedPool {
+    bulkhead: Arc<Bulkhead>,
+}
+
+impl SharedPool {
+    /// A pool of `places`, with its series under `service`.
+    #[must_use]
+    pub fn new(bulkhead: Bulkhead, metrics: &Metrics, service: &str) -> Self {
+        let bulkhead = Arc::new(bulkhead);
+        let telemetry = BulkheadTelemetry::new(metrics, service, "shared");
+        let watched = Arc::clone(&bulkhead);
+        metrics.on_scrape(move || {
+            let now = watched.snapshot();
+            telemetry.read(now.in_flight, now.capacity, now.queued);
+        });
+        Self { bulkhead }
+    }
+
+    /// A pool that shows no series.
+    #[must_use]
+    pub fn unwatched(bulkhead: Bulkhead) -> Self {
+        Self { bulkhead: Arc::new(bulkhead) }
+    }
+}
+
+impl Client {
+    /// A client that calls `dependency` on behalf of `service` under a policy.
+    ///
+    /// `seed` makes its jitter repeatable.
+    pub fn new(
+        service: &str,
+        dependency: &str,
+        settings: &PolicySettings,
+        transport: Transport,
+        telemetry: &Telemetry,
+        seed: u64,
+    ) -> Result<Self, String> {
+        let now = Instant::now().into_std();
+        let policy = Policy::new(settings.clone(), now, seed)
+            .map_err(|error| format!("policies.{service}.{dependency}: {error}"))?;
+        let policy = Arc::new(policy);
+        let reporter = Reporter::new(service, dependency, &policy, telemetry);
+        Ok(Self::build(service, dependency, transport, Guard::Policy { policy, reporter }))
+    }
+
+    /// A client without protection: its calls share `pool` and wait for as long as it takes.
+    #[must_use]
+    pub fn bare(service: &str, dependency: &str, transport: Transport, pool: &SharedPool) -> Self {
+        Self::build(service, dependency, transport, Guard::SharedPool(pool.clone()))
+    }
+
+    fn build(service: &str, dependency: &str, transport: Transport, guard: Guard) -> Self {
+        let (service, dependency) = (service.to_owned(), dependency.to_owned());
+        Self { inner: Arc::new(Inner { service, dependency, transport, guard }) }
+    }
+
+    /// The service that calls.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.inner.service
+    }
+
+    /// The dependency that is called.
+    #[must_use]
+    pub fn dependency(&self) -> &str {
+        &self.inner.dependency
+    }
+
+    /// The policy; none in a bare client.
+    #[must_use]
+    pub fn policy(&self) -> Option<&Arc<Policy>> {
+        match &self.inner.guard {
+            Guard::Policy { policy, .. } => Some(policy),
+            Guard::SharedPool(_) => None,
+        }
+    }
+
+    /// The breaker as it stands now; none in a bare client or when the policy has no breaker.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.policy()?.breaker().map(|breaker| breaker.snapshot(Instant::now().into_std()))
+    }
+
+    /// The breaker's settings as they stand now, live changes included.
+    #[must_use]
+    pub fn breaker_settings(&self) -> Option<BreakerSettings> {
+        self.policy()?.breaker().map(Breaker::settings)
+    }
+
+    /// Does what an operator says.
+    pub fn command(&self, command: Command) {
+        self.with_breaker(|breaker, now| breaker.command(command, now));
+    }
+
+    /// Changes some of the breaker's settings, given by name, and keeps its window.
+    pub fn reconfigure(&self, changes: serde_json::Value) -> Result<(), String> {
+        let current = self.breaker_settings().ok_or("there is no breaker")?;
+        let (Ok(serde_json::Value::Object(mut merged)), serde_json::Value::Object(changes)) =
+            (serde_json::to_value(&current), changes)
+        else {
+            return Err("must be an object, such as {\"failure-rate-threshold\": 40}".to_owned());
+        };
+        merged.extend(changes);
+        let settings: BreakerSettings =
+            serde_path_to_error::deserialize(serde_json::Value::Object(merged)).map_err(|error| error.to_string())?;
+        let mut refused = None;
+        self.with_breaker(|breaker, now| {
+            breaker.reconfigure(settings, now).unwrap_or_else(|error| {
+                refused = Some(error.to_string());
+                None
+            })
+        });
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Lets transitions happen that come with time alone. To be called about once a second.
+    pub fn tick(&self) {
+        while self.with_breaker(Breaker::tick) {}
+    }
+
+    /// Whether `act` changed the breaker's state.
+    fn with_breaker(&self, act: impl FnOnce(&Breaker, std::time::Instant) -> Option<Transition>) -> bool {
+        if let Guard::Policy { policy, reporter } = &self.inner.guard
+            && let Some(breaker) = policy.breaker()
+            && let Some(transition) = act(breaker, Instant::now().into_std())
+        {
+            reporter.transition(&transition);
+            return true;
+        }
+        false
+    }
+
+    /// Sends a request and gives back the first good answer.
+    pub async fn call(&self, context: &Context, request: Request) -> Result<Reply, Error> {
+        self.run(context, request, Ok).await
+    }
+
+    /// The same, and reads the answer as JSON. An answer that is no such JSON is a failure of the
+    /// dependency, which its breaker sees.
+    pub async fn call_json<T: DeserializeOwned>(&self, context: &Context, request: Request) -> Result<T, Error> {
+        self.run(context, request, |reply| reply.json().map_err(AttemptError::from)).await
+    }
+
+    async fn run<T>(
+        &self,
+        context: &Context,
+        request: Request,
+        read: impl Fn(Reply) -> Result<T, AttemptError>,
+    ) -> Result<T, Error> {
+        let attempt = |attempt: Attempt| self.attempt(context, &request, attempt, &read);
+        match &self.inner.guard {
+            Guard::Policy { policy, reporter } => {
+                let deadline = context.deadline.map(Instant::into_std);
+                let call = Call { deadline, idempotent: request.is_idempotent() };
+                policy.call_with(call, reporter, attempt).await.map_err(Error::from)
+            }
+            Guard::SharedPool(pool) => {
+                let _place = pool.bulkhead.enter().await.map_err(|_| Error::BulkheadFull)?;
+                let only = Attempt { number: 1, hedge: false, timeout: Duration::MAX, deadline: None };
+                attempt(only).await.map_err(Error::Failed)
+            }
+        }
+    }
+
+    async fn attempt<T>(
+        &self,
+        context: &Context,
+        request: &Request,
+        attempt: Attempt,
+        read: &impl Fn(Reply) -> Result<T, AttemptError>,
+    ) -> Result<T, AttemptError> {
+        let span = tracing::info_span!(
+            "call",
+            otel.kind = "client",
+            otel.name = %format_args!("{} {}", request.method, self.inner.dependency),
+            otel.status_code = tracing::field::Empty,
+            http.request.method = %request.method,
+            http.response.status_code = tracing::field::Empty,
+            http.request.resend_count = attempt.number - 1,
+            server.address = %self.inner.dependency,
+            error.r#type = tracing::field::Empty,
+            breakerbox.hedge = attempt.hedge,
+        );
+        let result = self.exchange(context, request, attempt, read).instrument(span.clone()).await;
+        if let Err(error) = &result {
+            span.record("error.type", error.kind());
+            span.record("otel.status_code", "ERROR");
+        }
+        result
+    }
+
+    async fn exchange<T>(
+        &self,
+        context: &Context,
+        request: &Request,
+        attempt: Attempt,
+        read: &impl Fn(Reply) -> Result<T, AttemptError>,
+    ) -> Result<T, AttemptError> {
+        let mut headers = request.headers.clone();
+        // The dependency is told how long this attempt will wait, not how long the page may take:
+        // work for a caller that has moved on to its next attempt is wasted.
+        let context = if context.protection { attempt_context(context, &attempt) } else { *context };
+        context.write(&mut headers);
+        let reply = self.inner.transport.send(request, headers).await?;
+        tracing::Span::current().record("http.response.status_code", reply.status.as_u16());
+        AttemptError::check(reply).and_then(read)
+    }
+}
+
+fn attempt_context(context: &Context, attempt: &Attempt) -> Context {
+    if attempt.timeout == Duration::MAX { *context } else { context.within(attempt.timeout) }
+}

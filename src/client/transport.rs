@@ -1,0 +1,144 @@
+//! How a request travels: over HTTP, or into a router of this process.
+//!
+//! The second lets whole-system tests and experiments run under Tokio's paused clock. The two are
+//! never mixed in one run: real sockets under a paused clock time out spuriously.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tower::ServiceExt;
+
+use super::request::{Reply, Request};
+use crate::faults::Severed;
+
+/// Largest answer that is read, in bytes.
+const LARGEST_REPLY: usize = 1024 * 1024;
+
+/// What can go wrong on the way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    /// No connection could be made.
+    #[error("could not connect: {0}")]
+    Connect(String),
+    /// The connection broke before the answer was complete.
+    #[error("connection lost: {0}")]
+    Reset(String),
+    /// The answer can't be understood.
+    #[error("malformed answer: {0}")]
+    Malformed(String),
+}
+
+/// A way to a dependency. Cheap to clone.
+#[derive(Clone)]
+pub enum Transport {
+    /// Over a pool of connections.
+    Http {
+        /// The pool.
+        pool: reqwest::Client,
+        /// Such as `http://127.0.0.1:8082`, without a slash at its end.
+        base: Arc<str>,
+    },
+    /// Into a router of this process, which may be set later than the transport is made.
+    InProcess(Arc<OnceLock<Router>>),
+}
+
+impl Transport {
+    /// A pool of connections to `base`, each to be made within `connect_timeout`.
+    pub fn http(base: &str, connect_timeout: Option<Duration>) -> Result<Self, String> {
+        let mut builder = reqwest::Client::builder()
+            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(32)
+            .tcp_nodelay(true)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none());
+        if let Some(timeout) = connect_timeout {
+            builder = builder.connect_timeout(timeout);
+        }
+        let pool = builder.build().map_err(|error| error.to_string())?;
+        let base = base.trim_end_matches('/');
+        reqwest::Url::parse(base).map_err(|error| format!("{base:?} is not a URL: {error}"))?;
+        Ok(Self::Http { pool, base: base.into() })
+    }
+
+    /// Sends a request once and reads the whole answer.
+    pub async fn send(&self, request: &Request, headers: http::HeaderMap) -> Result<Reply, TransportError> {
+        match self {
+            Self::Http { pool, base } => send_http(pool, base, request, headers).await,
+            Self::InProcess(router) => match router.get() {
+                Some(router) => send_in_process(router.clone(), request, headers).await,
+                None => Err(TransportError::Connect("the service has not started".to_owned())),
+            },
+        }
+    }
+}
+
+async fn send_http(
+    pool: &reqwest::Client,
+    base: &str,
+    request: &Request,
+    headers: http::HeaderMap,
+) -> Result<Reply, TransportError> {
+    let url = format!("{base}{}", request.path);
+    let mut response = pool
+        .request(request.method.clone(), url)
+        .headers(headers)
+        .body(request.body.clone())
+        .send()
+        .await
+        .map_err(|error| classify(&error))?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
+        if body.len() + chunk.len() > LARGEST_REPLY {
+            return Err(TransportError::Malformed(format!("longer than {LARGEST_REPLY} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Reply { status, headers, body: body.into() })
+}
+
+async fn send_in_process(router: Router, request: &Request, headers: http::HeaderMap) -> Result<Reply, TransportError> {
+    let mut http = http::Request::builder()
+        .method(request.method.clone())
+        .uri(&request.path)
+        .body(Body::from(request.body.clone()))
+        .map_err(|error| TransportError::Malformed(error.to_string()))?;
+    *http.headers_mut() = headers;
+    let response = match router.oneshot(http).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    match response.extensions().get::<Severed>() {
+        Some(Severed::Refused) => return Err(TransportError::Connect("connection refused".to_owned())),
+        Some(Severed::Reset) => return Err(TransportError::Reset("connection reset".to_owned())),
+        None => {}
+    }
+    let (parts, body) = response.into_parts();
+    let body: Bytes = match Limited::new(body, LARGEST_REPLY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return Err(TransportError::Malformed(format!("longer than {LARGEST_REPLY} bytes")));
+        }
+        Err(error) => return Err(TransportError::Reset(error.to_string())),
+    };
+    Ok(Reply { status: parts.status, headers: parts.headers, body })
+}
+
+fn classify(error: &reqwest::Error) -> TransportError {
+    // reqwest's own text repeats the URL; the cause below it is what helps.
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    let text = cause.to_string();
+    if error.is_connect() {
+        TransportError::Connect(text)
+    } else if error.is_decode() || error.is_builder() {
+        TransportError::Malformed(text)
+    } else {
+        TransportError::Reset(text)
+    }
+}

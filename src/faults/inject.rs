@@ -1,0 +1,208 @@
+//! The layer at a service's edge that carries a plan out.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::BodyExt;
+
+use super::listener::Connection;
+use super::registry::TargetFaults;
+
+/// A slow body comes in this many pieces a second, if it has as many bytes.
+const PIECES_PER_SECOND: u32 = 10;
+
+/// Stands in a response's extensions for a connection that broke, where there is no connection:
+/// a caller in the same process gets its error from this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severed {
+    /// Nobody listened.
+    Refused,
+    /// The connection was reset.
+    Reset,
+}
+
+/// The middleware: crash, reset, hang, delay and error come before the handler, what happens to the
+/// body after it.
+pub async fn inject(State(faults): State<TargetFaults>, request: Request, next: Next) -> Response {
+    let drawn = faults.draw();
+    let severed = if drawn.crash {
+        Some(("crash", Severed::Refused))
+    } else if drawn.reset {
+        Some(("reset", Severed::Reset))
+    } else {
+        None
+    };
+    if let Some((kind, severed)) = severed {
+        faults.injected(kind);
+        tracing::debug!(kind, "fault injected");
+        return sever(&request, severed);
+    }
+    if drawn.hang {
+        faults.injected("hang");
+        tracing::debug!(kind = "hang", "fault injected");
+        // Until the caller leaves, which drops this future.
+        std::future::pending::<()>().await;
+    }
+    if let Some(delay) = drawn.delay {
+        faults.injected("latency");
+        tracing::debug!(kind = "latency", ?delay, "fault injected");
+        tokio::time::sleep(delay).await;
+    }
+    if let Some(status) = drawn.error {
+        faults.injected("error");
+        tracing::debug!(kind = "error", status, "fault injected");
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
+        let body =
+            format!(r#"{{"status":{},"title":"Injected fault","detail":"this fault was injected"}}"#, status.as_u16());
+        return (status, kind, body).into_response();
+    }
+    let mut response = next.run(request).await;
+    if drawn.malformed {
+        faults.injected("malformed_body");
+        response = cut(response).await;
+    }
+    if let Some(bytes_per_second) = drawn.bytes_per_second {
+        faults.injected("slow_body");
+        response = slowed(response, bytes_per_second).await;
+    }
+    response
+}
+
+fn sever(request: &Request, severed: Severed) -> Response {
+    if let Some(ConnectInfo(connection)) = request.extensions().get::<ConnectInfo<Connection>>() {
+        connection.sever();
+    }
+    let mut response = StatusCode::SERVICE_UNAVAILABLE.into_response();
+    response.extensions_mut().insert(severed);
+    response
+}
+
+/// The first half of the body, as if it were the whole.
+async fn cut(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let bytes = whole(body).await;
+    let half = bytes.slice(..bytes.len() / 2);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(half))
+}
+
+/// The same body, piece by piece.
+async fn slowed(response: Response, bytes_per_second: u32) -> Response {
+    let (parts, body) = response.into_parts();
+    let bytes = whole(body).await;
+    let piece = (bytes_per_second / PIECES_PER_SECOND).max(1);
+    let pause = Duration::from_secs_f64(f64::from(piece) / f64::from(bytes_per_second));
+    let pieces = stream::unfold(bytes, move |mut rest| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        tokio::time::sleep(pause).await;
+        let next = rest.split_to(rest.len().min(piece as usize));
+        Some((Ok::<_, Infallible>(next), rest))
+    });
+    Response::from_parts(parts, Body::from_stream(pieces))
+}
+
+async fn whole(body: Body) -> Bytes {
+    // Bodies of our own handlers are in memory already; one that fails is an empty one.
+    body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+
+    use axum::routing::get;
+    use axum::{Router, middleware};
+    use tokio::time::Instant;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::faults::{FaultPlan, Faults, OnInjected};
+
+    type Counted = Arc<Mutex<Vec<&'static str>>>;
+
+    fn app(plan: &str) -> (Router, Counted) {
+        let counted = Counted::default();
+        let count = Arc::clone(&counted);
+        let plan: FaultPlan = serde_json::from_str(plan).unwrap();
+        plan.validate().unwrap();
+        let baselines = BTreeMap::from([("t".to_owned(), plan)]);
+        let on_injected: Arc<OnInjected> = Arc::new(move |_, kind| count.lock().unwrap().push(kind));
+        let faults = Faults::new(baselines, 1, &on_injected);
+        let target = faults.target("t").unwrap();
+        let router = Router::new().route("/", get(|| async { r#"{"answer":42}"# }));
+        (router.layer(middleware::from_fn_with_state(target, inject)), counted)
+    }
+
+    async fn ask(plan: &str) -> (Response, Vec<&'static str>) {
+        let (app, counted) = app(plan);
+        let response = app.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        let counted = counted.lock().unwrap().clone();
+        (response, counted)
+    }
+
+    async fn text(response: Response) -> String {
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_healthy_target_is_left_alone() {
+        let (response, counted) = ask("{}").await;
+        assert_eq!((response.status(), counted), (StatusCode::OK, vec![]));
+        assert_eq!(text(response).await, r#"{"answer":42}"#);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_has_the_status_asked_for() {
+        let (response, counted) = ask(r#"{"error_rate": 1, "status": 429}"#).await;
+        assert_eq!((response.status().as_u16(), counted), (429, vec!["error"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_comes_before_the_answer() {
+        let before = Instant::now();
+        let (response, counted) = ask(r#"{"latency": {"fixed": "2s"}}"#).await;
+        assert_eq!(
+            (response.status(), before.elapsed(), counted),
+            (StatusCode::OK, Duration::from_secs(2), vec!["latency"])
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hanging_target_never_answers() {
+        let (app, _) = app(r#"{"hang_rate": 1}"#);
+        let asked = app.oneshot(Request::get("/").body(Body::empty()).unwrap());
+        assert!(tokio::time::timeout(Duration::from_secs(3600), asked).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_malformed_body_is_cut_off() {
+        let (response, _) = ask(r#"{"malformed_body_rate": 1}"#).await;
+        assert!(serde_json::from_str::<serde_json::Value>(&text(response).await).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_arrives_whole_in_its_time() {
+        let (response, _) = ask(r#"{"slow_body": {"bytes_per_second": 1}}"#).await;
+        let before = Instant::now();
+        assert_eq!(text(response).await, r#"{"answer":42}"#);
+        assert_eq!(before.elapsed(), Duration::from_secs(13));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_connection_a_severed_one_is_told_to_the_transport() {
+        let (response, counted) = ask(r#"{"reset_rate": 1}"#).await;
+        assert_eq!((response.extensions().get(), counted), (Some(&Severed::Reset), vec!["reset"]));
+        let (response, counted) = ask(r#"{"crash": true}"#).await;
+        assert_eq!((response.extensions().get(), counted), (Some(&Severed::Refused), vec!["crash"]));
+    }
+}

@@ -1,0 +1,24 @@
+//! What can go wrong at a service's edge, and the layer that makes it happen.
+//!
+//! ## Theory of operation
+//!
+//! Each service is a *target* with a [`FaultPlan`]: shares of requests that are answered with an
+//! error, delayed, never answered, cut off, garbled or slowed, or a crash, which takes the listener
+//! away. A plan is replaced as a whole and takes effect with the next request; one with a time to
+//! live falls back to the target's baseline by itself. Each target rolls its own seeded dice, so
+//! that a run can be repeated.
+//!
+//! Faults are real where they can be: a reset is a TCP RST, a crash is a closed port, a slow body
+//! trickles. A dependency's client can't tell them from the faults of a service that is truly ill.
+
+mod inject;
+mod latency;
+mod listener;
+mod plan;
+mod registry;
+
+pub use inject::{Severed, inject};
+pub use latency::Latency;
+pub use listener::{Connection, FaultListener};
+pub use plan::{FaultPlan, InvalidPlan, SlowBody};
+pub use registry::{Faults, OnInjected, TargetFaults, TargetStatus, UnknownTarget};

@@ -1,0 +1,202 @@
+//! A target's plan: what goes wrong there, and how often.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::latency::Latency;
+
+/// Longest time to live and longest delay.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// What goes wrong at a service. Shares are 0–1 of its requests and are drawn independently.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FaultPlan {
+    /// Share answered with [`status`](Self::status).
+    #[serde(alias = "error-rate", skip_serializing_if = "is_zero")]
+    pub error_rate: f64,
+    /// Status of injected errors, 400–599; 503 when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// How long requests are held back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+    /// Share held back; all when left out.
+    #[serde(alias = "latency-rate", skip_serializing_if = "Option::is_none")]
+    pub latency_rate: Option<f64>,
+    /// Share never answered.
+    #[serde(alias = "hang-rate", skip_serializing_if = "is_zero")]
+    pub hang_rate: f64,
+    /// Share whose connection is reset.
+    #[serde(alias = "reset-rate", skip_serializing_if = "is_zero")]
+    pub reset_rate: f64,
+    /// Answers that trickle.
+    #[serde(alias = "slow-body", skip_serializing_if = "Option::is_none")]
+    pub slow_body: Option<SlowBody>,
+    /// Share whose answer is cut off in its middle, with a length that says it's whole.
+    #[serde(alias = "malformed-body-rate", skip_serializing_if = "is_zero")]
+    pub malformed_body_rate: f64,
+    /// Nobody listens.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub crash: bool,
+    /// After this the target's baseline is back; never when left out.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Duration>,
+}
+
+/// Answers that trickle.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlowBody {
+    /// How fast.
+    #[serde(alias = "bytes-per-second")]
+    pub bytes_per_second: u32,
+    /// Share of answers, 0–1; all when left out.
+    #[serde(default = "one")]
+    pub rate: f64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// A plan that can't be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {why}")]
+pub struct InvalidPlan {
+    field: &'static str,
+    why: String,
+}
+
+impl InvalidPlan {
+    pub(super) fn new(field: &'static str, why: impl Into<String>) -> Self {
+        Self { field, why: why.into() }
+    }
+
+    /// The field that is wrong.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// What it may be.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+impl FaultPlan {
+    /// Status of injected errors.
+    pub(super) fn error_status(&self) -> u16 {
+        self.status.unwrap_or(503)
+    }
+
+    /// Share of requests that are held back.
+    pub(super) fn delayed_share(&self) -> f64 {
+        if self.latency.is_some() { self.latency_rate.unwrap_or(1.0) } else { 0.0 }
+    }
+
+    /// Kinds that are switched on, spelled as the metrics contract does.
+    #[must_use]
+    pub fn active(&self) -> Vec<&'static str> {
+        let on = [
+            ("error", self.error_rate > 0.0),
+            ("latency", self.delayed_share() > 0.0),
+            ("hang", self.hang_rate > 0.0),
+            ("reset", self.reset_rate > 0.0),
+            ("slow_body", self.slow_body.is_some_and(|slow| slow.rate > 0.0)),
+            ("malformed_body", self.malformed_body_rate > 0.0),
+            ("crash", self.crash),
+        ];
+        on.iter().filter(|(_, on)| *on).map(|(kind, _)| *kind).collect()
+    }
+
+    /// Says which field can't be, and what it may be.
+    pub fn validate(&self) -> Result<(), InvalidPlan> {
+        let shares = [
+            ("error_rate", self.error_rate),
+            ("latency_rate", self.latency_rate.unwrap_or(1.0)),
+            ("hang_rate", self.hang_rate),
+            ("reset_rate", self.reset_rate),
+            ("slow_body.rate", self.slow_body.map_or(1.0, |slow| slow.rate)),
+            ("malformed_body_rate", self.malformed_body_rate),
+        ];
+        for (field, share) in shares {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(InvalidPlan::new(field, format!("{share} is not within 0–1")));
+            }
+        }
+        if !(400..=599).contains(&self.error_status()) {
+            return Err(InvalidPlan::new("status", format!("{} is not within 400–599", self.error_status())));
+        }
+        if self.latency_rate.is_some() && self.latency.is_none() {
+            return Err(InvalidPlan::new("latency_rate", "says nothing without latency"));
+        }
+        if let Some(latency) = &self.latency {
+            latency.validate()?;
+        }
+        if self.slow_body.is_some_and(|slow| slow.bytes_per_second == 0) {
+            return Err(InvalidPlan::new("slow_body.bytes_per_second", "must be at least 1; hang_rate never answers"));
+        }
+        match self.ttl {
+            Some(ttl) if ttl.is_zero() || ttl > LONGEST => {
+                Err(InvalidPlan::new("ttl", "must be more than 0s and at most 1day"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(json: &str) -> FaultPlan {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_named_with_its_range() {
+        for (json, field) in [
+            (r#"{"error_rate": 1.5}"#, "error_rate"),
+            (r#"{"error_rate": 0.5, "status": 200}"#, "status"),
+            (r#"{"hang_rate": -0.1}"#, "hang_rate"),
+            (r#"{"latency_rate": 0.5}"#, "latency_rate"),
+            (r#"{"latency": {"fixed": "2days"}}"#, "latency"),
+            (r#"{"latency": {"uniform": {"min": "2s", "max": "1s"}}}"#, "latency"),
+            (r#"{"slow_body": {"bytes_per_second": 0}}"#, "slow_body.bytes_per_second"),
+            (r#"{"ttl": "0s"}"#, "ttl"),
+        ] {
+            assert_eq!(plan(json).validate().unwrap_err().field(), field, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_field_is_refused() {
+        assert!(
+            serde_json::from_str::<FaultPlan>(r#"{"eror_rate": 1}"#).unwrap_err().to_string().contains("eror_rate")
+        );
+    }
+
+    #[test]
+    fn an_empty_plan_is_health() {
+        assert_eq!(plan("{}").active(), Vec::<&str>::new());
+        assert_eq!(serde_json::to_string(&plan("{}")).unwrap(), "{}");
+    }
+
+    #[test]
+    fn every_kind_is_in_the_metrics_contract() {
+        let all = plan(
+            r#"{"error_rate": 1, "latency": {"fixed": "1s"}, "hang_rate": 1, "reset_rate": 1,
+                "slow_body": {"bytes_per_second": 9}, "malformed_body_rate": 1, "crash": true}"#,
+        );
+        assert_eq!(all.active(), crate::telemetry::names::value::FAULT_KINDS);
+    }
+}

@@ -1,0 +1,298 @@
+//! The plans of all targets of this process.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::plan::FaultPlan;
+
+/// Called with a target and a kind each time a request is touched.
+pub type OnInjected = dyn Fn(&str, &'static str) + Send + Sync;
+
+/// A target that isn't there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no target {name:?}; there are {known}")]
+pub struct UnknownTarget {
+    name: String,
+    known: String,
+}
+
+/// All targets of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Faults {
+    targets: Arc<BTreeMap<String, TargetFaults>>,
+}
+
+/// The faults of one target. Cheap to clone.
+#[derive(Clone)]
+pub struct TargetFaults {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    baseline: FaultPlan,
+    /// Changes wake whoever waits for a crash or its end.
+    current: watch::Sender<Current>,
+    random: Mutex<ChaCha8Rng>,
+    on_injected: Arc<OnInjected>,
+}
+
+#[derive(Clone)]
+struct Current {
+    plan: Arc<FaultPlan>,
+    until: Option<Instant>,
+}
+
+/// A target as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TargetStatus {
+    /// Its name.
+    pub target: String,
+    /// What goes wrong there.
+    pub plan: FaultPlan,
+    /// Kinds that are switched on.
+    pub active: Vec<&'static str>,
+    /// Until its baseline is back; none when the plan has no end.
+    pub remaining_seconds: Option<f64>,
+}
+
+/// What happens to one request.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a die of its own")]
+pub(super) struct Drawn {
+    pub(super) crash: bool,
+    pub(super) reset: bool,
+    pub(super) hang: bool,
+    pub(super) delay: Option<Duration>,
+    pub(super) error: Option<u16>,
+    pub(super) malformed: bool,
+    pub(super) bytes_per_second: Option<u32>,
+}
+
+impl Faults {
+    /// Targets with what is wrong there from the start. `seed` makes their dice repeatable.
+    #[must_use]
+    pub fn new(baselines: BTreeMap<String, FaultPlan>, seed: u64, on_injected: &Arc<OnInjected>) -> Self {
+        let targets = baselines.into_iter().map(|(name, baseline)| {
+            // Each target rolls dice of its own: adding one must not change the others' luck.
+            let own = name.bytes().fold(seed, |hash, byte| hash.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
+            let current = Current { plan: Arc::new(baseline.clone()), until: None };
+            let inner = Inner {
+                name: name.clone(),
+                baseline,
+                current: watch::Sender::new(current),
+                random: Mutex::new(ChaCha8Rng::seed_from_u64(own)),
+                on_injected: Arc::clone(on_injected),
+            };
+            (name, TargetFaults { inner: Arc::new(inner) })
+        });
+        Self { targets: Arc::new(targets.collect()) }
+    }
+
+    /// The faults of one target.
+    #[must_use]
+    pub fn target(&self, name: &str) -> Option<TargetFaults> {
+        self.targets.get(name).cloned()
+    }
+
+    /// Names of all targets.
+    #[must_use]
+    pub fn targets(&self) -> Vec<String> {
+        self.targets.keys().cloned().collect()
+    }
+
+    /// Replaces a target's plan, from the next request on.
+    pub fn set(&self, target: &str, plan: FaultPlan) -> Result<(), UnknownTarget> {
+        self.known(target)?.set(plan);
+        Ok(())
+    }
+
+    /// Mends a target.
+    pub fn clear(&self, target: &str) -> Result<(), UnknownTarget> {
+        self.known(target)?.set(FaultPlan::default());
+        Ok(())
+    }
+
+    /// Mends all targets.
+    pub fn clear_all(&self) {
+        for target in self.targets.values() {
+            target.set(FaultPlan::default());
+        }
+    }
+
+    /// Gives a target back what is wrong there from the start.
+    pub fn restore(&self, target: &str) -> Result<(), UnknownTarget> {
+        let target = self.known(target)?;
+        target.set(target.inner.baseline.clone());
+        Ok(())
+    }
+
+    /// All targets as they stand.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<TargetStatus> {
+        self.targets.values().map(TargetFaults::status).collect()
+    }
+
+    fn known(&self, name: &str) -> Result<&TargetFaults, UnknownTarget> {
+        self.targets.get(name).ok_or_else(|| UnknownTarget { name: name.to_owned(), known: self.targets().join(", ") })
+    }
+}
+
+impl TargetFaults {
+    fn set(&self, plan: FaultPlan) {
+        let until = plan.ttl.map(|ttl| Instant::now() + ttl);
+        self.inner.current.send_replace(Current { plan: Arc::new(plan), until });
+    }
+
+    /// The plan in force: the one that was set, or the baseline once its time is over.
+    fn current(&self) -> Current {
+        let current = self.inner.current.borrow().clone();
+        match current.until {
+            Some(until) if until <= Instant::now() => {
+                Current { plan: Arc::new(self.inner.baseline.clone()), until: None }
+            }
+            _ => current,
+        }
+    }
+
+    /// As it stands.
+    #[must_use]
+    pub fn status(&self) -> TargetStatus {
+        let Current { plan, until } = self.current();
+        TargetStatus {
+            target: self.inner.name.clone(),
+            active: plan.active(),
+            remaining_seconds: until.map(|until| until.saturating_duration_since(Instant::now()).as_secs_f64()),
+            plan: (*plan).clone(),
+        }
+    }
+
+    /// Completes as soon as its crash fault is on.
+    pub async fn crashed(&self) {
+        self.when(true).await;
+    }
+
+    /// Completes as soon as its crash fault is off.
+    pub async fn recovered(&self) {
+        self.when(false).await;
+    }
+
+    async fn when(&self, crashed: bool) {
+        let mut changes = self.inner.current.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let current = self.current();
+            if current.plan.crash == crashed {
+                return;
+            }
+            // Either somebody changes the plan, or its time is over. The sender lives as long as
+            // `self`, so waiting for a change can't fail.
+            let changed = changes.changed();
+            match current.until {
+                Some(until) => drop(tokio::time::timeout_at(until, changed).await),
+                None => drop(changed.await),
+            }
+        }
+    }
+
+    /// Rolls the dice for one request. Every die is rolled every time, so that switching one fault
+    /// on leaves the luck of the others as it was.
+    pub(super) fn draw(&self) -> Drawn {
+        let plan = self.current().plan;
+        let mut random = self.inner.random.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hit = |share: f64| random.random::<f64>() < share;
+        let (reset, hang, delayed) = (hit(plan.reset_rate), hit(plan.hang_rate), hit(plan.delayed_share()));
+        let (error, malformed) = (hit(plan.error_rate), hit(plan.malformed_body_rate));
+        let slow = plan.slow_body.filter(|slow| hit(slow.rate));
+        let delay = plan.latency.filter(|_| delayed).map(|latency| latency.sample(&mut *random));
+        Drawn {
+            crash: plan.crash,
+            reset,
+            hang,
+            delay,
+            error: error.then(|| plan.error_status()),
+            malformed,
+            bytes_per_second: slow.map(|slow| slow.bytes_per_second),
+        }
+    }
+
+    pub(super) fn injected(&self, kind: &'static str) {
+        (self.inner.on_injected)(&self.inner.name, kind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(baseline: FaultPlan) -> Faults {
+        Faults::new(
+            BTreeMap::from([("ml-api".to_owned(), baseline)]),
+            7,
+            &(Arc::new(|_: &str, _| {}) as Arc<OnInjected>),
+        )
+    }
+
+    fn errors() -> FaultPlan {
+        FaultPlan { error_rate: 1.0, ..FaultPlan::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plan_with_an_end_gives_way_to_the_baseline() {
+        let faults = faults(FaultPlan { error_rate: 0.3, ..FaultPlan::default() });
+        faults.set("ml-api", FaultPlan { ttl: Some(Duration::from_secs(10)), ..errors() }).unwrap();
+        let target = faults.target("ml-api").unwrap();
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!((target.status().plan.error_rate, target.status().remaining_seconds), (1.0, Some(1.0)));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!((target.status().plan.error_rate, target.status().remaining_seconds), (0.3, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clearing_mends_even_the_baseline_and_restoring_brings_it_back() {
+        let faults = faults(FaultPlan { error_rate: 0.3, ..FaultPlan::default() });
+        faults.clear("ml-api").unwrap();
+        assert!(faults.snapshot()[0].active.is_empty());
+        faults.restore("ml-api").unwrap();
+        assert_eq!(faults.snapshot()[0].active, ["error"]);
+    }
+
+    #[test]
+    fn an_unknown_target_is_answered_with_the_known_ones() {
+        let error = faults(FaultPlan::default()).set("mlapi", errors()).unwrap_err();
+        assert_eq!(error.to_string(), "no target \"mlapi\"; there are ml-api");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crash_ends_by_itself_when_its_time_is_over() {
+        let faults = faults(FaultPlan::default());
+        let target = faults.target("ml-api").unwrap();
+        let plan = FaultPlan { crash: true, ttl: Some(Duration::from_secs(5)), ..FaultPlan::default() };
+        faults.set("ml-api", plan).unwrap();
+        target.crashed().await;
+        let before = Instant::now();
+        target.recovered().await;
+        assert_eq!(before.elapsed(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn the_same_seed_rolls_the_same_dice() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _guard = runtime.enter();
+        let roll = || {
+            let target = faults(FaultPlan { error_rate: 0.3, ..FaultPlan::default() }).target("ml-api").unwrap();
+            (0..1000).map(|_| target.draw().error.is_some()).collect::<Vec<_>>()
+        };
+        let first = roll();
+        assert_eq!(first, roll());
+        let share = first.iter().filter(|hit| **hit).count();
+        assert!((250..350).contains(&share), "{share} of 1000");
+    }
+}

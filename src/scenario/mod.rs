@@ -1,0 +1,22 @@
+//! Timelines of faults, so that there is always an incident to look at.
+//!
+//! A scenario is a TOML file: a length, whether it begins anew at its end, and steps that say at
+//! which moment what goes wrong where, and for how long. [`Timeline`] knows which steps are active
+//! at any position and nothing else; [`Scenario`] moves the position with the clock, and switches
+//! faults through an [`Actuator`]. A paused scenario stays where it is, faults included.
+//!
+//! A fault is handed over with its end as a time to live. Should this process die, the target heals
+//! by itself; should somebody set another fault there by hand, theirs stays.
+
+mod actuator;
+mod routes;
+mod runner;
+mod timeline;
+
+pub use actuator::Actuator;
+pub use routes::routes;
+pub use runner::{Mode, Scenario, Status};
+pub use timeline::{Action, Step, Timeline};
+
+/// The scenario that runs unless told otherwise.
+pub const DEFAULT: &str = include_str!("default.toml");

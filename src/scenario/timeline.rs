@@ -1,0 +1,224 @@
+//! A scenario's steps, and which of them are active when.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::faults::FaultPlan;
+use crate::services::ServiceName;
+
+/// Most steps a scenario may have; each has a series of its own.
+const MOST_STEPS: usize = 64;
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Breaks a service.
+    Fault(ServiceName, FaultPlan),
+    /// Changes the load to this many journeys per second.
+    Rate(f64),
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// A short name, lower case with hyphens.
+    pub name: String,
+    /// What a learner should look at.
+    pub note: String,
+    /// When it begins.
+    pub from: Duration,
+    /// When it ends.
+    pub to: Duration,
+    /// What it does.
+    pub action: Action,
+}
+
+/// A scenario that was checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timeline {
+    /// Its name.
+    pub name: String,
+    /// How long one round takes.
+    pub length: Duration,
+    /// Whether it begins anew at its end.
+    pub looped: bool,
+    /// Its steps, in the order they begin.
+    pub steps: Vec<Step>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    #[serde(with = "humantime_serde")]
+    length: Duration,
+    #[serde(default, rename = "loop")]
+    looped: bool,
+    #[serde(default)]
+    step: Vec<WrittenStep>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenStep {
+    name: String,
+    #[serde(default)]
+    note: String,
+    #[serde(with = "humantime_serde")]
+    at: Duration,
+    #[serde(rename = "for", with = "humantime_serde")]
+    lasts: Duration,
+    target: Option<ServiceName>,
+    fault: Option<FaultPlan>,
+    rate: Option<f64>,
+}
+
+impl Timeline {
+    /// Reads a scenario; an error names the step and the field.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let document = toml::Deserializer::parse(text).map_err(|error| error.to_string())?;
+        let written: Written = serde_path_to_error::deserialize(document)
+            .map_err(|error| format!("{}: {}", error.path(), error.inner().message()))?;
+        if written.length < Duration::from_secs(1) {
+            return Err("length: must be at least 1s".to_owned());
+        }
+        if written.step.is_empty() || written.step.len() > MOST_STEPS {
+            return Err(format!("step: there must be 1–{MOST_STEPS} of them"));
+        }
+        let mut steps = Vec::new();
+        for step in written.step {
+            let name = step.name.clone();
+            let checked = check(step, written.length).map_err(|why| format!("step {name:?}: {why}"))?;
+            if steps.iter().any(|other: &Step| other.name == checked.name) {
+                return Err(format!("step {name:?}: name: another step has it"));
+            }
+            if let Some(other) = steps.iter().find(|other| collide(other, &checked)) {
+                return Err(format!("step {name:?}: at: overlaps step {:?}, which acts on the same", other.name));
+            }
+            steps.push(checked);
+        }
+        steps.sort_by_key(|step| step.from);
+        Ok(Self { name: written.name, length: written.length, looped: written.looped, steps })
+    }
+
+    /// Steps that are active at a position within a round.
+    pub fn active(&self, position: Duration) -> impl Iterator<Item = (usize, &Step)> {
+        self.steps.iter().enumerate().filter(move |(_, step)| step.from <= position && position < step.to)
+    }
+
+    /// The first moment after `position` at which something begins or ends, or the round does.
+    #[must_use]
+    pub fn next_change(&self, position: Duration) -> Duration {
+        let moments = self.steps.iter().flat_map(|step| [step.from, step.to]);
+        moments.filter(|moment| *moment > position).min().unwrap_or(self.length).min(self.length)
+    }
+}
+
+fn check(step: WrittenStep, length: Duration) -> Result<Step, String> {
+    let slug = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if step.name.is_empty() || step.name.len() > 40 || !step.name.chars().all(slug) {
+        return Err("name: must be 1–40 of a–z, 0–9 and -".to_owned());
+    }
+    if step.lasts.is_zero() {
+        return Err("for: must be more than 0s".to_owned());
+    }
+    let to = step.at + step.lasts;
+    if to > length {
+        return Err(format!("for: ends at {to:?}, after the scenario's length of {length:?}"));
+    }
+    let action = match (step.target, step.fault, step.rate) {
+        (Some(target), Some(fault), None) => {
+            fault.validate().map_err(|error| format!("fault.{error}"))?;
+            if fault.ttl.is_some() {
+                return Err("fault.ttl: the step's `for` says how long it lasts".to_owned());
+            }
+            Action::Fault(target, fault)
+        }
+        (None, None, Some(rate)) if (0.0..=10_000.0).contains(&rate) => Action::Rate(rate),
+        (None, None, Some(_)) => return Err("rate: must be within 0–10000 journeys per second".to_owned()),
+        _ => return Err("must have either target and fault, or rate".to_owned()),
+    };
+    Ok(Step { name: step.name, note: step.note, from: step.at, to, action })
+}
+
+/// Whether two steps act on the same thing at the same time.
+fn collide(one: &Step, other: &Step) -> bool {
+    let same = match (&one.action, &other.action) {
+        (Action::Fault(one, _), Action::Fault(other, _)) => one == other,
+        (Action::Rate(_), Action::Rate(_)) => true,
+        _ => false,
+    };
+    same && one.from < other.to && other.from < one.to
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = r#"
+        name = "two"
+        length = "60s"
+        [[step]]
+        name = "late"
+        at = "30s"
+        for = "10s"
+        target = "catalog"
+        fault = { crash = true }
+        [[step]]
+        name = "early"
+        at = "20s"
+        for = "15s"
+        rate = 50.0
+    "#;
+
+    fn active(timeline: &Timeline, seconds: u64) -> Vec<&str> {
+        timeline.active(Duration::from_secs(seconds)).map(|(_, step)| step.name.as_str()).collect()
+    }
+
+    #[test]
+    fn steps_are_active_from_their_beginning_to_just_before_their_end() {
+        let timeline = Timeline::parse(TWO).unwrap();
+        assert_eq!(active(&timeline, 19), Vec::<&str>::new());
+        assert_eq!(active(&timeline, 20), ["early"]);
+        assert_eq!(active(&timeline, 30), ["early", "late"]);
+        assert_eq!(active(&timeline, 35), ["late"]);
+        assert_eq!(active(&timeline, 40), Vec::<&str>::new());
+        let moments = [0, 20, 30, 35, 40].map(|s| timeline.next_change(Duration::from_secs(s)).as_secs());
+        assert_eq!(moments, [20, 30, 35, 40, 60]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (from, to, expected) in [
+            ("\"catalog\"", "\"catalogue\"", "step[0].target"),
+            ("crash = true", "crash = 3", "step[0].fault.crash"),
+            ("crash = true", "error_rate = 2.0", "step \"late\": fault.error_rate"),
+            ("for = \"10s\"", "for = \"40s\"", "step \"late\": for"),
+            ("\"early\"", "\"late\"", "step \"late\": name"),
+            ("rate = 50.0", "target = \"catalog\"\nfault = { hang_rate = 1.0 }", "step \"early\": at: overlaps"),
+            ("rate = 50.0", "rat = 50.0", "rat"),
+            ("length = \"60s\"", "", "length"),
+        ] {
+            let error = Timeline::parse(&TWO.replace(from, to)).unwrap_err();
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_default_scenario_shows_its_first_incident_after_twenty_seconds() {
+        let timeline = Timeline::parse(super::super::DEFAULT).unwrap();
+        assert_eq!(timeline.steps[0].from, Duration::from_secs(20));
+        assert!(timeline.looped);
+    }
+
+    #[test]
+    fn the_default_scenario_leaves_room_to_recover_between_faults_of_one_target() {
+        let timeline = Timeline::parse(super::super::DEFAULT).unwrap();
+        for one in &timeline.steps {
+            for other in timeline.steps.iter().filter(|other| other.from >= one.to) {
+                assert!(other.from - one.to >= Duration::from_secs(30), "{} then {}", one.name, other.name);
+            }
+        }
+    }
+}

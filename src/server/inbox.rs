@@ -1,0 +1,213 @@
+//! The inbox that Alertmanager's webhook delivers to.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::telemetry::InboxTelemetry;
+
+/// Alerts kept, and alerts taken from one delivery.
+const KEPT: usize = 500;
+/// Characters kept of any one label or annotation.
+const LONGEST_TEXT: usize = 1024;
+/// Labels or annotations kept of one alert.
+const MOST_LABELS: usize = 64;
+/// The alert that always fires, to show that the pipeline is alive.
+const WATCHDOG: &str = "Watchdog";
+
+/// What Alertmanager posts (webhook version 4), as far as it is used here.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Delivery {
+    #[serde(default)]
+    alerts: Vec<Delivered>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Delivered {
+    status: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    #[serde(default)]
+    starts_at: String,
+    #[serde(default)]
+    ends_at: String,
+    #[serde(default)]
+    fingerprint: String,
+}
+
+/// One alert as it stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct Alert {
+    /// `alertname`.
+    pub name: String,
+    /// `firing` or `resolved`.
+    pub status: &'static str,
+    /// All labels.
+    pub labels: BTreeMap<String, String>,
+    /// All annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// When Prometheus began to fire it (RFC 3339).
+    pub starts_at: String,
+    /// When it stopped (RFC 3339); empty while it fires.
+    pub ends_at: String,
+    /// When the first notification arrived, seconds since 1970.
+    pub received_unix_seconds: f64,
+    /// When the notification of its end arrived, seconds since 1970.
+    pub resolved_unix_seconds: Option<f64>,
+    #[serde(skip)]
+    fingerprint: String,
+}
+
+/// Everything the inbox knows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overview {
+    /// Since when the watchdog has been arriving without a gap, seconds since 1970.
+    pub pipeline_alive_since_unix_seconds: Option<f64>,
+    /// Newest first.
+    pub alerts: Vec<Alert>,
+}
+
+/// The inbox. Cheap to clone.
+#[derive(Clone)]
+pub struct Inbox {
+    inner: Arc<Mutex<State>>,
+    telemetry: InboxTelemetry,
+}
+
+#[derive(Default)]
+struct State {
+    alerts: VecDeque<Alert>,
+    alive_since: Option<f64>,
+}
+
+impl Inbox {
+    /// An empty inbox.
+    #[must_use]
+    pub fn new(telemetry: InboxTelemetry) -> Self {
+        Self { inner: Arc::default(), telemetry }
+    }
+
+    /// Takes a delivery in at `now`.
+    pub fn deliver(&self, delivery: Delivery, now: SystemTime) {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let mut state = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        for delivered in delivery.alerts.into_iter().take(KEPT) {
+            let resolved = delivered.status == "resolved";
+            self.telemetry.delivered(resolved);
+            state.take(delivered, resolved, now);
+        }
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn overview(&self) -> Overview {
+        let state = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let alerts = state.alerts.iter().rev().cloned().collect();
+        Overview { pipeline_alive_since_unix_seconds: state.alive_since, alerts }
+    }
+}
+
+impl State {
+    fn take(&mut self, delivered: Delivered, resolved: bool, now: f64) {
+        let name = delivered.labels.get("alertname").map(|name| short(name)).unwrap_or_default();
+        if name == WATCHDOG {
+            self.alive_since = if resolved { None } else { Some(self.alive_since.unwrap_or(now)) };
+        }
+        // Repeated notifications of one firing are one alert.
+        let known = self
+            .alerts
+            .iter_mut()
+            .rev()
+            .find(|alert| alert.fingerprint == delivered.fingerprint && alert.starts_at == delivered.starts_at);
+        if let Some(alert) = known {
+            if resolved && alert.status == "firing" {
+                alert.status = "resolved";
+                alert.ends_at = short(&delivered.ends_at);
+                alert.resolved_unix_seconds = Some(now);
+                log(alert);
+            }
+            return;
+        }
+        let alert = Alert {
+            name,
+            status: if resolved { "resolved" } else { "firing" },
+            labels: bounded(delivered.labels),
+            annotations: bounded(delivered.annotations),
+            starts_at: short(&delivered.starts_at),
+            ends_at: if resolved { short(&delivered.ends_at) } else { String::new() },
+            received_unix_seconds: now,
+            resolved_unix_seconds: resolved.then_some(now),
+            fingerprint: short(&delivered.fingerprint),
+        };
+        log(&alert);
+        if self.alerts.len() == KEPT {
+            self.alerts.pop_front();
+        }
+        self.alerts.push_back(alert);
+    }
+}
+
+fn log(alert: &Alert) {
+    let severity = alert.labels.get("severity").map_or("", String::as_str);
+    let summary = alert.annotations.get("summary").map_or("", String::as_str);
+    tracing::info!(alert = alert.name, status = alert.status, severity, summary, "alert notification");
+}
+
+fn bounded(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    labels.into_iter().take(MOST_LABELS).map(|(key, value)| (short(&key), short(&value))).collect()
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(LONGEST_TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    fn deliver(inbox: &Inbox, name: &str, status: &str, starts_at: &str, at: u64) {
+        let json = serde_json::json!({"version": "4", "alerts": [{
+            "status": status, "labels": {"alertname": name}, "annotations": {"summary": "s"},
+            "startsAt": starts_at, "endsAt": "2026-01-01T00:01:00Z", "fingerprint": name,
+        }]});
+        let delivery = serde_json::from_value(json).unwrap();
+        inbox.deliver(delivery, UNIX_EPOCH + std::time::Duration::from_secs(at));
+    }
+
+    #[test]
+    fn a_firing_that_is_repeated_and_resolved_is_one_alert() {
+        let inbox = Inbox::new(Metrics::new(&[]).inbox());
+        deliver(&inbox, "CircuitBreakerOpen", "firing", "t0", 10);
+        deliver(&inbox, "CircuitBreakerOpen", "firing", "t0", 20);
+        deliver(&inbox, "CircuitBreakerOpen", "resolved", "t0", 30);
+        let alerts = inbox.overview().alerts;
+        assert_eq!(alerts.len(), 1);
+        assert_eq!((alerts[0].status, alerts[0].resolved_unix_seconds), ("resolved", Some(30.0)));
+    }
+
+    #[test]
+    fn a_second_firing_is_another_alert() {
+        let inbox = Inbox::new(Metrics::new(&[]).inbox());
+        deliver(&inbox, "A", "resolved", "t0", 10);
+        deliver(&inbox, "A", "firing", "t1", 20);
+        let alerts = inbox.overview().alerts;
+        assert_eq!(alerts.iter().map(|a| a.status).collect::<Vec<_>>(), ["firing", "resolved"]);
+    }
+
+    #[test]
+    fn the_watchdog_says_since_when_the_pipeline_lives() {
+        let inbox = Inbox::new(Metrics::new(&[]).inbox());
+        deliver(&inbox, "Watchdog", "firing", "t0", 10);
+        deliver(&inbox, "Watchdog", "firing", "t0", 20);
+        assert_eq!(inbox.overview().pipeline_alive_since_unix_seconds, Some(10.0));
+        deliver(&inbox, "Watchdog", "resolved", "t0", 30);
+        assert_eq!(inbox.overview().pipeline_alive_since_unix_seconds, None);
+    }
+}

@@ -1,0 +1,15 @@
+//! Listeners, the services behind them, the admin port, and an orderly end.
+
+mod admin;
+mod edge;
+mod inbox;
+mod listen;
+mod settings;
+mod site;
+
+pub use admin::{Admin, AdminParts};
+pub use edge::{Edge, Entry};
+pub use inbox::{Alert, Inbox, Overview};
+pub use listen::{Bound, Running, bind, bind_one, interrupted, reachable};
+pub use settings::{AdminSettings, Blueprint, Secret, ServiceSettings};
+pub use site::{Site, Wiring};

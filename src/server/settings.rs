@@ -1,0 +1,171 @@
+//! What the server needs to know.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize, Serializer};
+use subtle::ConstantTimeEq;
+
+use crate::faults::FaultPlan;
+use crate::resilience::policy::PolicySettings;
+use crate::services::ServiceName;
+use crate::services::catalog::CatalogSettings;
+use crate::services::gateway::GatewaySettings;
+use crate::services::ml_api::MlApiSettings;
+use crate::services::recommendation::RecommendationSettings;
+use crate::services::user::UserSettings;
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether `other` is the same, in time that doesn't depend on where they differ.
+    #[must_use]
+    pub fn matches(&self, other: &str) -> bool {
+        self.0.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+
+    /// The text, to be sent and nothing else.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+/// The admin port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AdminSettings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What changing anything through it takes, as `Authorization: Bearer`.
+    pub token: Option<Secret>,
+    /// Lets it listen beyond this machine without a token.
+    pub allow_remote_without_token: bool,
+    /// Admin addresses of other processes, to which commands for their services are forwarded.
+    pub peers: BTreeMap<String, String>,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8090)),
+            token: None,
+            allow_remote_without_token: false,
+            peers: BTreeMap::new(),
+        }
+    }
+}
+
+impl AdminSettings {
+    /// Says which field is wrong, and what it may be.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.token.as_ref().is_some_and(|token| token.reveal().is_empty()) {
+            return Err("admin.token: must not be empty; leave it out for no token".to_owned());
+        }
+        if !self.listen.ip().is_loopback() && self.token.is_none() && !self.allow_remote_without_token {
+            return Err(format!(
+                "admin.listen: {} is reachable from other machines, where anybody could break this one: set \
+                 BREAKERBOX_ADMIN_TOKEN, or admin.allow-remote-without-token = true if that is meant",
+                self.listen
+            ));
+        }
+        for (peer, url) in &self.peers {
+            if !url.starts_with("http://") {
+                return Err(format!(
+                    "admin.peers.{peer}: {url:?} must be an http:// address such as http://{peer}:8090"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a service listens and is reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServiceSettings {
+    /// Its port on the host that services listen on; 0 for any that is free.
+    pub port: u16,
+    /// How others reach it; when left out, on that host and port.
+    pub url: Option<String>,
+}
+
+/// Everything that services are built from.
+#[derive(Clone, Debug)]
+pub struct Blueprint {
+    /// Address that services listen on.
+    pub host: IpAddr,
+    /// Seed of faults, histories and jitter.
+    pub seed: u64,
+    /// Where each service listens and is reached.
+    pub services: BTreeMap<ServiceName, ServiceSettings>,
+    /// How calls are protected, by caller and dependency.
+    pub policies: BTreeMap<(ServiceName, ServiceName), PolicySettings>,
+    /// Faults that are there from the start.
+    pub faults: BTreeMap<ServiceName, FaultPlan>,
+    /// The gateway's own.
+    pub gateway: GatewaySettings,
+    /// The user service's own.
+    pub user: UserSettings,
+    /// The catalog's own.
+    pub catalog: CatalogSettings,
+    /// The recommendation service's own.
+    pub recommendation: RecommendationSettings,
+    /// The ranking service's own.
+    pub ml_api: MlApiSettings,
+}
+
+impl Blueprint {
+    /// Where a service is reached: where the settings say, where this process listens for it
+    /// (`bound`), or at its port on the common host.
+    pub fn url(&self, bound: &BTreeMap<ServiceName, SocketAddr>, service: ServiceName) -> Result<String, String> {
+        let settings = self.services.get(&service).ok_or_else(|| format!("services.{service}: is missing"))?;
+        if let Some(url) = &settings.url {
+            return Ok(url.clone());
+        }
+        let address = bound.get(&service).copied().unwrap_or_else(|| SocketAddr::new(self.host, settings.port));
+        Ok(format!("http://{address}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_admin_port_needs_a_token_or_a_word() {
+        let remote = AdminSettings { listen: "0.0.0.0:8090".parse().unwrap(), ..AdminSettings::default() };
+        assert!(remote.validate().unwrap_err().contains("BREAKERBOX_ADMIN_TOKEN"));
+        assert!(AdminSettings { token: Some(Secret::new("t")), ..remote.clone() }.validate().is_ok());
+        assert!(AdminSettings { allow_remote_without_token: true, ..remote }.validate().is_ok());
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let settings = AdminSettings { token: Some(Secret::new("hush")), ..AdminSettings::default() };
+        assert!(!format!("{settings:?}").contains("hush"));
+        assert!(!serde_json::to_string(&settings).unwrap().contains("hush"));
+    }
+}

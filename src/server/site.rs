@@ -1,0 +1,214 @@
+//! Builds services and wires them to each other.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::{Router, middleware};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::edge::{Edge, Entry, edge};
+use super::settings::Blueprint;
+use crate::client::{Client, SharedPool, Telemetry, Transport};
+use crate::faults::{self, Faults};
+use crate::resilience::bulkhead::{Bulkhead, BulkheadSettings};
+use crate::resilience::policy::PolicySettings;
+use crate::services::gateway::{self, Clients, GatewayState, Protection};
+use crate::services::{ServiceName, catalog, ml_api, recommendation, user};
+use crate::telemetry::EdgeTelemetry;
+
+/// Largest request body, in bytes.
+const LARGEST_BODY: usize = 64 * 1024;
+/// Calls that `gateway-bare` has in flight at once, all dependencies taken together.
+const SHARED_POOL: u32 = 20;
+/// Nobody waits longer for a place in it: without protection, waiting has no end of its own.
+const NO_LIMIT: Duration = Duration::from_secs(24 * 3600);
+
+/// How services reach each other.
+#[derive(Clone, Debug)]
+pub enum Wiring {
+    /// Over sockets; services of this process listen on these addresses.
+    Sockets(BTreeMap<ServiceName, SocketAddr>),
+    /// By calling each other's routers, for tests and experiments under a paused clock.
+    InProcess,
+}
+
+/// The services of one process, ready to be served.
+pub struct Site {
+    /// Each service with its routes, edge included.
+    pub routers: BTreeMap<ServiceName, Router>,
+    /// Every client, for the admin port and for transitions that come with time.
+    pub clients: Vec<Client>,
+    /// The faults at the services' edges.
+    pub faults: Faults,
+}
+
+/// What building a service needs at every turn.
+struct Builder<'a> {
+    blueprint: &'a Blueprint,
+    wiring: &'a Wiring,
+    telemetry: &'a Telemetry,
+    routers: BTreeMap<ServiceName, Arc<OnceLock<Router>>>,
+    clients: Vec<Client>,
+}
+
+impl Site {
+    /// Attempt timeouts of the blueprint's policies, which become bounds of the latency histogram.
+    #[must_use]
+    pub fn call_timeouts(blueprint: &Blueprint) -> Vec<Duration> {
+        blueprint.policies.values().map(|policy| policy.time_limiter.timeout_duration).collect()
+    }
+
+    /// Builds `which` services. `faults` holds the targets' plans.
+    pub fn build(
+        blueprint: &Blueprint,
+        which: &[ServiceName],
+        wiring: &Wiring,
+        telemetry: &Telemetry,
+        faults: Faults,
+    ) -> Result<Self, String> {
+        let routers = which.iter().map(|service| (*service, Arc::default())).collect();
+        let mut builder = Builder { blueprint, wiring, telemetry, routers, clients: Vec::new() };
+        let mut built = BTreeMap::new();
+        for service in which {
+            let router = builder.service(*service)?;
+            let router = with_edge(*service, router, blueprint, telemetry, &faults);
+            if let Some(slot) = builder.routers.get(service) {
+                // Set once: each service is built once.
+                let _ = slot.set(router.clone());
+            }
+            built.insert(*service, router);
+        }
+        Ok(Self { routers: built, clients: builder.clients, faults })
+    }
+}
+
+impl Builder<'_> {
+    fn service(&mut self, service: ServiceName) -> Result<Router, String> {
+        Ok(match service {
+            ServiceName::Gateway => {
+                let clients = Clients {
+                    user: self.client(service, ServiceName::User)?,
+                    catalog: self.client(service, ServiceName::Catalog)?,
+                    recommendation: self.client(service, ServiceName::Recommendation)?,
+                };
+                gateway::router(self.gateway(service, Protection::On, clients))
+            }
+            ServiceName::GatewayBare => {
+                let pool = self.shared_pool(service)?;
+                let clients = Clients {
+                    user: self.bare_client(service, ServiceName::User, &pool)?,
+                    catalog: self.bare_client(service, ServiceName::Catalog, &pool)?,
+                    recommendation: self.bare_client(service, ServiceName::Recommendation, &pool)?,
+                };
+                gateway::router(self.gateway(service, Protection::Off, clients))
+            }
+            ServiceName::User => user::router(user::UserState::new(&self.blueprint.user, self.blueprint.seed)?),
+            ServiceName::Catalog => {
+                catalog::router(catalog::CatalogState::new(&self.blueprint.catalog, self.blueprint.seed)?)
+            }
+            ServiceName::Recommendation => {
+                let pool = Self::unlimited_pool()?;
+                let clients = recommendation::MlApiClients {
+                    protected: self.client(service, ServiceName::MlApi)?,
+                    bare: self.bare_client(service, ServiceName::MlApi, &pool)?,
+                };
+                let Blueprint { recommendation: own, seed, .. } = self.blueprint;
+                let state = recommendation::RecommendationState::new(own, clients, self.telemetry, *seed)?;
+                recommendation::router(state)
+            }
+            ServiceName::MlApi => ml_api::router(ml_api::MlApiState::new(&self.blueprint.ml_api, self.blueprint.seed)?),
+        })
+    }
+
+    fn gateway(&self, service: ServiceName, protection: Protection, clients: Clients) -> GatewayState {
+        GatewayState::new(service, protection, &self.blueprint.gateway, clients, self.telemetry)
+    }
+
+    fn client(&mut self, service: ServiceName, dependency: ServiceName) -> Result<Client, String> {
+        let fallback = PolicySettings::default();
+        let policy = self.blueprint.policies.get(&(service, dependency)).unwrap_or(&fallback);
+        let transport = self.transport(dependency, Some(policy.time_limiter.connect_timeout))?;
+        // Clients must not roll the same dice.
+        let seed = self.blueprint.seed.wrapping_add(self.clients.len() as u64);
+        let client = Client::new(service.as_str(), dependency.as_str(), policy, transport, self.telemetry, seed)?;
+        self.clients.push(client.clone());
+        Ok(client)
+    }
+
+    fn bare_client(&self, service: ServiceName, dependency: ServiceName, pool: &SharedPool) -> Result<Client, String> {
+        Ok(Client::bare(service.as_str(), dependency.as_str(), self.transport(dependency, None)?, pool))
+    }
+
+    fn shared_pool(&self, service: ServiceName) -> Result<SharedPool, String> {
+        Ok(SharedPool::new(pool(SHARED_POOL)?, &self.telemetry.metrics, service.as_str()))
+    }
+
+    /// No limit at all, for calls that come from the bare gateway: its own pool is the limit.
+    fn unlimited_pool() -> Result<SharedPool, String> {
+        Ok(SharedPool::unwatched(pool(1_000_000)?))
+    }
+
+    fn transport(&self, to: ServiceName, connect_timeout: Option<Duration>) -> Result<Transport, String> {
+        match self.wiring {
+            Wiring::InProcess => {
+                let router = self.routers.get(&to).ok_or_else(|| format!("{to} is not built in this process"))?;
+                Ok(Transport::InProcess(Arc::clone(router)))
+            }
+            Wiring::Sockets(bound) => {
+                let url = self.blueprint.url(bound, to)?;
+                Transport::http(&url, connect_timeout).map_err(|error| format!("services.{to}.url: {error}"))
+            }
+        }
+    }
+}
+
+fn pool(places: u32) -> Result<Bulkhead, String> {
+    let settings = BulkheadSettings { max_concurrent_calls: places, max_wait_duration: NO_LIMIT };
+    Bulkhead::new(&settings).map_err(|error| error.to_string())
+}
+
+/// From the inside out: faults, panics, then what sees them all.
+fn with_edge(
+    service: ServiceName,
+    router: Router,
+    blueprint: &Blueprint,
+    telemetry: &Telemetry,
+    faults: &Faults,
+) -> Router {
+    let entry = match service {
+        ServiceName::Gateway => Entry::Protected(blueprint.gateway.page_budget),
+        ServiceName::GatewayBare => Entry::Bare,
+        _ => Entry::Internal,
+    };
+    let viewers = entry != Entry::Internal;
+    let own = EdgeTelemetry::new(&telemetry.metrics, service.as_str(), viewers, routes(service));
+    let router = match faults.target(service.as_str()) {
+        Some(target) => router.layer(middleware::from_fn_with_state(target, faults::inject)),
+        None => router,
+    };
+    router
+        .layer(CatchPanicLayer::new())
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(middleware::from_fn_with_state(Edge::new(service.as_str(), entry, own), edge))
+}
+
+/// Routes whose series exist before the first request.
+fn routes(service: ServiceName) -> &'static [(&'static str, &'static str)] {
+    match service {
+        ServiceName::Gateway | ServiceName::GatewayBare => &[
+            ("GET", "/api/home"),
+            ("GET", "/api/movies"),
+            ("GET", "/api/movies/{id}"),
+            ("GET", "/api/recommendations"),
+            ("POST", "/api/login"),
+            ("GET", "/api/me"),
+        ],
+        ServiceName::User => &[("POST", "/login"), ("POST", "/verify"), ("GET", "/users/{id}")],
+        ServiceName::Catalog => &[("GET", "/films"), ("GET", "/films/{id}"), ("GET", "/films/popular")],
+        ServiceName::Recommendation => &[("GET", "/recommendations/{user}")],
+        ServiceName::MlApi => &[("GET", "/predict/{user}")],
+    }
+}

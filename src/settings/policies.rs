@@ -1,0 +1,70 @@
+//! A policy as it is written: a preset's name and what differs from it.
+//!
+//! ```toml
+//! [policies.gateway.catalog]
+//! preset = "database"
+//! circuit-breaker.failure-rate-threshold = 40
+//! retry = false          # a part that is false is off
+//! ```
+
+use serde_json::{Map, Value};
+
+use crate::resilience::policy::{PolicySettings, preset, preset_names};
+
+/// Lays what is written over its preset; nothing written is the default policy.
+pub(super) fn resolve(written: Option<&Value>) -> Result<PolicySettings, String> {
+    let mut written = match written {
+        None => Map::new(),
+        Some(Value::Object(table)) => table.clone(),
+        Some(other) => return Err(format!("{other} is not a table")),
+    };
+    let base = match written.remove("preset") {
+        None => PolicySettings::default(),
+        Some(Value::String(name)) => preset(&name)
+            .ok_or_else(|| format!("preset: {name:?} is unknown; there are {}", preset_names().join(", ")))?,
+        Some(other) => return Err(format!("preset: {other} is not a name; there are {}", preset_names().join(", "))),
+    };
+    let mut merged = serde_json::to_value(&base).map_err(|error| error.to_string())?;
+    lay_over(&mut merged, Value::Object(written));
+    serde_path_to_error::deserialize(merged).map_err(|error| format!("{}: {}", error.path(), error.inner()))
+}
+
+fn lay_over(base: &mut Value, over: Value) {
+    match (base, over) {
+        (base, Value::Bool(false)) if !base.is_boolean() => *base = Value::Null,
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                lay_over(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_written_wins_over_the_preset_and_leaves_the_rest() {
+        let written = json!({"preset": "database", "circuit-breaker": {"failure-rate-threshold": 40.0}});
+        let policy = resolve(Some(&written)).unwrap();
+        let database = preset("database").unwrap();
+        let (own, base) = (policy.circuit_breaker.unwrap(), database.circuit_breaker.unwrap());
+        assert_eq!(own.failure_rate_threshold, Some(40.0));
+        assert_eq!(own.wait_duration_in_open_state, base.wait_duration_in_open_state);
+    }
+
+    #[test]
+    fn a_part_can_be_off() {
+        let written = json!({"preset": "database", "circuit-breaker": false});
+        assert_eq!(resolve(Some(&written)).unwrap().circuit_breaker, None);
+    }
+
+    #[test]
+    fn an_unknown_word_is_named() {
+        let error = resolve(Some(&json!({"circuit-breaker": {"sliding-window-sise": 3}}))).unwrap_err();
+        assert!(error.contains("sliding-window-sise"), "{error}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Viewers: an open-loop load that shows what a failing service does to people.
+//!
+//! ## Theory of operation
+//!
+//! Viewers don't wait for each other. Journeys begin at instants drawn beforehand (a Poisson process,
+//! its rate steady or following the hour of the day), however slow the service is, and a request's
+//! clock starts at its *intended* instant. A generator that waits for an answer before it sends the
+//! next request measures almost nothing of an outage ("coordinated omission"); this one doesn't.
+//!
+//! Each journey is drawn once and walked at every target with the same clicks, so that what the
+//! targets' viewers saw can be compared.
+
+mod arrivals;
+mod journeys;
+mod recorder;
+mod runner;
+
+pub use arrivals::{Arrivals, Shape};
+pub use journeys::{Journey, Step, draw};
+pub use recorder::{Outcome, Recorder, Seen};
+pub use runner::{Rate, Target, Traffic};
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The viewers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TrafficSettings {
+    /// Whether there are any.
+    pub enabled: bool,
+    /// Journeys per second, taken over a whole day where the shape is not steady.
+    pub rate: f64,
+    /// How the rate changes with time.
+    pub shape: Shape,
+    /// Length of a day; short by default, so that one fits into a demonstration.
+    #[serde(with = "humantime_serde")]
+    pub day: Duration,
+    /// How many different viewers there are.
+    pub viewers: u32,
+    /// How long a viewer waits for a page.
+    #[serde(with = "humantime_serde")]
+    pub patience: Duration,
+    /// Longest pause between two clicks of a journey.
+    #[serde(with = "humantime_serde")]
+    pub think_time: Duration,
+    /// Journeys under way at once, per target; further ones fail at once and are counted as errors.
+    pub max_in_flight: usize,
+}
+
+impl Default for TrafficSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            rate: 10.0,
+            shape: Shape::Steady,
+            day: Duration::from_secs(600),
+            viewers: 200,
+            patience: Duration::from_secs(10),
+            think_time: Duration::from_millis(500),
+            max_in_flight: 2000,
+        }
+    }
+}
+
+impl TrafficSettings {
+    /// Says which field is wrong, and what it may be.
+    pub fn validate(&self) -> Result<(), String> {
+        let within =
+            |ok: bool, field: &str, allowed: &str| if ok { Ok(()) } else { Err(format!("{field}: must be {allowed}")) };
+        within((0.0..=10_000.0).contains(&self.rate), "rate", "within 0–10000 journeys per second")?;
+        within(self.day >= Duration::from_secs(10), "day", "at least 10s")?;
+        within((1..=200).contains(&self.viewers), "viewers", "within 1–200")?;
+        within(self.patience >= Duration::from_millis(100), "patience", "at least 100ms")?;
+        within(self.think_time <= Duration::from_secs(60), "think-time", "at most 60s")?;
+        within((1..=100_000).contains(&self.max_in_flight), "max-in-flight", "within 1–100000")
+    }
+}

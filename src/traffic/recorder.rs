@@ -1,0 +1,111 @@
+//! What viewers of one target experienced.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Longest response time that is told apart from longer ones, microseconds.
+const LONGEST_MICROS: u64 = 120_000_000;
+
+/// How a request or a visit ended for the viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Everything live.
+    Ok,
+    /// A page, part of it from a fallback.
+    Degraded,
+    /// No page.
+    Error,
+}
+
+impl Outcome {
+    /// Spelled as in the metrics contract.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What was seen so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Requests that were all live.
+    pub ok: u64,
+    /// Requests served in part by a fallback.
+    pub degraded: u64,
+    /// Requests without a page.
+    pub errors: u64,
+    /// Half of the response times are at most this.
+    pub p50: Duration,
+    /// 95 % are.
+    pub p95: Duration,
+    /// 99 % are.
+    pub p99: Duration,
+}
+
+/// Records response times; each counts from the request's intended start.
+pub struct Recorder {
+    state: Mutex<State>,
+}
+
+struct State {
+    times: Histogram<u64>,
+    counts: [u64; 3],
+}
+
+impl Recorder {
+    /// An empty recorder: two significant digits, up to two minutes.
+    #[must_use]
+    pub fn new() -> Self {
+        let times = Histogram::new_with_bounds(1, LONGEST_MICROS, 2).expect("bounds and digits are valid");
+        Self { state: Mutex::new(State { times, counts: [0; 3] }) }
+    }
+
+    /// Records one request.
+    pub fn record(&self, outcome: Outcome, response_time: Duration) {
+        let micros = u64::try_from(response_time.as_micros()).unwrap_or(u64::MAX);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.times.saturating_record(micros.clamp(1, LONGEST_MICROS));
+        state.counts[outcome as usize] += 1;
+    }
+
+    /// What was seen so far.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = |share: f64| Duration::from_micros(state.times.value_at_quantile(share));
+        let [ok, degraded, errors] = state.counts;
+        Seen { ok, degraded, errors, p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+    }
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_what_was_recorded() {
+        let recorder = Recorder::new();
+        for ms in 1..=1000 {
+            recorder.record(Outcome::Ok, Duration::from_millis(ms));
+        }
+        recorder.record(Outcome::Error, Duration::from_secs(3600));
+        let seen = recorder.seen();
+        assert_eq!((seen.ok, seen.errors), (1000, 1));
+        for (measured, expected) in [(seen.p50, 500.0), (seen.p95, 950.0), (seen.p99, 990.0)] {
+            let ratio = measured.as_secs_f64() * 1000.0 / expected;
+            assert!((0.99..1.02).contains(&ratio), "{measured:?} for {expected} ms");
+        }
+    }
+}
