@@ -46,7 +46,7 @@ pub(crate) fn within<T: PartialOrd + Display + Copy>(
 /// Fails unless `duration` is between `least` and a day: longer is always a slip of the pen, and
 /// the bound keeps arithmetic on instants far from overflow.
 pub(crate) fn duration(field: &str, duration: Duration, least: Duration) -> Result<(), SettingsError> {
-    const DAY: Duration = Duration::from_secs(86_400);
+    const DAY: Duration = Duration::from_hours(24);
     ensure(
         (least..=DAY).contains(&duration),
         field,

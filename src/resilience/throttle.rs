@@ -66,7 +66,7 @@ pub struct ThrottleSettings {
 
 impl Default for ThrottleSettings {
     fn default() -> Self {
-        Self { multiplier: 2.0, recent_duration: Duration::from_secs(120) }
+        Self { multiplier: 2.0, recent_duration: Duration::from_mins(2) }
     }
 }
 

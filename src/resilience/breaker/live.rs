@@ -84,11 +84,9 @@ impl Live {
         let failed = match outcome {
             Outcome::Success => false,
             Outcome::Failure | Outcome::Timeout => true,
-            Outcome::Ignored => return None,
             Outcome::Panicked if self.panics_count.load(Ordering::Relaxed) => true,
-            Outcome::Panicked => return None,
             Outcome::Cancelled if slow && self.cancelled_slow_calls_count.load(Ordering::Relaxed) => false,
-            Outcome::Cancelled => return None,
+            Outcome::Ignored | Outcome::Panicked | Outcome::Cancelled => return None,
         };
         Some(Sample { failed, slow })
     }

@@ -48,7 +48,7 @@
 //!
 //! let settings = BreakerSettings {
 //!     consecutive_failure_threshold: Some(3),
-//!     wait_duration_in_open_state: Duration::from_secs(300),
+//!     wait_duration_in_open_state: Duration::from_mins(5),
 //!     ..BreakerSettings::default()
 //! };
 //! let now = Instant::now();
@@ -59,7 +59,7 @@
 //! }
 //! let rejected = breaker.try_acquire(now).permit.unwrap_err();
 //! assert_eq!(rejected.state, State::Open);
-//! assert_eq!(rejected.retry_after, Duration::from_secs(300));
+//! assert_eq!(rejected.retry_after, Duration::from_mins(5));
 //! # Ok::<(), breakerbox::resilience::SettingsError>(())
 //! ```
 

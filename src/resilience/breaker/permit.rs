@@ -48,6 +48,7 @@ impl<'a> Permit<'a> {
 
     /// Says what became of the call, which ends `now`.
     #[inline]
+    #[allow(clippy::must_use_candidate, reason = "whoever watches nothing has no use for the transition")]
     pub fn record(mut self, outcome: Outcome, now: Instant) -> Recorded {
         self.settled = true;
         self.breaker.settle(self.issued, self.start, outcome, now)

@@ -302,16 +302,15 @@ impl Policy {
                     }
                 },
             },
-            (answer, end) = second.as_mut() => match answer {
-                Ok(value) => {
+            (answer, end) = second.as_mut() => {
+                if answer.is_ok() {
                     hedged(HedgeOutcome::Won);
-                    (Ok(value), end)
-                }
-                Err(_) => {
+                    (answer, end)
+                } else {
                     hedged(HedgeOutcome::Failed);
                     first.await
                 }
-            },
+            }
         };
         *now = end;
         answer

@@ -65,7 +65,7 @@ fn in_a_row(failures: u32, wait: Duration) -> PolicySettings {
 /// Three failures in a row block an unreliable payment provider for five minutes; four of five
 /// probes bring it back.
 fn payment_gateway() -> PolicySettings {
-    let strict = in_a_row(3, Duration::from_secs(300));
+    let strict = in_a_row(3, Duration::from_mins(5));
     PolicySettings {
         circuit_breaker: strict.circuit_breaker.map(|breaker| BreakerSettings {
             permitted_number_of_calls_in_half_open_state: 5,

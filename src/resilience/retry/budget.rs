@@ -190,7 +190,7 @@ mod tests {
         for _ in 0..100 {
             budget.deposit();
         }
-        let later = now + Duration::from_secs(3_600);
+        let later = now + Duration::from_hours(1);
         assert!((budget.snapshot(later).tokens - 3.0).abs() < f64::EPSILON);
     }
 

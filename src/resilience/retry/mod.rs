@@ -105,7 +105,7 @@ impl Default for RetrySettings {
             exponential_max_wait_duration: Duration::from_secs(10),
             jitter: Jitter::Full,
             stop_failure_rate_threshold: Some(80.0),
-            recent_duration: Duration::from_secs(60),
+            recent_duration: Duration::from_mins(1),
         }
     }
 }
@@ -327,7 +327,7 @@ mod tests {
         }
         let failure = case.failure(ErrorKind::ServerError);
         assert_eq!(case.retry.decide(&failure, None), Decision::Stop(RetryOutcome::Stopped));
-        let later = Failure { now: case.now + Duration::from_secs(120), ..case.failure(ErrorKind::ServerError) };
+        let later = Failure { now: case.now + Duration::from_mins(2), ..case.failure(ErrorKind::ServerError) };
         assert!(matches!(case.retry.decide(&later, None), Decision::Again { .. }));
     }
 

@@ -301,7 +301,7 @@ mod tests {
         window.record(1, FAILED, SECOND);
         window.record(1, FINE, 9 * SECOND);
         let kept = window.contents();
-        window.provide(Duration::from_secs(60), 1);
+        window.provide(Duration::from_mins(1), 1);
         window.restore(2, &kept);
         let totals = window.totals(20 * SECOND);
         assert_eq!((totals.calls, totals.failures), (2, 1));
