@@ -1,4 +1,5 @@
 //! The layer rule: imports point down only.
+#![allow(clippy::unwrap_used, reason = "a test that can't read its input fails")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,8 +68,10 @@ fn every_module_has_its_layer() {
 #[test]
 fn the_core_is_pure() {
     let mut wrong = Vec::new();
-    for file in sources(Path::new("src/resilience")) {
-        for (number, line) in code_lines(&file) {
+    // Its tests may start tasks; the core itself may not.
+    for file in sources(Path::new("src/resilience")).iter().filter(|file| !file.ends_with("tests.rs")) {
+        let lines = code_lines(file);
+        for (number, line) in lines.iter().take_while(|(_, line)| line.trim() != "mod tests {") {
             for word in FORBIDDEN_IN_CORE.iter().filter(|word| line.contains(*word)) {
                 wrong.push(format!("{}:{number}: {word}", file.display()));
             }

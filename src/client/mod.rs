@@ -223,7 +223,8 @@ impl Client {
             Guard::Policy { policy, reporter } => {
                 let deadline = context.deadline.map(Instant::into_std);
                 let call = Call { deadline, idempotent: request.is_idempotent() };
-                policy.call_with(call, reporter, attempt).await.map_err(Error::from)
+                // Boxed: a page makes several calls, and each future has room for two attempts.
+                Box::pin(policy.call_with(call, reporter, attempt)).await.map_err(Error::from)
             }
             Guard::SharedPool(pool) => {
                 let _place = pool.bulkhead.enter().await.map_err(|_| Error::BulkheadFull)?;

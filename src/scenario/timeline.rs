@@ -217,7 +217,12 @@ mod tests {
         let timeline = Timeline::parse(super::super::DEFAULT).unwrap();
         for one in &timeline.steps {
             for other in timeline.steps.iter().filter(|other| other.from >= one.to) {
-                assert!(other.from - one.to >= Duration::from_secs(30), "{} then {}", one.name, other.name);
+                assert!(
+                    other.from.saturating_sub(one.to) >= Duration::from_secs(30),
+                    "{} then {}",
+                    one.name,
+                    other.name
+                );
             }
         }
     }

@@ -41,10 +41,10 @@ fn prefers_openmetrics(accept: &str) -> bool {
         for parameter in parts {
             match parameter.split_once('=') {
                 Some((key, value)) if key.trim().eq_ignore_ascii_case("q") => {
-                    quality = value.trim().parse().unwrap_or(0.0)
+                    quality = value.trim().parse().unwrap_or(0.0);
                 }
                 Some((key, value)) if key.trim().eq_ignore_ascii_case("version") => {
-                    version = Some(value.trim().trim_matches('"'))
+                    version = Some(value.trim().trim_matches('"'));
                 }
                 _ => {}
             }

@@ -127,7 +127,9 @@ impl Traffic {
         let mut walks = JoinSet::new();
         loop {
             let now = rate.get();
-            targets.iter().for_each(|target| target.telemetry.rate(now));
+            for target in targets {
+                target.telemetry.rate(now);
+            }
             let Some(at) = arrivals.next(now) else {
                 tokio::time::sleep(IDLE).await;
                 arrivals.skip(start.elapsed());
