@@ -15,7 +15,7 @@
 //! How many places? Little's law: rate × time. 50 calls a second of 100 ms each hold 5 places;
 //! twice to four times that leaves room for bursts.
 //!
-//! The [`PoolBulkhead`](pool) is the form that thread pools are known by: a core, a maximum and a
+//! The [`PoolBulkhead`] is the form that thread pools are known by: a core, a maximum and a
 //! bounded queue, with calls run by their caller or turned away when all of it is full.
 //!
 //! # How it fails
@@ -45,11 +45,14 @@
 //! # }).unwrap();
 //! ```
 
+mod pool;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use self::pool::{PoolBulkhead, PoolPlace, PoolSettings, PoolSnapshot, WhenFull};
 use super::{
     settings::{SettingsError, duration, within},
     sync::{AtomicU32, AtomicU64, Ordering},

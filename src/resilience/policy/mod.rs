@@ -54,9 +54,12 @@
 //! # }).unwrap();
 //! ```
 
+mod attempt;
+mod compartment;
 mod error;
 mod event;
 mod flight;
+mod layer;
 mod presets;
 mod settings;
 #[cfg(test)]
@@ -64,27 +67,27 @@ mod tests;
 
 use std::{
     future::Future,
-    pin::pin,
     time::{Duration, Instant},
 };
 
-use tokio::time::{Instant as TokioInstant, sleep, timeout};
+use tokio::time::{Instant as TokioInstant, sleep};
 
 pub use self::{
     error::CallError,
     event::{Event, HedgeOutcome, Observer},
+    layer::{PolicyLayer, PolicyService},
     presets::{preset, preset_names},
     settings::PolicySettings,
 };
 
-use self::flight::Flight;
+use self::compartment::{Compartment, Entered};
 use super::{
-    breaker::{Breaker, Outcome, Permit},
-    bulkhead::{Bulkhead, Place},
+    breaker::{Breaker, Outcome},
+    bulkhead::{Bulkhead, BulkheadSnapshot, PoolBulkhead},
     deadline::{TimeLimiterSettings, remaining},
     hedge::Hedge,
     random::Dice,
-    retry::{Classify, Decision, Failure, Retry, RetryBudget, RetryOutcome},
+    retry::{Calibration, Classify, Decision, Failure, Retry, RetryBudget, RetryOutcome, adaptive::Prediction},
     settings::SettingsError,
     throttle::Throttle,
 };
@@ -116,7 +119,7 @@ pub struct Attempt {
 #[derive(Debug)]
 pub struct Policy {
     breaker: Option<Breaker>,
-    bulkhead: Option<Bulkhead>,
+    compartment: Compartment,
     time_limiter: TimeLimiterSettings,
     retry: Option<Retry>,
     budget: RetryBudget,
@@ -130,8 +133,8 @@ impl Policy {
     pub fn new(settings: PolicySettings, now: Instant, seed: u64) -> Result<Self, SettingsError> {
         settings.validate()?;
         Ok(Self {
+            compartment: Compartment::new(&settings)?,
             breaker: settings.circuit_breaker.map(|breaker| Breaker::new(breaker, now, seed)).transpose()?,
-            bulkhead: settings.bulkhead.as_ref().map(Bulkhead::new).transpose()?,
             time_limiter: settings.time_limiter,
             retry: settings.retry.map(|retry| Retry::new(&retry, now)).transpose()?,
             budget: RetryBudget::new(&settings.retry_budget, now)?,
@@ -147,16 +150,40 @@ impl Policy {
         self.breaker.as_ref()
     }
 
-    /// Its bulkhead.
+    /// Its bulkhead in the form of a semaphore.
     #[must_use]
     pub fn bulkhead(&self) -> Option<&Bulkhead> {
-        self.bulkhead.as_ref()
+        match &self.compartment {
+            Compartment::Semaphore(bulkhead) => Some(bulkhead),
+            _ => None,
+        }
+    }
+
+    /// Its bulkhead in the form of a pool.
+    #[must_use]
+    pub fn pool(&self) -> Option<&PoolBulkhead> {
+        match &self.compartment {
+            Compartment::Pool(pool) => Some(pool),
+            _ => None,
+        }
+    }
+
+    /// Its bulkhead now, in whichever form.
+    #[must_use]
+    pub fn bulkhead_snapshot(&self) -> Option<BulkheadSnapshot> {
+        self.compartment.snapshot()
     }
 
     /// What its retries and hedges may cost.
     #[must_use]
     pub fn retry_budget(&self) -> &RetryBudget {
         &self.budget
+    }
+
+    /// How far its adaptive retries can be trusted, if they are adaptive.
+    #[must_use]
+    pub fn calibration(&self) -> Option<Calibration> {
+        Some(self.retry.as_ref()?.model()?.calibration())
     }
 
     /// Its throttle.
@@ -197,11 +224,11 @@ impl Policy {
         self.pass_throttle(observer, now)?;
         let _place = self.enter(call.deadline, observer, &mut now).await?;
         self.budget.deposit();
-        let (mut number, mut previous, mut predicted) = (1, None, None);
+        let (mut number, mut previous, mut predicted): (_, _, Option<Prediction>) = (1, None, None);
         loop {
             let answer = self.attempt(number, call, observer, &op, &mut now).await;
-            if let Some(chance) = predicted.take() {
-                observer.observe(Event::Predicted { chance, succeeded: answer.is_ok() });
+            if let Some(prediction) = predicted.take() {
+                self.learn_retry(&prediction, &answer, observer);
             }
             let Some(retry) = &self.retry else {
                 return answer;
@@ -229,168 +256,20 @@ impl Policy {
                     ended(observer, outcome, number);
                     return Err(error);
                 }
-                Decision::Again { delay, predicted: chance } => {
+                Decision::Again { delay, prediction } => {
                     number += 1;
                     observer.observe(Event::RetryScheduled {
                         attempt: number,
                         delay,
                         kind: verdict.kind,
-                        predicted: chance,
+                        predicted: prediction.map(|prediction| prediction.chance),
                     });
                     sleep(delay).await;
-                    (previous, predicted) = (Some(delay), chance);
+                    (previous, predicted) = (Some(delay), prediction);
                     now = clock();
                 }
             }
         }
-    }
-
-    /// One attempt, hedged if that is configured and takes long enough.
-    async fn attempt<T, E, O, F, Fut>(
-        &self,
-        number: u32,
-        call: Call,
-        observer: &O,
-        op: &F,
-        now: &mut Instant,
-    ) -> Result<T, CallError<E>>
-    where
-        O: Observer,
-        F: Fn(Attempt) -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-        E: Classify,
-    {
-        let attempt = self.plan(number, false, call.deadline, *now)?;
-        let permit = self.permit(observer, *now)?;
-        let Some(hedge) = self.hedge.as_ref().filter(|_| call.idempotent) else {
-            let (answer, end) = self.fly(attempt, permit, observer, op, *now).await;
-            *now = end;
-            return answer;
-        };
-        let delay = hedge.delay(*now);
-        let mut first = pin!(self.fly(attempt, permit, observer, op, *now));
-        if let Ok((answer, end)) = timeout(delay, first.as_mut()).await {
-            *now = end;
-            return answer;
-        }
-        *now = clock();
-        let hedged = |outcome| observer.observe(Event::Hedge { outcome });
-        let Some((attempt, permit, _place)) = self.hedging(number, call, observer, *now) else {
-            hedged(HedgeOutcome::NoBudget);
-            let (answer, end) = first.await;
-            *now = end;
-            return answer;
-        };
-        let mut second = pin!(self.fly(attempt, permit, observer, op, *now));
-        let (answer, end) = tokio::select! {
-            biased;
-            (answer, end) = first.as_mut() => match answer {
-                Ok(value) => {
-                    hedged(HedgeOutcome::Lost);
-                    (Ok(value), end)
-                }
-                // The first has failed: all hope is on the hedge, and if that fails too, the
-                // first error is the one that tells.
-                Err(error) => match second.await {
-                    (Ok(value), end) => {
-                        hedged(HedgeOutcome::Won);
-                        (Ok(value), end)
-                    }
-                    (Err(_), end) => {
-                        hedged(HedgeOutcome::Failed);
-                        (Err(error), end)
-                    }
-                },
-            },
-            (answer, end) = second.as_mut() => {
-                if answer.is_ok() {
-                    hedged(HedgeOutcome::Won);
-                    (answer, end)
-                } else {
-                    hedged(HedgeOutcome::Failed);
-                    first.await
-                }
-            }
-        };
-        *now = end;
-        answer
-    }
-
-    /// One request: timeout, the call itself, classification, record.
-    async fn fly<'a, T, E, O, F, Fut>(
-        &'a self,
-        attempt: Attempt,
-        permit: Option<Permit<'a>>,
-        observer: &'a O,
-        op: &F,
-        start: Instant,
-    ) -> (Result<T, CallError<E>>, Instant)
-    where
-        O: Observer,
-        F: Fn(Attempt) -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-        E: Classify,
-    {
-        let flight = Flight::start(self, observer, permit, start, attempt);
-        let answer = timeout(attempt.timeout, op(attempt)).await;
-        let end = clock();
-        let (answer, outcome) = match answer {
-            Ok(Ok(value)) => (Ok(value), Outcome::Success),
-            Ok(Err(error)) => {
-                let counts = error.verdict().counts;
-                (Err(CallError::Failed(error)), counts)
-            }
-            Err(_) => (Err(self.timed_out(attempt)), Outcome::Timeout),
-        };
-        flight.land(outcome, end);
-        (answer, end)
-    }
-
-    /// Whether the attempt's own timeout or the deadline ended it.
-    fn timed_out<E>(&self, attempt: Attempt) -> CallError<E> {
-        if attempt.timeout < self.time_limiter.attempt_timeout(attempt.number) {
-            CallError::DeadlineExceeded
-        } else {
-            CallError::TimedOut { after: attempt.timeout }
-        }
-    }
-
-    /// An attempt that starts `now`, unless the deadline has passed.
-    fn plan<E>(
-        &self,
-        number: u32,
-        hedge: bool,
-        deadline: Option<Instant>,
-        now: Instant,
-    ) -> Result<Attempt, CallError<E>> {
-        let own = self.time_limiter.attempt_timeout(number);
-        let timeout = match remaining(deadline, now) {
-            Some(Duration::ZERO) => return Err(CallError::DeadlineExceeded),
-            Some(left) => own.min(left),
-            None => own,
-        };
-        Ok(Attempt { number, hedge, timeout, deadline })
-    }
-
-    /// All that a hedge needs: budget, a place and a permit of its own, and time.
-    fn hedging<'a>(
-        &'a self,
-        number: u32,
-        call: Call,
-        observer: &impl Observer,
-        now: Instant,
-    ) -> Option<(Attempt, Option<Permit<'a>>, Option<Place<'a>>)> {
-        let attempt = self.plan::<()>(number, true, call.deadline, now).ok()?;
-        let place = match &self.bulkhead {
-            Some(bulkhead) => Some(bulkhead.try_enter()?),
-            None => None,
-        };
-        let shut = |breaker: &Breaker| breaker.would_reject(now).is_some();
-        if self.breaker.as_ref().is_some_and(shut) || !self.budget.withdraw(now) {
-            return None;
-        }
-        let permit = self.permit::<()>(observer, now).ok()?;
-        Some((attempt, permit, place))
     }
 
     /// Asks the throttle.
@@ -411,36 +290,29 @@ impl Policy {
         deadline: Option<Instant>,
         observer: &impl Observer,
         now: &mut Instant,
-    ) -> Result<Option<Place<'_>>, CallError<E>> {
-        let Some(bulkhead) = &self.bulkhead else {
-            return Ok(None);
-        };
-        if let Some(place) = bulkhead.try_enter() {
-            return Ok(Some(place));
+    ) -> Result<Entered<'_>, CallError<E>> {
+        if let Some(place) = self.compartment.try_enter() {
+            return Ok(place);
         }
-        let limit = remaining(deadline, *now).unwrap_or(Duration::MAX);
-        let place = bulkhead.enter_within(limit).await;
+        let entered = self.compartment.enter(remaining(deadline, *now), *now).await;
         *now = clock();
-        place.map(Some).map_err(|full| {
+        entered.map_err(|full| {
             observer.observe(Event::BulkheadRejected(full));
             CallError::BulkheadFull(full)
         })
     }
 
-    /// Asks the breaker.
-    #[inline]
-    fn permit<E>(&self, observer: &impl Observer, now: Instant) -> Result<Option<Permit<'_>>, CallError<E>> {
-        let Some(breaker) = &self.breaker else {
-            return Ok(None);
+    /// Lets the adaptive model learn from a retry, unless it was turned away on this side.
+    fn learn_retry<T, E>(&self, prediction: &Prediction, answer: &Result<T, CallError<E>>, observer: &impl Observer) {
+        let succeeded = match answer {
+            Ok(_) => true,
+            Err(CallError::Failed(_) | CallError::TimedOut { .. }) => false,
+            Err(_) => return,
         };
-        let admission = breaker.try_acquire(now);
-        if let Some(transition) = &admission.transition {
-            observer.observe(Event::Transition(transition));
+        if let Some(model) = self.retry.as_ref().and_then(Retry::model) {
+            model.learn(prediction, succeeded);
+            observer.observe(Event::Predicted { chance: prediction.chance, succeeded });
         }
-        admission.permit.map(Some).map_err(|rejected| {
-            observer.observe(Event::Rejected(rejected));
-            CallError::Open(rejected)
-        })
     }
 
     /// Learns from an attempt that ended.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::resilience::{
     breaker::BreakerSettings,
-    bulkhead::BulkheadSettings,
+    bulkhead::{BulkheadSettings, PoolSettings},
     deadline::TimeLimiterSettings,
     hedge::HedgeSettings,
     retry::{BudgetSettings, RetrySettings},
@@ -20,6 +20,8 @@ pub struct PolicySettings {
     pub circuit_breaker: Option<BreakerSettings>,
     /// Limits how much of the caller the dependency can take.
     pub bulkhead: Option<BulkheadSettings>,
+    /// The same in the form of a pool: a core, a maximum, and a queue. One of the two.
+    pub pool_bulkhead: Option<PoolSettings>,
     /// Limits how long anything takes. Always on.
     pub time_limiter: TimeLimiterSettings,
     /// Tries again.
@@ -44,6 +46,7 @@ impl PolicySettings {
         }
         part("circuit-breaker", self.circuit_breaker.as_ref(), BreakerSettings::validate)?;
         part("bulkhead", self.bulkhead.as_ref(), BulkheadSettings::validate)?;
+        part("pool-bulkhead", self.pool_bulkhead.as_ref(), PoolSettings::validate)?;
         part("time-limiter", Some(&self.time_limiter), TimeLimiterSettings::validate)?;
         part("retry", self.retry.as_ref(), RetrySettings::validate)?;
         part("retry-budget", Some(&self.retry_budget), BudgetSettings::validate)?;
@@ -54,6 +57,13 @@ impl PolicySettings {
                 "throttle",
                 format_args!("multiplier {}", throttle.multiplier),
                 "left out beside a circuit-breaker: each would take the other's rejections for trouble",
+            ));
+        }
+        if let (Some(_), Some(pool)) = (&self.bulkhead, &self.pool_bulkhead) {
+            return Err(SettingsError::new(
+                "pool-bulkhead",
+                format_args!("core-size {}", pool.core_size),
+                "left out beside a bulkhead: they are two forms of the same",
             ));
         }
         Ok(())

@@ -4,6 +4,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::timeout;
+
 use super::*;
 use crate::resilience::{
     breaker::{BreakerSettings, State},

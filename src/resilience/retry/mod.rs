@@ -47,6 +47,7 @@
 //! assert_eq!(waits, [1, 2, 4, 8, 8]);
 //! ```
 
+pub mod adaptive;
 pub mod backoff;
 pub mod budget;
 mod classify;
@@ -55,13 +56,15 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use self::adaptive::{Model, Prediction};
 pub use self::{
+    adaptive::{AdaptiveSettings, Calibration, CalibrationBin},
     backoff::{Backoff, Jitter},
     budget::{BudgetSettings, BudgetSnapshot, RetryBudget},
     classify::{Classify, ErrorKind, Verdict},
 };
 use super::{
-    breaker::{Breaker, spelled},
+    breaker::{Breaker, WindowSnapshot, spelled},
     random::Dice,
     recent::{self, Recent},
     settings::{SettingsError, duration, percentage, within},
@@ -93,6 +96,8 @@ pub struct RetrySettings {
     /// How far back "recent" goes.
     #[serde(with = "humantime_serde")]
     pub recent_duration: Duration,
+    /// Learns which retries succeed, and makes only those.
+    pub adaptive: Option<AdaptiveSettings>,
 }
 
 impl Default for RetrySettings {
@@ -106,6 +111,7 @@ impl Default for RetrySettings {
             jitter: Jitter::Full,
             stop_failure_rate_threshold: Some(80.0),
             recent_duration: Duration::from_mins(1),
+            adaptive: None,
         }
     }
 }
@@ -119,6 +125,9 @@ impl RetrySettings {
         duration("exponential-max-wait-duration", self.exponential_max_wait_duration, self.wait_duration)?;
         if let Some(rate) = self.stop_failure_rate_threshold {
             percentage("stop-failure-rate-threshold", rate)?;
+        }
+        if let Some(adaptive) = &self.adaptive {
+            adaptive.validate().map_err(|error| error.within("adaptive"))?;
         }
         recent::span("recent-duration", self.recent_duration)
     }
@@ -171,7 +180,7 @@ impl RetryOutcome {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Decision {
     /// Try again after this delay.
-    Again { delay: Duration, predicted: Option<f64> },
+    Again { delay: Duration, prediction: Option<Prediction> },
     /// Give up.
     Stop(RetryOutcome),
 }
@@ -195,6 +204,7 @@ pub(crate) struct Retry {
     settings: RetrySettings,
     backoff: Backoff,
     first_attempts: Recent,
+    model: Option<Model>,
 }
 
 impl Retry {
@@ -203,6 +213,7 @@ impl Retry {
         Ok(Self {
             backoff: settings.backoff(),
             first_attempts: Recent::new(settings.recent_duration, now),
+            model: settings.adaptive.as_ref().map(Model::new).transpose()?,
             settings: settings.clone(),
         })
     }
@@ -213,36 +224,69 @@ impl Retry {
         self.first_attempts.record(failed, now);
     }
 
+    /// What it has learned, if it learns.
+    pub(crate) fn model(&self) -> Option<&Model> {
+        self.model.as_ref()
+    }
+
     /// Whether to try again, and after how long; `previous` is the call's last wait.
     pub(crate) fn decide(&self, failure: &Failure<'_>, previous: Option<Duration>) -> Decision {
         let Failure { attempts, verdict, now, .. } = *failure;
         if !failure.idempotent || !verdict.retryable || attempts >= self.settings.max_attempts {
             return Decision::Stop(RetryOutcome::failure(attempts));
         }
-        if self.hopeless(now) {
+        let recent = self.first_attempts.totals(now);
+        let prediction = self.model.as_ref().map(|model| model.predict(failure, share(recent)));
+        if self.hopeless(recent) || !self.promising(prediction.as_ref(), failure.dice) {
             return Decision::Stop(RetryOutcome::Stopped);
         }
-        let wait = self.backoff.wait(attempts, previous, failure.dice.roll());
-        let asked = verdict.retry_after.unwrap_or_default();
-        let delay = wait.max(asked);
+        let wait = self.wait(failure, previous, prediction.as_ref());
+        let Some(delay) = self.after_asked(wait, verdict.retry_after) else {
+            return Decision::Stop(RetryOutcome::Stopped);
+        };
         let too_late = failure.deadline.is_some_and(|deadline| now + delay >= deadline);
         let shut = failure.breaker.is_some_and(|breaker| breaker.would_reject(now + delay).is_some());
-        if asked > self.backoff.cap || too_late || shut {
+        if too_late || shut {
             return Decision::Stop(RetryOutcome::Stopped);
         }
         if !failure.budget.withdraw(now) {
             return Decision::Stop(RetryOutcome::BudgetExhausted);
         }
-        Decision::Again { delay, predicted: None }
+        Decision::Again { delay, prediction }
+    }
+
+    fn promising(&self, prediction: Option<&Prediction>, dice: &Dice) -> bool {
+        match (&self.model, prediction) {
+            (Some(model), Some(prediction)) => model.allows(prediction, dice.roll()),
+            _ => true,
+        }
+    }
+
+    fn wait(&self, failure: &Failure<'_>, previous: Option<Duration>, prediction: Option<&Prediction>) -> Duration {
+        let wait = self.backoff.wait(failure.attempts, previous, failure.dice.roll());
+        match (&self.model, prediction) {
+            (Some(model), Some(prediction)) => model.scale(wait, failure.verdict.kind, prediction.chance),
+            _ => wait,
+        }
+    }
+
+    /// The wait, or what the dependency asked for if that is longer; `None` if it asked for more
+    /// than any wait may be.
+    fn after_asked(&self, wait: Duration, asked: Option<Duration>) -> Option<Duration> {
+        let asked = asked.unwrap_or_default();
+        let longest = self.model.as_ref().map_or(self.backoff.cap, |model| model.longest_wait().max(self.backoff.cap));
+        (asked <= longest).then(|| wait.max(asked))
     }
 
     /// Whether so much fails that a retry would fail too.
-    fn hopeless(&self, now: Instant) -> bool {
-        self.settings.stop_failure_rate_threshold.is_some_and(|limit| {
-            let recent = self.first_attempts.totals(now);
-            recent.calls >= BELIEVED_FROM && recent.failure_ratio() * 100.0 > limit
-        })
+    fn hopeless(&self, recent: WindowSnapshot) -> bool {
+        self.settings.stop_failure_rate_threshold.is_some_and(|limit| share(recent) * 100.0 > limit)
     }
+}
+
+/// Failed share (0–1) of recent calls; 0 while there are too few to tell.
+fn share(recent: WindowSnapshot) -> f64 {
+    if recent.calls >= BELIEVED_FROM { recent.failure_ratio() } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -304,7 +348,7 @@ mod tests {
             failure.verdict = failure.verdict.after(Some(Duration::from_secs(seconds)));
             case.retry.decide(&failure, None)
         };
-        assert_eq!(after(5), Decision::Again { delay: Duration::from_secs(5), predicted: None });
+        assert_eq!(after(5), Decision::Again { delay: Duration::from_secs(5), prediction: None });
         assert_eq!(after(11), Decision::Stop(RetryOutcome::Stopped));
     }
 

@@ -1,0 +1,70 @@
+//! The bulkhead of a policy, in whichever form the settings choose.
+
+use std::time::{Duration, Instant};
+
+use super::{PolicySettings, clock};
+use crate::resilience::{
+    bulkhead::{Bulkhead, BulkheadFull, BulkheadSnapshot, Place, PoolBulkhead, PoolPlace},
+    settings::SettingsError,
+};
+
+/// A semaphore, a pool, or no limit.
+#[derive(Debug)]
+pub(super) enum Compartment {
+    Semaphore(Bulkhead),
+    Pool(PoolBulkhead),
+    Unlimited,
+}
+
+/// A place in it, free again when dropped.
+pub(super) enum Entered<'a> {
+    Semaphore { _place: Place<'a> },
+    Pool { _place: PoolPlace },
+    Unlimited,
+}
+
+impl Compartment {
+    pub(super) fn new(settings: &PolicySettings) -> Result<Self, SettingsError> {
+        Ok(match (&settings.bulkhead, &settings.pool_bulkhead) {
+            (Some(semaphore), _) => Self::Semaphore(Bulkhead::new(semaphore)?),
+            (None, Some(pool)) => Self::Pool(PoolBulkhead::new(pool)?),
+            (None, None) => Self::Unlimited,
+        })
+    }
+
+    /// Takes a place if there is one right now.
+    #[inline]
+    pub(super) fn try_enter(&self) -> Option<Entered<'_>> {
+        match self {
+            Self::Semaphore(bulkhead) => bulkhead.try_enter().map(|place| Entered::Semaphore { _place: place }),
+            Self::Pool(pool) => pool.try_enter().map(|place| Entered::Pool { _place: place }),
+            Self::Unlimited => Some(Entered::Unlimited),
+        }
+    }
+
+    /// Takes a place, waiting for it at most this long.
+    pub(super) async fn enter(&self, limit: Option<Duration>, now: Instant) -> Result<Entered<'_>, BulkheadFull> {
+        let limit = limit.unwrap_or(Duration::MAX);
+        match self {
+            Self::Semaphore(bulkhead) => {
+                bulkhead.enter_within(limit).await.map(|place| Entered::Semaphore { _place: place })
+            }
+            Self::Pool(pool) => match tokio::time::timeout(limit, pool.enter()).await {
+                Ok(place) => place.map(|place| Entered::Pool { _place: place }),
+                Err(_) => Err(BulkheadFull {
+                    capacity: pool.snapshot().bulkhead.capacity,
+                    waited: clock().saturating_duration_since(now),
+                }),
+            },
+            Self::Unlimited => Ok(Entered::Unlimited),
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Option<BulkheadSnapshot> {
+        match self {
+            Self::Semaphore(bulkhead) => Some(bulkhead.snapshot()),
+            Self::Pool(pool) => Some(pool.snapshot().bulkhead),
+            Self::Unlimited => None,
+        }
+    }
+}
