@@ -229,7 +229,7 @@ impl Client {
             Guard::SharedPool(pool) => {
                 let _place = pool.bulkhead.enter().await.map_err(|_| Error::BulkheadFull)?;
                 let only = Attempt { number: 1, hedge: false, timeout: Duration::MAX, deadline: None };
-                attempt(only).await.map_err(Error::Failed)
+                Box::pin(attempt(only)).await.map_err(Error::Failed)
             }
         }
     }

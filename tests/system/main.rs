@@ -1,0 +1,176 @@
+//! The whole site in one process under a paused clock: hours of it take seconds, and every run is
+//! the same run.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(unreachable_pub, reason = "the modules of a test binary are its own")]
+
+mod site;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use breakerbox::telemetry::TransitionRecord;
+use site::{PlaybackCounts, TestSite};
+
+/// A round of the default scenario.
+const LENGTH: Duration = Duration::from_secs(480);
+
+/// One round of the default scenario, run once for all tests that look at it.
+struct Round {
+    protected: PlaybackCounts,
+    bare: PlaybackCounts,
+    transitions: Vec<TransitionRecord>,
+}
+
+fn round() -> &'static Round {
+    static ROUND: OnceLock<Round> = OnceLock::new();
+    ROUND.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let site = TestSite::start(&[]).await;
+            site.run_scenario(5.0, LENGTH).await;
+            Round {
+                protected: site.playback("gateway"),
+                bare: site.playback("gateway-bare"),
+                transitions: site.transitions(),
+            }
+        })
+    })
+}
+
+#[test]
+fn a_page_always_loads_whatever_the_scenario_breaks_and_the_bare_twin_shows_what_it_costs() {
+    let Round { protected, bare, .. } = round();
+    assert_eq!(protected.error, 0, "{protected:?}");
+    assert!(protected.ok > 2_500 && protected.degraded > 100, "{protected:?}");
+    assert!(bare.error > 500, "{bare:?}");
+}
+
+#[test]
+fn breakers_open_for_what_is_broken_and_close_when_it_is_mended() {
+    let moved = &round().transitions;
+    for (service, breaker, reasons) in [
+        ("recommendation", "ml-api", &["consecutive_failures", "failure_rate"][..]),
+        ("recommendation", "ml-api", &["slow_call_rate"]),
+        ("gateway", "recommendation", &["consecutive_failures", "failure_rate", "slow_call_rate"]),
+        ("gateway", "user", &["consecutive_failures", "failure_rate"]),
+        ("gateway", "catalog", &["consecutive_failures", "failure_rate"]),
+    ] {
+        let of = |t: &&TransitionRecord| t.service == service && t.breaker == breaker;
+        let tripped = moved.iter().filter(of).any(|t| t.to == "open" && reasons.contains(&t.reason));
+        assert!(tripped, "{service} → {breaker} never opened for {reasons:?}: {moved:#?}");
+        assert_eq!(moved.iter().rfind(of).unwrap().to, "closed", "{service} → {breaker} did not recover");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_incident_opens_a_breaker_and_it_has_recovered_within_three_minutes() {
+    let site = TestSite::start(&[]).await;
+    site.run_scenario(5.0, Duration::from_secs(19)).await;
+    assert!(site.transitions().is_empty(), "{:#?}", site.transitions());
+    let site = TestSite::start(&[]).await;
+    site.run_scenario(5.0, Duration::from_secs(120)).await;
+    let moved = site.transitions();
+    let ml_api: Vec<_> = moved.iter().filter(|t| t.breaker == "ml-api").collect();
+    assert_eq!((ml_api[0].from, ml_api[0].to), ("closed", "open"));
+    assert_eq!(ml_api.last().unwrap().to, "closed", "{ml_api:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_seed_is_the_same_run() {
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let site = TestSite::start(&[]).await;
+        site.run_scenario(4.0, Duration::from_secs(60)).await;
+        let moves: Vec<_> =
+            site.transitions().into_iter().map(|t| (t.service, t.breaker, t.from, t.to, t.reason, t.calls)).collect();
+        runs.push((site.playback("gateway"), site.playback("gateway-bare"), moves));
+    }
+    assert_eq!(runs[0], runs[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn recommendations_come_from_live_then_cache_then_popular_and_say_so() {
+    let site = TestSite::start(&[("BREAKERBOX_FAULTS__ML_API__ERROR_RATE", "0")]).await;
+    let token = site.log_in(7).await;
+    let live = site.recommendations(&token).await;
+    assert_eq!((live["source"].as_str(), live["notice"].as_str()), (Some("live"), None));
+
+    site.break_service("ml-api", r#"{"error_rate": 1}"#);
+    let cached = site.recommendations(&token).await;
+    let notice = Some("추천 서비스를 잠시 사용할 수 없습니다");
+    assert_eq!((cached["source"].as_str(), cached["notice"].as_str()), (Some("cache"), notice));
+    assert_eq!(cached["items"], live["items"]);
+
+    let stranger = site.log_in(8).await;
+    let popular = site.recommendations(&stranger).await;
+    assert_eq!((popular["source"].as_str(), popular["notice"].as_str()), (Some("popular"), notice));
+    assert_ne!(popular["items"], live["items"]);
+
+    site.break_service("recommendation", r#"{"crash": true}"#);
+    let behind = site.recommendations(&token).await;
+    assert_eq!((behind["source"].as_str(), behind["items"] == live["items"]), (Some("cache"), true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_hangs_takes_the_bare_gateway_s_other_pages_with_it() {
+    let site = TestSite::start(&[]).await;
+    site.break_service("recommendation", r#"{"hang_rate": 1}"#);
+    site.run_traffic(20.0, Duration::from_secs(60)).await;
+
+    // Films need no recommendations; with one shared pool they fail all the same.
+    let films = |service| site.requests(service, "/api/movies");
+    let (bare_ok, bare_failed) = films("gateway-bare");
+    let (protected_ok, protected_failed) = films("gateway");
+    assert_eq!(protected_failed, 0);
+    assert!(bare_failed * 2 > bare_ok, "bare: {bare_ok} ok, {bare_failed} failed");
+    assert!(protected_ok > bare_ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_fault_degrades_and_none_breaks_the_protected_site() {
+    for plan in [
+        r#"{"error_rate": 1}"#,
+        r#"{"error_rate": 1, "status": 429}"#,
+        r#"{"latency": {"fixed": "5s"}}"#,
+        r#"{"latency": {"uniform": {"min": "1s", "max": "3s"}}}"#,
+        r#"{"latency": {"log_normal": {"median": "2s", "sigma": 1.0}}}"#,
+        r#"{"latency": {"pareto": {"scale": "500ms", "shape": 1.1}}}"#,
+        r#"{"hang_rate": 1}"#,
+        r#"{"reset_rate": 1}"#,
+        r#"{"slow_body": {"bytes_per_second": 10}}"#,
+        r#"{"malformed_body_rate": 1}"#,
+        r#"{"crash": true}"#,
+    ] {
+        let site = TestSite::start(&[]).await;
+        for target in ["user", "catalog", "recommendation", "ml-api"] {
+            site.break_service(target, plan);
+        }
+        site.run_traffic(10.0, Duration::from_secs(20)).await;
+        let playback = site.playback("gateway");
+        assert_eq!(playback.error, 0, "{plan}: {playback:?}");
+        assert!(playback.degraded > 0, "{plan}: {playback:?}");
+        assert!(site.transitions().iter().any(|t| t.to == "open"), "{plan}: no breaker opened");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_series_stands_at_zero_before_the_first_request() {
+    let site = TestSite::start(&[]).await;
+    let zero = site.gather();
+    let (mut names, mut moved) = (Vec::new(), Vec::new());
+    for family in &zero {
+        names.push(family.name().to_owned());
+        for metric in family.get_metric() {
+            if metric.get_counter().get_value() > 0.0 && !family.name().starts_with("process_") {
+                moved.push(family.name().to_owned());
+            }
+        }
+    }
+    assert!(moved.is_empty(), "{moved:?}");
+    // Families of what this site does not run have no series here.
+    let elsewhere = ["scenario_step_active", "traffic_", "alert_webhook", "rate_limiter", "fault_"];
+    for family in breakerbox::telemetry::names::ALL {
+        let expected = !elsewhere.iter().any(|prefix| family.name.starts_with(prefix));
+        assert!(!expected || names.iter().any(|name| name == family.name), "{} has no series", family.name);
+    }
+}

@@ -1,0 +1,148 @@
+//! All services wired to each other in this process, with viewers and a scenario at hand.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use breakerbox::client::{Reply, Request, Telemetry, Transport};
+use breakerbox::faults::{FaultPlan, Faults, OnInjected};
+use breakerbox::scenario::{self, Actuator, Mode, Scenario, Timeline};
+use breakerbox::server::{Site, Wiring};
+use breakerbox::services::ServiceName;
+use breakerbox::settings::Settings;
+use breakerbox::telemetry::{Metrics, TransitionLog, TransitionRecord};
+use breakerbox::traffic::{Target, Traffic, TrafficSettings};
+use serde_json::Value;
+
+/// What viewers of one gateway got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaybackCounts {
+    pub ok: u64,
+    pub degraded: u64,
+    pub error: u64,
+}
+
+pub struct TestSite {
+    settings: Settings,
+    telemetry: Telemetry,
+    site: Site,
+}
+
+impl TestSite {
+    /// The default site with these settings changed.
+    pub async fn start(variables: &[(&str, &str)]) -> Self {
+        let variables = variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let settings = Settings::load(None, variables).unwrap();
+        settings.validate().unwrap();
+        let blueprint = settings.blueprint().unwrap();
+        let metrics = Metrics::new(&Site::call_timeouts(&blueprint));
+        let telemetry = Telemetry { metrics, transitions: TransitionLog::new() };
+        let plan = |service: &ServiceName| settings.faults.get(service).cloned().unwrap_or_default();
+        let baselines: BTreeMap<_, _> = ServiceName::ALL.iter().map(|s| (s.as_str().to_owned(), plan(s))).collect();
+        let on_injected: Arc<OnInjected> = Arc::new(|_, _| {});
+        let faults = Faults::new(baselines, settings.seed, &on_injected);
+        let site = Site::build(&blueprint, ServiceName::ALL, &Wiring::InProcess, &telemetry, faults).unwrap();
+        let clients = site.clients.clone();
+        tokio::spawn(async move {
+            let mut every = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                every.tick().await;
+                for client in &clients {
+                    client.tick();
+                }
+            }
+        });
+        Self { settings, telemetry, site }
+    }
+
+    fn transport(&self, service: ServiceName) -> Transport {
+        let slot = OnceLock::new();
+        slot.set(self.site.routers[&service].clone()).unwrap();
+        Transport::InProcess(Arc::new(slot))
+    }
+
+    fn traffic(&self, rate: f64) -> Traffic {
+        let doors = [ServiceName::Gateway, ServiceName::GatewayBare];
+        let target = |door: ServiceName| {
+            Target::new(door.as_str(), self.transport(door), self.telemetry.metrics.traffic(door.as_str()))
+        };
+        let settings = TrafficSettings { rate, ..self.settings.traffic.clone() };
+        Traffic::new(&settings, self.settings.seed, doors.map(target).into())
+    }
+
+    /// Viewers for so long, and nothing else.
+    pub async fn run_traffic(&self, rate: f64, lasts: Duration) {
+        self.traffic(rate).run(tokio::time::sleep(lasts)).await;
+    }
+
+    /// Viewers and the default scenario for so long.
+    pub async fn run_scenario(&self, rate: f64, lasts: Duration) {
+        let actuator = Actuator::new(self.site.faults.clone(), BTreeMap::new(), None, Arc::new(|_| {})).unwrap();
+        let scenario = Scenario::new(Timeline::parse(scenario::DEFAULT).unwrap(), &self.telemetry.metrics);
+        scenario.set(Mode::Running);
+        tokio::select! {
+            () = self.run_traffic(rate, lasts) => {}
+            () = scenario.run(&actuator) => {}
+        }
+    }
+
+    pub fn break_service(&self, target: &str, plan: &str) {
+        let plan: FaultPlan = serde_json::from_str(plan).unwrap();
+        plan.validate().unwrap();
+        self.site.faults.set(target, plan).unwrap();
+    }
+
+    pub async fn ask(&self, request: Request) -> Reply {
+        self.transport(ServiceName::Gateway).send(&request, request.headers().clone()).await.unwrap()
+    }
+
+    pub async fn log_in(&self, viewer: u32) -> String {
+        let body = serde_json::json!({"username": format!("viewer{viewer}"), "password": "popcorn"});
+        let reply: Value = self.ask(Request::post("/api/login").json(&body)).await.json().unwrap();
+        reply["token"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn recommendations(&self, token: &str) -> Value {
+        let request = Request::get("/api/recommendations").header("authorization", &format!("Bearer {token}"));
+        self.ask(request).await.json().unwrap()
+    }
+
+    pub fn transitions(&self) -> Vec<TransitionRecord> {
+        self.telemetry.transitions.latest()
+    }
+
+    pub fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.telemetry.metrics.gather()
+    }
+
+    pub fn playback(&self, service: &str) -> PlaybackCounts {
+        let count = |outcome| self.sum("playback_requests_total", &[("service", service), ("outcome", outcome)]);
+        PlaybackCounts { ok: count("ok"), degraded: count("degraded"), error: count("error") }
+    }
+
+    /// Requests of one route: answered well, and not.
+    pub fn requests(&self, service: &str, route: &str) -> (u64, u64) {
+        let of = |status: &str| {
+            let labels = [("service", service), ("http_route", route), ("http_response_status_code", status)];
+            self.sum("http_server_request_duration_seconds", &labels)
+        };
+        let bad = ["499", "500", "502", "503", "504"].iter().map(|status| of(status)).sum();
+        (of("200"), bad)
+    }
+
+    fn sum(&self, family: &str, labels: &[(&str, &str)]) -> u64 {
+        let families = self.gather();
+        let Some(family) = families.iter().find(|f| f.name() == family) else { return 0 };
+        let matches = |metric: &&prometheus::proto::Metric| {
+            labels
+                .iter()
+                .all(|(name, value)| metric.get_label().iter().any(|l| l.name() == *name && l.value() == *value))
+        };
+        let value = |metric: &prometheus::proto::Metric| {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole")]
+            let count = metric.get_counter().get_value() as u64;
+            count + metric.get_histogram().get_sample_count()
+        };
+        family.get_metric().iter().filter(matches).map(value).sum()
+    }
+}
