@@ -12,6 +12,7 @@ use breakerbox::services::ServiceName;
 use breakerbox::settings::Settings;
 use breakerbox::telemetry::{Metrics, TransitionLog, TransitionRecord};
 use breakerbox::traffic::{Target, Traffic, TrafficSettings};
+use prometheus::proto::Metric;
 use serde_json::Value;
 
 /// What viewers of one gateway got.
@@ -120,29 +121,30 @@ impl TestSite {
         PlaybackCounts { ok: count("ok"), degraded: count("degraded"), error: count("error") }
     }
 
-    /// Requests of one route: answered well, and not.
-    pub fn requests(&self, service: &str, route: &str) -> (u64, u64) {
-        let of = |status: &str| {
-            let labels = [("service", service), ("http_route", route), ("http_response_status_code", status)];
-            self.sum("http_server_request_duration_seconds", &labels)
-        };
-        let bad = ["499", "500", "502", "503", "504"].iter().map(|status| of(status)).sum();
-        (of("200"), bad)
+    /// Mean response time of one route.
+    pub fn mean_seconds(&self, service: &str, route: &str) -> f64 {
+        let labels = [("service", service), ("http_route", route)];
+        let (mut seconds, mut count) = (0.0, 0);
+        for metric in self.metrics("http_server_request_duration_seconds", &labels) {
+            seconds += metric.get_histogram().get_sample_sum();
+            count += metric.get_histogram().get_sample_count();
+        }
+        seconds / count as f64
     }
 
     fn sum(&self, family: &str, labels: &[(&str, &str)]) -> u64 {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole")]
+        let value = |metric: &Metric| metric.get_counter().get_value() as u64;
+        self.metrics(family, labels).iter().map(value).sum()
+    }
+
+    fn metrics(&self, family: &str, labels: &[(&str, &str)]) -> Vec<Metric> {
         let families = self.gather();
-        let Some(family) = families.iter().find(|f| f.name() == family) else { return 0 };
-        let matches = |metric: &&prometheus::proto::Metric| {
-            labels
-                .iter()
-                .all(|(name, value)| metric.get_label().iter().any(|l| l.name() == *name && l.value() == *value))
+        let Some(family) = families.iter().find(|f| f.name() == family) else { return Vec::new() };
+        let has = |metric: &Metric, name: &str, value: &str| {
+            metric.get_label().iter().any(|label| label.name() == name && label.value() == value)
         };
-        let value = |metric: &prometheus::proto::Metric| {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole")]
-            let count = metric.get_counter().get_value() as u64;
-            count + metric.get_histogram().get_sample_count()
-        };
-        family.get_metric().iter().filter(matches).map(value).sum()
+        let all = |metric: &&Metric| labels.iter().all(|(name, value)| has(metric, name, value));
+        family.get_metric().iter().filter(all).cloned().collect()
     }
 }
