@@ -117,6 +117,10 @@ provide() {
     missing+=("$name")
 }
 
+# Two runs at once would unpack into each other's hands.
+mkdir -p "$tools"
+if command -v flock >/dev/null; then exec 9>"$tools/.lock" && flock 9; fi
+
 provide PROMETHEUS 3.5.0 4.0.0 sid "prometheus promtool" prometheus
 provide PROMTOOL 3.5.0 4.0.0 sid "prometheus promtool" promtool
 provide PROMTOOL_2_42 2.42.0 2.46.0 bookworm "prometheus" promtool

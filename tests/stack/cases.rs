@@ -1,0 +1,127 @@
+//! Every alert is proven: it says what it must, and its unit tests show it quiet, firing and ended.
+
+use std::collections::BTreeSet;
+
+use crate::files::{AlertTest, TestFile, alerts, name_of, read, seconds, yaml_in};
+
+const ANNOTATIONS: &[&str] = &["summary", "description", "runbook_url", "dashboard_url"];
+const SEVERITIES: &[&str] = &["critical", "warning", "info", "none"];
+/// Always fires, by design.
+const NEVER_QUIET: &[&str] = &["Watchdog"];
+
+/// Every unit test of an alert in a rule file, with the name of its test.
+fn cases(rule_file: &str) -> Vec<(String, AlertTest)> {
+    let wanted = format!("../{rule_file}");
+    let files = yaml_in("alerts/tests").into_iter().map(|path| read::<TestFile>(&path));
+    let tests = files.filter(|file| file.rule_files.contains(&wanted)).flat_map(|file| file.tests);
+    tests.flat_map(|test| test.alert_rule_test.into_iter().map(move |case| (test.name.clone(), case))).collect()
+}
+
+#[test]
+fn every_alert_has_a_severity_and_all_annotations() {
+    for (file, name, rule) in alerts() {
+        let severity = rule.labels.get("severity").map_or("", String::as_str);
+        assert!(SEVERITIES.contains(&severity), "{file}: {name} has severity {severity:?}");
+        let keys: Vec<&str> = rule.annotations.keys().map(String::as_str).collect();
+        let expected: BTreeSet<&str> = ANNOTATIONS.iter().copied().collect();
+        assert_eq!(keys.into_iter().collect::<BTreeSet<_>>(), expected, "{file}: {name}");
+        let runbook = &rule.annotations["runbook_url"];
+        assert!(runbook.ends_with(&format!("#{}", name.to_lowercase())), "{file}: {name} links to {runbook}");
+        assert!(rule.annotations["dashboard_url"].contains("/d/breakerbox-"), "{file}: {name}");
+    }
+}
+
+#[test]
+fn every_alert_is_seen_quiet_firing_at_each_severity_and_resolved() {
+    for (file, name, rule) in alerts() {
+        let cases: Vec<_> = cases(&file).into_iter().filter(|(_, case)| case.alertname == name).collect();
+        let severity = &rule.labels["severity"];
+        let fires = |case: &AlertTest| case.exp_alerts.iter().any(|alert| alert.exp_labels["severity"] == *severity);
+        assert!(cases.iter().any(|(_, case)| fires(case)), "{file}: {name} at {severity} is never seen firing");
+        if NEVER_QUIET.contains(&name.as_str()) {
+            continue;
+        }
+        assert!(cases.iter().any(|(_, case)| case.exp_alerts.is_empty()), "{file}: {name} is never seen quiet");
+        let resolved = cases.iter().filter(|(_, case)| fires(case)).any(|(test, firing)| {
+            cases.iter().any(|(other, case)| {
+                other == test && case.exp_alerts.is_empty() && seconds(&case.eval_time) > seconds(&firing.eval_time)
+            })
+        });
+        assert!(resolved, "{file}: {name} at {severity} is never seen resolving");
+    }
+}
+
+#[test]
+fn every_firing_case_expects_rendered_annotations() {
+    for path in yaml_in("alerts/tests") {
+        for test in read::<TestFile>(&path).tests {
+            for alert in test.alert_rule_test.iter().flat_map(|case| &case.exp_alerts) {
+                for key in ANNOTATIONS {
+                    let text = alert.exp_annotations.get(*key).map_or("", String::as_str);
+                    let rendered = !text.is_empty() && !text.contains("{{") && !text.contains("<no value>");
+                    assert!(rendered, "{}: {}: {key} is {text:?}", name_of(&path), test.name);
+                }
+            }
+        }
+    }
+}
+
+/// A description with no number in it makes the reader go and look.
+#[test]
+fn every_description_has_a_number_from_the_series() {
+    for (file, name, rule) in alerts() {
+        let description = &rule.annotations["description"];
+        let counts =
+            description.contains("$value") || description.contains("value }}") || description.contains("| value");
+        // These tell that there are no numbers.
+        let exempt = ["TargetDown", "TargetAbsent", "MetricsAbsent", "MonitoringTargetDown"];
+        let minimal = file == "minimal.yml";
+        assert!(counts || minimal || exempt.contains(&name.as_str()), "{file}: {name}: {description}");
+    }
+}
+
+#[test]
+fn every_test_names_an_alert_that_exists() {
+    let known: BTreeSet<String> = alerts().into_iter().map(|(_, name, _)| name).collect();
+    for path in yaml_in("alerts/tests") {
+        for case in read::<TestFile>(&path).tests.into_iter().flat_map(|test| test.alert_rule_test) {
+            assert!(known.contains(&case.alertname), "{}: {}", name_of(&path), case.alertname);
+        }
+    }
+}
+
+#[test]
+fn the_minimal_file_needs_no_recording_rule_and_repeats_known_alerts() {
+    let all = alerts();
+    let full: BTreeSet<&String> =
+        all.iter().filter(|(file, ..)| file != "minimal.yml").map(|(_, name, _)| name).collect();
+    let minimal: Vec<_> = all.iter().filter(|(file, ..)| file == "minimal.yml").collect();
+    assert!(minimal.len() >= 5);
+    for (_, name, rule) in minimal {
+        assert!(full.contains(name), "{name} has no runbook");
+        let recorded: Vec<_> =
+            crate::promql::metrics_in(&rule.expr).into_iter().filter(|found| found.metric.contains(':')).collect();
+        assert!(recorded.is_empty(), "{name}: {recorded:?}");
+    }
+}
+
+/// Factor × budget of 1 or more could never be exceeded by a ratio.
+#[test]
+fn every_burn_rate_can_be_reached() {
+    let burns: Vec<_> = alerts().into_iter().filter(|(_, name, _)| name.contains("Burn")).collect();
+    assert_eq!(burns.len(), 7, "three speeds for two objectives, and the minimal one");
+    for (file, name, rule) in burns {
+        let thresholds: Vec<f64> = rule
+            .expr
+            .split('>')
+            .skip(1)
+            .map(|rest| {
+                let numbers: Vec<f64> = rest.split_whitespace().take(3).filter_map(|word| word.parse().ok()).collect();
+                assert_eq!(numbers.len(), 2, "{file}: {name}: factor * budget, found {rest:?}");
+                numbers[0] * numbers[1]
+            })
+            .collect();
+        assert_eq!(thresholds.len(), 2, "{file}: {name}: a long and a short window");
+        assert!(thresholds.iter().all(|threshold| *threshold < 1.0), "{file}: {name}: {thresholds:?}");
+    }
+}

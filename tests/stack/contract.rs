@@ -1,0 +1,220 @@
+//! Every series, label and label value in a rule is one that the program exports.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use breakerbox::telemetry::names::{self, Kind, label, value};
+
+use crate::files::{Rule, rules};
+use crate::promql::{Use, grouping_labels_in, metrics_in};
+
+/// A series as the contract knows it.
+struct Series {
+    labels: BTreeSet<String>,
+    values: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Added by Prometheus to whatever it scrapes.
+const TARGET_LABELS: &[&str] = &["job", "instance"];
+
+const SERVICES: &[&str] =
+    &["gateway", "user", "catalog", "recommendation", "ml-api", "gateway-bare", "traffic", "checkout"];
+
+/// Series of Prometheus and Alertmanager themselves, the same in all versions promised.
+const FOREIGN: &[(&str, &[&str])] = &[
+    ("up", &[]),
+    ("prometheus_rule_evaluation_failures_total", &["rule_group"]),
+    ("prometheus_notifications_errors_total", &["alertmanager"]),
+    // `reason` and `receiver_name` came after 0.25; leaving out a label that isn't there is harmless.
+    ("alertmanager_notifications_failed_total", &["integration", "reason", "receiver_name"]),
+];
+
+/// Families of the checkout, which rules name ahead of it. Whoever adds one to `names` removes it here.
+const PLANNED: &[(&str, &[&str])] = &[
+    ("retry_queue_depth_items", &["service", "queue"]),
+    ("retry_queue_capacity_items", &["service", "queue"]),
+    ("retry_queue_oldest_item_age_seconds", &["service", "queue"]),
+    ("retry_queue_dead_items", &["service", "queue"]),
+    ("checkout_revenue_total", &["service", "outcome"]),
+];
+
+/// The closed set of a label's values in a family, where there is one.
+fn closed_set(family: &str, label: &str) -> Option<&'static [&'static str]> {
+    Some(match (family, label) {
+        (_, label::SERVICE) => SERVICES,
+        (_, label::STATE | label::FROM | label::TO) => value::STATES,
+        ("circuit_breaker_transitions_total", label::REASON) => value::TRANSITION_REASONS,
+        ("fallback_calls_total", label::REASON) => value::FALLBACK_REASONS,
+        ("retry_attempts_total", label::REASON) => value::RETRY_REASONS,
+        ("circuit_breaker_calls_total", label::OUTCOME) => value::CALL_OUTCOMES,
+        ("circuit_breaker_call_duration_seconds", label::OUTCOME) => value::EXECUTED_OUTCOMES,
+        ("retry_calls_total", label::OUTCOME) => value::RETRY_OUTCOMES,
+        ("hedge_requests_total", label::OUTCOME) => value::HEDGE_OUTCOMES,
+        ("rate_limiter_requests_total", label::OUTCOME) => value::RATE_LIMIT_OUTCOMES,
+        ("playback_requests_total", label::OUTCOME) => value::PLAYBACK_OUTCOMES,
+        ("checkout_revenue_total", label::OUTCOME) => &["at_risk", "kept", "lost"],
+        (family, label::KIND) if family.starts_with("fallback_") => value::FALLBACK_KINDS,
+        (family, label::KIND) if family.starts_with("fault_") => value::FAULT_KINDS,
+        _ => return None,
+    })
+}
+
+fn series(family: &str, labels: &[&str], extra: &[&str]) -> Series {
+    let all = labels.iter().chain(TARGET_LABELS).chain(extra).map(|label| (*label).to_owned()).collect();
+    let set = |label: &&str| {
+        let values = closed_set(family, label)?.iter().map(|value| (*value).to_owned()).collect();
+        Some(((*label).to_owned(), values))
+    };
+    Series { labels: all, values: labels.iter().filter_map(set).collect() }
+}
+
+/// What is scraped.
+fn exported() -> BTreeMap<String, Series> {
+    let mut known = BTreeMap::new();
+    for family in names::ALL {
+        if family.kind == Kind::Histogram {
+            for (suffix, extra) in [("_bucket", &["le"][..]), ("_sum", &[]), ("_count", &[])] {
+                known.insert(format!("{}{suffix}", family.name), series(family.name, family.labels, extra));
+            }
+        } else {
+            known.insert(family.name.to_owned(), series(family.name, family.labels, &[]));
+        }
+    }
+    for (name, labels) in FOREIGN.iter().chain(PLANNED) {
+        let doubled = known.insert((*name).to_owned(), series(name, labels, &[]));
+        assert!(doubled.is_none(), "{name} is in names now: take it off the list here");
+    }
+    known
+}
+
+/// What is scraped and recorded. A recorded series may have the labels and values of what it is made of.
+fn known(rules: &[(String, Rule)]) -> BTreeMap<String, Series> {
+    let mut known = exported();
+    for (_, rule) in rules {
+        let Some(record) = &rule.record else { continue };
+        let mut made = Series { labels: rule.labels.keys().cloned().collect(), values: BTreeMap::new() };
+        for input in metrics_in(&rule.expr).iter().filter_map(|found| known.get(&found.metric)) {
+            made.labels.extend(input.labels.iter().cloned());
+            made.values.extend(input.values.iter().map(|(label, set)| (label.clone(), set.clone())));
+        }
+        known.insert(record.clone(), made);
+    }
+    known
+}
+
+/// What is wrong with an expression, nothing if all is well.
+fn complaints(expr: &str, known: &BTreeMap<String, Series>) -> Vec<String> {
+    let uses = metrics_in(expr);
+    let mut wrong: Vec<String> = uses.iter().flat_map(|found| complaints_about(found, known)).collect();
+    let labels: BTreeSet<&String> =
+        uses.iter().filter_map(|found| known.get(&found.metric)).flat_map(|s| &s.labels).collect();
+    let strange = grouping_labels_in(expr).into_iter().filter(|label| !labels.contains(label));
+    wrong.extend(strange.map(|label| format!("groups by {label}, which no series here has")));
+    wrong
+}
+
+fn complaints_about(found: &Use, known: &BTreeMap<String, Series>) -> Vec<String> {
+    let Some(series) = known.get(&found.metric) else {
+        return vec![format!("{} is neither exported nor recorded", found.metric)];
+    };
+    let mut wrong = Vec::new();
+    for (label, op, value) in &found.labels {
+        if !series.labels.contains(label) {
+            wrong.push(format!("{} has no label {label}", found.metric));
+        }
+        let values: Vec<&str> = if op.ends_with('~') { value.split('|').collect() } else { vec![value] };
+        let Some(set) = series.values.get(label) else { continue };
+        let strange = values.iter().filter(|value| !set.contains(**value) && !value.is_empty() && **value != "x");
+        wrong.extend(strange.map(|value| format!("{}: {label} is never {value:?}", found.metric)));
+    }
+    wrong
+}
+
+/// The queries inside an annotation's templates: `printf "…" $labels.a | query`, values as `x`.
+fn queries_in(annotation: &str) -> Vec<String> {
+    let starts = annotation.split("printf \"").skip(1);
+    let quoted = starts.map(|rest| {
+        let mut end = 0;
+        let bytes = rest.as_bytes();
+        while end < bytes.len() && bytes[end] != b'"' {
+            end += if bytes[end] == b'\\' { 2 } else { 1 };
+        }
+        rest[..end].replace("\\\"", "\"").replace("%q", "\"x\"")
+    });
+    quoted.filter(|query| query.contains('{')).collect()
+}
+
+#[test]
+fn every_rule_names_only_what_is_exported_or_recorded() {
+    let rules = rules();
+    let known = known(&rules);
+    let mut wrong = Vec::new();
+    for (file, rule) in &rules {
+        let name = rule.alert.as_ref().or(rule.record.as_ref()).expect("a rule has a name");
+        let queries = rule.annotations.values().flat_map(|annotation| queries_in(annotation));
+        for expr in queries.chain([rule.expr.clone()]) {
+            wrong.extend(complaints(&expr, &known).into_iter().map(|words| format!("{file}: {name}: {words}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_annotation_names_only_labels_of_its_expression() {
+    let rules = rules();
+    let known = known(&rules);
+    for (file, rule) in rules.iter().filter(|(_, rule)| rule.alert.is_some()) {
+        let uses = metrics_in(&rule.expr);
+        let mut labels: BTreeSet<&str> = uses
+            .iter()
+            .filter_map(|found| known.get(&found.metric))
+            .flat_map(|s| &s.labels)
+            .map(String::as_str)
+            .collect();
+        labels.extend(rule.labels.keys().map(String::as_str));
+        for annotation in rule.annotations.values() {
+            for rest in annotation.split("$labels.").skip(1) {
+                let name: &str = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+                assert!(labels.contains(name), "{file}: {:?} has no label {name}", rule.alert);
+            }
+        }
+    }
+}
+
+#[test]
+fn recorded_names_are_level_metric_operation() {
+    let names: Vec<String> = rules().into_iter().filter_map(|(_, rule)| rule.record).collect();
+    for name in names.iter().filter(|name| !name.starts_with("resilience4j_")) {
+        let parts: Vec<&str> = name.split(':').collect();
+        assert!(parts.len() == 3 && parts.iter().all(|part| !part.is_empty()), "{name}");
+    }
+}
+
+#[test]
+fn every_recorded_series_of_ours_is_used_or_meant_for_dashboards() {
+    let rules = rules();
+    let used: BTreeSet<String> =
+        rules.iter().flat_map(|(_, rule)| metrics_in(&rule.expr)).map(|found| found.metric).collect();
+    let for_dashboards = ["p50_rate2m", "p95_rate2m"];
+    for name in rules.iter().filter_map(|(_, rule)| rule.record.as_ref()) {
+        let exempt = name.starts_with("resilience4j_") || for_dashboards.iter().any(|end| name.ends_with(end));
+        assert!(exempt || used.contains(name), "{name} is recorded for nobody");
+    }
+}
+
+#[test]
+fn a_renamed_series_a_strange_label_and_a_misspelt_value_are_caught() {
+    let known = known(&rules());
+    for (expr, word) in [
+        ("circuit_breaker_status == 1", "neither exported"),
+        ("job_service_breaker:circuit_breaker_calls:rate9m", "neither exported"),
+        (r#"circuit_breaker_state{name="a"}"#, "no label name"),
+        (r#"circuit_breaker_state{state="halfopen"}"#, "never \"halfopen\""),
+        (r#"circuit_breaker_calls_total{outcome=~"failure|timeouts"}"#, "never \"timeouts\""),
+        ("sum by (dependency) (circuit_breaker_calls_total)", "groups by dependency"),
+        ("circuit_breaker_call_duration_seconds", "neither exported"),
+        (r#"job_service_breaker_outcome:circuit_breaker_calls:rate1m{outcome="fail"}"#, "never \"fail\""),
+    ] {
+        let words = complaints(expr, &known).join("; ");
+        assert!(words.contains(word), "{expr}: {words:?}");
+    }
+}

@@ -1,0 +1,17 @@
+//! Rules, alerts, their unit tests and the configurations of Prometheus and Alertmanager.
+//!
+//! promtool and amtool judge syntax and behaviour, in the oldest and the newest version that is
+//! promised (`scripts/tools.sh` finds them); the rest holds the files together with each other and
+//! with `telemetry::names`. Without a tool its tests say so and pass, unless `CI` is set.
+
+mod cases;
+mod contract;
+mod files;
+mod inhibition;
+mod mutations;
+#[path = "../support/promql.rs"]
+mod promql;
+mod runbook;
+mod scratch;
+mod tools;
+mod validity;
