@@ -2,7 +2,7 @@
 # Finds, or else unpacks into the ignored .tools/ folder, the programs that the tests run against,
 # and prints where they are, one NAME=path a line:
 #
-#   eval "$(scripts/tools.sh)"
+#   export $(scripts/tools.sh)
 #
 #   PROMETHEUS, PROMTOOL        Prometheus 3.x, what the compose stack runs
 #   PROMTOOL_2_42               the oldest version that the rules promise to work with
@@ -94,17 +94,17 @@ provide() {
     local name=$1 lowest=$2 below=$3 suite=$4 packages=$5 program found
     shift 5
     if [ -n "${!name:-}" ]; then
-        if fits "${!name}" "$lowest" "$below"; then printf '%s=%q\n' "$name" "${!name}"; return; fi
+        if fits "${!name}" "$lowest" "$below"; then printf '%s=%s\n' "$name" "${!name}"; return; fi
         say "$name=${!name} is not a version from $lowest up to $below; looking for another"
     fi
     for program in "$@"; do
         found=$(command -v "$program" || true)
-        if [ -n "$found" ] && fits "$found" "$lowest" "$below"; then printf '%s=%q\n' "$name" "$found"; return; fi
+        if [ -n "$found" ] && fits "$found" "$lowest" "$below"; then printf '%s=%s\n' "$name" "$found"; return; fi
     done
     for attempt in found fetched; do
         for program in "$@"; do
             found=$tools/$suite/usr/bin/$program
-            if fits "$found" "$lowest" "$below"; then printf '%s=%q\n' "$name" "$found"; return; fi
+            if fits "$found" "$lowest" "$below"; then printf '%s=%s\n' "$name" "$found"; return; fi
             if [ "$attempt" = fetched ] && [ -x "$found" ]; then
                 libraries_of "$found" || true
                 say "$found is version $(version_of "$found" || true), wanted $lowest or newer, below $below"
@@ -129,7 +129,7 @@ provide AMTOOL 0.28.0 1.0.0 sid "prometheus-alertmanager" amtool
 provide AMTOOL_0_25 0.25.0 0.26.0 bookworm "prometheus-alertmanager" amtool
 
 for program in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
-    if [ -n "$program" ] && found=$(command -v "$program"); then printf 'CHROMIUM=%q\n' "$found"; break; fi
+    if [ -n "$program" ] && found=$(command -v "$program"); then printf 'CHROMIUM=%s\n' "$found"; break; fi
 done
 
 if [ ${#missing[@]} -gt 0 ]; then
