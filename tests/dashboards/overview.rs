@@ -1,0 +1,342 @@
+//! Streaming overview, the home page: what is broken, what viewers feel, what the breakers did.
+//!
+//! The first screen answers in that order, twice: as four tiles that say *now*, and as three strips on
+//! one time axis that say *since when*. Everything below is for whoever asks why.
+
+use breakerbox::telemetry::names::{self, label, value};
+use serde_json::json;
+
+use super::dashboard::{Dashboard, Section, fixed_choice};
+use super::panel::{Kind, Panel, Query};
+use super::query::{alerts, any, call_label, increase, is, judged, max, not, or_zero, quantile, rate, series, share, state_code, sum};
+use super::theme;
+
+const GATEWAY: &str = "gateway";
+const BARE: &str = "gateway-bare";
+/// A label matcher of answers that failed on the server's side.
+const FAILED: &str = r#"http_response_status_code=~"5..""#;
+
+pub fn page() -> Dashboard {
+    Dashboard {
+        uid: "breakerbox-overview",
+        title: "Streaming overview",
+        description: "Is the service good for viewers now? What is broken, what they feel, and what the breakers did about it.",
+        variables: vec![fixed_choice(
+            "slo",
+            "Objective",
+            "Share of pages that must not be errors. A degraded page is no error: the viewer can go on.",
+            &[("99 %", "0.99"), ("99.5 %", "0.995"), ("99.9 %", "0.999")],
+        )],
+        sections: vec![
+            Section::top(now()),
+            Section::titled("Service level", service_level()),
+            Section::titled("Requests by route", routes()),
+            Section::titled("Breakers and alerts", details()),
+        ],
+    }
+}
+
+fn now() -> Vec<([u32; 4], Panel)> {
+    vec![
+        ([0, 0, 6, 5], broken_now()),
+        ([6, 0, 6, 5], viewers_now()),
+        ([12, 0, 6, 5], breakers_now()),
+        ([18, 0, 6, 5], alerts_now()),
+        ([0, 5, 16, 5], faults()),
+        ([0, 10, 16, 6], states()),
+        ([0, 16, 16, 6], pages()),
+        ([16, 5, 8, 6], beside("Errors: protected beside bare", "Share of pages that were errors, behind the protected gateway and behind the same gateway without any protection, under the same traffic. The gap is what the patterns are worth.", "percentunit", Some(1.0), |service| {
+            share(&[], &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, service), is(label::OUTCOME, "error")]), &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, service)]))
+        })),
+        ([16, 11, 8, 6], beside("p99: protected beside bare", "The slowest one in a hundred answers of each gateway. The bare one waits for what is broken; the protected one stops waiting.", "s", None, |service| {
+            quantile("0.99", &[], &names::HTTP_SERVER_REQUEST_DURATION, &[is(label::SERVICE, service)])
+        })),
+        ([16, 17, 8, 5], beside("In flight: protected beside bare", "Requests inside each gateway now. When the bare one reaches its shared pool of 20, every page waits, also those that need nothing broken.", "short", None, |service| {
+            or_zero(&sum(&[], &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[is(label::SERVICE, service)])))
+        })),
+    ]
+}
+
+/// Tiles that are read from across the room.
+fn tile(title: &str, description: &str) -> Panel {
+    Panel::new(Kind::Stat, title, description)
+        .unit("none")
+        .option("orientation", json!("horizontal"))
+        .option("text", json!({ "titleSize": 17, "valueSize": 22 }))
+}
+
+fn broken_now() -> Panel {
+    let active = series(&names::FAULT_ACTIVE, &[]);
+    tile(
+        "1 · What is broken",
+        "Faults that are switched on now, by the service they hit. Purple is broken on purpose; nothing here while viewers suffer means a real failure: look at the breakers and alerts.",
+    )
+    .option("textMode", json!("name"))
+    .steps(&[(None, theme::GOOD), (Some(1.0), theme::FAULT)])
+    .ask(Query::now(format!("{} > 0", max(&["target", "kind"], &active)), "{{target}}: {{kind}}"))
+    .ask(Query::now(format!("({}) == 0", or_zero(&sum(&[], &active))), "nothing"))
+    .when_empty("No fault series: is anything scraped?")
+}
+
+fn viewers_now() -> Panel {
+    let played = |outcome: &str| {
+        or_zero(&share(
+            &[],
+            &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY), is(label::OUTCOME, outcome)]),
+            &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY)]),
+        ))
+    };
+    let mut panel = tile(
+        "2 · What viewers get",
+        "Shares of the pages served in the last seconds. Degraded pages come with older or popular titles and still load; errors do not. All 0 % means that nobody asked.",
+    )
+    .unit("percentunit")
+    .decimals(0)
+    .between(0.0, Some(1.0))
+    .option("textMode", json!("value_and_name"))
+    .option("orientation", json!("vertical"))
+    .when_empty("No viewer traffic is measured");
+    for outcome in value::PLAYBACK_OUTCOMES {
+        panel = panel.ask(Query::now(played(outcome), outcome));
+        // Grey while there is none of it: a red zero would say the opposite of what it means.
+        let steps = json!({ "mode": "absolute", "steps": [
+            { "value": null, "color": theme::NEUTRAL }, { "value": 0.005, "color": theme::colour(outcome) } ] });
+        panel = panel.configure(theme::by_name(outcome, &[("thresholds", steps)]));
+    }
+    panel
+}
+
+fn breakers_now() -> Panel {
+    let away = series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]);
+    tile(
+        "3 · What the breakers did",
+        "Breakers that are not closed now: open ones answer at once from the fallback, half-open ones let a few probes through. Follow the link for the reason.",
+    )
+    .option("textMode", json!("value_and_name"))
+    .words(theme::state_words())
+    .ask(Query::now(format!("{} > 0", state_code(&["service", "breaker"])), "{{service}} → {{breaker}}"))
+    .ask(Query::now(format!("({}) == 0", or_zero(&sum(&[], &away))), "all breakers"))
+    .link("Circuit breakers", "/d/breakerbox-breakers?${__url_time_range}&${__all_variables}")
+    .when_empty("No breaker is scraped")
+}
+
+fn alerts_now() -> Panel {
+    let graded = [
+        format!("{} * 3", alerts("firing", &[is("severity", "critical")])),
+        format!("{} * 2", alerts("firing", &[r#"severity!~"critical|info|none""#.to_owned()])),
+    ];
+    let calling = alerts("firing", &[not("severity", "none"), not("severity", "info")]);
+    tile(
+        "4 · Which alerts fire",
+        "Alerts that ask somebody to act, the gravest in red; those of severity info are left to the timeline. Each has a runbook: Drill and alerts lists them with their start.",
+    )
+    .option("textMode", json!("value_and_name"))
+    .words(theme::words(&[
+        (0, "quiet", theme::GOOD),
+        (2, "warning", theme::colour("warning")),
+        (3, "critical", theme::colour("critical")),
+    ]))
+    .ask(Query::now(max(&["alertname"], &graded.join(" or ")), "{{alertname}}"))
+    .ask(Query::now(format!("({}) == 0", or_zero(&sum(&[], &calling))), "no alert"))
+    .link("Drill and alerts", "/d/breakerbox-alerts?${__url_time_range}&${__all_variables}")
+    .when_empty("No alert fires")
+}
+
+/// Lanes of what was switched on and when; shared with the page about alerts.
+pub fn faults() -> Panel {
+    let active = series(&names::FAULT_ACTIVE, &[]);
+    let coded: Vec<_> = (1..)
+        .zip(value::FAULT_KINDS)
+        .map(|(code, kind)| format!("{} * {code}", series(&names::FAULT_ACTIVE, &[is(label::KIND, kind)])))
+        .collect();
+    let spoken: Vec<_> = value::FAULT_KINDS.iter().map(|kind| kind.replace('_', " ")).collect();
+    let mut words = vec![(0, "none", theme::NEUTRAL)];
+    words.extend((1..).zip(&spoken).map(|(code, kind)| (code, kind.as_str(), theme::FAULT)));
+    Panel::new(
+        Kind::StateTimeline,
+        "Cause: faults switched on",
+        "A lane for each service that was broken on purpose, from injection to end. Read downwards: the breakers' answer is in the strip below, what viewers felt in the one under it.",
+    )
+    .unit("none")
+    .words(theme::words(&words))
+    .ask(Query::over_time(format!("{} > 0", max(&["target"], &coded.join(" or "))), "{{target}}"))
+    .ask(Query::over_time(format!("({}) == 0", or_zero(&sum(&[], &active))), "no fault"))
+    .when_empty("No fault series: is anything scraped?")
+}
+
+fn states() -> Panel {
+    Panel::new(
+        Kind::StateTimeline,
+        "Answer: breaker states",
+        "One lane a breaker, named caller → dependency. Red is open (calls answered at once from the fallback), amber half-open (probing), green closed. Of several replicas, the gravest state.",
+    )
+    .unit("none")
+    .words(theme::state_words())
+    .option("showValue", json!("never"))
+    .ask(Query::over_time(state_code(&["service", "breaker"]), "{{service}} → {{breaker}}"))
+    .when_empty("No breaker is scraped")
+}
+
+fn pages() -> Panel {
+    let mut panel = Panel::new(
+        Kind::TimeSeries,
+        "Effect: pages by what viewers got",
+        "Pages a second from the protected gateway. Amber is degraded (an older or popular answer in place of the live one), red is an error. Amber without red: the patterns hold.",
+    )
+    .unit("reqps")
+    .between(0.0, None)
+    .stacked()
+    .aligned()
+    .meanings(value::PLAYBACK_OUTCOMES)
+    .when_empty("No viewer traffic is measured");
+    // The worst at the bottom, where its height can be read.
+    for outcome in value::PLAYBACK_OUTCOMES.iter().rev() {
+        let matchers = [is(label::SERVICE, GATEWAY), is(label::OUTCOME, outcome)];
+        panel = panel.ask(Query::over_time(sum(&[], &rate(&names::PLAYBACK_REQUESTS, &matchers)), outcome));
+    }
+    panel
+}
+
+fn beside(title: &str, description: &str, unit: &str, max: Option<f64>, measure: impl Fn(&str) -> String) -> Panel {
+    Panel::new(Kind::TimeSeries, title, description)
+        .unit(unit)
+        .between(0.0, max)
+        .meanings(&["protected", "bare"])
+        .configure(theme::by_name("bare", &[("custom.lineStyle", json!({ "fill": "dash", "dash": [8, 4] }))]))
+        .ask(Query::over_time(measure(GATEWAY), "protected"))
+        .ask(Query::over_time(measure(BARE), "bare"))
+        .when_empty("Neither gateway is scraped")
+}
+
+/// Errors of all pages within a window of the objective's definition.
+fn error_share(range: &str) -> String {
+    let errors = sum(&[], &increase(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY), is(label::OUTCOME, "error")], range));
+    let pages = sum(&[], &increase(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY)], range));
+    or_zero(&format!("({errors} / ({pages} > 0)) or ({pages} * 0)"))
+}
+
+fn service_level() -> Vec<([u32; 4], Panel)> {
+    let left = Panel::new(
+        Kind::Gauge,
+        "Error budget left",
+        "What is left of the errors that the objective allows, over the shown time. At 0 the objective is missed: stop taking risks until it recovers.",
+    )
+    .unit("percentunit")
+    .decimals(0)
+    .between(0.0, Some(1.0))
+    .steps(&[(None, theme::BAD), (Some(0.0001), theme::WARN), (Some(0.5), theme::GOOD)])
+    .ask(Query::now(format!("clamp_min(1 - ({}) / (1 - $slo), 0)", error_share("$__range")), "budget left"))
+    .when_empty("No viewer traffic is measured");
+    let burn = Panel::new(
+        Kind::TimeSeries,
+        "Error budget burn",
+        "How many times faster than allowed the budget is spent, over 5 minutes and over 1 hour. At 1 it lasts exactly its period; above 14.4 in both, page somebody.",
+    )
+    .unit("suffix: ×")
+    .between(0.0, None)
+    .limit("spent exactly")
+    .configure(theme::paint("5 minutes", theme::colour("p95")))
+    .configure(theme::paint("1 hour", theme::colour("p99")))
+    .ask(Query::over_time(format!("({}) / (1 - $slo)", error_share("5m")), "5 minutes"))
+    .ask(Query::over_time(format!("({}) / (1 - $slo)", error_share("1h")), "1 hour"))
+    .ask(Query::over_time("vector(1)", "spent exactly"))
+    .when_empty("No viewer traffic is measured");
+    let mut latency = Panel::new(
+        Kind::TimeSeries,
+        "Answer time with traces",
+        "p50, p95 and p99 of the protected gateway. A dot is one real request: it opens that request's trace. p99 that rises alone points at one slow dependency.",
+    )
+    .unit("s")
+    .between(0.0, None)
+    .meanings(&["p50", "p95", "p99"])
+    .when_empty("The gateway is not scraped");
+    for (q, name) in [("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99")] {
+        let query = Query::over_time(quantile(q, &[], &names::HTTP_SERVER_REQUEST_DURATION, &[is(label::SERVICE, GATEWAY)]), name);
+        latency = latency.ask(if name == "p99" { query.with_exemplars() } else { query });
+    }
+    vec![([0, 0, 4, 8], left), ([4, 0, 10, 8], burn), ([14, 0, 10, 8], latency)]
+}
+
+fn routes() -> Vec<([u32; 4], Panel)> {
+    let at_gateway = || vec![is(label::SERVICE, GATEWAY)];
+    let failed = || vec![is(label::SERVICE, GATEWAY), FAILED.to_owned()];
+    let family = &names::HTTP_SERVER_REQUEST_DURATION;
+    let by = &[label::HTTP_ROUTE];
+    let table = Panel::new(
+        Kind::Table,
+        "Rate, errors, duration by route",
+        "The protected gateway's routes now. A route with errors while others have none fails for its own dependency: see which breaker is open.",
+    )
+    .unit("s")
+    .ask(Query::column(sum(by, &rate(family, &at_gateway()))))
+    .ask(Query::column(share(by, &rate(family, &failed()), &rate(family, &at_gateway()))))
+    .ask(Query::column(quantile("0.5", by, family, &at_gateway())))
+    .ask(Query::column(quantile("0.95", by, family, &at_gateway())))
+    .ask(Query::column(quantile("0.99", by, family, &at_gateway())))
+    .columns(&[("http_route", "Route", 0), ("Value #A", "Rate", 95), ("Value #B", "Errors", 85), ("Value #C", "p50", 90), ("Value #D", "p95", 90), ("Value #E", "p99", 90)])
+    
+    .configure(theme::by_name("Rate", &[("unit", json!("reqps")), ("decimals", json!(1))]))
+    .configure(theme::by_name("Errors", &[
+        ("unit", json!("percentunit")),
+        ("decimals", json!(1)),
+        ("custom.cellOptions", json!({ "type": "color-text" })),
+        ("thresholds", json!({ "mode": "absolute", "steps": [{ "value": null, "color": theme::GOOD }, { "value": 0.0001, "color": theme::BAD }] })),
+    ]))
+    .sorted("Rate", true)
+    .when_empty("No route was asked yet");
+    let rates = Panel::new(Kind::TimeSeries, "Requests by route", "Answers a second by route. All routes down together: no traffic. One alone: its page is not asked for any more.")
+        .unit("reqps")
+        .between(0.0, None)
+        .legend_right()
+        .ask(Query::over_time(sum(by, &rate(family, &at_gateway())), "{{http_route}}"))
+        .when_empty("No route was asked yet");
+    let errors = Panel::new(Kind::TimeSeries, "Errors by route", "Share of 5xx answers by route. The protected gateway should stay at 0 whatever fails behind it.")
+        .unit("percentunit")
+        .between(0.0, Some(1.0))
+        .legend_right()
+        .ask(Query::over_time(share(by, &rate(family, &failed()), &rate(family, &at_gateway())), "{{http_route}}"))
+        .when_empty("No route was asked yet");
+    vec![([0, 0, 10, 9], table), ([10, 0, 7, 9], rates), ([17, 0, 7, 9], errors)]
+}
+
+fn details() -> Vec<([u32; 4], Panel)> {
+    let by = &["service", "breaker"];
+    let rejected = rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]);
+    let table = Panel::new(
+        Kind::Table,
+        "Breakers, the gravest first",
+        "State of every breaker with what it costs: calls rejected and answers served from fallbacks each second. Rejected without fallbacks means that callers get errors.",
+    )
+    .unit("none")
+    .ask(Query::column(call_label(&state_code(by))))
+    .ask(Query::column(call_label(&max(by, &series(&names::CIRCUIT_BREAKER_OPEN_REMAINING, &[])))))
+    .ask(Query::column(call_label(&format!("({})", judged(by, &series(&names::CIRCUIT_BREAKER_FAILURE_RATIO, &[]))))))
+    .ask(Query::column(call_label(&sum(by, &rejected))))
+    .ask(Query::column(call_label(&format!("{0} or ({1} * 0)", sum(by, &rate(&names::FALLBACK_CALLS, &[])), max(by, &series(&names::CIRCUIT_BREAKER_WINDOW_CALLS, &[]))))))
+    .columns(&[("call", "Breaker", 0), ("Value #A", "State", 110), ("Value #B", "Next probe in", 120), ("Value #C", "Failing", 90), ("Value #D", "Rejected", 100), ("Value #E", "Fallbacks", 105)])
+    
+    .configure(theme::by_name("State", &[("mappings", theme::state_words()), ("custom.cellOptions", json!({ "type": "color-background", "mode": "basic" }))]))
+    .configure(theme::by_name("Next probe in", &[("unit", json!("s")), ("decimals", json!(0))]))
+    .configure(theme::by_name("Failing", &[("unit", json!("percentunit")), ("decimals", json!(0))]))
+    .configure(theme::by_name("Rejected", &[("unit", json!("cps")), ("decimals", json!(1))]))
+    .configure(theme::by_name("Fallbacks", &[("unit", json!("cps")), ("decimals", json!(1))]))
+    .sorted("State", true)
+    .when_empty("No breaker is scraped");
+    vec![([0, 0, 12, 9], table), ([12, 0, 12, 9], alert_timeline())]
+}
+
+/// Lanes of alerts, pending and firing; shared with the page about alerts.
+pub fn alert_timeline() -> Panel {
+    let coded = format!("{} * 2 or {}", alerts("firing", &[]), alerts("pending", &[]));
+    let any_state = format!("ALERTS{{{}, {}}}", any("alertstate", &["pending", "firing"]), not("severity", "none"));
+    Panel::new(
+        Kind::StateTimeline,
+        "Alerts, pending and firing",
+        "One lane an alert that was active in the shown time: amber while its condition is being confirmed, red while it fires. A long amber stretch is time lost to detection.",
+    )
+    .unit("none")
+    .words(theme::words(&[(0, "quiet", theme::GOOD), (1, "pending", theme::WARN), (2, "firing", theme::BAD)]))
+    .ask(Query::over_time(max(&["alertname"], &coded), "{{alertname}}"))
+    .ask(Query::over_time(format!("({}) == 0", or_zero(&sum(&[], &any_state))), "no alert"))
+    .when_empty("No alert was pending or firing")
+}
