@@ -14,6 +14,8 @@ pub struct Dashboard {
     pub uid: &'static str,
     pub title: &'static str,
     pub description: &'static str,
+    /// The series whose `job` and `instance` this page offers.
+    pub lists_targets_by: &'static str,
     /// Variables of this page alone.
     pub variables: Vec<Value>,
     pub sections: Vec<Section>,
@@ -50,7 +52,7 @@ impl Section {
 
 impl Dashboard {
     pub fn json(&self) -> Value {
-        let mut variables = common_variables();
+        let mut variables = common_variables(self.lists_targets_by);
         variables.extend(self.variables.iter().cloned());
         json!({
             "uid": self.uid, "title": self.title, "description": self.description, "tags": ["breakerbox"],
@@ -118,7 +120,7 @@ fn first_id(section: u32) -> u32 {
     section * 100 + 1
 }
 
-fn common_variables() -> Vec<Value> {
+fn common_variables(targets: &str) -> Vec<Value> {
     let narrowed = r#"job=~"$job", instance=~"$instance""#;
     vec![
         json!({
@@ -126,8 +128,8 @@ fn common_variables() -> Vec<Value> {
             "description": "The Prometheus that scrapes Breakerbox.", "hide": 0, "refresh": 1, "multi": false, "includeAll": false,
             "current": { "text": "Prometheus", "value": "prometheus", "selected": true }, "options": [], "skipUrlSync": false,
         }),
-        choice("job", "Job", names::BUILD_INFO.name, "job"),
-        choice("instance", "Instance", &format!("{}{{job=~\"$job\"}}", names::BUILD_INFO.name), "instance"),
+        choice("job", "Job", targets, "job"),
+        choice("instance", "Instance", &format!("{targets}{{job=~\"$job\"}}"), "instance"),
         choice("service", "Service", &format!("{}{{{narrowed}}}", names::HTTP_SERVER_ACTIVE_REQUESTS.name), "service"),
         choice(
             "breaker",

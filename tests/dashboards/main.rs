@@ -13,11 +13,19 @@
 // A test binary has no callers of its own: what its modules share is as public as it gets.
 #![allow(missing_docs, unreachable_pub)]
 
+mod alerting;
 mod annotations;
+mod breakers;
+mod contract;
 mod dashboard;
+mod dependencies;
+mod lint;
 mod overview;
 mod panel;
+mod policies;
+mod promql;
 mod query;
+mod stack;
 mod theme;
 
 use std::fs;
@@ -28,7 +36,14 @@ use serde_json::Value;
 
 /// Every page, the home page first.
 fn pages() -> Vec<Dashboard> {
-    vec![overview::page()]
+    vec![
+        overview::page(),
+        breakers::page(),
+        policies::page(),
+        alerting::page(),
+        dependencies::page(),
+        stack::page(),
+    ]
 }
 
 fn file_of(page: &Dashboard) -> PathBuf {

@@ -21,6 +21,7 @@ pub fn page() -> Dashboard {
         uid: "breakerbox-overview",
         title: "Streaming overview",
         description: "Is the service good for viewers now? What is broken, what they feel, and what the breakers did about it.",
+        lists_targets_by: names::BUILD_INFO.name,
         variables: vec![fixed_choice(
             "slo",
             "Objective",
@@ -30,7 +31,7 @@ pub fn page() -> Dashboard {
         sections: vec![
             Section::top(now()),
             Section::titled("Service level", service_level()),
-            Section::titled("Requests by route", routes()),
+            Section::titled("Routes", routes()),
             Section::titled("Breakers and alerts", details()),
         ],
     }

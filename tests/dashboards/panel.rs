@@ -37,6 +37,7 @@ pub struct Query {
     legend: String,
     form: Form,
     exemplars: bool,
+    step: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,7 @@ enum Form {
 
 impl Query {
     fn new(expr: impl Into<String>, legend: &str, form: Form) -> Self {
-        Self { expr: expr.into(), legend: legend.to_owned(), form, exemplars: false }
+        Self { expr: expr.into(), legend: legend.to_owned(), form, exemplars: false, step: "" }
     }
 
     /// Values over the shown time.
@@ -69,7 +70,13 @@ impl Query {
 
     /// Buckets of a histogram over time.
     pub fn heat(expr: impl Into<String>) -> Self {
-        Self::new(expr, "{{le}}", Form::Heatmap)
+        Self::new(expr, "{{le}}", Form::Heatmap).counting()
+    }
+
+    /// One point for each `$__rate_interval`, so that what is counted within it is counted once.
+    pub fn counting(mut self) -> Self {
+        self.step = "$__rate_interval";
+        self
     }
 
     /// Dots that open the traces behind the numbers.
@@ -88,7 +95,7 @@ impl Query {
         json!({
             "refId": ref_id(index), "datasource": datasource(), "editorMode": "code", "expr": self.expr,
             "legendFormat": self.legend, "format": format, "instant": instant, "range": !instant,
-            "exemplar": self.exemplars,
+            "exemplar": self.exemplars, "interval": self.step,
         })
     }
 }
@@ -330,7 +337,7 @@ impl Panel {
 }
 
 /// Room for the longest lane name left of a timeline.
-const AXIS_WIDTH: u32 = 165;
+const AXIS_WIDTH: u32 = 185;
 
 fn steps(list: &[(Option<f64>, &str)]) -> Value {
     let steps: Vec<_> = list.iter().map(|(value, colour)| json!({ "value": value, "color": colour })).collect();

@@ -1,0 +1,110 @@
+//! Dependencies and traces: who calls whom, how well that goes, and one request's way through it all.
+
+use breakerbox::telemetry::names::{self, label};
+use serde_json::json;
+
+use super::dashboard::{Dashboard, Section};
+use super::panel::{Kind, Panel, Query};
+use super::query::{any, not, quantile, rate, series, share, sum};
+use super::theme;
+
+const CALL: &[&str] = &[label::SERVICE, label::BREAKER];
+const SERVICE: &[&str] = &[label::SERVICE];
+
+pub fn page() -> Dashboard {
+    Dashboard {
+        uid: "breakerbox-dependencies",
+        title: "Dependencies and traces",
+        description: "Rate, errors and duration of every dependency as its caller sees it and as it sees itself. A dot on a graph opens a trace.",
+        lists_targets_by: names::BUILD_INFO.name,
+        variables: Vec::new(),
+        sections: vec![
+            Section::top(callers()),
+            Section::titled("As the callers see it", seen_by_callers()),
+            Section::titled("As the services see themselves", seen_by_services()),
+        ],
+    }
+}
+
+/// Cells that are green at 0 and red as soon as there is something to see.
+fn error_cells(column: &str) -> serde_json::Value {
+    theme::by_name(column, &[
+        ("unit", json!("percentunit")),
+        ("decimals", json!(1)),
+        ("custom.cellOptions", json!({ "type": "color-text" })),
+        ("thresholds", json!({ "mode": "absolute", "steps": [{ "value": null, "color": theme::GOOD }, { "value": 0.001, "color": theme::WARN }, { "value": 0.1, "color": theme::BAD }] })),
+    ])
+}
+
+fn executed() -> Vec<String> {
+    vec![not(label::OUTCOME, "rejected")]
+}
+
+fn broken() -> Vec<String> {
+    vec![any(label::OUTCOME, &["failure", "timeout"])]
+}
+
+fn callers() -> Vec<([u32; 4], Panel)> {
+    let (calls, durations) = (&names::CIRCUIT_BREAKER_CALLS, &names::CIRCUIT_BREAKER_CALL_DURATION);
+    let by_caller = Panel::new(Kind::Table, "Every dependency now", "Calls that were executed, the share that failed or timed out, the share the breaker rejected, and durations. Click a dependency to see its breaker alone.")
+        .unit("s")
+        .ask(Query::column(sum(CALL, &rate(calls, &executed()))))
+        .ask(Query::column(share(CALL, &rate(calls, &broken()), &rate(calls, &executed()))))
+        .ask(Query::column(share(CALL, &rate(calls, &[super::query::is(label::OUTCOME, "rejected")]), &rate(calls, &[]))))
+        .ask(Query::column(quantile("0.5", CALL, durations, &[])))
+        .ask(Query::column(quantile("0.95", CALL, durations, &[])))
+        .ask(Query::column(quantile("0.99", CALL, durations, &[])))
+        .columns(&[("service", "Caller", 0), ("breaker", "Dependency", 0), ("Value #A", "Rate", 85), ("Value #B", "Errors", 80), ("Value #C", "Rejected", 85), ("Value #D", "p50", 80), ("Value #E", "p95", 80), ("Value #F", "p99", 80)])
+        .configure(theme::by_name("Dependency", &[("links", json!([{
+            "title": "This breaker", "targetBlank": false,
+            "url": "/d/breakerbox-breakers?var-service=${__data.fields.Caller}&var-breaker=${__data.fields.Dependency}&${__url_time_range}",
+        }]))]))
+        .configure(theme::by_name("Rate", &[("unit", json!("cps")), ("decimals", json!(1))]))
+        .configure(error_cells("Errors"))
+        .configure(error_cells("Rejected"))
+        .sorted("Errors", true)
+        .when_empty("No breaker is scraped");
+    let (requests, failed) = (&names::HTTP_SERVER_REQUEST_DURATION, vec![r#"http_response_status_code=~"5..""#.to_owned()]);
+    let by_service = Panel::new(Kind::Table, "Every service now", "Requests as the services themselves saw them. A dependency with errors here is broken itself; one with errors only on the left is not reached, or too slow for its callers.")
+        .unit("s")
+        .ask(Query::column(sum(SERVICE, &rate(requests, &[]))))
+        .ask(Query::column(share(SERVICE, &rate(requests, &failed), &rate(requests, &[]))))
+        .ask(Query::column(quantile("0.5", SERVICE, requests, &[])))
+        .ask(Query::column(quantile("0.99", SERVICE, requests, &[])))
+        .ask(Query::column(sum(SERVICE, &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[]))))
+        .columns(&[("service", "Service", 0), ("Value #A", "Rate", 90), ("Value #B", "Errors", 80), ("Value #C", "p50", 80), ("Value #D", "p99", 80), ("Value #E", "In flight", 85)])
+        .configure(theme::by_name("Rate", &[("unit", json!("reqps")), ("decimals", json!(1))]))
+        .configure(error_cells("Errors"))
+        .configure(theme::by_name("In flight", &[("unit", json!("none")), ("decimals", json!(0))]))
+        .sorted("Errors", true)
+        .when_empty("No service is scraped");
+    vec![([0, 0, 14, 9], by_caller), ([14, 0, 10, 9], by_service)]
+}
+
+fn lines(title: &str, description: &str, unit: &str, max: Option<f64>, query: Query) -> Panel {
+    Panel::new(Kind::TimeSeries, title, description)
+        .unit(unit)
+        .between(0.0, max)
+        .custom("fillOpacity", json!(0))
+        .ask(query)
+        .when_empty("Nothing is scraped")
+}
+
+fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
+    let (calls, legend) = (&names::CIRCUIT_BREAKER_CALLS, "{{service}} → {{breaker}}");
+    vec![
+        ([0, 0, 8, 8], lines("Calls by dependency", "Executed calls a second. A line that drops to 0 while others go on is an open breaker.", "cps", None, Query::over_time(sum(CALL, &rate(calls, &executed())), legend))),
+        ([8, 0, 8, 8], lines("Errors by dependency", "Share of executed calls that failed or timed out. It falls to 0 while a breaker is open, since nothing is executed: read it with the states.", "percentunit", Some(1.0), Query::over_time(share(CALL, &rate(calls, &broken()), &rate(calls, &executed())), legend))),
+        ([16, 0, 8, 8], lines("p99 by dependency", "The slowest one in a hundred executed calls. A dot opens the trace of one real call.", "s", None, Query::over_time(quantile("0.99", CALL, &names::CIRCUIT_BREAKER_CALL_DURATION, &[]), legend).with_exemplars())),
+    ]
+}
+
+fn seen_by_services() -> Vec<([u32; 4], Panel)> {
+    let (requests, legend) = (&names::HTTP_SERVER_REQUEST_DURATION, "{{service}}");
+    let failed = [r#"http_response_status_code=~"5..""#.to_owned()];
+    vec![
+        ([0, 0, 8, 8], lines("Requests by service", "Requests served a second. Retries and hedges of callers are in here: more than the callers' callers asked for.", "reqps", None, Query::over_time(sum(SERVICE, &rate(requests, &[])), legend))),
+        ([8, 0, 8, 8], lines("Errors by service", "Share of 5xx answers. The service nearest to the cause shows it first and most.", "percentunit", Some(1.0), Query::over_time(share(SERVICE, &rate(requests, &failed), &rate(requests, &[])), legend))),
+        ([16, 0, 8, 8], lines("p99 by service", "The slowest one in a hundred answers of each service. A dot opens the trace of one real request.", "s", None, Query::over_time(quantile("0.99", SERVICE, requests, &[]), legend).with_exemplars())),
+    ]
+}

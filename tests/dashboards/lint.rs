@@ -1,0 +1,220 @@
+//! What every page owes its reader, and what Grafana's dashboard-linter asks for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{pages, promql, theme};
+
+/// Every panel of a page, those of folded sections included, headings left out.
+pub fn panels(page: &Value) -> Vec<&Value> {
+    all(page).into_iter().filter(|panel| panel["type"] != "row").collect()
+}
+
+fn all(page: &Value) -> Vec<&Value> {
+    let list = |value: &'_ Value| value.as_array().map_or(0, Vec::len);
+    let mut out = Vec::new();
+    for at in 0..list(&page["panels"]) {
+        let panel = &page["panels"][at];
+        out.push(panel);
+        for inner in 0..list(&panel["panels"]) {
+            out.push(&panel["panels"][inner]);
+        }
+    }
+    out
+}
+
+pub fn queries(panel: &Value) -> &[Value] {
+    panel["targets"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The events that ask a data source.
+pub fn annotations(page: &Value) -> Vec<&Value> {
+    let list = page["annotations"]["list"].as_array().unwrap();
+    list.iter().filter(|event| event["builtIn"].is_null()).collect()
+}
+
+pub fn text<'a>(of: &'a Value, key: &str) -> &'a str {
+    of[key].as_str().unwrap_or_else(|| panic!("{key} is missing in {of}"))
+}
+
+/// Runs a check on every panel, with a name to complain by.
+fn each_panel(check: impl Fn(&Value, &str)) {
+    for page in pages() {
+        let json = page.json();
+        for panel in panels(&json) {
+            check(panel, &format!("{} / {}", page.uid, text(panel, "title")));
+        }
+    }
+}
+
+#[test]
+fn every_page_opens_alike() {
+    let mut uids = BTreeSet::new();
+    for page in pages() {
+        let json = page.json();
+        assert!(uids.insert(page.uid), "{} is there twice", page.uid);
+        assert!(page.uid.len() <= 40 && page.uid.starts_with("breakerbox-"), "{}", page.uid);
+        assert_eq!(json["schemaVersion"], 42, "classic JSON: file provisioning refuses the new form");
+        assert_eq!((&json["refresh"], &json["time"]["from"]), (&"5s".into(), &"now-15m".into()));
+        assert_eq!(json["graphTooltip"], 1, "one crosshair over all panels");
+        assert_eq!(json["editable"], false, "a change in the browser would be lost");
+        assert!(json.get("id").is_none(), "ids belong to an installation");
+        assert_eq!(json["links"][0]["tags"], json["tags"], "each page links to all others");
+        assert_eq!(annotations(&json).len(), 7, "{}", page.uid);
+    }
+}
+
+#[test]
+fn variables_are_those_that_dashboards_elsewhere_have() {
+    for page in pages() {
+        let json = page.json();
+        let list = json["templating"]["list"].as_array().unwrap();
+        let names: Vec<_> = list.iter().map(|v| text(v, "name")).collect();
+        assert_eq!(names[..5], ["datasource", "job", "instance", "service", "breaker"], "{}", page.uid);
+        assert_eq!((text(&list[0], "type"), text(&list[0], "label")), ("datasource", "Data source"));
+        for variable in &list[1..5] {
+            assert_eq!(variable["datasource"]["uid"], "${datasource}");
+            assert_eq!((&variable["multi"], &variable["includeAll"]), (&true.into(), &true.into()));
+            assert_eq!(variable["allValue"], ".+");
+            assert_eq!(variable["refresh"], 2, "asked anew when the time range changes");
+        }
+    }
+}
+
+#[test]
+fn every_panel_says_what_it_shows_and_what_to_do() {
+    each_panel(|panel, at| {
+        let description = text(panel, "description");
+        assert!(description.len() >= 40 && description.ends_with('.'), "{at}: {description:?} explains too little");
+        assert!(!text(&panel["fieldConfig"]["defaults"], "noValue").is_empty(), "{at}: an empty panel must say why");
+    });
+}
+
+#[test]
+fn every_panel_has_a_unit_that_grafana_knows() {
+    const UNITS: &[&str] = &["none", "short", "percentunit", "s", "bytes", "reqps", "cps", "ops", "dateTimeFromNow"];
+    let known = |unit: &str| UNITS.contains(&unit) || unit.starts_with("suffix:");
+    each_panel(|panel, at| {
+        let unit = text(&panel["fieldConfig"]["defaults"], "unit");
+        assert!(known(unit), "{at}: unit {unit:?}");
+        for property in panel["fieldConfig"]["overrides"].as_array().unwrap().iter().flat_map(|o| o["properties"].as_array().unwrap()) {
+            assert!(property["id"] != "unit" || known(text(property, "value")), "{at}: {property}");
+        }
+    });
+}
+
+#[test]
+fn scales_start_where_the_measure_does() {
+    each_panel(|panel, at| {
+        let (kind, scale) = (text(panel, "type"), &panel["fieldConfig"]["defaults"]);
+        if matches!(kind, "timeseries" | "gauge" | "bargauge") {
+            assert!(scale["min"].is_number(), "{at}: the lower end of the scale follows the data");
+        }
+        if matches!(kind, "gauge" | "bargauge") {
+            assert!(scale["max"].is_number(), "{at}: the upper end of the scale follows the data");
+        }
+    });
+}
+
+#[test]
+fn panels_ask_the_chosen_data_source_and_nothing_else() {
+    each_panel(|panel, at| {
+        assert!(!queries(panel).is_empty(), "{at}: asks nothing");
+        for asked in queries(panel).iter().chain([panel]) {
+            assert_eq!(asked["datasource"]["uid"], "${datasource}", "{at}");
+        }
+        for query in queries(panel) {
+            assert!(query["exemplar"] == false || text(query, "expr").contains("_bucket{"), "{at}: only histograms have exemplars");
+        }
+    });
+    for page in pages() {
+        for event in annotations(&page.json()) {
+            assert_eq!(event["datasource"]["uid"], "${datasource}", "{} / {}", page.uid, text(event, "name"));
+        }
+    }
+}
+
+#[test]
+fn every_selector_obeys_the_variables_at_the_top() {
+    for page in pages() {
+        let json = page.json();
+        let asked = panels(&json).into_iter().flat_map(queries).chain(annotations(&json));
+        for expr in asked.map(|query| text(query, "expr")) {
+            for selector in promql::read(expr).selectors.iter().filter(|selector| !selector.metric.starts_with("ALERTS")) {
+                for variable in ["job", "instance"] {
+                    let wanted = (variable.to_owned(), "=~".to_owned(), format!("${variable}"));
+                    assert!(selector.matchers.contains(&wanted), "{}: {} lacks {variable} in {expr}", page.uid, selector.metric);
+                }
+                // A value with a regex's characters in it is escaped only where it stands alone behind =~.
+                for (label, op, value) in selector.matchers.iter().filter(|(_, _, value)| value.contains('$')) {
+                    assert!(op == "=~" && *value == format!("${label}"), "{}: {label}{op}{value:?} in {expr}", page.uid);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_variable_in_a_query_exists() {
+    const BUILT_IN: &[&str] = &["__rate_interval", "__interval", "__range"];
+    for page in pages() {
+        let json = page.json();
+        let own: Vec<_> = json["templating"]["list"].as_array().unwrap().iter().map(|v| text(v, "name").to_owned()).collect();
+        for expr in panels(&json).into_iter().flat_map(queries).map(|query| text(query, "expr")) {
+            for used in expr.split('$').skip(1) {
+                let end = used.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(used.len());
+                let name = &used[..end];
+                assert!(BUILT_IN.contains(&name) || own.iter().any(|v| v == name), "{}: ${name} in {expr}", page.uid);
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_lie_side_by_side_and_have_names_of_their_own() {
+    for page in pages() {
+        let json = page.json();
+        let (mut ids, mut titles) = (BTreeSet::new(), BTreeSet::new());
+        for panel in all(&json) {
+            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{}: two panels have id {}", page.uid, panel["id"]);
+            assert!(titles.insert(text(panel, "title")), "{}: two panels are called {}", page.uid, panel["title"]);
+        }
+        let mut taken = BTreeMap::new();
+        for panel in all(&json) {
+            let cell = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+            assert!(cell("x") + cell("w") <= 24, "{} / {} is wider than the page", page.uid, panel["title"]);
+            for (x, y) in (cell("x")..cell("x") + cell("w")).flat_map(|x| (cell("y")..cell("y") + cell("h")).map(move |y| (x, y))) {
+                let before = taken.insert((x, y), panel["title"].clone());
+                assert!(before.is_none(), "{}: {} lies on {}", page.uid, panel["title"], before.unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_override_by_name_finds_something_to_override() {
+    each_panel(|panel, at| {
+        let mut known: BTreeSet<String> = queries(panel).iter().map(|query| text(query, "legendFormat").to_owned()).collect();
+        known.extend(theme::MEANINGS.iter().map(|(name, _)| (*name).to_owned()));
+        for transformation in panel["transformations"].as_array().unwrap() {
+            let renamed = transformation["options"]["renameByName"].as_object();
+            known.extend(renamed.into_iter().flat_map(|names| names.values()).map(|name| name.as_str().unwrap().to_owned()));
+        }
+        for override_ in panel["fieldConfig"]["overrides"].as_array().unwrap() {
+            let name = text(&override_["matcher"], "options");
+            assert!(known.contains(name), "{at}: nothing is called {name:?}");
+        }
+    });
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let uids: Vec<_> = pages().iter().map(|page| page.uid).collect();
+    each_panel(|panel, at| {
+        for link in panel["links"].as_array().unwrap() {
+            let uid = text(link, "url").trim_start_matches("/d/").split('?').next().unwrap();
+            assert!(uids.contains(&uid), "{at}: no page {uid}");
+        }
+    });
+}
