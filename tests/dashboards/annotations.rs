@@ -17,13 +17,41 @@ pub fn all(lanes: &[u32]) -> Vec<Value> {
             "builtIn": 1, "datasource": { "type": "grafana", "uid": "-- Grafana --" }, "enable": true, "hide": true,
             "iconColor": "rgba(0, 211, 255, 1)", "name": "Annotations & Alerts", "type": "dashboard",
         }),
-        event("Fault injected", theme::FAULT, &on(&max(&["target", "kind"], &everywhere(&names::FAULT_ACTIVE))), "{{target}}: {{kind}} switched on"),
-        event("Fault cleared", theme::NEUTRAL, &off(&max(&["target", "kind"], &everywhere(&names::FAULT_ACTIVE))), "{{target}}: {{kind}} cleared"),
+        event(
+            "Fault injected",
+            theme::FAULT,
+            &on(&max(&["target", "kind"], &everywhere(&names::FAULT_ACTIVE))),
+            "{{target}}: {{kind}} switched on",
+        ),
+        event(
+            "Fault cleared",
+            theme::NEUTRAL,
+            &off(&max(&["target", "kind"], &everywhere(&names::FAULT_ACTIVE))),
+            "{{target}}: {{kind}} cleared",
+        ),
         event("Breaker opened", theme::colour("open"), &moved("open"), "{{service}} → {{breaker}} opened: {{reason}}"),
-        event("Breaker closed", theme::colour("closed"), &moved("closed"), "{{service}} → {{breaker}} closed: {{reason}}"),
-        event("Alert fired", theme::WARN, &on(&max(&["alertname", "severity"], &alerts("firing", &[not("severity", "none"), not("severity", "info")]))), "{{alertname}} ({{severity}}) fires"),
+        event(
+            "Breaker closed",
+            theme::colour("closed"),
+            &moved("closed"),
+            "{{service}} → {{breaker}} closed: {{reason}}",
+        ),
+        event(
+            "Alert fired",
+            theme::WARN,
+            &on(&max(
+                &["alertname", "severity"],
+                &alerts("firing", &[not("severity", "none"), not("severity", "info")]),
+            )),
+            "{{alertname}} ({{severity}}) fires",
+        ),
         event("Scenario step", theme::WATCHING, &on(&max(&["step"], &everywhere(&names::SCENARIO_STEP))), "{{step}}"),
-        event("Restart", theme::FORCED, &grown(&max(&["job", "instance"], &foreign("process_start_time_seconds", &[]))), "{{job}} {{instance}} restarted"),
+        event(
+            "Restart",
+            theme::FORCED,
+            &grown(&max(&["job", "instance"], &foreign("process_start_time_seconds", &[]))),
+            "{{job}} {{instance}} restarted",
+        ),
     ];
     for event in list.iter_mut().skip(1).filter(|_| !lanes.is_empty()) {
         event["filter"] = json!({ "exclude": true, "ids": lanes });

@@ -4,19 +4,24 @@ use breakerbox::telemetry::names::{self, Family, label, value};
 use serde_json::json;
 
 use super::dashboard::{Dashboard, Section};
+use super::one_breaker;
 use super::panel::{Kind, Panel, Query};
-use super::query::{any, buckets, call_label, increase, is, judged, max, or_zero, quantile, rate, series, share, state_code, sum};
+use super::query::{
+    any, buckets, call_label, increase, is, judged, max, or_zero, quantile, rate, series, state_code, sum,
+};
+use super::table::Table;
 use super::theme;
 
 /// What identifies a breaker.
-const BREAKER: &[&str] = &[label::SERVICE, label::BREAKER];
+pub const BREAKER: &[&str] = &[label::SERVICE, label::BREAKER];
 const CALL: &str = "{{service}} → {{breaker}}";
 
 pub fn page() -> Dashboard {
     Dashboard {
         uid: "breakerbox-breakers",
         title: "Circuit breakers",
-        description: "Which breaker is open, why it tripped, when it probes, and what callers get meanwhile. Choose a breaker above to see it alone.",
+        description: "Which breaker is open, why it tripped, when it probes, and what callers get \
+             meanwhile. Choose a breaker above to see it alone.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: Vec::new(),
         sections: vec![
@@ -24,7 +29,7 @@ pub fn page() -> Dashboard {
             Section::titled("Why it tripped", reasons()),
             Section::titled("What callers got", calls()),
             Section::titled("How long calls took", durations()),
-            Section::repeated("In detail: $breaker", "breaker", detail()),
+            Section::repeated("In detail: $breaker", "breaker", one_breaker::panels()),
         ],
     }
 }
@@ -34,7 +39,10 @@ fn now() -> Vec<([u32; 4], Panel)> {
         let one_hot = max(BREAKER, &series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, state)]));
         or_zero(&sum(&[], &one_hot))
     };
-    let commanded = max(BREAKER, &series(&names::CIRCUIT_BREAKER_STATE, &[any(label::STATE, &["forced_open", "disabled", "metrics_only"])]));
+    let commanded = max(
+        BREAKER,
+        &series(&names::CIRCUIT_BREAKER_STATE, &[any(label::STATE, &["forced_open", "disabled", "metrics_only"])]),
+    );
     let tile = |title: &str, description: &str, colour: &str, expr: String| {
         Panel::new(Kind::Stat, title, description)
             .unit("none")
@@ -43,14 +51,72 @@ fn now() -> Vec<([u32; 4], Panel)> {
             .when_empty("No breaker is scraped")
     };
     let rejected = or_zero(&sum(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")])));
-    let trips = or_zero(&sum(&[], &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &[is(label::FROM, "closed"), is(label::TO, "open")], "$__range")));
+    let trips = or_zero(&sum(
+        &[],
+        &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &[is(label::FROM, "closed"), is(label::TO, "open")], "$__range"),
+    ));
     vec![
-        ([0, 0, 4, 4], tile("Closed", "Breakers that let every call through: the normal state.", theme::colour("closed"), in_state("closed"))),
-        ([4, 0, 4, 4], tile("Half-open", "Breakers that let a few probes through to see whether the dependency is back.", theme::colour("half_open"), in_state("half_open"))),
-        ([8, 0, 4, 4], tile("Open", "Breakers that answer at once without calling. Find the reason below and repair the dependency, not the breaker.", theme::colour("open"), in_state("open"))),
-        ([12, 0, 4, 4], tile("By command", "Breakers forced open, disabled or only measuring. Somebody set them: they do not recover by themselves.", theme::FORCED, or_zero(&sum(&[], &commanded)))),
-        ([16, 0, 4, 4], tile("Trips in the shown time", "How often breakers went from closed to open. Many trips of one breaker: it flaps, its wait or its thresholds are too short.", theme::WARN, trips).decimals(0)),
-        ([20, 0, 4, 4], tile("Calls rejected now", "Calls a second that open breakers spared the dependency.", theme::PROTECTED, rejected).unit("cps").decimals(1).steps(&[(None, theme::NEUTRAL), (Some(0.05), theme::PROTECTED)])),
+        (
+            [0, 0, 4, 4],
+            tile(
+                "Closed",
+                "Breakers that let every call through: the normal state.",
+                theme::colour("closed"),
+                in_state("closed"),
+            ),
+        ),
+        (
+            [4, 0, 4, 4],
+            tile(
+                "Half-open",
+                "Breakers that let a few probes through to see whether the dependency is back.",
+                theme::colour("half_open"),
+                in_state("half_open"),
+            ),
+        ),
+        (
+            [8, 0, 4, 4],
+            tile(
+                "Open",
+                "Breakers that answer at once without calling. Find the reason below and repair the \
+             dependency, not the breaker.",
+                theme::colour("open"),
+                in_state("open"),
+            ),
+        ),
+        (
+            [12, 0, 4, 4],
+            tile(
+                "By command",
+                "Breakers forced open, disabled or only measuring. Somebody set them: they do not \
+             recover by themselves.",
+                theme::FORCED,
+                or_zero(&sum(&[], &commanded)),
+            ),
+        ),
+        (
+            [16, 0, 4, 4],
+            tile(
+                "Trips in the shown time",
+                "How often breakers went from closed to open. Many trips of one breaker: it flaps, \
+             its wait or its thresholds are too short.",
+                theme::WARN,
+                trips,
+            )
+            .decimals(0),
+        ),
+        (
+            [20, 0, 4, 4],
+            tile(
+                "Calls rejected now",
+                "Calls a second that open breakers spared the dependency.",
+                theme::PROTECTED,
+                rejected,
+            )
+            .unit("cps")
+            .decimals(1)
+            .steps(&[(None, theme::NEUTRAL), (Some(0.05), theme::PROTECTED)]),
+        ),
         ([0, 4, 24, 8], states()),
         ([0, 12, 15, 9], table()),
         ([15, 12, 9, 9], closeness()),
@@ -61,7 +127,8 @@ fn states() -> Panel {
     Panel::new(
         Kind::StateTimeline,
         "State of every breaker",
-        "One lane a breaker, named caller → dependency. Red: open, amber: half-open, green: closed. Red and amber by turns: every probe fails, the dependency is still broken.",
+        "One lane a breaker, named caller → dependency. Red: open, amber: half-open, green: \
+             closed. Red and amber by turns: every probe fails, the dependency is still broken.",
     )
     .unit("none")
     .words(theme::state_words())
@@ -74,57 +141,29 @@ fn gauge(family: &Family) -> String {
 }
 
 fn table() -> Panel {
-    let since = format!("time() - {}", gauge(&names::CIRCUIT_BREAKER_LAST_TRANSITION));
+    let since = format!("(time() - {})", gauge(&names::CIRCUIT_BREAKER_LAST_TRANSITION));
+    let now = |family: &Family| call_label(&gauge(family));
     let ratio = |family: &Family| call_label(&format!("({})", judged(BREAKER, &series(family, &[]))));
-    let columns = [
-        call_label(&state_code(BREAKER)),
-        call_label(&format!("({since})")),
-        call_label(&gauge(&names::CIRCUIT_BREAKER_OPEN_REMAINING)),
-        ratio(&names::CIRCUIT_BREAKER_FAILURE_RATIO),
-        call_label(&gauge(&names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD)),
-        ratio(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO),
-        call_label(&gauge(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD)),
-        call_label(&gauge(&names::CIRCUIT_BREAKER_WINDOW_CALLS)),
-        call_label(&gauge(&names::CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS)),
-        call_label(&gauge(&names::CIRCUIT_BREAKER_HEALTH_SCORE)),
-    ];
-    let mut panel = Panel::new(
-        Kind::Table,
+    Table::new(
         "Every breaker now",
-        "State, time in it, time until an open breaker probes, and the measures beside the limits at which it trips. Ratios are 0 while the window has fewer calls than it needs.",
+        "State, time in it, time until an open breaker probes, and the measures beside the limits at which it trips. \
+         Ratios are 0 while the window has fewer calls than it needs.",
     )
-    .unit("none")
-    .columns(&[
-        ("call", "Breaker", 0),
-        ("Value #A", "State", 100),
-        ("Value #B", "For", 80),
-        ("Value #C", "Probe in", 80),
-        ("Value #D", "Failing", 72),
-        ("Value #E", "trips at", 75),
-        ("Value #F", "Slow", 65),
-        ("Value #G", "trips at ", 75),
-        ("Value #H", "Window", 75),
-        ("Value #I", "needs", 65),
-        ("Value #J", "Health", 70),
-    ])
-    .configure(theme::by_name("State", &[
-        ("mappings", theme::state_words()),
-        ("custom.cellOptions", json!({ "type": "color-background", "mode": "basic" })),
-    ]))
-    .sorted("State", true)
-    .when_empty("No breaker is scraped");
-    for expr in columns {
-        panel = panel.ask(Query::column(expr));
-    }
-    for seconds in ["For", "Probe in"] {
-        panel = panel.configure(theme::by_name(seconds, &[("unit", json!("s")), ("decimals", json!(0))]));
-    }
-    for ratio in ["Failing", "trips at", "Slow", "trips at ", "Health"] {
-        panel = panel.configure(theme::by_name(ratio, &[("unit", json!("percentunit")), ("decimals", json!(0))]));
-    }
-    // A breaker without such a limit exports NaN.
-    let none = json!([{ "type": "special", "options": { "match": "nan", "result": { "text": "never", "index": 0 } } }]);
-    panel.configure(theme::by_name("trips at", &[("mappings", none.clone())])).configure(theme::by_name("trips at ", &[("mappings", none)]))
+    .label("call", "Breaker")
+    .words("State", call_label(&state_code(BREAKER)), &theme::state_words(), 100)
+    .number("For", call_label(&since), "s", 0, 80)
+    .number("Probe in", now(&names::CIRCUIT_BREAKER_OPEN_REMAINING), "s", 0, 80)
+    .number("Failing", ratio(&names::CIRCUIT_BREAKER_FAILURE_RATIO), "percentunit", 0, 72)
+    .number("trips at", now(&names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD), "percentunit", 0, 75)
+    .nan_means("trips at", "never")
+    .number("Slow", ratio(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO), "percentunit", 0, 65)
+    // A column's name is its key: the blank at the end tells the two limits apart.
+    .number("trips at ", now(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD), "percentunit", 0, 75)
+    .nan_means("trips at ", "never")
+    .number("Window", now(&names::CIRCUIT_BREAKER_WINDOW_CALLS), "none", 0, 75)
+    .number("needs", now(&names::CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS), "none", 0, 65)
+    .number("Health", now(&names::CIRCUIT_BREAKER_HEALTH_SCORE), "percentunit", 0, 70)
+    .sorted("State", true, "No breaker is scraped")
 }
 
 /// A measure as a share of the limit at which the breaker trips.
@@ -145,11 +184,17 @@ fn slowing() -> String {
 const TO_THE_LIMIT: &[(Option<f64>, &str)] = &[(None, theme::GOOD), (Some(0.5), theme::WARN), (Some(1.0), theme::BAD)];
 
 fn closeness() -> Panel {
-    let both = format!("label_replace(({}), \"measure\", \"failing\", \"\", \"\") or label_replace(({}), \"measure\", \"slow\", \"\", \"\")", failing(), slowing());
+    let both = format!(
+        "label_replace(({}), \"measure\", \"failing\", \"\", \"\") or label_replace(({}), \
+             \"measure\", \"slow\", \"\", \"\")",
+        failing(),
+        slowing()
+    );
     Panel::new(
         Kind::BarGauge,
         "How close to tripping",
-        "The nearer of failure ratio and slow-call ratio to its own limit, as each breaker is configured. At 100 % it trips. Amber: look at the dependency now, before it does.",
+        "The nearer of failure ratio and slow-call ratio to its own limit, as each breaker is \
+             configured. At 100 % it trips. Amber: look at the dependency now, before it does.",
     )
     .unit("percentunit")
     .decimals(0)
@@ -164,12 +209,16 @@ fn against_limit(title: &str, what: &str, expr: String) -> Panel {
     Panel::new(
         Kind::TimeSeries,
         title,
-        &format!("{what} as a share of the limit each breaker is configured with: a line that reaches the dashed one trips its breaker. It falls to 0 while the window has too few calls."),
+        &format!(
+            "{what} as a share of the limit each breaker is configured with: a line that reaches \
+             the dashed one trips its breaker. It falls to 0 while the window has too few calls."
+        ),
     )
     .unit("percentunit")
     .between(0.0, None)
     .limit("trips here")
     .custom("fillOpacity", json!(0))
+    .identities(theme::DEPENDENCIES)
     .ask(Query::over_time(expr, CALL))
     .ask(Query::over_time("vector(1)", "trips here"))
     .when_empty("No breaker is scraped")
@@ -179,25 +228,38 @@ fn reasons() -> Vec<([u32; 4], Panel)> {
     let transitions = Panel::new(
         Kind::TimeSeries,
         "Transitions by reason",
-        "Changes of state and what caused them. Red and brown bars are trips; amber is a wait that ended in probes; green closes again, pink keeps open because probes failed.",
+        "Changes of state and what caused them. Red and brown bars are trips; amber is a wait \
+             that ended in probes; green closes again, pink keeps open because probes failed.",
     )
     .unit("none")
     .between(0.0, None)
     .stacked()
     .custom("drawStyle", json!("bars"))
     .meanings(value::TRANSITION_REASONS)
-    .ask(Query::over_time(sum(&["reason"], &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &[], "$__rate_interval")), "{{reason}}").counting())
+    .ask(
+        Query::over_time(
+            sum(&["reason"], &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &[], "$__rate_interval")),
+            "{{reason}}",
+        )
+        .counting(),
+    )
     .when_empty("No breaker is scraped");
-    let filled = format!("{} / {}", gauge(&names::CIRCUIT_BREAKER_WINDOW_CALLS), gauge(&names::CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS));
+    let filled = format!(
+        "{} / {}",
+        gauge(&names::CIRCUIT_BREAKER_WINDOW_CALLS),
+        gauge(&names::CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS)
+    );
     let window = Panel::new(
         Kind::TimeSeries,
         "Calls in the window, of those it needs",
-        "Below the dashed line a breaker has too few calls to judge and cannot trip by a rate. An open breaker's window stands still.",
+        "Below the dashed line a breaker has too few calls to judge and cannot trip by a \
+             rate. An open breaker's window stands still.",
     )
     .unit("percentunit")
     .between(0.0, None)
     .limit("judges from here")
     .custom("fillOpacity", json!(0))
+    .identities(theme::DEPENDENCIES)
     .ask(Query::over_time(filled, CALL))
     .ask(Query::over_time("vector(1)", "judges from here"))
     .when_empty("No breaker is scraped");
@@ -213,7 +275,9 @@ fn calls() -> Vec<([u32; 4], Panel)> {
     let mut outcomes = Panel::new(
         Kind::TimeSeries,
         "Calls by outcome",
-        "What became of all calls. Blue is rejected by an open breaker: those cost nothing and hurt no one behind it. Red and brown reached the dependency and failed or timed out.",
+        "What became of all calls. Blue is rejected by an open breaker: those cost nothing \
+             and hurt no one behind it. Red and brown reached the dependency and failed or timed \
+             out.",
     )
     .unit("cps")
     .between(0.0, None)
@@ -221,26 +285,36 @@ fn calls() -> Vec<([u32; 4], Panel)> {
     .meanings(value::CALL_OUTCOMES)
     .when_empty("No breaker is scraped");
     for outcome in ["failure", "timeout", "rejected", "cancelled", "ignored", "success"] {
-        outcomes = outcomes.ask(Query::over_time(sum(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, outcome)])), outcome));
+        outcomes = outcomes.ask(Query::over_time(
+            sum(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, outcome)])),
+            outcome,
+        ));
     }
     let answered = Panel::new(
         Kind::TimeSeries,
         "Rejected calls against fallbacks",
-        "Every rejected call should have a fallback answer: fallbacks at or above rejections is good (they also cover calls that failed). Fallbacks that failed became errors for someone.",
+        "Every rejected call should have a fallback answer: fallbacks at or above rejections \
+             is good (they also cover calls that failed). Fallbacks that failed became errors for \
+             someone.",
     )
     .unit("cps")
     .between(0.0, None)
     .configure(theme::paint("rejected", theme::colour("rejected")))
     .configure(theme::paint("fallback served", theme::colour("cache")))
     .configure(theme::paint("fallback failed", theme::BAD))
-    .ask(Query::over_time(or_zero(&sum(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]))), "rejected"))
+    .ask(Query::over_time(
+        or_zero(&sum(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]))),
+        "rejected",
+    ))
     .ask(Query::over_time(or_zero(&sum(&[], &rate(&names::FALLBACK_CALLS, &[]))), "fallback served"))
     .ask(Query::over_time(or_zero(&sum(&[], &rate(&names::FALLBACK_FAILURES, &[]))), "fallback failed"))
     .when_empty("No breaker is scraped");
     let odd = Panel::new(
         Kind::TimeSeries,
         "Slow and late calls",
-        "Slow calls took at least the breaker's slow-call threshold. Late results belong to an earlier state and change nothing; many of them mean that calls outlive the breaker's decisions: shorten the timeout.",
+        "Slow calls took at least the breaker's slow-call threshold. Late results belong to \
+             an earlier state and change nothing; many of them mean that calls outlive the \
+             breaker's decisions: shorten the timeout.",
     )
     .unit("cps")
     .between(0.0, None)
@@ -252,7 +326,8 @@ fn calls() -> Vec<([u32; 4], Panel)> {
     vec![([0, 0, 12, 8], outcomes), ([12, 0, 6, 8], answered), ([18, 0, 6, 8], odd)]
 }
 
-fn timeouts() -> Query {
+/// The limit of every duration.
+pub fn timeouts() -> Query {
     Query::over_time(max(&[], &series(&names::CIRCUIT_BREAKER_TIMEOUT, &[])), "timeout of one attempt")
 }
 
@@ -260,7 +335,9 @@ fn durations() -> Vec<([u32; 4], Panel)> {
     let heat = Panel::new(
         Kind::Heatmap,
         "Durations of executed calls",
-        "Each column is a moment, each row a range of durations, brighter is more calls. A bright band at the timeout's row is calls that were cut off; two bands are two kinds of answers. The timeout is a row's exact edge.",
+        "Each column is a moment, each row a range of durations, brighter is more calls. A \
+             bright band at the timeout's row is calls that were cut off; two bands are two kinds \
+             of answers. The timeout is a row's exact edge.",
     )
     .unit("s")
     .ask(Query::heat(buckets(&names::CIRCUIT_BREAKER_CALL_DURATION, &[])).with_exemplars())
@@ -268,7 +345,9 @@ fn durations() -> Vec<([u32; 4], Panel)> {
     let mut lines = Panel::new(
         Kind::TimeSeries,
         "Durations against the timeout",
-        "p50, p95 and p99 of executed calls below the longest timeout of the chosen breakers. p99 near the dashed line: the next slowdown becomes timeouts. A dot opens the trace of a call.",
+        "p50, p95 and p99 of executed calls below the longest timeout of the chosen breakers. \
+             p99 near the dashed line: the next slowdown becomes timeouts. A dot opens the trace \
+             of a call.",
     )
     .unit("s")
     .between(0.0, None)
@@ -281,77 +360,4 @@ fn durations() -> Vec<([u32; 4], Panel)> {
         lines = lines.ask(if name == "p99" { query.with_exemplars() } else { query });
     }
     vec![([0, 0, 12, 9], heat), ([12, 0, 12, 9], lines.ask(timeouts()))]
-}
-
-/// One breaker's own numbers, with its own limits as dashed lines.
-fn detail() -> Vec<([u32; 4], Panel)> {
-    let measure = |title: &str, description: &str, ratio: &Family, threshold: &Family| {
-        Panel::new(Kind::TimeSeries, title, description)
-            .unit("percentunit")
-            .between(0.0, Some(1.0))
-            .configure(theme::paint("measured", theme::PROTECTED))
-            .limit("trips here")
-            .ask(Query::over_time(format!("max(({}))", judged(BREAKER, &series(ratio, &[]))), "measured"))
-            .ask(Query::over_time(max(&[], &series(threshold, &[])), "trips here"))
-            .when_empty("This breaker is not scraped")
-    };
-    let waiting = Panel::new(
-        Kind::TimeSeries,
-        "Time until the next probe",
-        "Seconds an open breaker still waits, from its configured wait down to 0. A higher start each time is the backoff of a breaker that keeps tripping.",
-    )
-    .unit("s")
-    .between(0.0, None)
-    .configure(theme::paint("remaining", theme::colour("open")))
-    .limit("configured wait")
-    .ask(Query::over_time(max(&[], &series(&names::CIRCUIT_BREAKER_OPEN_REMAINING, &[])), "remaining"))
-    .ask(Query::over_time(max(&[], &series(&names::CIRCUIT_BREAKER_OPEN_WAIT, &[])), "configured wait"))
-    .when_empty("This breaker is not scraped");
-    let probes = Panel::new(
-        Kind::TimeSeries,
-        "Window and probes",
-        "Calls in the window beside those it needs, and probes of the present half-open state.",
-    )
-    .unit("none")
-    .between(0.0, None)
-    .configure(theme::paint("in the window", theme::PROTECTED))
-    .configure(theme::paint("probes", theme::colour("half_open")))
-    .limit("needed")
-    .ask(Query::over_time(max(&[], &series(&names::CIRCUIT_BREAKER_WINDOW_CALLS, &[])), "in the window"))
-    .ask(Query::over_time(max(&[], &series(&names::CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS, &[])), "needed"))
-    .ask(Query::over_time(max(&[], &series(&names::CIRCUIT_BREAKER_HALF_OPEN_PERMITS, &[])), "probes"))
-    .when_empty("This breaker is not scraped");
-    let timing = Panel::new(
-        Kind::TimeSeries,
-        "p99 against the timeout",
-        "The slowest one in a hundred calls of this breaker below its own timeout. Touching it means that calls are cut off.",
-    )
-    .unit("s")
-    .between(0.0, None)
-    .meanings(&["p99"])
-    .limit("timeout of one attempt")
-    .ask(Query::over_time(quantile("0.99", &[], &names::CIRCUIT_BREAKER_CALL_DURATION, &[]), "p99").with_exemplars())
-    .ask(timeouts())
-    .when_empty("This breaker is not scraped");
-    let rejected = share(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]), &rate(&names::CIRCUIT_BREAKER_CALLS, &[]));
-    let spared = Panel::new(
-        Kind::TimeSeries,
-        "Health and rejected share",
-        "Health is the success rate less half the slow rate, and 0 while open. Rejected is the share of calls that were answered without the dependency.",
-    )
-    .unit("percentunit")
-    .between(0.0, Some(1.0))
-    .configure(theme::paint("health", theme::GOOD))
-    .configure(theme::paint("rejected", theme::colour("rejected")))
-    .ask(Query::over_time(max(&[], &series(&names::CIRCUIT_BREAKER_HEALTH_SCORE, &[])), "health"))
-    .ask(Query::over_time(or_zero(&rejected), "rejected"))
-    .when_empty("This breaker is not scraped");
-    vec![
-        ([0, 0, 8, 7], measure("Failure ratio", "Failed share of the window below the limit at which this breaker trips; 0 while there are too few calls to judge.", &names::CIRCUIT_BREAKER_FAILURE_RATIO, &names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD)),
-        ([8, 0, 8, 7], measure("Slow-call ratio", "Slow share of the window below the limit at which this breaker trips; no dashed line: slowness never trips it.", &names::CIRCUIT_BREAKER_SLOW_CALL_RATIO, &names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD)),
-        ([16, 0, 8, 7], waiting),
-        ([0, 7, 8, 7], probes),
-        ([8, 7, 8, 7], timing),
-        ([16, 7, 8, 7], spared),
-    ]
 }

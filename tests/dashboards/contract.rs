@@ -41,7 +41,9 @@ const TARGET: &[&str] = &["job", "instance"];
 /// The family behind a series name, which of a histogram has one of three endings.
 fn family_of(metric: &str) -> Option<&'static Family> {
     names::ALL.iter().find(|family| match family.kind {
-        Kind::Histogram => ["_bucket", "_sum", "_count"].iter().any(|end| metric.strip_suffix(end) == Some(family.name)),
+        Kind::Histogram => {
+            ["_bucket", "_sum", "_count"].iter().any(|end| metric.strip_suffix(end) == Some(family.name))
+        }
         Kind::Counter | Kind::Gauge => metric == family.name,
     })
 }

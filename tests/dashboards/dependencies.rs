@@ -5,17 +5,22 @@ use serde_json::json;
 
 use super::dashboard::{Dashboard, Section};
 use super::panel::{Kind, Panel, Query};
-use super::query::{any, not, quantile, rate, series, share, sum};
+use super::query::{any, is, not, quantile, rate, series, share, sum};
+use super::table::Table;
 use super::theme;
 
 const CALL: &[&str] = &[label::SERVICE, label::BREAKER];
+/// The breaker of the row that was clicked.
+const ONE_BREAKER: &str = "/d/breakerbox-breakers?var-service=${__data.fields.Caller}&\
+    var-breaker=${__data.fields.Dependency}&${__url_time_range}";
 const SERVICE: &[&str] = &[label::SERVICE];
 
 pub fn page() -> Dashboard {
     Dashboard {
         uid: "breakerbox-dependencies",
         title: "Dependencies and traces",
-        description: "Rate, errors and duration of every dependency as its caller sees it and as it sees itself. A dot on a graph opens a trace.",
+        description: "Rate, errors and duration of every dependency as its caller sees it and as it sees \
+             itself. A dot on a graph opens a trace.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: Vec::new(),
         sections: vec![
@@ -24,16 +29,6 @@ pub fn page() -> Dashboard {
             Section::titled("As the services see themselves", seen_by_services()),
         ],
     }
-}
-
-/// Cells that are green at 0 and red as soon as there is something to see.
-fn error_cells(column: &str) -> serde_json::Value {
-    theme::by_name(column, &[
-        ("unit", json!("percentunit")),
-        ("decimals", json!(1)),
-        ("custom.cellOptions", json!({ "type": "color-text" })),
-        ("thresholds", json!({ "mode": "absolute", "steps": [{ "value": null, "color": theme::GOOD }, { "value": 0.001, "color": theme::WARN }, { "value": 0.1, "color": theme::BAD }] })),
-    ])
 }
 
 fn executed() -> Vec<String> {
@@ -46,38 +41,36 @@ fn broken() -> Vec<String> {
 
 fn callers() -> Vec<([u32; 4], Panel)> {
     let (calls, durations) = (&names::CIRCUIT_BREAKER_CALLS, &names::CIRCUIT_BREAKER_CALL_DURATION);
-    let by_caller = Panel::new(Kind::Table, "Every dependency now", "Calls that were executed, the share that failed or timed out, the share the breaker rejected, and durations. Click a dependency to see its breaker alone.")
-        .unit("s")
-        .ask(Query::column(sum(CALL, &rate(calls, &executed()))))
-        .ask(Query::column(share(CALL, &rate(calls, &broken()), &rate(calls, &executed()))))
-        .ask(Query::column(share(CALL, &rate(calls, &[super::query::is(label::OUTCOME, "rejected")]), &rate(calls, &[]))))
-        .ask(Query::column(quantile("0.5", CALL, durations, &[])))
-        .ask(Query::column(quantile("0.95", CALL, durations, &[])))
-        .ask(Query::column(quantile("0.99", CALL, durations, &[])))
-        .columns(&[("service", "Caller", 0), ("breaker", "Dependency", 0), ("Value #A", "Rate", 85), ("Value #B", "Errors", 80), ("Value #C", "Rejected", 85), ("Value #D", "p50", 80), ("Value #E", "p95", 80), ("Value #F", "p99", 80)])
-        .configure(theme::by_name("Dependency", &[("links", json!([{
-            "title": "This breaker", "targetBlank": false,
-            "url": "/d/breakerbox-breakers?var-service=${__data.fields.Caller}&var-breaker=${__data.fields.Dependency}&${__url_time_range}",
-        }]))]))
-        .configure(theme::by_name("Rate", &[("unit", json!("cps")), ("decimals", json!(1))]))
-        .configure(error_cells("Errors"))
-        .configure(error_cells("Rejected"))
-        .sorted("Errors", true)
-        .when_empty("No breaker is scraped");
-    let (requests, failed) = (&names::HTTP_SERVER_REQUEST_DURATION, vec![r#"http_response_status_code=~"5..""#.to_owned()]);
-    let by_service = Panel::new(Kind::Table, "Every service now", "Requests as the services themselves saw them. A dependency with errors here is broken itself; one with errors only on the left is not reached, or too slow for its callers.")
-        .unit("s")
-        .ask(Query::column(sum(SERVICE, &rate(requests, &[]))))
-        .ask(Query::column(share(SERVICE, &rate(requests, &failed), &rate(requests, &[]))))
-        .ask(Query::column(quantile("0.5", SERVICE, requests, &[])))
-        .ask(Query::column(quantile("0.99", SERVICE, requests, &[])))
-        .ask(Query::column(sum(SERVICE, &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[]))))
-        .columns(&[("service", "Service", 0), ("Value #A", "Rate", 90), ("Value #B", "Errors", 80), ("Value #C", "p50", 80), ("Value #D", "p99", 80), ("Value #E", "In flight", 85)])
-        .configure(theme::by_name("Rate", &[("unit", json!("reqps")), ("decimals", json!(1))]))
-        .configure(error_cells("Errors"))
-        .configure(theme::by_name("In flight", &[("unit", json!("none")), ("decimals", json!(0))]))
-        .sorted("Errors", true)
-        .when_empty("No service is scraped");
+    let rejected = rate(calls, &[is(label::OUTCOME, "rejected")]);
+    let by_caller = Table::new(
+        "Every dependency now",
+        "Calls that were executed, the share that failed or timed out, the share the breaker rejected, and durations. \
+         Click a dependency to see its breaker alone.",
+    )
+    .label(label::SERVICE, "Caller")
+    .label(label::BREAKER, "Dependency")
+    .leads_to("Dependency", "This breaker", ONE_BREAKER)
+    .number("Rate", sum(CALL, &rate(calls, &executed())), "cps", 1, 85)
+    .errors("Errors", share(CALL, &rate(calls, &broken()), &rate(calls, &executed())), 80)
+    .errors("Rejected", share(CALL, &rejected, &rate(calls, &[])), 85)
+    .seconds("p50", quantile("0.5", CALL, durations, &[]), 80)
+    .seconds("p95", quantile("0.95", CALL, durations, &[]), 80)
+    .seconds("p99", quantile("0.99", CALL, durations, &[]), 80)
+    .sorted("Errors", true, "No breaker is scraped");
+    let (requests, failed) =
+        (&names::HTTP_SERVER_REQUEST_DURATION, vec![r#"http_response_status_code=~"5..""#.to_owned()]);
+    let by_service = Table::new(
+        "Every service now",
+        "Requests as the services themselves saw them. A dependency with errors here is broken itself; one with errors \
+         only on the left is not reached, or too slow for its callers.",
+    )
+    .label(label::SERVICE, "Service")
+    .number("Rate", sum(SERVICE, &rate(requests, &[])), "reqps", 1, 90)
+    .errors("Errors", share(SERVICE, &rate(requests, &failed), &rate(requests, &[])), 80)
+    .seconds("p50", quantile("0.5", SERVICE, requests, &[]), 80)
+    .seconds("p99", quantile("0.99", SERVICE, requests, &[]), 80)
+    .number("In flight", sum(SERVICE, &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[])), "none", 0, 85)
+    .sorted("Errors", true, "No service is scraped");
     vec![([0, 0, 14, 9], by_caller), ([14, 0, 10, 9], by_service)]
 }
 
@@ -86,6 +79,7 @@ fn lines(title: &str, description: &str, unit: &str, max: Option<f64>, query: Qu
         .unit(unit)
         .between(0.0, max)
         .custom("fillOpacity", json!(0))
+        .identities(theme::DEPENDENCIES)
         .ask(query)
         .when_empty("Nothing is scraped")
 }
@@ -93,9 +87,38 @@ fn lines(title: &str, description: &str, unit: &str, max: Option<f64>, query: Qu
 fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
     let (calls, legend) = (&names::CIRCUIT_BREAKER_CALLS, "{{service}} → {{breaker}}");
     vec![
-        ([0, 0, 8, 8], lines("Calls by dependency", "Executed calls a second. A line that drops to 0 while others go on is an open breaker.", "cps", None, Query::over_time(sum(CALL, &rate(calls, &executed())), legend))),
-        ([8, 0, 8, 8], lines("Errors by dependency", "Share of executed calls that failed or timed out. It falls to 0 while a breaker is open, since nothing is executed: read it with the states.", "percentunit", Some(1.0), Query::over_time(share(CALL, &rate(calls, &broken()), &rate(calls, &executed())), legend))),
-        ([16, 0, 8, 8], lines("p99 by dependency", "The slowest one in a hundred executed calls. A dot opens the trace of one real call.", "s", None, Query::over_time(quantile("0.99", CALL, &names::CIRCUIT_BREAKER_CALL_DURATION, &[]), legend).with_exemplars())),
+        (
+            [0, 0, 8, 8],
+            lines(
+                "Calls by dependency",
+                "Executed calls a second. A line that drops to 0 while others go on is an open breaker.",
+                "cps",
+                None,
+                Query::over_time(sum(CALL, &rate(calls, &executed())), legend),
+            ),
+        ),
+        (
+            [8, 0, 8, 8],
+            lines(
+                "Errors by dependency",
+                "Share of executed calls that failed or timed out. It falls to 0 while a breaker is \
+             open, since nothing is executed: read it with the states.",
+                "percentunit",
+                Some(1.0),
+                Query::over_time(share(CALL, &rate(calls, &broken()), &rate(calls, &executed())), legend),
+            ),
+        ),
+        (
+            [16, 0, 8, 8],
+            lines(
+                "p99 by dependency",
+                "The slowest one in a hundred executed calls. A dot opens the trace of one real call.",
+                "s",
+                None,
+                Query::over_time(quantile("0.99", CALL, &names::CIRCUIT_BREAKER_CALL_DURATION, &[]), legend)
+                    .with_exemplars(),
+            ),
+        ),
     ]
 }
 
@@ -103,8 +126,37 @@ fn seen_by_services() -> Vec<([u32; 4], Panel)> {
     let (requests, legend) = (&names::HTTP_SERVER_REQUEST_DURATION, "{{service}}");
     let failed = [r#"http_response_status_code=~"5..""#.to_owned()];
     vec![
-        ([0, 0, 8, 8], lines("Requests by service", "Requests served a second. Retries and hedges of callers are in here: more than the callers' callers asked for.", "reqps", None, Query::over_time(sum(SERVICE, &rate(requests, &[])), legend))),
-        ([8, 0, 8, 8], lines("Errors by service", "Share of 5xx answers. The service nearest to the cause shows it first and most.", "percentunit", Some(1.0), Query::over_time(share(SERVICE, &rate(requests, &failed), &rate(requests, &[])), legend))),
-        ([16, 0, 8, 8], lines("p99 by service", "The slowest one in a hundred answers of each service. A dot opens the trace of one real request.", "s", None, Query::over_time(quantile("0.99", SERVICE, requests, &[]), legend).with_exemplars())),
+        (
+            [0, 0, 8, 8],
+            lines(
+                "Requests by service",
+                "Requests served a second. Retries and hedges of callers are in here: more than the \
+             callers' callers asked for.",
+                "reqps",
+                None,
+                Query::over_time(sum(SERVICE, &rate(requests, &[])), legend),
+            ),
+        ),
+        (
+            [8, 0, 8, 8],
+            lines(
+                "Errors by service",
+                "Share of 5xx answers. The service nearest to the cause shows it first and most.",
+                "percentunit",
+                Some(1.0),
+                Query::over_time(share(SERVICE, &rate(requests, &failed), &rate(requests, &[])), legend),
+            ),
+        ),
+        (
+            [16, 0, 8, 8],
+            lines(
+                "p99 by service",
+                "The slowest one in a hundred answers of each service. A dot opens the trace of one \
+             real request.",
+                "s",
+                None,
+                Query::over_time(quantile("0.99", SERVICE, requests, &[]), legend).with_exemplars(),
+            ),
+        ),
     ]
 }

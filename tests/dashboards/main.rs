@@ -20,12 +20,14 @@ mod contract;
 mod dashboard;
 mod dependencies;
 mod lint;
+mod one_breaker;
 mod overview;
 mod panel;
 mod policies;
 mod promql;
 mod query;
 mod stack;
+mod table;
 mod theme;
 
 use std::fs;
@@ -36,14 +38,7 @@ use serde_json::Value;
 
 /// Every page, the home page first.
 fn pages() -> Vec<Dashboard> {
-    vec![
-        overview::page(),
-        breakers::page(),
-        policies::page(),
-        alerting::page(),
-        dependencies::page(),
-        stack::page(),
-    ]
+    vec![overview::page(), breakers::page(), policies::page(), alerting::page(), dependencies::page(), stack::page()]
 }
 
 fn file_of(page: &Dashboard) -> PathBuf {
@@ -62,6 +57,10 @@ fn the_files_are_what_the_code_says() {
         }
         let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let found: Value = serde_json::from_str(&text).unwrap();
-        assert!(found == wanted, "{} is not what tests/dashboards says: run with BLESS=1 and look at the difference", file.display());
+        assert!(
+            found == wanted,
+            "{} is not what tests/dashboards says: run with BLESS=1 and look at the difference",
+            file.display()
+        );
     }
 }

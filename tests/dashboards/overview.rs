@@ -8,7 +8,10 @@ use serde_json::json;
 
 use super::dashboard::{Dashboard, Section, fixed_choice};
 use super::panel::{Kind, Panel, Query};
-use super::query::{alerts, any, call_label, increase, is, judged, max, not, or_zero, quantile, rate, series, share, state_code, sum};
+use super::query::{
+    alerts, any, call_label, increase, is, judged, max, not, or_zero, quantile, rate, series, share, state_code, sum,
+};
+use super::table::Table;
 use super::theme;
 
 const GATEWAY: &str = "gateway";
@@ -20,12 +23,14 @@ pub fn page() -> Dashboard {
     Dashboard {
         uid: "breakerbox-overview",
         title: "Streaming overview",
-        description: "Is the service good for viewers now? What is broken, what they feel, and what the breakers did about it.",
+        description: "Is the service good for viewers now? What is broken, what they feel, and what the \
+             breakers did about it.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: vec![fixed_choice(
             "slo",
             "Objective",
-            "Share of pages that must not be errors. A degraded page is no error: the viewer can go on.",
+            "Share of pages that must not be errors. A degraded page is no error: the viewer can \
+             go on.",
             &[("99 %", "0.99"), ("99.5 %", "0.995"), ("99.9 %", "0.999")],
         )],
         sections: vec![
@@ -46,15 +51,48 @@ fn now() -> Vec<([u32; 4], Panel)> {
         ([0, 5, 16, 5], faults()),
         ([0, 10, 16, 6], states()),
         ([0, 16, 16, 6], pages()),
-        ([16, 5, 8, 6], beside("Errors: protected beside bare", "Share of pages that were errors, behind the protected gateway and behind the same gateway without any protection, under the same traffic. The gap is what the patterns are worth.", "percentunit", Some(1.0), |service| {
-            share(&[], &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, service), is(label::OUTCOME, "error")]), &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, service)]))
-        })),
-        ([16, 11, 8, 6], beside("p99: protected beside bare", "The slowest one in a hundred answers of each gateway. The bare one waits for what is broken; the protected one stops waiting.", "s", None, |service| {
-            quantile("0.99", &[], &names::HTTP_SERVER_REQUEST_DURATION, &[is(label::SERVICE, service)])
-        })),
-        ([16, 17, 8, 5], beside("In flight: protected beside bare", "Requests inside each gateway now. When the bare one reaches its shared pool of 20, every page waits, also those that need nothing broken.", "short", None, |service| {
-            or_zero(&sum(&[], &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[is(label::SERVICE, service)])))
-        })),
+        (
+            [16, 5, 8, 6],
+            beside(
+                "Errors: protected beside bare",
+                "Share of pages that were errors, behind the protected gateway and behind the same \
+             gateway without any protection, under the same traffic. The gap is what the patterns \
+             are worth.",
+                "percentunit",
+                Some(1.0),
+                |service| {
+                    share(
+                        &[],
+                        &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, service), is(label::OUTCOME, "error")]),
+                        &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, service)]),
+                    )
+                },
+            ),
+        ),
+        (
+            [16, 11, 8, 6],
+            beside(
+                "p99: protected beside bare",
+                "The slowest one in a hundred answers of each gateway. The bare one waits for what is \
+             broken; the protected one stops waiting.",
+                "s",
+                None,
+                |service| quantile("0.99", &[], &names::HTTP_SERVER_REQUEST_DURATION, &[is(label::SERVICE, service)]),
+            ),
+        ),
+        (
+            [16, 17, 8, 5],
+            beside(
+                "In flight: protected beside bare",
+                "Requests inside each gateway now. When the bare one reaches its shared pool of 20, \
+             every page waits, also those that need nothing broken.",
+                "short",
+                None,
+                |service| {
+                    or_zero(&sum(&[], &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[is(label::SERVICE, service)])))
+                },
+            ),
+        ),
     ]
 }
 
@@ -70,7 +108,9 @@ fn broken_now() -> Panel {
     let active = series(&names::FAULT_ACTIVE, &[]);
     tile(
         "1 · What is broken",
-        "Faults that are switched on now, by the service they hit. Purple is broken on purpose; nothing here while viewers suffer means a real failure: look at the breakers and alerts.",
+        "Faults that are switched on now, by the service they hit. Purple is broken on \
+             purpose; nothing here while viewers suffer means a real failure: look at the \
+             breakers and alerts.",
     )
     .option("textMode", json!("name"))
     .steps(&[(None, theme::GOOD), (Some(1.0), theme::FAULT)])
@@ -89,7 +129,8 @@ fn viewers_now() -> Panel {
     };
     let mut panel = tile(
         "2 · What viewers get",
-        "Shares of the pages served in the last seconds. Degraded pages come with older or popular titles and still load; errors do not. All 0 % means that nobody asked.",
+        "Shares of the pages served in the last seconds. Degraded pages come with older or \
+             popular titles and still load; errors do not. All 0 % means that nobody asked.",
     )
     .unit("percentunit")
     .decimals(0)
@@ -111,7 +152,8 @@ fn breakers_now() -> Panel {
     let away = series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]);
     tile(
         "3 · What the breakers did",
-        "Breakers that are not closed now: open ones answer at once from the fallback, half-open ones let a few probes through. Follow the link for the reason.",
+        "Breakers that are not closed now: open ones answer at once from the fallback, \
+             half-open ones let a few probes through. Follow the link for the reason.",
     )
     .option("textMode", json!("value_and_name"))
     .words(theme::state_words())
@@ -129,7 +171,8 @@ fn alerts_now() -> Panel {
     let calling = alerts("firing", &[not("severity", "none"), not("severity", "info")]);
     tile(
         "4 · Which alerts fire",
-        "Alerts that ask somebody to act, the gravest in red; those of severity info are left to the timeline. Each has a runbook: Drill and alerts lists them with their start.",
+        "Alerts that ask somebody to act, the gravest in red; those of severity info are left \
+             to the timeline. Each has a runbook: Drill and alerts lists them with their start.",
     )
     .option("textMode", json!("value_and_name"))
     .words(theme::words(&[
@@ -156,7 +199,9 @@ pub fn faults() -> Panel {
     Panel::new(
         Kind::StateTimeline,
         "Cause: faults switched on",
-        "A lane for each service that was broken on purpose, from injection to end. Read downwards: the breakers' answer is in the strip below, what viewers felt in the one under it.",
+        "A lane for each service that was broken on purpose, from injection to end. Read \
+             downwards: the breakers' answer is in the strip below, what viewers felt in the one \
+             under it.",
     )
     .unit("none")
     .words(theme::words(&words))
@@ -169,7 +214,9 @@ fn states() -> Panel {
     Panel::new(
         Kind::StateTimeline,
         "Answer: breaker states",
-        "One lane a breaker, named caller → dependency. Red is open (calls answered at once from the fallback), amber half-open (probing), green closed. Of several replicas, the gravest state.",
+        "One lane a breaker, named caller → dependency. Red is open (calls answered at once \
+             from the fallback), amber half-open (probing), green closed. Of several replicas, \
+             the gravest state.",
     )
     .unit("none")
     .words(theme::state_words())
@@ -182,7 +229,9 @@ fn pages() -> Panel {
     let mut panel = Panel::new(
         Kind::TimeSeries,
         "Effect: pages by what viewers got",
-        "Pages a second from the protected gateway. Amber is degraded (an older or popular answer in place of the live one), red is an error. Amber without red: the patterns hold.",
+        "Pages a second from the protected gateway. Amber is degraded (an older or popular \
+             answer in place of the live one), red is an error. Amber without red: the patterns \
+             hold.",
     )
     .unit("reqps")
     .between(0.0, None)
@@ -211,7 +260,10 @@ fn beside(title: &str, description: &str, unit: &str, max: Option<f64>, measure:
 
 /// Errors of all pages within a window of the objective's definition.
 fn error_share(range: &str) -> String {
-    let errors = sum(&[], &increase(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY), is(label::OUTCOME, "error")], range));
+    let errors = sum(
+        &[],
+        &increase(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY), is(label::OUTCOME, "error")], range),
+    );
     let pages = sum(&[], &increase(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY)], range));
     or_zero(&format!("({errors} / ({pages} > 0)) or ({pages} * 0)"))
 }
@@ -220,7 +272,8 @@ fn service_level() -> Vec<([u32; 4], Panel)> {
     let left = Panel::new(
         Kind::Gauge,
         "Error budget left",
-        "What is left of the errors that the objective allows, over the shown time. At 0 the objective is missed: stop taking risks until it recovers.",
+        "What is left of the errors that the objective allows, over the shown time. At 0 the \
+             objective is missed: stop taking risks until it recovers.",
     )
     .unit("percentunit")
     .decimals(0)
@@ -231,7 +284,8 @@ fn service_level() -> Vec<([u32; 4], Panel)> {
     let burn = Panel::new(
         Kind::TimeSeries,
         "Error budget burn",
-        "How many times faster than allowed the budget is spent, over 5 minutes and over 1 hour. At 1 it lasts exactly its period; above 14.4 in both, page somebody.",
+        "How many times faster than allowed the budget is spent, over 5 minutes and over 1 \
+             hour. At 1 it lasts exactly its period; above 14.4 in both, page somebody.",
     )
     .unit("suffix: ×")
     .between(0.0, None)
@@ -245,14 +299,18 @@ fn service_level() -> Vec<([u32; 4], Panel)> {
     let mut latency = Panel::new(
         Kind::TimeSeries,
         "Answer time with traces",
-        "p50, p95 and p99 of the protected gateway. A dot is one real request: it opens that request's trace. p99 that rises alone points at one slow dependency.",
+        "p50, p95 and p99 of the protected gateway. A dot is one real request: it opens that \
+             request's trace. p99 that rises alone points at one slow dependency.",
     )
     .unit("s")
     .between(0.0, None)
     .meanings(&["p50", "p95", "p99"])
     .when_empty("The gateway is not scraped");
     for (q, name) in [("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99")] {
-        let query = Query::over_time(quantile(q, &[], &names::HTTP_SERVER_REQUEST_DURATION, &[is(label::SERVICE, GATEWAY)]), name);
+        let query = Query::over_time(
+            quantile(q, &[], &names::HTTP_SERVER_REQUEST_DURATION, &[is(label::SERVICE, GATEWAY)]),
+            name,
+        );
         latency = latency.ask(if name == "p99" { query.with_exemplars() } else { query });
     }
     vec![([0, 0, 4, 8], left), ([4, 0, 10, 8], burn), ([14, 0, 10, 8], latency)]
@@ -263,66 +321,61 @@ fn routes() -> Vec<([u32; 4], Panel)> {
     let failed = || vec![is(label::SERVICE, GATEWAY), FAILED.to_owned()];
     let family = &names::HTTP_SERVER_REQUEST_DURATION;
     let by = &[label::HTTP_ROUTE];
-    let table = Panel::new(
-        Kind::Table,
+    let table = Table::new(
         "Rate, errors, duration by route",
-        "The protected gateway's routes now. A route with errors while others have none fails for its own dependency: see which breaker is open.",
+        "The protected gateway's routes now. A route with errors while others have none fails for its own \
+         dependency: see which breaker is open.",
     )
-    .unit("s")
-    .ask(Query::column(sum(by, &rate(family, &at_gateway()))))
-    .ask(Query::column(share(by, &rate(family, &failed()), &rate(family, &at_gateway()))))
-    .ask(Query::column(quantile("0.5", by, family, &at_gateway())))
-    .ask(Query::column(quantile("0.95", by, family, &at_gateway())))
-    .ask(Query::column(quantile("0.99", by, family, &at_gateway())))
-    .columns(&[("http_route", "Route", 0), ("Value #A", "Rate", 95), ("Value #B", "Errors", 85), ("Value #C", "p50", 90), ("Value #D", "p95", 90), ("Value #E", "p99", 90)])
-    
-    .configure(theme::by_name("Rate", &[("unit", json!("reqps")), ("decimals", json!(1))]))
-    .configure(theme::by_name("Errors", &[
-        ("unit", json!("percentunit")),
-        ("decimals", json!(1)),
-        ("custom.cellOptions", json!({ "type": "color-text" })),
-        ("thresholds", json!({ "mode": "absolute", "steps": [{ "value": null, "color": theme::GOOD }, { "value": 0.0001, "color": theme::BAD }] })),
-    ]))
-    .sorted("Rate", true)
+    .label(label::HTTP_ROUTE, "Route")
+    .number("Rate", sum(by, &rate(family, &at_gateway())), "reqps", 1, 95)
+    .errors("Errors", share(by, &rate(family, &failed()), &rate(family, &at_gateway())), 85)
+    .seconds("p50", quantile("0.5", by, family, &at_gateway()), 90)
+    .seconds("p95", quantile("0.95", by, family, &at_gateway()), 90)
+    .seconds("p99", quantile("0.99", by, family, &at_gateway()), 90)
+    .sorted("Rate", true, "No route was asked yet");
+    let rates = Panel::new(
+        Kind::TimeSeries,
+        "Requests by route",
+        "Answers a second by route. All routes down together: no traffic. One alone: its page \
+             is not asked for any more.",
+    )
+    .unit("reqps")
+    .between(0.0, None)
+    .legend_right()
+    .ask(Query::over_time(sum(by, &rate(family, &at_gateway())), "{{http_route}}"))
     .when_empty("No route was asked yet");
-    let rates = Panel::new(Kind::TimeSeries, "Requests by route", "Answers a second by route. All routes down together: no traffic. One alone: its page is not asked for any more.")
-        .unit("reqps")
-        .between(0.0, None)
-        .legend_right()
-        .ask(Query::over_time(sum(by, &rate(family, &at_gateway())), "{{http_route}}"))
-        .when_empty("No route was asked yet");
-    let errors = Panel::new(Kind::TimeSeries, "Errors by route", "Share of 5xx answers by route. The protected gateway should stay at 0 whatever fails behind it.")
-        .unit("percentunit")
-        .between(0.0, Some(1.0))
-        .legend_right()
-        .ask(Query::over_time(share(by, &rate(family, &failed()), &rate(family, &at_gateway())), "{{http_route}}"))
-        .when_empty("No route was asked yet");
+    let errors = Panel::new(
+        Kind::TimeSeries,
+        "Errors by route",
+        "Share of 5xx answers by route. The protected gateway should stay at 0 whatever fails \
+             behind it.",
+    )
+    .unit("percentunit")
+    .between(0.0, Some(1.0))
+    .legend_right()
+    .ask(Query::over_time(share(by, &rate(family, &failed()), &rate(family, &at_gateway())), "{{http_route}}"))
+    .when_empty("No route was asked yet");
     vec![([0, 0, 10, 9], table), ([10, 0, 7, 9], rates), ([17, 0, 7, 9], errors)]
 }
 
 fn details() -> Vec<([u32; 4], Panel)> {
     let by = &["service", "breaker"];
     let rejected = rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]);
-    let table = Panel::new(
-        Kind::Table,
+    let idle = max(by, &series(&names::CIRCUIT_BREAKER_WINDOW_CALLS, &[]));
+    let fallbacks = format!("{} or ({idle} * 0)", sum(by, &rate(&names::FALLBACK_CALLS, &[])));
+    let failing = format!("({})", judged(by, &series(&names::CIRCUIT_BREAKER_FAILURE_RATIO, &[])));
+    let table = Table::new(
         "Breakers, the gravest first",
-        "State of every breaker with what it costs: calls rejected and answers served from fallbacks each second. Rejected without fallbacks means that callers get errors.",
+        "State of every breaker with what it costs: calls rejected and answers served from fallbacks each second. \
+         Rejected without fallbacks means that callers get errors.",
     )
-    .unit("none")
-    .ask(Query::column(call_label(&state_code(by))))
-    .ask(Query::column(call_label(&max(by, &series(&names::CIRCUIT_BREAKER_OPEN_REMAINING, &[])))))
-    .ask(Query::column(call_label(&format!("({})", judged(by, &series(&names::CIRCUIT_BREAKER_FAILURE_RATIO, &[]))))))
-    .ask(Query::column(call_label(&sum(by, &rejected))))
-    .ask(Query::column(call_label(&format!("{0} or ({1} * 0)", sum(by, &rate(&names::FALLBACK_CALLS, &[])), max(by, &series(&names::CIRCUIT_BREAKER_WINDOW_CALLS, &[]))))))
-    .columns(&[("call", "Breaker", 0), ("Value #A", "State", 110), ("Value #B", "Next probe in", 120), ("Value #C", "Failing", 90), ("Value #D", "Rejected", 100), ("Value #E", "Fallbacks", 105)])
-    
-    .configure(theme::by_name("State", &[("mappings", theme::state_words()), ("custom.cellOptions", json!({ "type": "color-background", "mode": "basic" }))]))
-    .configure(theme::by_name("Next probe in", &[("unit", json!("s")), ("decimals", json!(0))]))
-    .configure(theme::by_name("Failing", &[("unit", json!("percentunit")), ("decimals", json!(0))]))
-    .configure(theme::by_name("Rejected", &[("unit", json!("cps")), ("decimals", json!(1))]))
-    .configure(theme::by_name("Fallbacks", &[("unit", json!("cps")), ("decimals", json!(1))]))
-    .sorted("State", true)
-    .when_empty("No breaker is scraped");
+    .label("call", "Breaker")
+    .words("State", call_label(&state_code(by)), &theme::state_words(), 110)
+    .number("Next probe in", call_label(&max(by, &series(&names::CIRCUIT_BREAKER_OPEN_REMAINING, &[]))), "s", 0, 120)
+    .number("Failing", call_label(&failing), "percentunit", 0, 90)
+    .number("Rejected", call_label(&sum(by, &rejected)), "cps", 1, 100)
+    .number("Fallbacks", call_label(&format!("({fallbacks})")), "cps", 1, 105)
+    .sorted("State", true, "No breaker is scraped");
     vec![([0, 0, 12, 9], table), ([12, 0, 12, 9], alert_timeline())]
 }
 
@@ -333,7 +386,8 @@ pub fn alert_timeline() -> Panel {
     Panel::new(
         Kind::StateTimeline,
         "Alerts, pending and firing",
-        "One lane an alert that was active in the shown time: amber while its condition is being confirmed, red while it fires. A long amber stretch is time lost to detection.",
+        "One lane an alert that was active in the shown time: amber while its condition is \
+             being confirmed, red while it fires. A long amber stretch is time lost to detection.",
     )
     .unit("none")
     .words(theme::words(&[(0, "quiet", theme::GOOD), (1, "pending", theme::WARN), (2, "firing", theme::BAD)]))

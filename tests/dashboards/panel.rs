@@ -178,7 +178,11 @@ impl Panel {
                 json!({}),
                 "thresholds",
             ),
-            Kind::Table => (json!({ "showHeader": true, "cellHeight": "sm" }), json!({ "align": "auto", "filterable": false }), "thresholds"),
+            Kind::Table => (
+                json!({ "showHeader": true, "cellHeight": "sm" }),
+                json!({ "align": "auto", "filterable": false }),
+                "thresholds",
+            ),
             Kind::Heatmap => (
                 json!({ "calculate": false, "cellGap": 1, "filterValues": { "le": 1e-9 }, "legend": { "show": true },
                         "color": { "mode": "scheme", "scheme": "Viridis", "steps": 64, "exponent": 0.5, "scale": "exponential", "reverse": false, "fill": "dark-orange" },
@@ -207,7 +211,16 @@ impl Panel {
         self
     }
 
-    pub fn unit(self, unit: &str) -> Self {
+    pub fn unit(mut self, unit: &str) -> Self {
+        // Nothing at all looks like a line at the bottom, not like one of a hundred.
+        if self.kind == Kind::TimeSeries {
+            let soft_max = match unit {
+                "none" | "short" | "cps" | "ops" | "reqps" => Some(1.0),
+                "s" => Some(0.1),
+                _ => None,
+            };
+            self.custom.extend(soft_max.map(|top| ("axisSoftMax".to_owned(), json!(top))));
+        }
         self.default("unit", json!(unit))
     }
 
@@ -262,11 +275,17 @@ impl Panel {
         self
     }
 
+    /// Series named after services or dependencies have the colours of those.
+    pub fn identities(mut self, list: &[(&str, &str)]) -> Self {
+        self.overrides.extend(theme::identities(list));
+        self
+    }
+
     /// Areas on top of each other: together they are the whole.
     pub fn stacked(self) -> Self {
         self.custom("stacking", json!({ "mode": "normal", "group": "A" }))
             .custom("fillOpacity", json!(75))
-            .custom("lineWidth", json!(0))
+            .custom("lineWidth", json!(1))
     }
 
     /// The same left edge as the state timelines above and below, so that a moment is one vertical line.
@@ -276,19 +295,14 @@ impl Panel {
 
     /// A dashed line that others are measured against.
     pub fn limit(self, name: &str) -> Self {
-        self.configure(theme::by_name(name, &[
-            ("color", json!({ "mode": "fixed", "fixedColor": theme::LIMIT })),
-            ("custom.lineStyle", json!({ "fill": "dash", "dash": [10, 6] })),
-            ("custom.fillOpacity", json!(0)),
-        ]))
-    }
-
-    /// A legend that is a small table.
-    pub fn legend_table(self, placement: &str, calcs: &[&str]) -> Self {
-        self.option(
-            "legend",
-            json!({ "showLegend": true, "displayMode": "table", "placement": placement, "calcs": calcs }),
-        )
+        self.configure(theme::by_name(
+            name,
+            &[
+                ("color", json!({ "mode": "fixed", "fixedColor": theme::LIMIT })),
+                ("custom.lineStyle", json!({ "fill": "dash", "dash": [10, 6] })),
+                ("custom.fillOpacity", json!(0)),
+            ],
+        ))
     }
 
     pub fn legend_right(self) -> Self {
@@ -299,7 +313,8 @@ impl Panel {
     /// The last entry is a width; 0 leaves it to Grafana.
     pub fn columns(mut self, list: &[(&str, &str, u32)]) -> Self {
         let rename: Map<_, _> = list.iter().map(|(from, to, _)| ((*from).to_owned(), json!(to))).collect();
-        let order: Map<_, _> = list.iter().enumerate().map(|(at, (from, ..))| ((*from).to_owned(), json!(at))).collect();
+        let order: Map<_, _> =
+            list.iter().enumerate().map(|(at, (from, ..))| ((*from).to_owned(), json!(at))).collect();
         let kept: Vec<_> = list.iter().map(|(from, ..)| *from).collect();
         for (_, to, width) in list.iter().filter(|(.., width)| *width > 0) {
             self.overrides.push(theme::by_name(to, &[("custom.width", json!(width))]));
@@ -310,10 +325,6 @@ impl Panel {
             json!({ "id": "organize", "options": { "indexByName": order, "renameByName": rename, "excludeByName": {} } }),
         ];
         self
-    }
-
-    pub fn sorted(self, column: &str, descending: bool) -> Self {
-        self.option("sortBy", json!([{ "displayName": column, "desc": descending }]))
     }
 
     /// Where to look next.

@@ -31,9 +31,8 @@ pub fn series(family: &Family, matchers: &[String]) -> String {
 }
 
 fn suffixed(family: &Family, suffix: &str, matchers: &[String]) -> String {
-    let named = |label: &str| {
-        matchers.iter().any(|m| m.strip_prefix(label).is_some_and(|rest| rest.starts_with(['=', '!'])))
-    };
+    let named =
+        |label: &str| matchers.iter().any(|m| m.strip_prefix(label).is_some_and(|rest| rest.starts_with(['=', '!'])));
     let mut all = vec![r#"job=~"$job""#.to_owned(), r#"instance=~"$instance""#.to_owned()];
     for variable in [label::SERVICE, label::BREAKER] {
         if family.labels.contains(&variable) && !named(variable) {
@@ -116,10 +115,11 @@ pub fn buckets(family: &Family, matchers: &[String]) -> String {
     sum(&["le"], &format!("increase({}[$__rate_interval])", suffixed(family, "_bucket", matchers)))
 }
 
-/// The mean of a histogram by labels, 0 where nothing was observed.
-pub fn mean(by: &[&str], family: &Family, matchers: &[String]) -> String {
-    let total = format!("rate({}[$__rate_interval])", suffixed(family, "_sum", matchers));
-    share(by, &total, &rate(family, matchers))
+/// The mean of a histogram within `range`, 0 where nothing was observed.
+pub fn mean(family: &Family, range: &str) -> String {
+    let total = sum(&[], &format!("increase({}[{range}])", suffixed(family, "_sum", &[])));
+    let count = sum(&[], &increase(family, &[], range));
+    or_zero(&format!("{total} / ({count} > 0)"))
 }
 
 /// A ratio of a breaker's window by labels, 0 while the window has too few calls to judge (it is NaN then).

@@ -99,13 +99,40 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("timeout of one attempt", LIMIT),
 ];
 
+/// Who is who: a service has the colour of calls to it. None of these is a colour of health.
+pub const SERVICES: &[(&str, &str)] = &[
+    ("gateway", "#5B6BD6"),
+    ("gateway-bare", BARE),
+    ("user", PROTECTED),
+    ("catalog", "#8F9B2A"),
+    ("recommendation", VIOLET),
+    ("ml-api", VERMILION),
+];
+
+/// What breakers and bulkheads stand in front of.
+pub const DEPENDENCIES: &[(&str, &str)] = &[
+    ("user", PROTECTED),
+    ("catalog", "#8F9B2A"),
+    ("recommendation", VIOLET),
+    ("ml-api", VERMILION),
+    ("primary", TEAL),
+    ("replica", BROWN),
+];
+
+/// Overrides for series named after one of these, or `caller → one of these`.
+pub fn identities(list: &[(&str, &str)]) -> Vec<Value> {
+    let paint = |(name, colour): &(&str, &str)| {
+        json!({
+            "matcher": { "id": "byRegexp", "options": format!("/^(.* → )?{name}$/") },
+            "properties": [{ "id": "color", "value": { "mode": "fixed", "fixedColor": colour } }],
+        })
+    };
+    list.iter().map(paint).collect()
+}
+
 /// The colour of a meaning.
 pub fn colour(meaning: &str) -> &'static str {
-    MEANINGS
-        .iter()
-        .find(|(name, _)| *name == meaning)
-        .unwrap_or_else(|| panic!("no colour is fixed for {meaning:?}"))
-        .1
+    MEANINGS.iter().find(|(name, _)| *name == meaning).unwrap_or_else(|| panic!("no colour is fixed for {meaning:?}")).1
 }
 
 /// A series of this name always has this colour.
@@ -115,17 +142,8 @@ pub fn paint(name: &str, colour: &str) -> Value {
 
 /// Properties of the series or column of this name.
 pub fn by_name(name: &str, properties: &[(&str, Value)]) -> Value {
-    configure("byName", &json!(name), properties)
-}
-
-/// Properties of everything one query returns.
-pub fn by_query(id: &str, properties: &[(&str, Value)]) -> Value {
-    configure("byFrameRefID", &json!(id), properties)
-}
-
-fn configure(matcher: &str, options: &Value, properties: &[(&str, Value)]) -> Value {
     let properties: Vec<_> = properties.iter().map(|(id, value)| json!({ "id": id, "value": value })).collect();
-    json!({ "matcher": { "id": matcher, "options": options }, "properties": properties })
+    json!({ "matcher": { "id": "byName", "options": name }, "properties": properties })
 }
 
 /// Numbers that stand for words, with their colours.
@@ -146,7 +164,8 @@ pub const STATE_CODES: &[(i32, &str)] =
 
 /// How the codes of states are shown.
 pub fn state_words() -> Value {
-    let spoken: Vec<_> = STATE_CODES.iter().map(|(code, state)| (*code, state.replace('_', "-"), colour(state))).collect();
+    let spoken: Vec<_> =
+        STATE_CODES.iter().map(|(code, state)| (*code, state.replace('_', "-"), colour(state))).collect();
     words(&spoken.iter().map(|(code, text, colour)| (*code, text.as_str(), *colour)).collect::<Vec<_>>())
 }
 
@@ -156,7 +175,8 @@ mod tests {
     /// sRGB to linear light.
     fn linear(hex: &str) -> [f64; 3] {
         [1, 3, 5].map(|at| {
-            let channel = f64::from(u8::from_str_radix(&hex[at..at + 2], 16).unwrap()) / 255.0;
+            let byte = u8::from_str_radix(&hex[at..at + 2], 16).expect("colours are written as #rrggbb");
+            let channel = f64::from(byte) / 255.0;
             if channel <= 0.04045 { channel / 12.92 } else { ((channel + 0.055) / 1.055).powf(2.4) }
         })
     }
@@ -184,17 +204,15 @@ mod tests {
     }
 
     /// CIE 1976 L*a*b*, under D65.
-    fn lab([r, g, b]: [f64; 3]) -> [f64; 3] {
-        let f = |t: f64| if t > 0.008_856 { t.cbrt() } else { 7.787 * t + 16.0 / 116.0 };
-        let x = f((0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.950_47);
-        let y = f(0.2126 * r + 0.7152 * g + 0.0722 * b);
-        let z = f((0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.088_83);
+    fn lab(light: [f64; 3]) -> [f64; 3] {
+        const TO_XYZ: [[f64; 3]; 3] = [[0.4339, 0.3763, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8727]];
+        let cube_root = |t: f64| if t > 0.008_856 { t.cbrt() } else { 7.787 * t + 16.0 / 116.0 };
+        let [x, y, z] = TO_XYZ.map(|row| cube_root(row.iter().zip(light).map(|(m, c)| m * c).sum()));
         [116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)]
     }
 
-    fn distance(a: [f64; 3], b: [f64; 3]) -> f64 {
-        let ([l, m, n], [x, y, z]) = (lab(a), lab(b));
-        ((l - x).powi(2) + (m - y).powi(2) + (n - z).powi(2)).sqrt()
+    fn distance(one: [f64; 3], other: [f64; 3]) -> f64 {
+        lab(one).iter().zip(lab(other)).map(|(p, q)| (p - q).powi(2)).sum::<f64>().sqrt()
     }
 
     #[test]
@@ -209,7 +227,7 @@ mod tests {
 
     #[test]
     fn every_colour_stands_out_on_dark_and_on_light_panels() {
-        for (meaning, colour) in MEANINGS {
+        for (meaning, colour) in MEANINGS.iter().chain(SERVICES).chain(DEPENDENCIES) {
             for panel in ["#181b1f", "#ffffff"] {
                 let ratio = contrast(colour, panel);
                 assert!(ratio >= 2.5, "{meaning} ({colour}) has a contrast of {ratio:.2} on {panel}");

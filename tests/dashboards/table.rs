@@ -1,0 +1,102 @@
+//! A table of what is true now: rows are told apart by labels, each number is a query of its own.
+
+use serde_json::{Value, json};
+
+use super::panel::{Kind, Panel, Query};
+use super::theme;
+
+pub struct Table {
+    panel: Panel,
+    columns: Vec<(String, &'static str, u32)>,
+    numbers: u8,
+}
+
+impl Table {
+    pub fn new(title: &str, description: &str) -> Self {
+        Self { panel: Panel::new(Kind::Table, title, description).unit("none"), columns: Vec::new(), numbers: 0 }
+    }
+
+    /// A column of a label's values.
+    pub fn label(mut self, label: &str, title: &'static str) -> Self {
+        self.columns.push((label.to_owned(), title, 0));
+        self
+    }
+
+    /// A label that some rows don't have: their cells say so briefly.
+    pub fn sparse_label(self, label: &str, title: &'static str, width: u32) -> Self {
+        let mut table = self.label(label, title).with(title, &[("noValue", json!("–"))]);
+        table.columns.last_mut().expect("a column was just added").2 = width;
+        table
+    }
+
+    /// A column of numbers; rows of several queries meet where their labels are equal.
+    pub fn number(self, title: &'static str, expr: String, unit: &str, decimals: u8, width: u32) -> Self {
+        self.cells(title, expr, width, &[("unit", json!(unit)), ("decimals", json!(decimals))])
+    }
+
+    /// Durations, to as many digits as they deserve.
+    pub fn seconds(self, title: &'static str, expr: String, width: u32) -> Self {
+        self.cells(title, expr, width, &[("unit", json!("s"))])
+    }
+
+    /// Shares that are green at 0 and change colour as soon as there is something to see.
+    pub fn errors(self, title: &'static str, expr: String, width: u32) -> Self {
+        let steps = json!([
+            { "value": null, "color": theme::GOOD },
+            { "value": 0.0001, "color": theme::WARN },
+            { "value": 0.1, "color": theme::BAD },
+        ]);
+        self.cells(
+            title,
+            expr,
+            width,
+            &[
+                ("unit", json!("percentunit")),
+                ("decimals", json!(1)),
+                ("custom.cellOptions", json!({ "type": "color-text" })),
+                ("thresholds", json!({ "mode": "absolute", "steps": steps })),
+            ],
+        )
+    }
+
+    /// Numbers that stand for words, in cells of the words' colours.
+    pub fn words(self, title: &'static str, expr: String, words: &Value, width: u32) -> Self {
+        let filled = json!({ "type": "color-background", "mode": "basic" });
+        self.cells(title, expr, width, &[("mappings", words.clone()), ("custom.cellOptions", filled)])
+    }
+
+    /// What numbers cannot say: a limit that does not exist is exported as NaN.
+    pub fn nan_means(self, title: &str, text: &str) -> Self {
+        let mapping =
+            json!([{ "type": "special", "options": { "match": "nan", "result": { "text": text, "index": 0 } } }]);
+        self.with(title, &[("mappings", mapping)])
+    }
+
+    /// A column's cells lead to another page.
+    pub fn leads_to(self, title: &str, link: &str, url: &str) -> Self {
+        self.with(title, &[("links", json!([{ "title": link, "url": url, "targetBlank": false }]))])
+    }
+
+    fn cells(mut self, title: &'static str, expr: String, width: u32, properties: &[(&str, Value)]) -> Self {
+        let field = format!("Value #{}", char::from(b'A' + self.numbers));
+        self.numbers += 1;
+        self.panel = self.panel.ask(Query::column(expr));
+        self.columns.push((field, title, width));
+        self.with(title, properties)
+    }
+
+    fn with(mut self, title: &str, properties: &[(&str, Value)]) -> Self {
+        self.panel = self.panel.configure(theme::by_name(title, properties));
+        self
+    }
+
+    /// The panel, ordered by a column; `worst_first` when larger is worse.
+    pub fn sorted(self, by: &str, worst_first: bool, when_empty: &str) -> Panel {
+        let columns: Vec<_> =
+            self.columns.iter().map(|(field, title, width)| (field.as_str(), *title, *width)).collect();
+        self.panel
+            .columns(&columns)
+            .option("sortBy", json!([{ "displayName": by, "desc": worst_first }]))
+            .when_empty(when_empty)
+    }
+}
