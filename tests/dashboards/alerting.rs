@@ -9,6 +9,7 @@ use super::panel::{Kind, Panel, Query};
 use super::query::{alerts, foreign, increase, is, max, not, or_zero, rate, series, sum};
 use super::table::Table;
 use super::theme;
+use super::tiles::{row, tile};
 
 pub fn page() -> Dashboard {
     Dashboard {
@@ -37,85 +38,57 @@ fn acting(state: &str) -> String {
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
-    let tile = |title: &str, description: &str, colour: &str, expr: String| {
-        Panel::new(Kind::Stat, title, description)
-            .unit("none")
-            .steps(&[(None, theme::NEUTRAL), (Some(1.0), colour)])
-            .ask(Query::now(expr, title))
-            .when_empty("Nothing is scraped")
-    };
-    // One sample each five seconds of a time with a fault on and no alert: seconds nobody knew.
-    let blind = format!(
-        "sum_over_time(((({}) > bool 0) * (({}) == bool 0))[$__range:5s]) * 5",
-        active_faults(),
-        acting("firing")
-    );
-    let delivered = |status: &str| {
-        or_zero(&sum(&[], &increase(&names::ALERT_WEBHOOK_NOTIFICATIONS, &[is(label::STATUS, status)], "$__range")))
-    };
-    let silenced = or_zero(&sum(&[], &foreign("alertmanager_alerts", &[is("state", "suppressed")])));
-    vec![
-        (
-            [0, 0, 4, 4],
-            tile(
-                "Faults on",
-                "Faults switched on now, by the scenario, the console or the command line.",
-                theme::FAULT,
-                active_faults(),
-            ),
+    let delivered = increase(&names::ALERT_WEBHOOK_NOTIFICATIONS, &[is(label::STATUS, "firing")], "$__range");
+    row([
+        tile(
+            "Faults on",
+            "Faults switched on now, by the scenario, the console or the command line.",
+            theme::FAULT,
+            active_faults(),
         ),
-        (
-            [4, 0, 4, 4],
-            tile(
-                "Alerts pending",
-                "Alerts whose condition holds but not yet for long enough to fire.",
-                theme::WARN,
-                acting("pending"),
-            ),
+        tile(
+            "Alerts pending",
+            "Alerts whose condition holds but not yet for long enough to fire.",
+            theme::WARN,
+            acting("pending"),
         ),
-        (
-            [8, 0, 4, 4],
-            tile(
-                "Alerts firing",
-                "Alerts that ask somebody to act now; those of severity info are not counted.",
-                theme::BAD,
-                acting("firing"),
-            ),
+        tile(
+            "Alerts firing",
+            "Alerts that ask somebody to act now; those of severity info are not counted.",
+            theme::BAD,
+            acting("firing"),
         ),
-        (
-            [12, 0, 4, 4],
-            tile(
-                "Blind time",
-                "Seconds of the shown time in which a fault was on and no alert fired: the price of \
-             every `for` in a rule. A fault that harms nobody may stay unnoticed.",
-                theme::WARN,
-                blind,
-            )
-            .unit("s")
-            .decimals(0),
+        blind_time(),
+        tile(
+            "Delivered: firing",
+            "Messages about firing alerts that reached the inbox in the shown time. Alerts firing and none here: look \
+             at Alertmanager below.",
+            theme::WATCHING,
+            or_zero(&sum(&[], &delivered)),
+        )
+        .decimals(0),
+        tile(
+            "Held back",
+            "Alerts that Alertmanager inhibits or silences now. Inhibited by a graver alert of the same cause is as it \
+             should be; forgotten silences are not.",
+            theme::WARN,
+            or_zero(&sum(&[], &foreign("alertmanager_alerts", &[is("state", "suppressed")]))),
         ),
-        (
-            [16, 0, 4, 4],
-            tile(
-                "Delivered: firing",
-                "Messages about firing alerts that reached the inbox in the shown time. Alerts firing \
-             and none here: look at Alertmanager below.",
-                theme::WATCHING,
-                delivered("firing"),
-            )
-            .decimals(0),
-        ),
-        (
-            [20, 0, 4, 4],
-            tile(
-                "Held back",
-                "Alerts that Alertmanager inhibits or silences now. Inhibited by a graver alert of \
-             the same cause is as it should be; forgotten silences are not.",
-                theme::WARN,
-                silenced,
-            ),
-        ),
-    ]
+    ])
+}
+
+/// One sample each five seconds of a time with a fault on and no alert: seconds in which nobody knew.
+fn blind_time() -> Panel {
+    let unnoticed = format!("(({}) > bool 0) * (({}) == bool 0)", active_faults(), acting("firing"));
+    tile(
+        "Blind time",
+        "Time within the shown one in which a fault was on and no alert fired: the price of every `for` in a rule. A \
+         fault that harms nobody may stay unnoticed.",
+        theme::WARN,
+        format!("sum_over_time(({unnoticed})[$__range:5s]) * 5"),
+    )
+    .unit("s")
+    .decimals(0)
 }
 
 fn story() -> Vec<([u32; 4], Panel)> {

@@ -11,6 +11,7 @@ use super::query::{
 };
 use super::table::Table;
 use super::theme;
+use super::tiles::{row, stepped, tile};
 
 /// What identifies a breaker.
 pub const BREAKER: &[&str] = &[label::SERVICE, label::BREAKER];
@@ -35,92 +36,59 @@ pub fn page() -> Dashboard {
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
-    let in_state = |state: &str| {
-        let one_hot = max(BREAKER, &series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, state)]));
-        or_zero(&sum(&[], &one_hot))
-    };
-    let commanded = max(
-        BREAKER,
-        &series(&names::CIRCUIT_BREAKER_STATE, &[any(label::STATE, &["forced_open", "disabled", "metrics_only"])]),
-    );
-    let tile = |title: &str, description: &str, colour: &str, expr: String| {
-        Panel::new(Kind::Stat, title, description)
-            .unit("none")
-            .steps(&[(None, theme::NEUTRAL), (Some(1.0), colour)])
-            .ask(Query::now(expr, title))
-            .when_empty("No breaker is scraped")
-    };
-    let rejected = or_zero(&sum(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")])));
-    let trips = or_zero(&sum(
-        &[],
-        &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &[is(label::FROM, "closed"), is(label::TO, "open")], "$__range"),
-    ));
-    vec![
-        (
-            [0, 0, 4, 4],
-            tile(
-                "Closed",
-                "Breakers that let every call through: the normal state.",
-                theme::colour("closed"),
-                in_state("closed"),
-            ),
+    let rejected = rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]);
+    let trips = [is(label::FROM, "closed"), is(label::TO, "open")];
+    let mut panels = row([
+        tile(
+            "Closed",
+            "Breakers that let every call through: the normal state.",
+            theme::colour("closed"),
+            how_many(&["closed"]),
         ),
-        (
-            [4, 0, 4, 4],
-            tile(
-                "Half-open",
-                "Breakers that let a few probes through to see whether the dependency is back.",
-                theme::colour("half_open"),
-                in_state("half_open"),
-            ),
+        tile(
+            "Half-open",
+            "Breakers that let a few probes through to see whether the dependency is back.",
+            theme::colour("half_open"),
+            how_many(&["half_open"]),
         ),
-        (
-            [8, 0, 4, 4],
-            tile(
-                "Open",
-                "Breakers that answer at once without calling. Find the reason below and repair the \
-             dependency, not the breaker.",
-                theme::colour("open"),
-                in_state("open"),
-            ),
+        tile(
+            "Open",
+            "Breakers that answer at once without calling. Find the reason below and repair the dependency, not the \
+             breaker.",
+            theme::colour("open"),
+            how_many(&["open"]),
         ),
-        (
-            [12, 0, 4, 4],
-            tile(
-                "By command",
-                "Breakers forced open, disabled or only measuring. Somebody set them: they do not \
-             recover by themselves.",
-                theme::FORCED,
-                or_zero(&sum(&[], &commanded)),
-            ),
+        tile(
+            "By command",
+            "Breakers forced open, disabled or only measuring. Somebody set them: they do not recover by themselves.",
+            theme::FORCED,
+            how_many(&["forced_open", "disabled", "metrics_only"]),
         ),
-        (
-            [16, 0, 4, 4],
-            tile(
-                "Trips in the shown time",
-                "How often breakers went from closed to open. Many trips of one breaker: it flaps, \
-             its wait or its thresholds are too short.",
-                theme::WARN,
-                trips,
-            )
-            .decimals(0),
-        ),
-        (
-            [20, 0, 4, 4],
-            tile(
-                "Calls rejected now",
-                "Calls a second that open breakers spared the dependency.",
-                theme::PROTECTED,
-                rejected,
-            )
-            .unit("cps")
-            .decimals(1)
-            .steps(&[(None, theme::NEUTRAL), (Some(0.05), theme::PROTECTED)]),
-        ),
-        ([0, 4, 24, 8], states()),
-        ([0, 12, 15, 9], table()),
-        ([15, 12, 9, 9], closeness()),
-    ]
+        tile(
+            "Trips in the shown time",
+            "How often breakers went from closed to open. Many trips of one breaker: it flaps, its wait or its \
+             thresholds are too short.",
+            theme::WARN,
+            or_zero(&sum(&[], &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &trips, "$__range"))),
+        )
+        .decimals(0),
+        stepped(
+            "Calls rejected now",
+            "Calls a second that open breakers spared the dependency.",
+            &[(None, theme::NEUTRAL), (Some(0.05), theme::colour("rejected"))],
+            or_zero(&sum(&[], &rejected)),
+        )
+        .unit("cps")
+        .decimals(1),
+    ]);
+    panels.extend([([0, 4, 24, 8], states()), ([0, 12, 15, 9], table()), ([15, 12, 9, 9], closeness())]);
+    panels
+}
+
+/// Breakers in one of these states; of several replicas each counts once.
+fn how_many(states: &[&str]) -> String {
+    let one_hot = series(&names::CIRCUIT_BREAKER_STATE, &[any(label::STATE, states)]);
+    or_zero(&sum(&[], &max(BREAKER, &one_hot)))
 }
 
 fn states() -> Panel {

@@ -29,6 +29,7 @@ mod query;
 mod stack;
 mod table;
 mod theme;
+mod tiles;
 
 use std::fs;
 use std::path::PathBuf;

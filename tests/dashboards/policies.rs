@@ -10,6 +10,7 @@ use super::theme;
 
 const BREAKER: &[&str] = &[label::SERVICE, label::BREAKER];
 const CALL: &str = "{{service}} → {{breaker}}";
+const POOL: &str = "{{service}} → {{bulkhead}}";
 const BULKHEAD: &[&str] = &[label::SERVICE, label::BULKHEAD];
 
 pub fn page() -> Dashboard {
@@ -38,13 +39,17 @@ fn by_value(panel: Panel, values: &[&str], ask: impl Fn(&str) -> String) -> Pane
 }
 
 fn retries() -> Vec<([u32; 4], Panel)> {
-    let calls = rate(&names::RETRY_CALLS, &[]);
-    let amplification = format!(
-        "(1 + {attempts} / ({calls} > 0)) or ({calls} * 0 + 1)",
-        attempts = sum(BREAKER, &rate(&names::RETRY_ATTEMPTS, &[])),
-        calls = sum(BREAKER, &calls),
-    );
-    let ended = by_value(
+    vec![
+        ([0, 0, 12, 8], ended()),
+        ([12, 0, 12, 8], amplified()),
+        ([0, 8, 8, 8], causes()),
+        ([8, 8, 8, 8], budget()),
+        ([16, 8, 8, 8], prediction()),
+    ]
+}
+
+fn ended() -> Panel {
+    by_value(
         Panel::new(
             Kind::TimeSeries,
             "Calls by how retrying ended",
@@ -62,8 +67,17 @@ fn retries() -> Vec<([u32; 4], Panel)> {
             "success_without_retry",
         ],
         |outcome| rate(&names::RETRY_CALLS, &[is(label::OUTCOME, outcome)]),
+    )
+}
+
+fn amplified() -> Panel {
+    let calls = rate(&names::RETRY_CALLS, &[]);
+    let amplification = format!(
+        "(1 + {attempts} / ({calls} > 0)) or ({calls} * 0 + 1)",
+        attempts = sum(BREAKER, &rate(&names::RETRY_ATTEMPTS, &[])),
+        calls = sum(BREAKER, &calls),
     );
-    let amplified = Panel::new(
+    Panel::new(
         Kind::TimeSeries,
         "Amplification",
         "Attempts for each call. 1 is no retry at all; what the budget allows is a little \
@@ -74,8 +88,11 @@ fn retries() -> Vec<([u32; 4], Panel)> {
     .custom("fillOpacity", json!(0))
     .identities(theme::DEPENDENCIES)
     .ask(Query::over_time(amplification, CALL))
-    .when_empty("No call went through a retry policy");
-    let causes = by_value(
+    .when_empty("No call went through a retry policy")
+}
+
+fn causes() -> Panel {
+    by_value(
         Panel::new(
             Kind::TimeSeries,
             "Retries by cause",
@@ -86,13 +103,16 @@ fn retries() -> Vec<([u32; 4], Panel)> {
         .when_empty("No call went through a retry policy"),
         value::RETRY_REASONS,
         |reason| rate(&names::RETRY_ATTEMPTS, &[is(label::REASON, reason)]),
-    );
+    )
+}
+
+fn budget() -> Panel {
     let tokens = format!(
         "{} / {}",
         max(BREAKER, &series(&names::RETRY_BUDGET_TOKENS, &[])),
         max(BREAKER, &series(&names::RETRY_BUDGET_CAPACITY, &[]))
     );
-    let budget = Panel::new(
+    Panel::new(
         Kind::TimeSeries,
         "Retry budget left",
         "Share of the retry budget that is left. At 0 calls fail at once instead of adding \
@@ -103,12 +123,15 @@ fn retries() -> Vec<([u32; 4], Panel)> {
     .custom("fillOpacity", json!(0))
     .identities(theme::DEPENDENCIES)
     .ask(Query::over_time(tokens, CALL))
-    .when_empty("No retry budget is configured");
+    .when_empty("No retry budget is configured")
+}
+
+fn prediction() -> Panel {
     // Retries are rare in good times: five minutes of them make a share that means something.
     let succeeded = increase(&names::RETRY_PREDICTED_SUCCESS, &[is(label::OUTCOME, "success")], "5m");
     let predicted = mean(&names::RETRY_PREDICTED_SUCCESS, "5m");
     let actual = or_zero(&share(&[], &succeeded, &increase(&names::RETRY_PREDICTED_SUCCESS, &[], "5m")));
-    let prediction = Panel::new(
+    Panel::new(
         Kind::TimeSeries,
         "Retry success, predicted and actual",
         "Mean chance that the retry predictor gave, beside the share of retries that did \
@@ -121,54 +144,10 @@ fn retries() -> Vec<([u32; 4], Panel)> {
     .configure(theme::paint("actual", theme::GOOD))
     .ask(Query::over_time(predicted, "predicted"))
     .ask(Query::over_time(actual, "actual"))
-    .when_empty("No retry was predicted");
-    vec![
-        ([0, 0, 12, 8], ended),
-        ([12, 0, 12, 8], amplified),
-        ([0, 8, 8, 8], causes),
-        ([8, 8, 8, 8], budget),
-        ([16, 8, 8, 8], prediction),
-    ]
+    .when_empty("No retry was predicted")
 }
 
 fn fallbacks() -> Vec<([u32; 4], Panel)> {
-    let kinds = by_value(
-        Panel::new(
-            Kind::TimeSeries,
-            "Fallbacks by kind",
-            "Answers from elsewhere in place of the live one. Cached answers are the viewer's own \
-             from before; popular ones are the same for all; a notice is an answer without \
-             content.",
-        )
-        .unit("cps")
-        .when_empty("No fallback is configured"),
-        value::FALLBACK_KINDS,
-        |kind| rate(&names::FALLBACK_CALLS, &[is(label::KIND, kind)]),
-    );
-    let reasons = by_value(
-        Panel::new(
-            Kind::TimeSeries,
-            "Fallbacks by reason",
-            "Why the live answer was missing. Red is an open breaker: cheap. Timeouts are dear: \
-             someone waited for each. Many of them: shorten the timeout or let the breaker trip \
-             earlier.",
-        )
-        .unit("cps")
-        .when_empty("No fallback is configured"),
-        value::FALLBACK_REASONS,
-        |reason| rate(&names::FALLBACK_CALLS, &[is(label::REASON, reason)]),
-    );
-    let failed = Panel::new(
-        Kind::TimeSeries,
-        "Fallbacks that failed",
-        "Fallbacks that were tried and had nothing to give; the next one in the chain was \
-             asked. What the last one can't give becomes an error.",
-    )
-    .unit("cps")
-    .between(0.0, None)
-    .meanings(value::FALLBACK_KINDS)
-    .ask(Query::over_time(sum(&["kind"], &rate(&names::FALLBACK_FAILURES, &[])), "{{kind}}"))
-    .when_empty("No fallback is configured");
     let mut age = Panel::new(
         Kind::TimeSeries,
         "Age of cached answers",
@@ -182,17 +161,72 @@ fn fallbacks() -> Vec<([u32; 4], Panel)> {
     for (q, name) in [("0.5", "p50"), ("0.95", "p95")] {
         age = age.ask(Query::over_time(or_zero(&quantile(q, &[], &names::FALLBACK_STALENESS, &[])), name));
     }
-    vec![([0, 0, 12, 8], kinds), ([12, 0, 12, 8], reasons), ([0, 8, 12, 8], failed), ([12, 8, 12, 8], age)]
+    vec![([0, 0, 12, 8], kinds()), ([12, 0, 12, 8], reasons()), ([0, 8, 12, 8], failed()), ([12, 8, 12, 8], age)]
+}
+
+fn kinds() -> Panel {
+    by_value(
+        Panel::new(
+            Kind::TimeSeries,
+            "Fallbacks by kind",
+            "Answers from elsewhere in place of the live one. Cached answers are the viewer's own \
+             from before; popular ones are the same for all; a notice is an answer without \
+             content.",
+        )
+        .unit("cps")
+        .when_empty("No fallback is configured"),
+        value::FALLBACK_KINDS,
+        |kind| rate(&names::FALLBACK_CALLS, &[is(label::KIND, kind)]),
+    )
+}
+
+fn reasons() -> Panel {
+    by_value(
+        Panel::new(
+            Kind::TimeSeries,
+            "Fallbacks by reason",
+            "Why the live answer was missing. Red is an open breaker: cheap. Timeouts are dear: \
+             someone waited for each. Many of them: shorten the timeout or let the breaker trip \
+             earlier.",
+        )
+        .unit("cps")
+        .when_empty("No fallback is configured"),
+        value::FALLBACK_REASONS,
+        |reason| rate(&names::FALLBACK_CALLS, &[is(label::REASON, reason)]),
+    )
+}
+
+fn failed() -> Panel {
+    Panel::new(
+        Kind::TimeSeries,
+        "Fallbacks that failed",
+        "Fallbacks that were tried and had nothing to give; the next one in the chain was \
+             asked. What the last one can't give becomes an error.",
+    )
+    .unit("cps")
+    .between(0.0, None)
+    .meanings(value::FALLBACK_KINDS)
+    .ask(Query::over_time(sum(&["kind"], &rate(&names::FALLBACK_FAILURES, &[])), "{{kind}}"))
+    .when_empty("No fallback is configured")
 }
 
 fn limits() -> Vec<([u32; 4], Panel)> {
-    let legend = "{{service}} → {{bulkhead}}";
+    vec![
+        ([0, 0, 8, 8], saturation()),
+        ([8, 0, 8, 8], waiting()),
+        ([16, 0, 8, 8], turned_away()),
+        ([0, 8, 12, 8], hedges()),
+        ([12, 8, 12, 8], limiter()),
+    ]
+}
+
+fn saturation() -> Panel {
     let used = format!(
         "{} / {}",
         max(BULKHEAD, &series(&names::BULKHEAD_IN_FLIGHT, &[])),
         max(BULKHEAD, &series(&names::BULKHEAD_CAPACITY, &[]))
     );
-    let saturation = Panel::new(
+    Panel::new(
         Kind::TimeSeries,
         "Bulkheads in use",
         "Share of each bulkhead's places that are taken. One at 100 % beside idle ones is \
@@ -203,9 +237,12 @@ fn limits() -> Vec<([u32; 4], Panel)> {
     .between(0.0, Some(1.0))
     .custom("fillOpacity", json!(0))
     .identities(theme::DEPENDENCIES)
-    .ask(Query::over_time(used, legend))
-    .when_empty("No bulkhead is configured");
-    let waiting = Panel::new(
+    .ask(Query::over_time(used, POOL))
+    .when_empty("No bulkhead is configured")
+}
+
+fn waiting() -> Panel {
+    Panel::new(
         Kind::TimeSeries,
         "Waiting for a place",
         "Calls in each bulkhead's queue. A queue that does not empty only adds waiting: \
@@ -215,9 +252,12 @@ fn limits() -> Vec<([u32; 4], Panel)> {
     .between(0.0, None)
     .custom("fillOpacity", json!(0))
     .identities(theme::DEPENDENCIES)
-    .ask(Query::over_time(max(BULKHEAD, &series(&names::BULKHEAD_QUEUE_LENGTH, &[])), legend))
-    .when_empty("No bulkhead is configured");
-    let turned_away = Panel::new(
+    .ask(Query::over_time(max(BULKHEAD, &series(&names::BULKHEAD_QUEUE_LENGTH, &[])), POOL))
+    .when_empty("No bulkhead is configured")
+}
+
+fn turned_away() -> Panel {
+    Panel::new(
         Kind::TimeSeries,
         "Turned away by bulkheads",
         "Calls that found no place in time. With a fallback this is protection; without one \
@@ -227,9 +267,12 @@ fn limits() -> Vec<([u32; 4], Panel)> {
     .between(0.0, None)
     .custom("fillOpacity", json!(0))
     .identities(theme::DEPENDENCIES)
-    .ask(Query::over_time(sum(BULKHEAD, &rate(&names::BULKHEAD_REJECTED, &[])), legend))
-    .when_empty("No bulkhead is configured");
-    let hedges = by_value(
+    .ask(Query::over_time(sum(BULKHEAD, &rate(&names::BULKHEAD_REJECTED, &[])), POOL))
+    .when_empty("No bulkhead is configured")
+}
+
+fn hedges() -> Panel {
+    by_value(
         Panel::new(
             Kind::TimeSeries,
             "Hedged attempts",
@@ -240,8 +283,11 @@ fn limits() -> Vec<([u32; 4], Panel)> {
         .when_empty("No hedging is configured"),
         value::HEDGE_OUTCOMES,
         |outcome| rate(&names::HEDGE_REQUESTS, &[is(label::OUTCOME, outcome)]),
-    );
-    let limiter = by_value(
+    )
+}
+
+fn limiter() -> Panel {
+    by_value(
         Panel::new(
             Kind::TimeSeries,
             "Ingress rate limit",
@@ -252,12 +298,5 @@ fn limits() -> Vec<([u32; 4], Panel)> {
         .when_empty("No rate limiter is configured"),
         &["limited", "allowed"],
         |outcome| rate(&names::RATE_LIMITER_REQUESTS, &[is(label::OUTCOME, outcome)]),
-    );
-    vec![
-        ([0, 0, 8, 8], saturation),
-        ([8, 0, 8, 8], waiting),
-        ([16, 0, 8, 8], turned_away),
-        ([0, 8, 12, 8], hedges),
-        ([12, 8, 12, 8], limiter),
-    ]
+    )
 }

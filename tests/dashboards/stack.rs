@@ -8,6 +8,7 @@ use super::panel::{Kind, Panel, Query};
 use super::query::{foreign, max, or_zero, series, sum};
 use super::table::Table;
 use super::theme;
+use super::tiles::{row, stepped, tile};
 
 const TARGET: &[&str] = &["job", "instance"];
 const AT: &str = "{{instance}}";
@@ -37,116 +38,99 @@ fn per_target(name: &str) -> String {
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
-    let tile = |title: &str, description: &str, steps: &[(Option<f64>, &str)], expr: String| {
-        Panel::new(Kind::Stat, title, description)
-            .unit("none")
-            .steps(steps)
-            .ask(Query::now(expr, title))
-            .when_empty("Nothing is scraped")
-    };
-    let bad = &[(None, theme::GOOD), (Some(1.0), theme::BAD)];
-    let up = foreign("up", &[]);
-    let lanes = Panel::new(
+    let mut panels = row([
+        targets_up(),
+        tile(
+            "Targets down",
+            "Processes that do not answer: stopped, crashed or unreachable. Their panels show the past.",
+            theme::BAD,
+            or_zero(&format!("count({} == 0)", foreign("up", &[]))),
+        ),
+        last_restart(),
+        tile(
+            "Rules that failed",
+            "Rule evaluations that failed in the last seconds. Above 0 an alert may be blind: see Prometheus' own page \
+             of rules.",
+            theme::BAD,
+            or_zero(&sum(&[], &recent("prometheus_rule_evaluation_failures_total"))),
+        )
+        .decimals(0),
+        stepped(
+            "Series in memory",
+            "Time series that Prometheus keeps in memory. Growth without new services: a label with too many values.",
+            &[(None, theme::NEUTRAL)],
+            or_zero(&sum(&[], &foreign("prometheus_tsdb_head_series", &[]))),
+        )
+        .unit("short"),
+        stepped(
+            "Versions running",
+            "Different versions of the program that are scraped. More than one: an update is under way or was not \
+             finished.",
+            &[(None, theme::BAD), (Some(1.0), theme::GOOD), (Some(2.0), theme::WARN)],
+            or_zero(&format!("count({})", max(&["version"], &series(&names::BUILD_INFO, &[])))),
+        ),
+    ]);
+    panels.extend([([0, 4, 10, 9], lanes()), ([10, 4, 14, 9], table())]);
+    panels
+}
+
+fn recent(name: &str) -> String {
+    format!("increase({}[$__rate_interval])", foreign(name, &[]))
+}
+
+fn targets_up() -> Panel {
+    stepped(
+        "Targets up",
+        "Processes that answer Prometheus. Compare with how many you started: a process that is not in the list at all \
+         is not counted as down.",
+        &[(None, theme::BAD), (Some(1.0), theme::GOOD)],
+        or_zero(&sum(&[], &foreign("up", &[]))),
+    )
+}
+
+fn last_restart() -> Panel {
+    stepped(
+        "Last restart",
+        "Time since the youngest process was started. Shorter than you remember: something was restarted.",
+        &[(None, theme::WARN), (Some(120.0), theme::GOOD)],
+        format!("time() - {}", max(&[], &foreign("process_start_time_seconds", &[]))),
+    )
+    .unit("s")
+    .decimals(0)
+}
+
+fn up_or_down() -> serde_json::Value {
+    theme::words(&[(0, "down", theme::BAD), (1, "up", theme::GOOD)])
+}
+
+fn lanes() -> Panel {
+    Panel::new(
         Kind::StateTimeline,
         "Targets",
-        "One lane a scraped process. Red: it did not answer Prometheus, so nothing of it is \
-             known for that time.",
+        "One lane a scraped process. Red: it did not answer Prometheus, so nothing of it is known for that time.",
     )
     .unit("none")
-    .words(theme::words(&[(0, "down", theme::BAD), (1, "up", theme::GOOD)]))
+    .words(up_or_down())
     .option("showValue", json!("never"))
-    .ask(Query::over_time(max(TARGET, &up), AT))
-    .when_empty("Prometheus scrapes nothing");
-    let up_or_down = theme::words(&[(0, "down", theme::BAD), (1, "up", theme::GOOD)]);
-    let table = Table::new(
+    .ask(Query::over_time(per_target("up"), AT))
+    .when_empty("Prometheus scrapes nothing")
+}
+
+fn table() -> Panel {
+    Table::new(
         "Every target now",
         "What each process says of itself, and how long Prometheus took to ask it. Memory that only grows is a leak; a \
          young process was restarted.",
     )
     .label("job", "Job")
     .label("instance", "Instance")
-    .words("State", max(TARGET, &up), &up_or_down, 70)
+    .words("State", per_target("up"), &up_or_down(), 70)
     .number("Up for", format!("time() - {}", per_target("process_start_time_seconds")), "s", 0, 85)
     .number("Memory", per_target("process_resident_memory_bytes"), "bytes", 1, 90)
     .number("CPU", sum(TARGET, &per_second("process_cpu_seconds_total")), "percentunit", 1, 75)
     .seconds("Scrape", per_target("scrape_duration_seconds"), 85)
     .number("Series", per_target("scrape_samples_scraped"), "none", 0, 75)
-    .sorted("State", false, "Prometheus scrapes nothing");
-    let oldest = format!("time() - {}", max(&[], &foreign("process_start_time_seconds", &[])));
-    vec![
-        (
-            [0, 0, 4, 4],
-            tile(
-                "Targets up",
-                "Processes that answer Prometheus. Compare with how many you started: a process that \
-             is not in the list at all is not counted as down.",
-                &[(None, theme::BAD), (Some(1.0), theme::GOOD)],
-                or_zero(&sum(&[], &up)),
-            ),
-        ),
-        (
-            [4, 0, 4, 4],
-            tile(
-                "Targets down",
-                "Processes that do not answer: stopped, crashed or unreachable. Their panels show the \
-             past.",
-                bad,
-                or_zero(&format!("count({up} == 0)")),
-            ),
-        ),
-        (
-            [8, 0, 4, 4],
-            tile(
-                "Last restart",
-                "Time since the youngest process was started. Shorter than you remember: something \
-             was restarted.",
-                &[(None, theme::WARN), (Some(120.0), theme::GOOD)],
-                oldest,
-            )
-            .unit("s")
-            .decimals(0),
-        ),
-        (
-            [12, 0, 4, 4],
-            tile(
-                "Rules that failed",
-                "Rule evaluations that failed in the last seconds. Above 0 an alert may be blind: see \
-             Prometheus' own page of rules.",
-                bad,
-                or_zero(&sum(
-                    &[],
-                    &format!(
-                        "increase({}[$__rate_interval])",
-                        foreign("prometheus_rule_evaluation_failures_total", &[])
-                    ),
-                )),
-            )
-            .decimals(0),
-        ),
-        (
-            [16, 0, 4, 4],
-            tile(
-                "Series in memory",
-                "Time series that Prometheus keeps in memory. Growth without new services: a label \
-             with too many values.",
-                &[(None, theme::NEUTRAL)],
-                or_zero(&sum(&[], &foreign("prometheus_tsdb_head_series", &[]))),
-            )
-            .unit("short"),
-        ),
-        (
-            [20, 0, 4, 4],
-            tile(
-                "Versions running",
-                "Different versions of the program that are scraped. More than one: an update is \
-             under way or was not finished.",
-                &[(None, theme::BAD), (Some(1.0), theme::GOOD), (Some(2.0), theme::WARN)],
-                or_zero(&format!("count({})", max(&["version"], &series(&names::BUILD_INFO, &[])))),
-            ),
-        ),
-        ([0, 4, 10, 9], lanes),
-        ([10, 4, 14, 9], table),
-    ]
+    .sorted("State", false, "Prometheus scrapes nothing")
 }
 
 fn lines(title: &str, description: &str, unit: &str, query: Query) -> Panel {

@@ -1,0 +1,23 @@
+//! A row of single numbers at the top of a page.
+
+use super::panel::{Kind, Panel, Query};
+use super::theme;
+
+/// A number that is grey until it is worth a look, from 1 on.
+pub fn tile(title: &str, description: &str, colour: &str, expr: String) -> Panel {
+    stepped(title, description, &[(None, theme::NEUTRAL), (Some(1.0), colour)], expr)
+}
+
+/// A number with colours of its own.
+pub fn stepped(title: &str, description: &str, steps: &[(Option<f64>, &str)], expr: String) -> Panel {
+    Panel::new(Kind::Stat, title, description)
+        .unit("none")
+        .steps(steps)
+        .ask(Query::now(expr, title))
+        .when_empty("Nothing is scraped")
+}
+
+/// Six of them side by side.
+pub fn row(tiles: [Panel; 6]) -> Vec<([u32; 4], Panel)> {
+    (0..).step_by(4).zip(tiles).map(|(x, tile)| ([x, 0, 4, 4], tile)).collect()
+}
