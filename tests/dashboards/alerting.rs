@@ -16,7 +16,7 @@ pub fn page() -> Dashboard {
         uid: "breakerbox-alerts",
         title: "Drill and alerts",
         description: "What was broken on purpose, which alerts noticed, how long it took, and whether the \
-             message arrived.",
+            message arrived.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: Vec::new(),
         sections: vec![
@@ -107,7 +107,7 @@ fn story() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Faults and alerts",
         "Purple before amber before red is the order of every detection; the distance between \
-             the first purple and the first red step is the time it took.",
+         the first purple and the first red step is the time it took.",
     )
     .unit("none")
     .between(0.0, None)
@@ -150,7 +150,7 @@ fn delivery() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Messages in the inbox",
         "Alerts that Alertmanager delivered to the program's own webhook. Every firing is \
-             followed by a resolved; one that is missing was lost or is still going on.",
+         followed by a resolved; one that is missing was lost or is still going on.",
     )
     .unit("none")
     .between(0.0, None)
@@ -170,7 +170,7 @@ fn delivery() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Alertmanager",
         "Alerts that reach Alertmanager, messages it sends, and messages it could not send. \
-             Failed above 0: nobody is told; look at its log and the receiver.",
+         Failed above 0: nobody is told; look at its log and the receiver.",
     )
     .unit("ops")
     .between(0.0, None)
@@ -189,7 +189,7 @@ fn load() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Requests that a fault touched",
         "How often faults did something, by service. A fault that is on and touches nothing \
-             has no traffic: nobody can notice it.",
+         has no traffic: nobody can notice it.",
     )
     .unit("reqps")
     .between(0.0, None)
@@ -200,7 +200,7 @@ fn load() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Journeys as viewers saw them",
         "Journeys by their outcome, from the load generator's side, below the rate that it \
-             aims for. A gap to the dashed line: the load does not get through.",
+         aims for. A gap to the dashed line: the load does not get through.",
     )
     .unit("ops")
     .between(0.0, None)

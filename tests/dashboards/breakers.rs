@@ -22,7 +22,7 @@ pub fn page() -> Dashboard {
         uid: "breakerbox-breakers",
         title: "Circuit breakers",
         description: "Which breaker is open, why it tripped, when it probes, and what callers get \
-             meanwhile. Choose a breaker above to see it alone.",
+            meanwhile. Choose a breaker above to see it alone.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: Vec::new(),
         sections: vec![
@@ -96,7 +96,7 @@ fn states() -> Panel {
         Kind::StateTimeline,
         "State of every breaker",
         "One lane a breaker, named caller → dependency. Red: open, amber: half-open, green: \
-             closed. Red and amber by turns: every probe fails, the dependency is still broken.",
+         closed. Red and amber by turns: every probe fails, the dependency is still broken.",
     )
     .unit("none")
     .words(theme::state_words())
@@ -154,7 +154,7 @@ const TO_THE_LIMIT: &[(Option<f64>, &str)] = &[(None, theme::GOOD), (Some(0.5), 
 fn closeness() -> Panel {
     let both = format!(
         "label_replace(({}), \"measure\", \"failing\", \"\", \"\") or label_replace(({}), \
-             \"measure\", \"slow\", \"\", \"\")",
+         \"measure\", \"slow\", \"\", \"\")",
         failing(),
         slowing()
     );
@@ -162,7 +162,7 @@ fn closeness() -> Panel {
         Kind::BarGauge,
         "How close to tripping",
         "The nearer of failure ratio and slow-call ratio to its own limit, as each breaker is \
-             configured. At 100 % it trips. Amber: look at the dependency now, before it does.",
+         configured. At 100 % it trips. Amber: look at the dependency now, before it does.",
     )
     .unit("percentunit")
     .decimals(0)
@@ -197,7 +197,7 @@ fn reasons() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Transitions by reason",
         "Changes of state and what caused them. Red and brown bars are trips; amber is a wait \
-             that ended in probes; green closes again, pink keeps open because probes failed.",
+         that ended in probes; green closes again, pink keeps open because probes failed.",
     )
     .unit("none")
     .between(0.0, None)
@@ -221,7 +221,7 @@ fn reasons() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Calls in the window, of those it needs",
         "Below the dashed line a breaker has too few calls to judge and cannot trip by a \
-             rate. An open breaker's window stands still.",
+         rate. An open breaker's window stands still.",
     )
     .unit("percentunit")
     .between(0.0, None)
@@ -244,8 +244,8 @@ fn calls() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Calls by outcome",
         "What became of all calls. Blue is rejected by an open breaker: those cost nothing \
-             and hurt no one behind it. Red and brown reached the dependency and failed or timed \
-             out.",
+         and hurt no one behind it. Red and brown reached the dependency and failed or timed \
+         out.",
     )
     .unit("cps")
     .between(0.0, None)
@@ -262,8 +262,8 @@ fn calls() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Rejected calls against fallbacks",
         "Every rejected call should have a fallback answer: fallbacks at or above rejections \
-             is good (they also cover calls that failed). Fallbacks that failed became errors for \
-             someone.",
+         is good (they also cover calls that failed). Fallbacks that failed became errors for \
+         someone.",
     )
     .unit("cps")
     .between(0.0, None)
@@ -281,8 +281,8 @@ fn calls() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Slow and late calls",
         "Slow calls took at least the breaker's slow-call threshold. Late results belong to \
-             an earlier state and change nothing; many of them mean that calls outlive the \
-             breaker's decisions: shorten the timeout.",
+         an earlier state and change nothing; many of them mean that calls outlive the \
+         breaker's decisions: shorten the timeout.",
     )
     .unit("cps")
     .between(0.0, None)
@@ -304,8 +304,8 @@ fn durations() -> Vec<([u32; 4], Panel)> {
         Kind::Heatmap,
         "Durations of executed calls",
         "Each column is a moment, each row a range of durations, brighter is more calls. A \
-             bright band at the timeout's row is calls that were cut off; two bands are two kinds \
-             of answers. The timeout is a row's exact edge.",
+         bright band at the timeout's row is calls that were cut off; two bands are two kinds \
+         of answers. The timeout is a row's exact edge.",
     )
     .unit("s")
     .ask(Query::heat(buckets(&names::CIRCUIT_BREAKER_CALL_DURATION, &[])).with_exemplars())
@@ -314,8 +314,8 @@ fn durations() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Durations against the timeout",
         "p50, p95 and p99 of executed calls below the longest timeout of the chosen breakers. \
-             p99 near the dashed line: the next slowdown becomes timeouts. A dot opens the trace \
-             of a call.",
+         p99 near the dashed line: the next slowdown becomes timeouts. A dot opens the trace \
+         of a call.",
     )
     .unit("s")
     .between(0.0, None)

@@ -20,13 +20,18 @@ pub fn page() -> Dashboard {
         uid: "breakerbox-dependencies",
         title: "Dependencies and traces",
         description: "Rate, errors and duration of every dependency as its caller sees it and as it sees \
-             itself. A dot on a graph opens a trace.",
+            itself. A dot on a graph opens a trace.",
         lists_targets_by: names::BUILD_INFO.name,
-        variables: Vec::new(),
+        variables: vec![json!({
+            "name": "jaeger_datasource", "label": "Jaeger data source", "type": "datasource", "query": "jaeger", "regex": "",
+            "description": "Where traces are kept.", "hide": 0, "refresh": 1, "multi": false, "includeAll": false,
+            "current": { "text": "Jaeger", "value": "jaeger", "selected": true }, "options": [], "skipUrlSync": false,
+        })],
         sections: vec![
             Section::top(callers()),
             Section::titled("As the callers see it", seen_by_callers()),
             Section::titled("As the services see themselves", seen_by_services()),
+            Section::titled("Traces", traces()),
         ],
     }
 }
@@ -102,7 +107,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
             lines(
                 "Errors by dependency",
                 "Share of executed calls that failed or timed out. It falls to 0 while a breaker is \
-             open, since nothing is executed: read it with the states.",
+                 open, since nothing is executed: read it with the states.",
                 "percentunit",
                 Some(1.0),
                 Query::over_time(share(CALL, &rate(calls, &broken()), &rate(calls, &executed())), legend),
@@ -131,7 +136,7 @@ fn seen_by_services() -> Vec<([u32; 4], Panel)> {
             lines(
                 "Requests by service",
                 "Requests served a second. Retries and hedges of callers are in here: more than the \
-             callers' callers asked for.",
+                 callers' callers asked for.",
                 "reqps",
                 None,
                 Query::over_time(sum(SERVICE, &rate(requests, &[])), legend),
@@ -152,11 +157,33 @@ fn seen_by_services() -> Vec<([u32; 4], Panel)> {
             lines(
                 "p99 by service",
                 "The slowest one in a hundred answers of each service. A dot opens the trace of one \
-             real request.",
+                 real request.",
                 "s",
                 None,
                 Query::over_time(quantile("0.99", SERVICE, requests, &[]), legend).with_exemplars(),
             ),
         ),
     ]
+}
+
+fn traces() -> Vec<([u32; 4], Panel)> {
+    let map = Panel::new(
+        Kind::NodeGraph,
+        "Service map",
+        "Who calls whom, as the traces show it. An edge that is missing was not called since Jaeger started; compare \
+         with the topology in the README.",
+    )
+    .unit("none")
+    .ask_jaeger("dependencyGraph", "")
+    .when_empty("No trace has arrived: is an OTLP endpoint set?");
+    let search = Panel::new(
+        Kind::Table,
+        "Recent requests",
+        "The latest traces of the gateway. Open one to see every attempt, fallback and breaker decision of that request, \
+         and where its time went.",
+    )
+    .unit("none")
+    .ask_jaeger("search", "gateway")
+    .when_empty("No trace has arrived: is an OTLP endpoint set?");
+    vec![([0, 0, 12, 11], map), ([12, 0, 12, 11], search)]
 }

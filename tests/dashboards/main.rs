@@ -25,6 +25,7 @@ mod overview;
 mod panel;
 mod policies;
 mod promql;
+mod provisioning;
 mod query;
 mod stack;
 mod table;

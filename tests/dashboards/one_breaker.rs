@@ -14,7 +14,7 @@ pub fn panels() -> Vec<([u32; 4], Panel)> {
             against_its_limit(
                 "Failure ratio",
                 "Failed share of the window below the limit at which this breaker trips; 0 while \
-             there are too few calls to judge.",
+                 there are too few calls to judge.",
                 &names::CIRCUIT_BREAKER_FAILURE_RATIO,
                 &names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD,
             ),
@@ -24,7 +24,7 @@ pub fn panels() -> Vec<([u32; 4], Panel)> {
             against_its_limit(
                 "Slow-call ratio",
                 "Slow share of the window below the limit at which this breaker trips; no dashed \
-             line: slowness never trips it.",
+                 line: slowness never trips it.",
                 &names::CIRCUIT_BREAKER_SLOW_CALL_RATIO,
                 &names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD,
             ),
@@ -41,7 +41,7 @@ fn waiting() -> Panel {
         Kind::TimeSeries,
         "Time until the next probe",
         "Seconds an open breaker still waits, from its configured wait down to 0. A higher \
-             start each time is the backoff of a breaker that keeps tripping.",
+         start each time is the backoff of a breaker that keeps tripping.",
     )
     .unit("s")
     .between(0.0, None)
@@ -74,7 +74,7 @@ fn timing() -> Panel {
         Kind::TimeSeries,
         "p99 against the timeout",
         "The slowest one in a hundred calls of this breaker below its own timeout. Touching \
-             it means that calls are cut off.",
+         it means that calls are cut off.",
     )
     .unit("s")
     .between(0.0, None)
@@ -95,7 +95,7 @@ fn spared() -> Panel {
         Kind::TimeSeries,
         "Health and rejected share",
         "Health is the success rate less half the slow rate, and 0 while open. Rejected is \
-             the share of calls that were answered without the dependency.",
+         the share of calls that were answered without the dependency.",
     )
     .unit("percentunit")
     .between(0.0, Some(1.0))

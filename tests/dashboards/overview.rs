@@ -24,7 +24,7 @@ pub fn page() -> Dashboard {
         uid: "breakerbox-overview",
         title: "Streaming overview",
         description: "Is the service good for viewers now? What is broken, what they feel, and what the \
-             breakers did about it.",
+            breakers did about it.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: vec![fixed_choice(
             "slo",
@@ -56,8 +56,8 @@ fn now() -> Vec<([u32; 4], Panel)> {
             beside(
                 "Errors: protected beside bare",
                 "Share of pages that were errors, behind the protected gateway and behind the same \
-             gateway without any protection, under the same traffic. The gap is what the patterns \
-             are worth.",
+                 gateway without any protection, under the same traffic. The gap is what the patterns \
+                 are worth.",
                 "percentunit",
                 Some(1.0),
                 |service| {
@@ -74,7 +74,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
             beside(
                 "p99: protected beside bare",
                 "The slowest one in a hundred answers of each gateway. The bare one waits for what is \
-             broken; the protected one stops waiting.",
+                 broken; the protected one stops waiting.",
                 "s",
                 None,
                 |service| quantile("0.99", &[], &names::HTTP_SERVER_REQUEST_DURATION, &[is(label::SERVICE, service)]),
@@ -85,7 +85,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
             beside(
                 "In flight: protected beside bare",
                 "Requests inside each gateway now. When the bare one reaches its shared pool of 20, \
-             every page waits, also those that need nothing broken.",
+                 every page waits, also those that need nothing broken.",
                 "short",
                 None,
                 |service| {
@@ -109,8 +109,8 @@ fn broken_now() -> Panel {
     tile(
         "1 · What is broken",
         "Faults that are switched on now, by the service they hit. Purple is broken on \
-             purpose; nothing here while viewers suffer means a real failure: look at the \
-             breakers and alerts.",
+         purpose; nothing here while viewers suffer means a real failure: look at the \
+         breakers and alerts.",
     )
     .option("textMode", json!("name"))
     .steps(&[(None, theme::GOOD), (Some(1.0), theme::FAULT)])
@@ -130,7 +130,7 @@ fn viewers_now() -> Panel {
     let mut panel = tile(
         "2 · What viewers get",
         "Shares of the pages served in the last seconds. Degraded pages come with older or \
-             popular titles and still load; errors do not. All 0 % means that nobody asked.",
+         popular titles and still load; errors do not. All 0 % means that nobody asked.",
     )
     .unit("percentunit")
     .decimals(0)
@@ -153,7 +153,7 @@ fn breakers_now() -> Panel {
     tile(
         "3 · What the breakers did",
         "Breakers that are not closed now: open ones answer at once from the fallback, \
-             half-open ones let a few probes through. Follow the link for the reason.",
+         half-open ones let a few probes through. Follow the link for the reason.",
     )
     .option("textMode", json!("value_and_name"))
     .words(theme::state_words())
@@ -172,7 +172,7 @@ fn alerts_now() -> Panel {
     tile(
         "4 · Which alerts fire",
         "Alerts that ask somebody to act, the gravest in red; those of severity info are left \
-             to the timeline. Each has a runbook: Drill and alerts lists them with their start.",
+         to the timeline. Each has a runbook: Drill and alerts lists them with their start.",
     )
     .option("textMode", json!("value_and_name"))
     .words(theme::words(&[
@@ -200,8 +200,8 @@ pub fn faults() -> Panel {
         Kind::StateTimeline,
         "Cause: faults switched on",
         "A lane for each service that was broken on purpose, from injection to end. Read \
-             downwards: the breakers' answer is in the strip below, what viewers felt in the one \
-             under it.",
+         downwards: the breakers' answer is in the strip below, what viewers felt in the one \
+         under it.",
     )
     .unit("none")
     .words(theme::words(&words))
@@ -215,8 +215,8 @@ fn states() -> Panel {
         Kind::StateTimeline,
         "Answer: breaker states",
         "One lane a breaker, named caller → dependency. Red is open (calls answered at once \
-             from the fallback), amber half-open (probing), green closed. Of several replicas, \
-             the gravest state.",
+         from the fallback), amber half-open (probing), green closed. Of several replicas, \
+         the gravest state.",
     )
     .unit("none")
     .words(theme::state_words())
@@ -230,8 +230,8 @@ fn pages() -> Panel {
         Kind::TimeSeries,
         "Effect: pages by what viewers got",
         "Pages a second from the protected gateway. Amber is degraded (an older or popular \
-             answer in place of the live one), red is an error. Amber without red: the patterns \
-             hold.",
+         answer in place of the live one), red is an error. Amber without red: the patterns \
+         hold.",
     )
     .unit("reqps")
     .between(0.0, None)
@@ -273,7 +273,7 @@ fn service_level() -> Vec<([u32; 4], Panel)> {
         Kind::Gauge,
         "Error budget left",
         "What is left of the errors that the objective allows, over the shown time. At 0 the \
-             objective is missed: stop taking risks until it recovers.",
+         objective is missed: stop taking risks until it recovers.",
     )
     .unit("percentunit")
     .decimals(0)
@@ -285,7 +285,7 @@ fn service_level() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Error budget burn",
         "How many times faster than allowed the budget is spent, over 5 minutes and over 1 \
-             hour. At 1 it lasts exactly its period; above 14.4 in both, page somebody.",
+         hour. At 1 it lasts exactly its period; above 14.4 in both, page somebody.",
     )
     .unit("suffix: ×")
     .between(0.0, None)
@@ -300,7 +300,7 @@ fn service_level() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Answer time with traces",
         "p50, p95 and p99 of the protected gateway. A dot is one real request: it opens that \
-             request's trace. p99 that rises alone points at one slow dependency.",
+         request's trace. p99 that rises alone points at one slow dependency.",
     )
     .unit("s")
     .between(0.0, None)
@@ -337,7 +337,7 @@ fn routes() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Requests by route",
         "Answers a second by route. All routes down together: no traffic. One alone: its page \
-             is not asked for any more.",
+         is not asked for any more.",
     )
     .unit("reqps")
     .between(0.0, None)
@@ -348,7 +348,7 @@ fn routes() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Errors by route",
         "Share of 5xx answers by route. The protected gateway should stay at 0 whatever fails \
-             behind it.",
+         behind it.",
     )
     .unit("percentunit")
     .between(0.0, Some(1.0))
@@ -387,7 +387,7 @@ pub fn alert_timeline() -> Panel {
         Kind::StateTimeline,
         "Alerts, pending and firing",
         "One lane an alert that was active in the shown time: amber while its condition is \
-             being confirmed, red while it fires. A long amber stretch is time lost to detection.",
+         being confirmed, red while it fires. A long amber stretch is time lost to detection.",
     )
     .unit("none")
     .words(theme::words(&[(0, "quiet", theme::GOOD), (1, "pending", theme::WARN), (2, "firing", theme::BAD)]))

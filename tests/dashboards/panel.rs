@@ -14,6 +14,7 @@ pub enum Kind {
     BarGauge,
     Table,
     Heatmap,
+    NodeGraph,
 }
 
 impl Kind {
@@ -26,6 +27,7 @@ impl Kind {
             Self::BarGauge => "bargauge",
             Self::Table => "table",
             Self::Heatmap => "heatmap",
+            Self::NodeGraph => "nodeGraph",
         }
     }
 }
@@ -110,6 +112,11 @@ pub fn datasource() -> Value {
     json!({ "type": "prometheus", "uid": "${datasource}" })
 }
 
+/// The store of traces, on the one page that asks it.
+pub fn jaeger() -> Value {
+    json!({ "type": "jaeger", "uid": "${jaeger_datasource}" })
+}
+
 /// One panel, before it has a place.
 #[derive(Clone)]
 pub struct Panel {
@@ -117,6 +124,8 @@ pub struct Panel {
     title: String,
     description: String,
     queries: Vec<Query>,
+    /// Questions to Jaeger, of a panel that does not ask Prometheus.
+    traces: Vec<Value>,
     defaults: Map<String, Value>,
     custom: Map<String, Value>,
     overrides: Vec<Value>,
@@ -133,6 +142,7 @@ impl Panel {
             title: title.to_owned(),
             description: description.to_owned(),
             queries: Vec::new(),
+            traces: Vec::new(),
             defaults: Map::new(),
             custom: Map::new(),
             overrides: Vec::new(),
@@ -183,6 +193,7 @@ impl Panel {
                 json!({ "align": "auto", "filterable": false }),
                 "thresholds",
             ),
+            Kind::NodeGraph => (json!({}), json!({}), "thresholds"),
             Kind::Heatmap => (
                 json!({ "calculate": false, "cellGap": 1, "filterValues": { "le": 1e-9 }, "legend": { "show": true },
                         "color": { "mode": "scheme", "scheme": "Viridis", "steps": 64, "exponent": 0.5, "scale": "exponential", "reverse": false, "fill": "dark-orange" },
@@ -208,6 +219,14 @@ impl Panel {
 
     pub fn ask(mut self, query: Query) -> Self {
         self.queries.push(query);
+        self
+    }
+
+    /// Asks Jaeger: `search` for traces, or the `dependencyGraph` of services.
+    pub fn ask_jaeger(mut self, kind: &str, service: &str) -> Self {
+        self.traces.push(json!({
+            "refId": ref_id(self.traces.len()), "datasource": jaeger(), "queryType": kind, "service": service, "limit": 20,
+        }));
         self
     }
 
@@ -336,10 +355,14 @@ impl Panel {
     pub fn json(&self, id: u32, [x, y, w, h]: [u32; 4]) -> Value {
         let mut defaults = self.defaults.clone();
         defaults.insert("custom".into(), Value::Object(self.custom.clone()));
-        let targets: Vec<_> = self.queries.iter().enumerate().map(|(index, query)| query.json(index)).collect();
+        let (source, targets) = if self.traces.is_empty() {
+            (datasource(), self.queries.iter().enumerate().map(|(index, query)| query.json(index)).collect())
+        } else {
+            (jaeger(), self.traces.clone())
+        };
         json!({
             "id": id, "type": self.kind.name(), "title": self.title, "description": self.description,
-            "datasource": datasource(), "pluginVersion": super::dashboard::GRAFANA,
+            "datasource": source, "pluginVersion": super::dashboard::GRAFANA,
             "gridPos": { "x": x, "y": y, "w": w, "h": h },
             "targets": targets, "options": self.options, "transformations": self.transformations, "links": self.links,
             "fieldConfig": { "defaults": defaults, "overrides": self.overrides },

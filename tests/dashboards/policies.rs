@@ -18,7 +18,7 @@ pub fn page() -> Dashboard {
         uid: "breakerbox-policies",
         title: "Resilience policies",
         description: "What retries, bulkheads, hedges, rate limits and fallbacks do now, and whether they \
-             help or harm.",
+            help or harm.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: Vec::new(),
         sections: vec![
@@ -81,7 +81,7 @@ fn amplified() -> Panel {
         Kind::TimeSeries,
         "Amplification",
         "Attempts for each call. 1 is no retry at all; what the budget allows is a little \
-             above. A line that climbs with a dependency's errors is how retry storms begin.",
+         above. A line that climbs with a dependency's errors is how retry storms begin.",
     )
     .unit("suffix: ×")
     .between(1.0, None)
@@ -116,7 +116,7 @@ fn budget() -> Panel {
         Kind::TimeSeries,
         "Retry budget left",
         "Share of the retry budget that is left. At 0 calls fail at once instead of adding \
-             load to a dependency in trouble; it refills with successes.",
+         load to a dependency in trouble; it refills with successes.",
     )
     .unit("percentunit")
     .between(0.0, Some(1.0))
@@ -135,8 +135,8 @@ fn prediction() -> Panel {
         Kind::TimeSeries,
         "Retry success, predicted and actual",
         "Mean chance that the retry predictor gave, beside the share of retries that did \
-             succeed, over 5 minutes. Lines together: trust it. Predicted far above actual: it \
-             sends retries in vain.",
+         succeed, over 5 minutes. Lines together: trust it. Predicted far above actual: it \
+         sends retries in vain.",
     )
     .unit("percentunit")
     .between(0.0, Some(1.0))
@@ -152,7 +152,7 @@ fn fallbacks() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Age of cached answers",
         "How old the cached answers were that stood in for live ones. Rising steadily: the \
-             cache is not refilled while the dependency is away; think about how old is too old.",
+         cache is not refilled while the dependency is away; think about how old is too old.",
     )
     .unit("s")
     .between(0.0, None)
@@ -201,7 +201,7 @@ fn failed() -> Panel {
         Kind::TimeSeries,
         "Fallbacks that failed",
         "Fallbacks that were tried and had nothing to give; the next one in the chain was \
-             asked. What the last one can't give becomes an error.",
+         asked. What the last one can't give becomes an error.",
     )
     .unit("cps")
     .between(0.0, None)
@@ -230,8 +230,8 @@ fn saturation() -> Panel {
         Kind::TimeSeries,
         "Bulkheads in use",
         "Share of each bulkhead's places that are taken. One at 100 % beside idle ones is \
-             isolation at work: only calls to that dependency wait. The bare gateway has one pool \
-             for all.",
+         isolation at work: only calls to that dependency wait. The bare gateway has one pool \
+         for all.",
     )
     .unit("percentunit")
     .between(0.0, Some(1.0))
@@ -246,7 +246,7 @@ fn waiting() -> Panel {
         Kind::TimeSeries,
         "Waiting for a place",
         "Calls in each bulkhead's queue. A queue that does not empty only adds waiting: \
-             reject earlier or find out what is slow.",
+         reject earlier or find out what is slow.",
     )
     .unit("short")
     .between(0.0, None)
@@ -261,7 +261,7 @@ fn turned_away() -> Panel {
         Kind::TimeSeries,
         "Turned away by bulkheads",
         "Calls that found no place in time. With a fallback this is protection; without one \
-             it is an error for a viewer.",
+         it is an error for a viewer.",
     )
     .unit("cps")
     .between(0.0, None)

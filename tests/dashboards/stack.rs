@@ -18,7 +18,7 @@ pub fn page() -> Dashboard {
         uid: "breakerbox-stack",
         title: "Stack health",
         description: "Is everything scraped, are rules and notifications on time, and what do the \
-             processes use?",
+            processes use?",
         lists_targets_by: "up",
         variables: Vec::new(),
         sections: vec![
@@ -150,7 +150,7 @@ fn processes() -> Vec<([u32; 4], Panel)> {
             lines(
                 "Memory",
                 "Resident memory of each process. Each breaker's memory is bounded: under steady load \
-             these lines are flat.",
+                 these lines are flat.",
                 "bytes",
                 Query::over_time(per_target("process_resident_memory_bytes"), AT),
             ),
@@ -160,7 +160,7 @@ fn processes() -> Vec<([u32; 4], Panel)> {
             lines(
                 "CPU",
                 "Share of one core that each process uses. A service that waits for a hanging \
-             dependency uses none: low is not healthy by itself.",
+                 dependency uses none: low is not healthy by itself.",
                 "percentunit",
                 Query::over_time(sum(TARGET, &per_second("process_cpu_seconds_total")), AT),
             ),
@@ -170,7 +170,7 @@ fn processes() -> Vec<([u32; 4], Panel)> {
             lines(
                 "File descriptors in use",
                 "Open files and sockets as a share of what the process may have. Rising during an \
-             outage: calls pile up that should have been rejected.",
+                 outage: calls pile up that should have been rejected.",
                 "percentunit",
                 Query::over_time(used, AT),
             ),
@@ -189,7 +189,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
     let notify = lines(
         "Notifications from Prometheus",
         "Alerts handed to Alertmanager, and those that were not. Errors or drops above 0: \
-             alerts fire and nobody hears of them.",
+         alerts fire and nobody hears of them.",
         "ops",
         Query::over_time(total("prometheus_notifications_sent_total"), "sent"),
     )
@@ -202,7 +202,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
     let manager = lines(
         "Alerts in Alertmanager",
         "Alerts that Alertmanager keeps: active ones are sent, suppressed ones are inhibited \
-             or silenced.",
+         or silenced.",
         "none",
         Query::over_time(held("active"), "active"),
     )
@@ -215,7 +215,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
             lines(
                 "Scrape time",
                 "How long Prometheus takes to ask each target. Near the scrape interval of 5 s, \
-             points go missing.",
+                 points go missing.",
                 "s",
                 Query::over_time(per_target("scrape_duration_seconds"), AT),
             ),
@@ -225,7 +225,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
             lines(
                 "Rule groups: time used of time allowed",
                 "How much of its interval each rule group needs. At 100 % evaluations are skipped and \
-             alerts come late.",
+                 alerts come late.",
                 "percentunit",
                 Query::over_time(on_time, "{{rule_group}}"),
             ),
