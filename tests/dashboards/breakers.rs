@@ -169,7 +169,7 @@ fn closeness() -> Panel {
     .between(0.0, Some(1.0))
     .option("text", json!({ "titleSize": 14, "valueSize": 18 }))
     .steps(TO_THE_LIMIT)
-    .ask(Query::now(max(BREAKER, &both), CALL))
+    .ask(Query::now(format!("sort_desc({})", max(BREAKER, &both)), CALL))
     .when_empty("No breaker is scraped")
 }
 

@@ -84,14 +84,13 @@ fn lines(title: &str, description: &str, unit: &str, max: Option<f64>, query: Qu
         .unit(unit)
         .between(0.0, max)
         .custom("fillOpacity", json!(0))
-        .identities(theme::DEPENDENCIES)
         .ask(query)
         .when_empty("Nothing is scraped")
 }
 
 fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
     let (calls, legend) = (&names::CIRCUIT_BREAKER_CALLS, "{{service}} → {{breaker}}");
-    vec![
+    let panels = vec![
         (
             [0, 0, 8, 8],
             lines(
@@ -124,13 +123,14 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
                     .with_exemplars(),
             ),
         ),
-    ]
+    ];
+    panels.into_iter().map(|(place, panel): ([u32; 4], Panel)| (place, panel.identities(theme::DEPENDENCIES))).collect()
 }
 
 fn seen_by_services() -> Vec<([u32; 4], Panel)> {
     let (requests, legend) = (&names::HTTP_SERVER_REQUEST_DURATION, "{{service}}");
     let failed = [r#"http_response_status_code=~"5..""#.to_owned()];
-    vec![
+    let panels = vec![
         (
             [0, 0, 8, 8],
             lines(
@@ -163,7 +163,8 @@ fn seen_by_services() -> Vec<([u32; 4], Panel)> {
                 Query::over_time(quantile("0.99", SERVICE, requests, &[]), legend).with_exemplars(),
             ),
         ),
-    ]
+    ];
+    panels.into_iter().map(|(place, panel): ([u32; 4], Panel)| (place, panel.identities(theme::SERVICES))).collect()
 }
 
 fn traces() -> Vec<([u32; 4], Panel)> {

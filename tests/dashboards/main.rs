@@ -20,6 +20,7 @@ mod contract;
 mod dashboard;
 mod dependencies;
 mod lint;
+mod live;
 mod one_breaker;
 mod overview;
 mod panel;

@@ -341,7 +341,8 @@ fn routes() -> Vec<([u32; 4], Panel)> {
     )
     .unit("reqps")
     .between(0.0, None)
-    .legend_right()
+    .custom("fillOpacity", json!(0))
+    .identities(theme::ROUTES)
     .ask(Query::over_time(sum(by, &rate(family, &at_gateway())), "{{http_route}}"))
     .when_empty("No route was asked yet");
     let errors = Panel::new(
@@ -352,7 +353,8 @@ fn routes() -> Vec<([u32; 4], Panel)> {
     )
     .unit("percentunit")
     .between(0.0, Some(1.0))
-    .legend_right()
+    .custom("fillOpacity", json!(0))
+    .identities(theme::ROUTES)
     .ask(Query::over_time(share(by, &rate(family, &failed()), &rate(family, &at_gateway())), "{{http_route}}"))
     .when_empty("No route was asked yet");
     vec![([0, 0, 10, 9], table), ([10, 0, 7, 9], rates), ([17, 0, 7, 9], errors)]

@@ -324,10 +324,6 @@ impl Panel {
         ))
     }
 
-    pub fn legend_right(self) -> Self {
-        self.option("legend", json!({ "showLegend": true, "displayMode": "list", "placement": "right", "calcs": [] }))
-    }
-
     /// Columns of several queries joined into rows by their labels, named and in this order; others are left out.
     /// The last entry is a width; 0 leaves it to Grafana.
     pub fn columns(mut self, list: &[(&str, &str, u32)]) -> Self {

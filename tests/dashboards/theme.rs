@@ -119,15 +119,30 @@ pub const DEPENDENCIES: &[(&str, &str)] = &[
     ("replica", BROWN),
 ];
 
+/// The pages of the streaming site.
+pub const ROUTES: &[(&str, &str)] = &[
+    ("/api/home", PROTECTED),
+    ("/api/movies", TEAL),
+    ("/api/movies/{id}", SKY),
+    ("/api/recommendations", VIOLET),
+    ("/api/login", BROWN),
+    ("/api/me", "#8F9B2A"),
+];
+
 /// Overrides for series named after one of these, or `caller → one of these`.
 pub fn identities(list: &[(&str, &str)]) -> Vec<Value> {
     let paint = |(name, colour): &(&str, &str)| {
         json!({
-            "matcher": { "id": "byRegexp", "options": format!("/^(.* → )?{name}$/") },
+            "matcher": { "id": "byRegexp", "options": format!("/^(.* → )?{}$/", escaped(name)) },
             "properties": [{ "id": "color", "value": { "mode": "fixed", "fixedColor": colour } }],
         })
     };
     list.iter().map(paint).collect()
+}
+
+/// A name within a regular expression.
+fn escaped(name: &str) -> String {
+    name.replace('/', "\\/").replace('{', "\\{").replace('}', "\\}")
 }
 
 /// The colour of a meaning.
@@ -227,7 +242,7 @@ mod tests {
 
     #[test]
     fn every_colour_stands_out_on_dark_and_on_light_panels() {
-        for (meaning, colour) in MEANINGS.iter().chain(SERVICES).chain(DEPENDENCIES) {
+        for (meaning, colour) in MEANINGS.iter().chain(SERVICES).chain(DEPENDENCIES).chain(ROUTES) {
             for panel in ["#181b1f", "#ffffff"] {
                 let ratio = contrast(colour, panel);
                 assert!(ratio >= 2.5, "{meaning} ({colour}) has a contrast of {ratio:.2} on {panel}");
