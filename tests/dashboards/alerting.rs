@@ -4,7 +4,7 @@ use breakerbox::telemetry::names::{self, label, value};
 use serde_json::json;
 
 use super::dashboard::{Dashboard, Section};
-use super::overview::{alert_timeline, faults};
+use super::lanes::{alert_timeline, faults};
 use super::panel::{Kind, Panel, Query};
 use super::query::{alerts, foreign, increase, is, max, not, or_zero, rate, series, sum};
 use super::table::Table;
@@ -111,7 +111,7 @@ fn story() -> Vec<([u32; 4], Panel)> {
     )
     .unit("none")
     .between(0.0, None)
-    .aligned()
+    .with_long_names()
     .custom("lineInterpolation", json!("stepAfter"))
     .configure(theme::paint("faults on", theme::FAULT))
     .configure(theme::paint("alerts pending", theme::WARN))
@@ -121,8 +121,8 @@ fn story() -> Vec<([u32; 4], Panel)> {
     .ask(Query::over_time(acting("firing"), "alerts firing"))
     .when_empty("Nothing is scraped");
     vec![
-        ([0, 0, 24, 5], scenario),
-        ([0, 5, 24, 5], faults()),
+        ([0, 0, 24, 5], scenario.with_long_names()),
+        ([0, 5, 24, 5], faults().with_long_names()),
         ([0, 10, 24, 8], alert_timeline()),
         ([0, 18, 24, 7], counts),
     ]
@@ -141,8 +141,8 @@ fn delivery() -> Vec<([u32; 4], Panel)> {
     )
     .label("alertname", "Alert")
     .sparse_label("severity", "Severity", 90)
-    .sparse_label(label::SERVICE, "Service", 130)
-    .sparse_label(label::BREAKER, "Breaker", 130)
+    .sparse_label(label::SERVICE, "Service", 115)
+    .sparse_label(label::BREAKER, "Breaker", 115)
     .words("State", format!("{coded} or on () {}", none("vector(0)")), &stages, 90)
     .number("For", format!("{since} or on () {}", none("vector(0)")), "s", 0, 90)
     .sorted("State", true, "No alert is pending or firing");

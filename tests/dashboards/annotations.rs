@@ -11,7 +11,8 @@ use super::query::{alerts, foreign, is, max, not, series, sum};
 use super::theme;
 
 /// The events of every page. Panels whose lanes already show them (`lanes`) are spared the lines.
-pub fn all(lanes: &[u32]) -> Vec<Value> {
+/// What only comments on the story, alerts and steps of the scenario, is drawn in the main panel alone.
+pub fn all(lanes: &[u32], main: Option<u32>) -> Vec<Value> {
     let mut list = vec![
         json!({
             "builtIn": 1, "datasource": { "type": "grafana", "uid": "-- Grafana --" }, "enable": true, "hide": true,
@@ -55,6 +56,9 @@ pub fn all(lanes: &[u32]) -> Vec<Value> {
     ];
     for event in list.iter_mut().skip(1).filter(|_| !lanes.is_empty()) {
         event["filter"] = json!({ "exclude": true, "ids": lanes });
+    }
+    for event in list.iter_mut().filter(|event| event["name"] == "Alert fired" || event["name"] == "Scenario step") {
+        event["filter"] = json!({ "exclude": false, "ids": Vec::from_iter(main) });
     }
     list
 }

@@ -221,14 +221,14 @@ fn reasons() -> Vec<([u32; 4], Panel)> {
         Kind::TimeSeries,
         "Calls in the window, of those it needs",
         "Below the dashed line a breaker has too few calls to judge and cannot trip by a \
-         rate. An open breaker's window stands still.",
+         rate. Twice as many as needed and more look alike here.",
     )
     .unit("percentunit")
-    .between(0.0, None)
+    .between(0.0, Some(2.0))
     .limit("judges from here")
     .custom("fillOpacity", json!(0))
     .identities(theme::DEPENDENCIES)
-    .ask(Query::over_time(filled, CALL))
+    .ask(Query::over_time(format!("clamp_max({filled}, 2)"), CALL))
     .ask(Query::over_time("vector(1)", "judges from here"))
     .when_empty("No breaker is scraped");
     vec![
@@ -269,7 +269,7 @@ fn calls() -> Vec<([u32; 4], Panel)> {
     .between(0.0, None)
     .configure(theme::paint("rejected", theme::colour("rejected")))
     .configure(theme::paint("fallback served", theme::colour("cache")))
-    .configure(theme::paint("fallback failed", theme::BAD))
+    .configure(theme::paint("fallback failed", theme::WARN))
     .ask(Query::over_time(
         or_zero(&sum(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]))),
         "rejected",

@@ -65,15 +65,16 @@ impl Dashboard {
                 "includeVars": true, "keepTime": true, "targetBlank": false, "icon": "external link", "tooltip": "", "url": "",
             }],
             "templating": { "list": variables },
-            "annotations": { "list": annotations::all(&self.lanes()) },
+            "annotations": { "list": annotations::all(&self.ids(Panel::is_lanes), self.ids(Panel::is_graph).first().copied()) },
             "panels": self.panels(),
         })
     }
 
-    fn lanes(&self) -> Vec<u32> {
+    /// Ids of the panels of one sort, in the order of the page.
+    fn ids(&self, wanted: fn(&Panel) -> bool) -> Vec<u32> {
         let of = |(number, section): (u32, &Section)| -> Vec<u32> {
             let numbered = (first_id(number) + 1..).zip(&section.panels);
-            numbered.filter(|(_, (_, panel))| panel.is_lanes()).map(|(id, _)| id).collect()
+            numbered.filter(|(_, (_, panel))| wanted(panel)).map(|(id, _)| id).collect()
         };
         (0u32..).zip(&self.sections).flat_map(of).collect()
     }

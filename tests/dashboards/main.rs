@@ -19,6 +19,7 @@ mod breakers;
 mod contract;
 mod dashboard;
 mod dependencies;
+mod lanes;
 mod lint;
 mod live;
 mod one_breaker;

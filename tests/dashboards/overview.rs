@@ -7,9 +7,10 @@ use breakerbox::telemetry::names::{self, label, value};
 use serde_json::json;
 
 use super::dashboard::{Dashboard, Section, fixed_choice};
+use super::lanes::{alert_timeline, fault_code, fault_words, faults, no_fault, quiet};
 use super::panel::{Kind, Panel, Query};
 use super::query::{
-    alerts, any, call_label, increase, is, judged, max, not, or_zero, quantile, rate, series, share, state_code, sum,
+    alerts, call_label, increase, is, judged, max, not, or_zero, quantile, rate, series, share, state_code, sum,
 };
 use super::table::Table;
 use super::theme;
@@ -84,8 +85,8 @@ fn now() -> Vec<([u32; 4], Panel)> {
             [16, 17, 8, 5],
             beside(
                 "In flight: protected beside bare",
-                "Requests inside each gateway now. When the bare one reaches its shared pool of 20, \
-                 every page waits, also those that need nothing broken.",
+                "Requests inside each gateway now, waiting ones included. The bare one serves 20 at a time from one shared \
+                 pool: when something hangs, every page waits behind it, also those that need nothing broken.",
                 "short",
                 None,
                 |service| {
@@ -101,21 +102,19 @@ fn tile(title: &str, description: &str) -> Panel {
     Panel::new(Kind::Stat, title, description)
         .unit("none")
         .option("orientation", json!("horizontal"))
-        .option("text", json!({ "titleSize": 17, "valueSize": 22 }))
+        .option("text", json!({ "titleSize": 15, "valueSize": 17 }))
 }
 
 fn broken_now() -> Panel {
-    let active = series(&names::FAULT_ACTIVE, &[]);
     tile(
         "1 · What is broken",
-        "Faults that are switched on now, by the service they hit. Purple is broken on \
-         purpose; nothing here while viewers suffer means a real failure: look at the \
-         breakers and alerts.",
+        "Faults that are switched on now, by the service they hit. Purple is broken on purpose; nothing here while \
+         viewers suffer means a real failure: look at the breakers and alerts.",
     )
-    .option("textMode", json!("name"))
-    .steps(&[(None, theme::GOOD), (Some(1.0), theme::FAULT)])
-    .ask(Query::now(format!("{} > 0", max(&["target", "kind"], &active)), "{{target}}: {{kind}}"))
-    .ask(Query::now(format!("({}) == 0", or_zero(&sum(&[], &active))), "nothing"))
+    .option("textMode", json!("value_and_name"))
+    .words(fault_words())
+    .ask(Query::now(format!("{} > 0", fault_code()), "{{target}}"))
+    .ask(Query::now(no_fault(), "no service"))
     .when_empty("No fault series: is anything scraped?")
 }
 
@@ -158,7 +157,7 @@ fn breakers_now() -> Panel {
     .option("textMode", json!("value_and_name"))
     .words(theme::state_words())
     .ask(Query::now(format!("{} > 0", state_code(&["service", "breaker"])), "{{service}} → {{breaker}}"))
-    .ask(Query::now(format!("({}) == 0", or_zero(&sum(&[], &away))), "all breakers"))
+    .ask(Query::now(format!("{} == 0", sum(&[], &away)), "all breakers"))
     .link("Circuit breakers", "/d/breakerbox-breakers?${__url_time_range}&${__all_variables}")
     .when_empty("No breaker is scraped")
 }
@@ -171,7 +170,7 @@ fn alerts_now() -> Panel {
     let calling = alerts("firing", &[not("severity", "none"), not("severity", "info")]);
     tile(
         "4 · Which alerts fire",
-        "Alerts that ask somebody to act, the gravest in red; those of severity info are left \
+        "The four gravest alerts that ask somebody to act, critical ones in red; those of severity info are left \
          to the timeline. Each has a runbook: Drill and alerts lists them with their start.",
     )
     .option("textMode", json!("value_and_name"))
@@ -180,34 +179,10 @@ fn alerts_now() -> Panel {
         (2, "warning", theme::colour("warning")),
         (3, "critical", theme::colour("critical")),
     ]))
-    .ask(Query::now(max(&["alertname"], &graded.join(" or ")), "{{alertname}}"))
-    .ask(Query::now(format!("({}) == 0", or_zero(&sum(&[], &calling))), "no alert"))
+    .ask(Query::now(format!("topk(4, {})", max(&["alertname"], &graded.join(" or "))), "{{alertname}}"))
+    .ask(Query::now(quiet(&calling), "no alert"))
     .link("Drill and alerts", "/d/breakerbox-alerts?${__url_time_range}&${__all_variables}")
     .when_empty("No alert fires")
-}
-
-/// Lanes of what was switched on and when; shared with the page about alerts.
-pub fn faults() -> Panel {
-    let active = series(&names::FAULT_ACTIVE, &[]);
-    let coded: Vec<_> = (1..)
-        .zip(value::FAULT_KINDS)
-        .map(|(code, kind)| format!("{} * {code}", series(&names::FAULT_ACTIVE, &[is(label::KIND, kind)])))
-        .collect();
-    let spoken: Vec<_> = value::FAULT_KINDS.iter().map(|kind| kind.replace('_', " ")).collect();
-    let mut words = vec![(0, "none", theme::NEUTRAL)];
-    words.extend((1..).zip(&spoken).map(|(code, kind)| (code, kind.as_str(), theme::FAULT)));
-    Panel::new(
-        Kind::StateTimeline,
-        "Cause: faults switched on",
-        "A lane for each service that was broken on purpose, from injection to end. Read \
-         downwards: the breakers' answer is in the strip below, what viewers felt in the one \
-         under it.",
-    )
-    .unit("none")
-    .words(theme::words(&words))
-    .ask(Query::over_time(format!("{} > 0", max(&["target"], &coded.join(" or "))), "{{target}}"))
-    .ask(Query::over_time(format!("({}) == 0", or_zero(&sum(&[], &active))), "no fault"))
-    .when_empty("No fault series: is anything scraped?")
 }
 
 fn states() -> Panel {
@@ -364,7 +339,8 @@ fn details() -> Vec<([u32; 4], Panel)> {
     let by = &["service", "breaker"];
     let rejected = rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]);
     let idle = max(by, &series(&names::CIRCUIT_BREAKER_WINDOW_CALLS, &[]));
-    let fallbacks = format!("{} or ({idle} * 0)", sum(by, &rate(&names::FALLBACK_CALLS, &[])));
+    // The bare gateway has fallbacks to its name and no breaker: only breakers are rows.
+    let fallbacks = format!("({} and {idle}) or ({idle} * 0)", sum(by, &rate(&names::FALLBACK_CALLS, &[])));
     let failing = format!("({})", judged(by, &series(&names::CIRCUIT_BREAKER_FAILURE_RATIO, &[])));
     let table = Table::new(
         "Breakers, the gravest first",
@@ -379,21 +355,4 @@ fn details() -> Vec<([u32; 4], Panel)> {
     .number("Fallbacks", call_label(&format!("({fallbacks})")), "cps", 1, 105)
     .sorted("State", true, "No breaker is scraped");
     vec![([0, 0, 12, 9], table), ([12, 0, 12, 9], alert_timeline())]
-}
-
-/// Lanes of alerts, pending and firing; shared with the page about alerts.
-pub fn alert_timeline() -> Panel {
-    let coded = format!("{} * 2 or {}", alerts("firing", &[]), alerts("pending", &[]));
-    let any_state = format!("ALERTS{{{}, {}}}", any("alertstate", &["pending", "firing"]), not("severity", "none"));
-    Panel::new(
-        Kind::StateTimeline,
-        "Alerts, pending and firing",
-        "One lane an alert that was active in the shown time: amber while its condition is \
-         being confirmed, red while it fires. A long amber stretch is time lost to detection.",
-    )
-    .unit("none")
-    .words(theme::words(&[(0, "quiet", theme::GOOD), (1, "pending", theme::WARN), (2, "firing", theme::BAD)]))
-    .ask(Query::over_time(max(&["alertname"], &coded), "{{alertname}}"))
-    .ask(Query::over_time(format!("({}) == 0", or_zero(&sum(&[], &any_state))), "no alert"))
-    .when_empty("No alert was pending or firing")
 }

@@ -217,6 +217,11 @@ impl Panel {
         self.kind == Kind::StateTimeline
     }
 
+    /// Whether the panel draws lines over time.
+    pub fn is_graph(&self) -> bool {
+        self.kind == Kind::TimeSeries
+    }
+
     pub fn ask(mut self, query: Query) -> Self {
         self.queries.push(query);
         self
@@ -312,6 +317,11 @@ impl Panel {
         self.custom("axisWidth", json!(AXIS_WIDTH))
     }
 
+    /// The left edge where lanes have long names: alerts, targets.
+    pub fn with_long_names(self) -> Self {
+        self.custom("axisWidth", json!(LONG_AXIS_WIDTH))
+    }
+
     /// A dashed line that others are measured against.
     pub fn limit(self, name: &str) -> Self {
         self.configure(theme::by_name(
@@ -368,6 +378,7 @@ impl Panel {
 
 /// Room for the longest lane name left of a timeline.
 const AXIS_WIDTH: u32 = 185;
+const LONG_AXIS_WIDTH: u32 = 245;
 
 fn steps(list: &[(Option<f64>, &str)]) -> Value {
     let steps: Vec<_> = list.iter().map(|(value, colour)| json!({ "value": value, "color": colour })).collect();

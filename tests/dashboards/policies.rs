@@ -108,7 +108,7 @@ fn causes() -> Panel {
 
 fn budget() -> Panel {
     let tokens = format!(
-        "{} / {}",
+        "{} / ({} > 0)",
         max(BREAKER, &series(&names::RETRY_BUDGET_TOKENS, &[])),
         max(BREAKER, &series(&names::RETRY_BUDGET_CAPACITY, &[]))
     );
@@ -222,7 +222,7 @@ fn limits() -> Vec<([u32; 4], Panel)> {
 
 fn saturation() -> Panel {
     let used = format!(
-        "{} / {}",
+        "{} / ({} > 0)",
         max(BULKHEAD, &series(&names::BULKHEAD_IN_FLIGHT, &[])),
         max(BULKHEAD, &series(&names::BULKHEAD_CAPACITY, &[]))
     );

@@ -11,7 +11,7 @@ use super::theme;
 use super::tiles::{row, stepped, tile};
 
 const TARGET: &[&str] = &["job", "instance"];
-const AT: &str = "{{instance}}";
+const AT: &str = "{{job}} {{instance}}";
 
 pub fn page() -> Dashboard {
     Dashboard {
@@ -111,6 +111,7 @@ fn lanes() -> Panel {
     )
     .unit("none")
     .words(up_or_down())
+    .with_long_names()
     .option("showValue", json!("never"))
     .ask(Query::over_time(per_target("up"), AT))
     .when_empty("Prometheus scrapes nothing")

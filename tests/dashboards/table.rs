@@ -82,7 +82,7 @@ impl Table {
         self.numbers += 1;
         self.panel = self.panel.ask(Query::column(expr));
         self.columns.push((field, title, width));
-        self.with(title, properties)
+        self.with(title, properties).with(title, &[("noValue", json!("–"))])
     }
 
     fn with(mut self, title: &str, properties: &[(&str, Value)]) -> Self {

@@ -14,6 +14,8 @@ pub const DISABLED: &str = "#75797F";
 pub const WATCHING: &str = "#3A6FD8";
 /// What was broken on purpose: the cause, beside the red of its effects.
 pub const FAULT: &str = "#9B59D0";
+/// Broken on purpose, a little.
+pub const FAINT_FAULT: &str = "#8C7BA8";
 pub const PROTECTED: &str = "#3A86E0";
 pub const BARE: &str = "#D264A8";
 pub const NEUTRAL: &str = "#75797F";
@@ -117,6 +119,7 @@ pub const DEPENDENCIES: &[(&str, &str)] = &[
     ("ml-api", VERMILION),
     ("primary", TEAL),
     ("replica", BROWN),
+    ("shared", BARE),
 ];
 
 /// The pages of the streaming site.
