@@ -9,6 +9,7 @@ RUN mkdir src \
  && cargo build --release --locked --bin breakerbox \
  && rm -rf src target/release/breakerbox target/release/deps/*breakerbox* target/release/.fingerprint/breakerbox-*
 COPY src src
+COPY alerts/runbook.md alerts/runbook.md
 RUN cargo build --release --locked --bin breakerbox
 
 FROM gcr.io/distroless/cc-debian12:nonroot

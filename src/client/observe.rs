@@ -1,6 +1,7 @@
 //! Hands what a policy decides to telemetry, and copies its live values at each scrape.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Telemetry;
@@ -15,6 +16,7 @@ pub(super) struct Reporter {
 
 struct Facts {
     policy: Weak<Policy>,
+    timeout: Duration,
     breaker: BreakerTelemetry,
     bulkhead: BulkheadTelemetry,
 }
@@ -25,6 +27,7 @@ impl Reporter {
         let Telemetry { metrics, transitions } = telemetry;
         let facts = Arc::new(Facts {
             policy: Arc::downgrade(policy),
+            timeout,
             breaker: BreakerTelemetry::new(metrics, transitions, service, dependency, timeout),
             bulkhead: BulkheadTelemetry::new(metrics, service, dependency),
         });
@@ -50,6 +53,9 @@ impl Observer for Reporter {
             Event::Transition(transition) => self.facts.transition(transition),
             Event::Rejected(rejected) => breaker.rejected(rejected.retry_after),
             Event::Finished { outcome, slow, late, elapsed, .. } => {
+                // A timeout is noticed a moment after it: told as it is, every one of them would fall
+                // into the bucket above the timeout, and a p99 near it could not be read.
+                let elapsed = if outcome == Outcome::Timeout { elapsed.min(self.facts.timeout) } else { elapsed };
                 breaker.finished(executed(outcome), slow, late, elapsed);
             }
             Event::RetryScheduled { attempt, delay, kind, .. } => {

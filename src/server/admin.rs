@@ -23,6 +23,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tower_http::compression::CompressionLayer;
 
 use super::inbox::{Delivery, Inbox};
+use super::runbook::runbook;
 use super::settings::{AdminSettings, Secret};
 use crate::client::Client;
 use crate::faults::{FaultPlan, Faults};
@@ -107,6 +108,7 @@ impl Admin {
             .route("/alerts/webhook", post(webhook))
             .route("/events", get(events))
             .route("/sd", get(discovery))
+            .route("/runbook", get(runbook))
             .fallback(|| async { Problem::not_found("no such admin page; GET / lists them") })
             .with_state(self.clone())
             .merge(more)
@@ -157,7 +159,7 @@ async fn index(State(admin): State<Admin>) -> Json<Value> {
     Json(json!({
         "program": concat!("breakerbox ", env!("CARGO_PKG_VERSION")),
         "services": admin.inner.parts.services,
-        "read": ["/metrics", "/healthz", "/readyz", "/health", "/breakers", "/transitions", "/faults", "/alerts", "/events", "/sd", "/scenario"],
+        "read": ["/metrics", "/healthz", "/readyz", "/health", "/breakers", "/transitions", "/faults", "/alerts", "/events", "/sd", "/scenario", "/runbook"],
         "change": [
             "PATCH /breakers/{service}/{name}", "PUT /faults/{target}", "DELETE /faults/{target}", "DELETE /faults",
             "POST /scenario/{start,pause,stop}", "POST /alerts/webhook",

@@ -4,6 +4,7 @@ mod admin;
 mod edge;
 mod inbox;
 mod listen;
+mod runbook;
 mod settings;
 mod site;
 

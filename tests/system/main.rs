@@ -26,7 +26,7 @@ fn round() -> &'static Round {
     ROUND.get_or_init(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let site = TestSite::start(&[]).await;
+            let site = TestSite::start(&[]);
             site.run_scenario(5.0, LENGTH).await;
             Round {
                 protected: site.playback("gateway"),
@@ -64,10 +64,10 @@ fn breakers_open_for_what_is_broken_and_close_when_it_is_mended() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_incident_opens_a_breaker_and_it_has_recovered_within_three_minutes() {
-    let site = TestSite::start(&[]).await;
+    let site = TestSite::start(&[]);
     site.run_scenario(5.0, Duration::from_secs(19)).await;
     assert!(site.transitions().is_empty(), "{:#?}", site.transitions());
-    let site = TestSite::start(&[]).await;
+    let site = TestSite::start(&[]);
     site.run_scenario(5.0, Duration::from_secs(120)).await;
     let moved = site.transitions();
     let ml_api: Vec<_> = moved.iter().filter(|t| t.breaker == "ml-api").collect();
@@ -79,7 +79,7 @@ async fn the_first_incident_opens_a_breaker_and_it_has_recovered_within_three_mi
 async fn the_same_seed_is_the_same_run() {
     let mut runs = Vec::new();
     for _ in 0..2 {
-        let site = TestSite::start(&[]).await;
+        let site = TestSite::start(&[]);
         site.run_scenario(4.0, Duration::from_secs(60)).await;
         let moves: Vec<_> =
             site.transitions().into_iter().map(|t| (t.service, t.breaker, t.from, t.to, t.reason, t.calls)).collect();
@@ -90,7 +90,7 @@ async fn the_same_seed_is_the_same_run() {
 
 #[tokio::test(start_paused = true)]
 async fn recommendations_come_from_live_then_cache_then_popular_and_say_so() {
-    let site = TestSite::start(&[("BREAKERBOX_FAULTS__ML_API__ERROR_RATE", "0")]).await;
+    let site = TestSite::start(&[("BREAKERBOX_FAULTS__ML_API__ERROR_RATE", "0")]);
     let token = site.log_in(7).await;
     let live = site.recommendations(&token).await;
     assert_eq!((live["source"].as_str(), live["notice"].as_str()), (Some("live"), None));
@@ -113,7 +113,7 @@ async fn recommendations_come_from_live_then_cache_then_popular_and_say_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dependency_that_hangs_takes_the_bare_gateway_s_other_pages_with_it() {
-    let site = TestSite::start(&[]).await;
+    let site = TestSite::start(&[]);
     site.break_service("recommendation", r#"{"hang_rate": 1}"#);
     site.run_traffic(20.0, Duration::from_secs(60)).await;
 
@@ -139,7 +139,7 @@ async fn every_kind_of_fault_degrades_and_none_breaks_the_protected_site() {
         r#"{"malformed_body_rate": 1}"#,
         r#"{"crash": true}"#,
     ] {
-        let site = TestSite::start(&[]).await;
+        let site = TestSite::start(&[]);
         for target in ["user", "catalog", "recommendation", "ml-api"] {
             site.break_service(target, plan);
         }
@@ -153,7 +153,7 @@ async fn every_kind_of_fault_degrades_and_none_breaks_the_protected_site() {
 
 #[tokio::test(start_paused = true)]
 async fn every_series_stands_at_zero_before_the_first_request() {
-    let site = TestSite::start(&[]).await;
+    let site = TestSite::start(&[]);
     let zero = site.gather();
     let (mut names, mut moved) = (Vec::new(), Vec::new());
     for family in &zero {

@@ -31,7 +31,7 @@ pub struct TestSite {
 
 impl TestSite {
     /// The default site with these settings changed.
-    pub async fn start(variables: &[(&str, &str)]) -> Self {
+    pub fn start(variables: &[(&str, &str)]) -> Self {
         let variables = variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let settings = Settings::load(None, variables).unwrap();
         settings.validate().unwrap();
