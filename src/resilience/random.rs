@@ -20,6 +20,7 @@ impl Dice {
     }
 
     /// The next number, 0 ≤ x < 1.
+    #[must_use]
     pub fn roll(&self) -> f64 {
         // 53 bits are what an f64 holds exactly.
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64

@@ -214,7 +214,7 @@ impl Breaker {
     /// Ends a half-open state that is overdue.
     fn expire(&self, control: &mut Control, now: Instant) -> Option<Transition> {
         let word = self.word();
-        if word.state() != State::HalfOpen || self.nanos(now) < self.until.load(Ordering::Relaxed) {
+        if word.state() != State::HalfOpen || self.nanos(now) < self.half_open_until.load(Ordering::Relaxed) {
             return None;
         }
         let probes = word.probes();
@@ -249,25 +249,24 @@ impl Breaker {
         self.live.set_share(1.0);
         let tag = control.next_tag();
         self.window.reset(tag);
-        let (until, payload) = match change.to {
+        let mut payload = 0;
+        match change.to {
             State::Open => {
                 control.trips = control.trips.saturating_add(1);
                 let wait = control.settings.open_wait(control.trips, self.dice.roll());
-                (now.saturating_add(nanos_of(wait)), 0)
+                self.open_until.store(now.saturating_add(nanos_of(wait)), Ordering::Relaxed);
             }
             State::HalfOpen => {
                 let wait = control.settings.max_wait_duration_in_half_open_state;
-                (now.saturating_add(nanos_of(wait)), 0)
+                self.half_open_until.store(now.saturating_add(nanos_of(wait)), Ordering::Relaxed);
             }
-            // Nobody knows when it will end; the configured wait is the best hint there is.
-            State::ForcedOpen => (nanos_of(control.settings.wait_duration_in_open_state), 0),
             State::Closed => {
                 control.trips = 0;
-                (0, tag)
+                payload = tag;
             }
-            State::Disabled | State::MetricsOnly => (0, tag),
-        };
-        self.until.store(until, Ordering::Relaxed);
+            State::MetricsOnly => payload = tag,
+            State::ForcedOpen | State::Disabled => {}
+        }
         self.publish(Word::new(generation, change.to, payload));
         Transition {
             from: word.state(),

@@ -1,6 +1,8 @@
 //! The settings that calls read, as atomics, so that they can change under way; and the judgement
 //! of what was counted.
 
+use std::time::Duration;
+
 use super::{
     settings::BreakerSettings,
     types::Reason,
@@ -17,6 +19,8 @@ use crate::resilience::{
 #[derive(Debug)]
 pub(super) struct Live {
     slow_nanos: AtomicU64,
+    /// What a forced-open breaker tells its callers: nobody knows when it will end.
+    open_wait_nanos: AtomicU64,
     /// Percentages as bits; `NaN`, which nothing reaches, where there is no threshold.
     failure_rate: AtomicU64,
     slow_rate: AtomicU64,
@@ -34,6 +38,7 @@ impl Live {
     pub(super) fn new(settings: &BreakerSettings) -> Self {
         let live = Self {
             slow_nanos: AtomicU64::new(0),
+            open_wait_nanos: AtomicU64::new(0),
             failure_rate: AtomicU64::new(0),
             slow_rate: AtomicU64::new(0),
             consecutive: AtomicU32::new(0),
@@ -52,6 +57,8 @@ impl Live {
         let slow = settings.slow_call_duration_threshold.as_nanos();
         let relaxed = Ordering::Relaxed;
         self.slow_nanos.store(u64::try_from(slow).unwrap_or(u64::MAX), relaxed);
+        let wait = settings.wait_duration_in_open_state.as_nanos();
+        self.open_wait_nanos.store(u64::try_from(wait).unwrap_or(u64::MAX), relaxed);
         self.failure_rate.store(percent(settings.failure_rate_threshold), relaxed);
         self.slow_rate.store(percent(settings.slow_call_rate_threshold), relaxed);
         self.consecutive.store(settings.consecutive_failure_threshold.unwrap_or(0), relaxed);
@@ -64,6 +71,10 @@ impl Live {
     #[inline]
     pub(super) fn is_slow(&self, nanos: u64) -> bool {
         nanos >= self.slow_nanos.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn open_wait(&self) -> Duration {
+        Duration::from_nanos(self.open_wait_nanos.load(Ordering::Relaxed))
     }
 
     pub(super) fn permitted(&self) -> u32 {

@@ -107,9 +107,12 @@ pub struct Breaker {
     /// State, generation and payload. Written only under `control`.
     word: Padded<AtomicU64>,
     live: Live,
-    /// When an open wait is over or half-open overdue, in nanoseconds since the epoch. Written
-    /// under `control` before the state it belongs to is published.
-    until: AtomicU64,
+    /// When the open wait is over, in nanoseconds since the epoch. Like the next, it is written
+    /// under `control` before its state is published. Two, so that whoever still sees the one state
+    /// can not take the other's end for it.
+    open_until: AtomicU64,
+    /// When half-open is overdue.
+    half_open_until: AtomicU64,
     epoch: Instant,
     dice: Dice,
     window: Window,
@@ -126,7 +129,8 @@ impl Breaker {
         Ok(Self {
             word: Padded(AtomicU64::new(Word::new(1, State::Closed, tag).0)),
             live: Live::new(&settings),
-            until: AtomicU64::new(0),
+            open_until: AtomicU64::new(0),
+            half_open_until: AtomicU64::new(0),
             epoch: now,
             dice: Dice::new(seed),
             window: Window::new(&settings, tag),
@@ -179,16 +183,16 @@ impl Breaker {
         let state = word.state();
         let retry_after = match state {
             State::Closed | State::Disabled | State::MetricsOnly => return None,
-            State::ForcedOpen => Duration::from_nanos(self.until.load(Ordering::Relaxed)),
+            State::ForcedOpen => self.live.open_wait(),
             State::Open => {
-                let left = self.until.load(Ordering::Relaxed).saturating_sub(nanos);
+                let left = self.open_until.load(Ordering::Relaxed).saturating_sub(nanos);
                 if left == 0 {
                     return None;
                 }
                 Duration::from_nanos(left)
             }
             State::HalfOpen => {
-                let left = self.until.load(Ordering::Relaxed).saturating_sub(nanos);
+                let left = self.half_open_until.load(Ordering::Relaxed).saturating_sub(nanos);
                 if left == 0 || word.probes().used() < self.live.permitted() {
                     return None;
                 }
@@ -201,7 +205,7 @@ impl Breaker {
     /// A stage of recovery lets only its share of the traffic try.
     fn held_back(&self, word: Word, now: Instant) -> Option<Rejected> {
         let share = self.live.share();
-        let left = self.until.load(Ordering::Relaxed).saturating_sub(self.nanos(now));
+        let left = self.half_open_until.load(Ordering::Relaxed).saturating_sub(self.nanos(now));
         // An overdue half-open is decided by whoever comes next, not by the lucky few.
         (share < 1.0 && left > 0 && self.dice.roll() >= share)
             .then(|| Rejected { state: word.state(), retry_after: Duration::from_nanos(left).min(HALF_OPEN_HINT) })

@@ -58,7 +58,7 @@ impl Breaker {
         let judged = state != State::HalfOpen && counted.calls >= u64::from(minimum_calls);
         let ratio = |ratio: f64| if judged { ratio } else { f64::NAN };
         let remaining = match state {
-            State::Open => self.until.load(Ordering::Relaxed).saturating_sub(self.nanos(now)),
+            State::Open => self.open_until.load(Ordering::Relaxed).saturating_sub(self.nanos(now)),
             _ => 0,
         };
         let healthy = match (state, counted.calls) {

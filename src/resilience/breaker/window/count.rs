@@ -80,8 +80,9 @@ impl CountWindow {
     }
 
     pub(super) fn reset(&self, tag: u32) {
-        // Slots of earlier tags are vacant by their tag; nothing has to be wiped.
-        self.totals.0.store(Totals::empty(tag).0, Ordering::Release);
+        // Slots of earlier tags are vacant by their tag; nothing has to be wiped. A swap rather than
+        // a store keeps all writers in one order, also for the model checker.
+        self.totals.0.swap(Totals::empty(tag).0, Ordering::AcqRel);
     }
 
     /// The outcomes under `tag`, newest first.

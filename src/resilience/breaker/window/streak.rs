@@ -42,7 +42,7 @@ impl Streak {
     }
 
     pub(super) fn reset(&self, tag: u32, length: u32) {
-        self.0.store(pack(tag, length), Ordering::Release);
+        self.0.swap(pack(tag, length), Ordering::AcqRel);
     }
 }
 

@@ -122,7 +122,7 @@ impl TimeWindow {
     fn restart(&self, tag: u32, base: u64, number: u64) {
         self.base.store(base, Ordering::Release);
         self.filling.store(true, Ordering::Release);
-        self.newest.0.store(newest(tag, number), Ordering::Release);
+        self.newest.0.swap(newest(tag, number), Ordering::AcqRel);
     }
 
     /// What each bucket of the window holds, oldest first.
