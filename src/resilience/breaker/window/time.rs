@@ -92,9 +92,9 @@ impl TimeWindow {
     pub(in crate::resilience) fn count(&self, tag: u32, sample: Sample, nanos: u64) -> Option<(u64, bool)> {
         let (number, turned) = self.advance(tag, self.number_at(nanos))?;
         let bucket = self.bucket(number);
-        add(if sample.failed { &bucket.failed } else { &bucket.fine }, number);
+        self.add(if sample.failed { &bucket.failed } else { &bucket.fine }, number);
         if sample.slow {
-            add(&bucket.slow, number);
+            self.add(&bucket.slow, number);
         }
         Some((number, turned))
     }
@@ -175,6 +175,31 @@ impl TimeWindow {
         }
     }
 
+    /// Counts one more in a cell, which is taken over from whichever earlier bucket used it. A
+    /// writer that stalled for so long that a later bucket has the cell leaves it alone: its call
+    /// is older than the window.
+    #[inline]
+    fn add(&self, cell: &AtomicU64, number: u64) {
+        let mine = number & COUNT_MASK;
+        let mut word = cell.load(Ordering::Relaxed);
+        loop {
+            let next = if word >> COUNT_BITS == mine {
+                if word & COUNT_MASK == COUNT_MASK {
+                    return;
+                }
+                word + 1
+            } else if number_of(self.newest.0.load(Ordering::Acquire)) >= number + BUCKETS {
+                return;
+            } else {
+                (mine << COUNT_BITS) | 1
+            };
+            match cell.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
+    }
+
     fn sum(&self, newest: u64) -> WindowSnapshot {
         self.live(newest).map(|number| self.read(number)).fold(WindowSnapshot::default(), |sum, bucket| {
             WindowSnapshot {
@@ -216,29 +241,6 @@ fn newest(tag: u32, number: u64) -> u64 {
 #[inline]
 fn number_of(word: u64) -> u64 {
     word & ((1 << NUMBER_BITS) - 1)
-}
-
-/// Counts one more in a cell, which is taken over from whichever earlier bucket used it. A writer
-/// that stalled for so long that a later bucket has the cell leaves it alone: its call is older
-/// than the window.
-#[inline]
-fn add(cell: &AtomicU64, number: u64) {
-    let mine = number & COUNT_MASK;
-    let mut word = cell.load(Ordering::Relaxed);
-    loop {
-        let ahead = (word >> COUNT_BITS).wrapping_sub(mine) & COUNT_MASK;
-        let next = match ahead {
-            0 if word & COUNT_MASK == COUNT_MASK => return,
-            0 => word + 1,
-            // Half of all numbers: two years of buckets for the shortest window.
-            1..0x8000_0000 => return,
-            _ => (mine << COUNT_BITS) | 1,
-        };
-        match cell.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => return,
-            Err(now) => word = now,
-        }
-    }
 }
 
 fn count_in(cell: &AtomicU64, number: u64) -> u64 {
