@@ -3,6 +3,14 @@
 //!
 //! `PROPTEST_CASES=100000 cargo test --release --test core` looks longer.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "a test that unwraps says where it failed, and its numbers are small"
+)]
+
 mod bulkheads;
 mod compositions;
 mod examples;
