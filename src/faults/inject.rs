@@ -12,7 +12,7 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 
 use super::listener::Connection;
-use super::registry::TargetFaults;
+use super::registry::{Drawn, TargetFaults};
 
 /// A slow body comes in this many pieces a second, if it has as many bytes.
 const PIECES_PER_SECOND: u32 = 10;
@@ -28,21 +28,27 @@ pub enum Severed {
 }
 
 /// The middleware: crash, reset, hang, delay and error come before the handler, what happens to the
-/// body after it.
+/// body after it. A crash also cuts off what is in flight when it happens.
 pub async fn inject(State(faults): State<TargetFaults>, request: Request, next: Next) -> Response {
+    let connection = request.extensions().get::<ConnectInfo<Connection>>().map(|ConnectInfo(own)| own.clone());
     let drawn = faults.draw();
-    let severed = if drawn.crash {
-        Some(("crash", Severed::Refused))
+    let (kind, severed) = if drawn.crash {
+        ("crash", Severed::Refused)
     } else if drawn.reset {
-        Some(("reset", Severed::Reset))
+        ("reset", Severed::Reset)
     } else {
-        None
+        tokio::select! {
+            biased;
+            response = answer(&faults, drawn, request, next) => return response,
+            () = faults.crashed() => ("crash", Severed::Reset),
+        }
     };
-    if let Some((kind, severed)) = severed {
-        faults.injected(kind);
-        tracing::debug!(kind, "fault injected");
-        return sever(&request, severed);
-    }
+    faults.injected(kind);
+    tracing::debug!(kind, "fault injected");
+    sever(connection.as_ref(), severed)
+}
+
+async fn answer(faults: &TargetFaults, drawn: Drawn, request: Request, next: Next) -> Response {
     if drawn.hang {
         faults.injected("hang");
         tracing::debug!(kind = "hang", "fault injected");
@@ -75,8 +81,8 @@ pub async fn inject(State(faults): State<TargetFaults>, request: Request, next: 
     response
 }
 
-fn sever(request: &Request, severed: Severed) -> Response {
-    if let Some(ConnectInfo(connection)) = request.extensions().get::<ConnectInfo<Connection>>() {
+fn sever(connection: Option<&Connection>, severed: Severed) -> Response {
+    if let Some(connection) = connection {
         connection.sever();
     }
     let mut response = StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -97,15 +103,14 @@ async fn cut(response: Response) -> Response {
 async fn slowed(response: Response, bytes_per_second: u32) -> Response {
     let (parts, body) = response.into_parts();
     let bytes = whole(body).await;
-    let piece = (bytes_per_second / PIECES_PER_SECOND).max(1);
-    let pause = Duration::from_secs_f64(f64::from(piece) / f64::from(bytes_per_second));
+    let longest = (bytes_per_second / PIECES_PER_SECOND).max(1) as usize;
     let pieces = stream::unfold(bytes, move |mut rest| async move {
         if rest.is_empty() {
             return None;
         }
-        tokio::time::sleep(pause).await;
-        let next = rest.split_to(rest.len().min(piece as usize));
-        Some((Ok::<_, Infallible>(next), rest))
+        let piece = rest.split_to(rest.len().min(longest));
+        tokio::time::sleep(Duration::from_secs_f64(piece.len() as f64 / f64::from(bytes_per_second))).await;
+        Some((Ok::<_, Infallible>(piece), rest))
     });
     Response::from_parts(parts, Body::from_stream(pieces))
 }
@@ -204,5 +209,28 @@ mod tests {
         assert_eq!((response.extensions().get(), counted), (Some(&Severed::Reset), vec!["reset"]));
         let (response, counted) = ask(r#"{"crash": true}"#).await;
         assert_eq!((response.extensions().get(), counted), (Some(&Severed::Refused), vec!["crash"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fast_slow_body_takes_no_longer_than_its_bytes_do() {
+        let (response, _) = ask(r#"{"slow_body": {"bytes_per_second": 13000}}"#).await;
+        let before = Instant::now();
+        assert_eq!(text(response).await, r#"{"answer":42}"#);
+        assert!(before.elapsed() <= Duration::from_millis(2), "{:?}", before.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crash_cuts_off_what_is_in_flight() {
+        let plan: FaultPlan = serde_json::from_str(r#"{"hang_rate": 1}"#).unwrap();
+        let on_injected: Arc<crate::faults::OnInjected> = Arc::new(|_, _| {});
+        let faults = Faults::new(BTreeMap::from([("t".to_owned(), plan)]), 1, &on_injected);
+        let app = Router::new()
+            .route("/", get(|| async { "never" }))
+            .layer(middleware::from_fn_with_state(faults.target("t").unwrap(), inject));
+        let asked = tokio::spawn(app.oneshot(Request::get("/").body(Body::empty()).unwrap()));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        faults.set("t", FaultPlan { crash: true, ..FaultPlan::default() }).unwrap();
+        let response = tokio::time::timeout(Duration::from_secs(1), asked).await.unwrap().unwrap().unwrap();
+        assert_eq!(response.extensions().get(), Some(&Severed::Reset));
     }
 }

@@ -40,8 +40,15 @@ struct Inner {
     baseline: FaultPlan,
     /// Changes wake whoever waits for a crash or its end.
     current: watch::Sender<Current>,
-    random: Mutex<ChaCha8Rng>,
+    random: Mutex<Random>,
     on_injected: Arc<OnInjected>,
+}
+
+/// Two sources, because a delay takes a varying number of draws: from the dice's own source it would
+/// change the luck of the requests after it.
+struct Random {
+    dice: ChaCha8Rng,
+    delays: ChaCha8Rng,
 }
 
 #[derive(Clone)]
@@ -88,7 +95,10 @@ impl Faults {
                 name: name.clone(),
                 baseline,
                 current: watch::Sender::new(current),
-                random: Mutex::new(ChaCha8Rng::seed_from_u64(own)),
+                random: Mutex::new(Random {
+                    dice: ChaCha8Rng::seed_from_u64(own),
+                    delays: ChaCha8Rng::seed_from_u64(own.wrapping_add(1)),
+                }),
                 on_injected: Arc::clone(on_injected),
             };
             (name, TargetFaults { inner: Arc::new(inner) })
@@ -207,11 +217,13 @@ impl TargetFaults {
     pub(super) fn draw(&self) -> Drawn {
         let plan = self.current().plan;
         let mut random = self.inner.random.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut hit = |share: f64| random.random::<f64>() < share;
+        let Random { dice, delays } = &mut *random;
+        let mut hit = |share: f64| dice.random::<f64>() < share;
         let (reset, hang, delayed) = (hit(plan.reset_rate), hit(plan.hang_rate), hit(plan.delayed_share()));
         let (error, malformed) = (hit(plan.error_rate), hit(plan.malformed_body_rate));
-        let slow = plan.slow_body.filter(|slow| hit(slow.rate));
-        let delay = plan.latency.filter(|_| delayed).map(|latency| latency.sample(&mut *random));
+        let slowed = hit(plan.slow_body.map_or(0.0, |slow| slow.rate));
+        let slow = plan.slow_body.filter(|_| slowed);
+        let delay = plan.latency.filter(|_| delayed).map(|latency| latency.sample(delays));
         Drawn {
             crash: plan.crash,
             reset,
@@ -294,5 +306,21 @@ mod tests {
         assert_eq!(first, roll());
         let share = first.iter().filter(|hit| **hit).count();
         assert!((250..350).contains(&share), "{share} of 1000");
+    }
+
+    #[test]
+    fn switching_a_fault_on_leaves_the_luck_of_the_others_as_it_was() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _guard = runtime.enter();
+        let errors = |more: &str| {
+            let plan = serde_json::from_str(&format!(r#"{{"error_rate": 0.3{more}}}"#)).unwrap();
+            let target = faults(plan).target("ml-api").unwrap();
+            (0..200).map(|_| target.draw().error.is_some()).collect::<Vec<_>>()
+        };
+        let alone = errors("");
+        let log_normal = r#", "latency": {"log_normal": {"median": "1s", "sigma": 1}}, "latency_rate": 0.5"#;
+        for more in [log_normal, r#", "slow_body": {"bytes_per_second": 9, "rate": 0.5}"#, r#", "hang_rate": 0.5"#] {
+            assert_eq!(errors(more), alone, "with {more}");
+        }
     }
 }
