@@ -5,8 +5,9 @@
 //! at any position and nothing else; [`Scenario`] moves the position with the clock, and switches
 //! faults through an [`Actuator`]. A paused scenario stays where it is, faults included.
 //!
-//! A fault is handed over with its end as a time to live. Should this process die, the target heals
-//! by itself; should somebody set another fault there by hand, theirs stays.
+//! A fault is handed over once, with its end as a time to live, and that is what ends it. Should this
+//! process die, the target heals by itself; should somebody set another fault there by hand, theirs
+//! stays. Only a pause holds a fault without an end, and only a stop takes one away.
 
 mod actuator;
 mod routes;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::actuator::Actuator;
-use super::timeline::{Action, Timeline};
+use super::timeline::{Action, Step, Timeline};
 use crate::faults::FaultPlan;
 use crate::telemetry::{Metrics, ScenarioTelemetry};
 
@@ -109,18 +109,22 @@ impl Scenario {
     /// Carries it out for as long as it is polled.
     pub async fn run(&self, actuator: &Actuator) {
         let mut mode = self.inner.mode.subscribe();
+        let mut entered = None;
         loop {
             let now = *mode.borrow_and_update();
             self.enter(now);
-            self.act(now, actuator).await;
+            let position = self.act(now, actuator, entered != Some(now)).await;
+            entered = Some(now);
             let changed = mode.changed();
             if now != Mode::Running {
                 // The sender lives as long as `self`.
                 let _ = changed.await;
                 continue;
             }
-            let position = self.progress(|progress| progress.position());
-            let wait = self.inner.timeline.next_change(position).saturating_sub(position);
+            // From the position that was acted on: acting on another process takes time, and what
+            // became due meanwhile must not be skipped.
+            let next = self.inner.timeline.next_change(position);
+            let wait = next.saturating_sub(self.progress(|progress| progress.position()));
             tokio::select! {
                 _ = changed => {}
                 () = tokio::time::sleep(wait) => self.wrap(),
@@ -130,7 +134,7 @@ impl Scenario {
 
     /// Takes its faults away, for a process that ends.
     pub async fn restore(&self, actuator: &Actuator) {
-        self.act(Mode::Stopped, actuator).await;
+        self.act(Mode::Stopped, actuator, true).await;
     }
 
     fn progress<T>(&self, with: impl FnOnce(&mut Progress) -> T) -> T {
@@ -161,7 +165,8 @@ impl Scenario {
             let over = progress.position() >= timeline.length;
             if over {
                 progress.rounds += 1;
-                progress.position = Duration::ZERO;
+                // What the last round took too long is not added to this one.
+                progress.position = progress.position().saturating_sub(timeline.length);
                 progress.since = Some(Instant::now());
             }
             over
@@ -171,8 +176,9 @@ impl Scenario {
         }
     }
 
-    /// Ends what is over and begins what is due.
-    async fn act(&self, mode: Mode, actuator: &Actuator) {
+    /// Ends what is over and begins what is due; the position it acted on. `entering` a mode, it hands
+    /// over again what goes on, since a pause holds a fault's end back and a start lets it go.
+    async fn act(&self, mode: Mode, actuator: &Actuator, entering: bool) -> Duration {
         let timeline = &self.inner.timeline;
         let (position, before) = self.progress(|progress| (progress.position(), progress.active.clone()));
         let due: BTreeSet<usize> = match mode {
@@ -180,31 +186,42 @@ impl Scenario {
             Mode::Running | Mode::Paused => timeline.active(position).map(|(index, _)| index).collect(),
         };
         self.progress(|progress| progress.active.clone_from(&due));
-        for index in before.difference(&due) {
-            let step = &timeline.steps[*index];
+        let names: Vec<_> = due.iter().map(|index| timeline.steps[*index].name.clone()).collect();
+        self.inner.telemetry.active(&names);
+        for step in before.difference(&due).map(|index| &timeline.steps[*index]) {
             tracing::info!(step = step.name, "scenario step ended");
             match &step.action {
-                Action::Fault(target, _) => actuator.restore(target.as_str()).await,
+                Action::Fault(target, _) if mode == Mode::Stopped => actuator.restore(target.as_str()).await,
+                // Its time to live ends it, unless it isn't there any more: what somebody set by hand
+                // meanwhile is theirs.
+                Action::Fault(..) => {}
                 Action::Rate(_) => actuator.rate(None),
             }
         }
-        for index in &due {
-            let step = &timeline.steps[*index];
-            if !before.contains(index) {
+        for index in due {
+            let (step, begins) = (&timeline.steps[index], !before.contains(&index));
+            if begins {
                 tracing::info!(step = step.name, note = step.note, "scenario step began");
             }
-            match &step.action {
-                Action::Fault(target, plan) => {
-                    // A moment longer than the step, so that it is the scenario that ends it.
-                    let left = step.to.saturating_sub(position) + Duration::from_secs(2);
-                    let ttl = (mode == Mode::Running).then_some(left);
-                    actuator.apply(target.as_str(), FaultPlan { ttl, ..plan.clone() }).await;
-                }
-                Action::Rate(rate) => actuator.rate(Some(*rate)),
+            if begins || entering {
+                self.switch_on(step, mode, actuator).await;
             }
         }
-        let names: Vec<_> = due.iter().map(|index| timeline.steps[*index].name.clone()).collect();
-        self.inner.telemetry.active(&names);
+        position
+    }
+
+    async fn switch_on(&self, step: &Step, mode: Mode, actuator: &Actuator) {
+        match &step.action {
+            Action::Rate(rate) => actuator.rate(Some(*rate)),
+            Action::Fault(target, plan) if mode == Mode::Running => {
+                // From now, not from when the step was due: what came before it may have taken time.
+                let left = step.to.saturating_sub(self.progress(|progress| progress.position()));
+                if !left.is_zero() {
+                    actuator.apply(target.as_str(), FaultPlan { ttl: Some(left), ..plan.clone() }).await;
+                }
+            }
+            Action::Fault(target, plan) => actuator.apply(target.as_str(), plan.clone()).await,
+        }
     }
 }
 
@@ -225,6 +242,11 @@ mod tests {
         for = "10s"
         target = "ml-api"
         fault = { error_rate = 1.0 }
+        [[step]]
+        name = "rush"
+        at = "24s"
+        for = "3s"
+        rate = 50.0
     "#;
 
     struct Stage {
@@ -234,11 +256,15 @@ mod tests {
     }
 
     fn stage() -> Stage {
+        stage_of(SCENARIO, BTreeMap::new())
+    }
+
+    fn stage_of(text: &str, peers: BTreeMap<String, String>) -> Stage {
         let baseline = FaultPlan { error_rate: 0.3, ..FaultPlan::default() };
         let on_injected: Arc<OnInjected> = Arc::new(|_, _| {});
         let faults = Faults::new(BTreeMap::from([("ml-api".to_owned(), baseline)]), 1, &on_injected);
-        let actuator = Actuator::new(faults.clone(), BTreeMap::new(), None, Arc::new(|_| {})).unwrap();
-        let scenario = Scenario::new(Timeline::parse(SCENARIO).unwrap(), &Metrics::new(&[]));
+        let actuator = Actuator::new(faults.clone(), peers, None, Arc::new(|_| {})).unwrap();
+        let scenario = Scenario::new(Timeline::parse(text).unwrap(), &Metrics::new(&[]));
         let own = scenario.clone();
         let task = tokio::spawn(async move { own.run(&actuator).await });
         Stage { scenario, faults, _task: task }
@@ -300,5 +326,51 @@ mod tests {
         stage.after(5).await;
         stage.faults.set("ml-api", FaultPlan { error_rate: 0.7, ..FaultPlan::default() }).unwrap();
         assert!((stage.after(10).await - 0.7).abs() < 1e-9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_set_by_hand_during_a_step_outlives_it() {
+        let stage = stage();
+        stage.scenario.set(Mode::Running);
+        stage.after(22).await;
+        stage.faults.set("ml-api", FaultPlan { error_rate: 0.7, ..FaultPlan::default() }).unwrap();
+        // Past the rate step, which begins and ends meanwhile, and past the end of the step itself.
+        for _ in 0..12 {
+            assert!((stage.after(1).await - 0.7).abs() < 1e-9, "{:?}", stage.scenario.status());
+        }
+    }
+
+    /// In real time, with a real socket: the other process takes its time to answer.
+    #[tokio::test]
+    async fn a_step_that_becomes_due_while_another_process_is_slow_is_not_skipped() {
+        const TWO: &str = r#"
+            name = "slow"
+            length = "20s"
+            [[step]]
+            name = "remote"
+            at = "0s"
+            for = "20s"
+            target = "catalog"
+            fault = { crash = true }
+            [[step]]
+            name = "local"
+            at = "100ms"
+            for = "15s"
+            target = "ml-api"
+            fault = { error_rate = 1.0 }
+        "#;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = format!("http://{}", listener.local_addr().unwrap());
+        let answer = |_: axum::extract::Request| async { tokio::time::sleep(Duration::from_millis(300)).await };
+        let router = axum::Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let stage = stage_of(TWO, BTreeMap::from([("catalog".to_owned(), peer)]));
+        stage.scenario.set(Mode::Running);
+        let begun = async {
+            while stage.error_rate() < 1.0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), begun).await.expect("the local step began");
     }
 }

@@ -10,6 +10,9 @@ use crate::services::ServiceName;
 /// Most steps a scenario may have; each has a series of its own.
 const MOST_STEPS: usize = 64;
 
+/// Longest round: no fault may live longer than this.
+const LONGEST: Duration = Duration::from_hours(24);
+
 /// What a step does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -80,8 +83,8 @@ impl Timeline {
         let document = toml::Deserializer::parse(text).map_err(|error| error.to_string())?;
         let written: Written = serde_path_to_error::deserialize(document)
             .map_err(|error| format!("{}: {}", error.path(), error.inner().message()))?;
-        if written.length < Duration::from_secs(1) {
-            return Err("length: must be at least 1s".to_owned());
+        if !(Duration::from_secs(1)..=LONGEST).contains(&written.length) {
+            return Err("length: must be within 1s–24h".to_owned());
         }
         if written.step.is_empty() || written.step.len() > MOST_STEPS {
             return Err(format!("step: there must be 1–{MOST_STEPS} of them"));
@@ -123,10 +126,9 @@ fn check(step: WrittenStep, length: Duration) -> Result<Step, String> {
     if step.lasts.is_zero() {
         return Err("for: must be more than 0s".to_owned());
     }
-    let to = step.at + step.lasts;
-    if to > length {
-        return Err(format!("for: ends at {to:?}, after the scenario's length of {length:?}"));
-    }
+    let Some(to) = step.at.checked_add(step.lasts).filter(|to| *to <= length) else {
+        return Err(format!("for: ends after the scenario's length of {}", humantime::format_duration(length)));
+    };
     let action = match (step.target, step.fault, step.rate) {
         (Some(target), Some(fault), None) => {
             fault.validate().map_err(|error| format!("fault.{error}"))?;
@@ -199,6 +201,8 @@ mod tests {
             ("rate = 50.0", "target = \"catalog\"\nfault = { hang_rate = 1.0 }", "step \"early\": at: overlaps"),
             ("rate = 50.0", "rat = 50.0", "rat"),
             ("length = \"60s\"", "", "length"),
+            ("length = \"60s\"", "length = \"25h\"", "length"),
+            ("for = \"10s\"", "for = \"18446744073709551615s\"", "step \"late\": for"),
         ] {
             let error = Timeline::parse(&TWO.replace(from, to)).unwrap_err();
             assert!(error.contains(expected), "{to}: {error}");
