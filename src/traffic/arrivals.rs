@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// How far the busiest and the quietest hour are from the mean, as a share of it.
 const SWING: f64 = 0.8;
 
+/// Longest gap that is drawn: a rate next to nothing must not run past the end of the clock.
+const LONGEST_GAP: Duration = Duration::from_hours(24 * 365);
+
 /// How the rate changes with time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -40,7 +43,7 @@ impl Arrivals {
     }
 
     /// When the next journey begins, counted from the start, at `rate` journeys per second on
-    /// average. Nothing at a rate of zero; `skip` then says that time went by.
+    /// average. Nothing at a rate of zero.
     ///
     /// A changing rate is drawn by thinning (Lewis and Shedler, 1979): candidates come at the
     /// highest rate, and each is kept with the chance that the present rate has of it.
@@ -54,16 +57,17 @@ impl Arrivals {
         };
         loop {
             let gap: f64 = Exp1.sample(&mut self.random);
-            self.at += Duration::from_secs_f64(gap / highest);
+            self.at += Duration::try_from_secs_f64(gap / highest).map_or(LONGEST_GAP, |gap| gap.min(LONGEST_GAP));
             if self.shape == Shape::Steady || self.random.random::<f64>() * highest < rate * self.swing() {
                 return Some(self.at);
             }
         }
     }
 
-    /// Nobody came until `at`.
-    pub fn skip(&mut self, at: Duration) {
-        self.at = self.at.max(at);
+    /// Draws from `at` on, because the rate changed then. A Poisson process has no memory: the gap
+    /// that is dropped says nothing about the one to come.
+    pub fn resume_at(&mut self, at: Duration) {
+        self.at = at;
     }
 
     /// The present rate as a multiple of the mean.
@@ -115,7 +119,7 @@ mod tests {
     fn nobody_comes_at_a_rate_of_zero_and_they_come_back_later_not_earlier() {
         let mut process = arrivals(Shape::Steady);
         assert_eq!(process.next(0.0), None);
-        process.skip(Duration::from_secs(100));
+        process.resume_at(Duration::from_secs(100));
         assert!(process.next(20.0).unwrap() > Duration::from_secs(100));
     }
 }

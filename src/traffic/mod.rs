@@ -70,9 +70,10 @@ impl TrafficSettings {
         let within =
             |ok: bool, field: &str, allowed: &str| if ok { Ok(()) } else { Err(format!("{field}: must be {allowed}")) };
         within((0.0..=10_000.0).contains(&self.rate), "rate", "within 0–10000 journeys per second")?;
-        within(self.day >= Duration::from_secs(10), "day", "at least 10s")?;
+        within((Duration::from_secs(10)..=Duration::from_hours(24)).contains(&self.day), "day", "within 10s–24h")?;
         within((1..=200).contains(&self.viewers), "viewers", "within 1–200")?;
-        within(self.patience >= Duration::from_millis(100), "patience", "at least 100ms")?;
+        let patience = Duration::from_millis(100)..=Duration::from_mins(10);
+        within(patience.contains(&self.patience), "patience", "within 100ms–10m")?;
         within(self.think_time <= Duration::from_secs(60), "think-time", "at most 60s")?;
         within((1..=100_000).contains(&self.max_in_flight), "max-in-flight", "within 1–100000")
     }

@@ -1,7 +1,7 @@
 //! Walks journeys at every target.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use http::StatusCode;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -20,8 +21,6 @@ use crate::client::{Reply, Request, Transport};
 use crate::services::wire::{LoginReply, LoginRequest, Source};
 use crate::telemetry::TrafficTelemetry;
 
-/// How often a rate of zero is looked at again.
-const IDLE: Duration = Duration::from_millis(200);
 /// Every demonstration viewer's password.
 const PASSWORD: &str = "popcorn";
 
@@ -53,7 +52,7 @@ impl Target {
 /// Journeys per second, changeable while they are walked. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Rate {
-    bits: Arc<AtomicU64>,
+    now: watch::Sender<f64>,
     usual: f64,
 }
 
@@ -61,18 +60,18 @@ impl Rate {
     /// A rate that begins at `usual`.
     #[must_use]
     pub fn new(usual: f64) -> Self {
-        Self { bits: Arc::new(AtomicU64::new(usual.to_bits())), usual }
+        Self { now: watch::Sender::new(usual), usual }
     }
 
     /// Changes it; nothing gives back the usual one.
     pub fn set(&self, rate: Option<f64>) {
-        self.bits.store(rate.unwrap_or(self.usual).max(0.0).to_bits(), Ordering::Relaxed);
+        self.now.send_replace(rate.unwrap_or(self.usual).max(0.0));
     }
 
     /// As it is now.
     #[must_use]
     pub fn get(&self) -> f64 {
-        f64::from_bits(self.bits.load(Ordering::Relaxed))
+        *self.now.borrow()
     }
 }
 
@@ -125,24 +124,39 @@ impl Traffic {
         let mut random = ChaCha8Rng::seed_from_u64(seed.wrapping_add(1));
         let start = Instant::now();
         let mut walks = JoinSet::new();
+        let mut rates = rate.now.subscribe();
         loop {
-            let now = rate.get();
+            let now = *rates.borrow_and_update();
             for target in targets {
                 target.telemetry.rate(now);
             }
-            let Some(at) = arrivals.next(now) else {
-                tokio::time::sleep(IDLE).await;
-                arrivals.skip(start.elapsed());
-                continue;
+            let next = arrivals.next(now).map(|at| start + at);
+            let intended = tokio::select! {
+                biased;
+                intended = arrival(next) => intended,
+                // The sender lives as long as `self`.
+                _ = rates.changed() => {
+                    arrivals.resume_at(start.elapsed());
+                    continue;
+                }
             };
-            let intended = start + at;
-            tokio::time::sleep_until(intended).await;
             let journey = Arc::new(journeys::draw(&mut random, settings.viewers, settings.think_time));
             for target in targets {
                 begin(target, &journey, intended, settings, &mut walks);
             }
             while walks.try_join_next().is_some() {}
         }
+    }
+}
+
+/// Completes at the instant the next journey is to begin; never when there is none.
+async fn arrival(next: Option<Instant>) -> Instant {
+    match next {
+        Some(intended) => {
+            tokio::time::sleep_until(intended).await;
+            intended
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -321,5 +335,27 @@ mod tests {
         traffic.rate().set(None);
         traffic.run(tokio::time::sleep(Duration::from_secs(10))).await;
         assert!(site.recorder.seen().ok > 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_rate_holds_at_once_even_in_a_long_gap() {
+        let site = target("any", Duration::ZERO);
+        let traffic = Traffic::new(&settings(0.000_01), 1, vec![Arc::clone(&site)]);
+        let rate = traffic.rate().clone();
+        let rush = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            rate.set(Some(20.0));
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        };
+        traffic.run(rush).await;
+        assert!(site.recorder.seen().ok > 200, "{:?}", site.recorder.seen());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_next_to_nothing_is_no_rate_too_small() {
+        let site = target("any", Duration::ZERO);
+        let traffic = Traffic::new(&settings(1e-300), 1, vec![Arc::clone(&site)]);
+        traffic.run(tokio::time::sleep(Duration::from_secs(10))).await;
+        assert_eq!(site.recorder.seen().ok, 0);
     }
 }
