@@ -101,8 +101,10 @@ async fn cut(response: Response) -> Response {
 
 /// The same body, piece by piece.
 async fn slowed(response: Response, bytes_per_second: u32) -> Response {
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
     let bytes = whole(body).await;
+    // As the handler's own answer would: its length is known, only its bytes are late.
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     let longest = (bytes_per_second / PIECES_PER_SECOND).max(1) as usize;
     let pieces = stream::unfold(bytes, move |mut rest| async move {
         if rest.is_empty() {

@@ -131,12 +131,65 @@ impl AsyncWrite for SeverableStream {
 
 #[cfg(test)]
 mod tests {
-    use axum::Router;
+    use std::collections::BTreeMap;
+
     use axum::extract::ConnectInfo;
     use axum::routing::get;
+    use axum::{Router, middleware};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
 
     use super::*;
+    use crate::faults::{FaultPlan, Faults, OnInjected, inject};
+
+    /// A service on a real socket, and its faults.
+    async fn service(plan: &str) -> (SocketAddr, Faults) {
+        let on_injected: Arc<OnInjected> = Arc::new(|_, _| {});
+        let plan = serde_json::from_str(plan).unwrap();
+        let faults = Faults::new(BTreeMap::from([("t".to_owned(), plan)]), 1, &on_injected);
+        let layer = middleware::from_fn_with_state(faults.target("t").unwrap(), inject);
+        let app = Router::new().route("/", get(|| async { "0123456789" })).layer(layer);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = app.into_make_service_with_connect_info::<Connection>();
+        tokio::spawn(async move { axum::serve(FaultListener::new(listener), app).await });
+        (address, faults)
+    }
+
+    /// Everything the service sends until the connection ends, and how it ended.
+    async fn ask(address: SocketAddr) -> (String, io::Result<usize>) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        let end = stream.read_to_end(&mut answer).await;
+        (String::from_utf8(answer).unwrap(), end)
+    }
+
+    #[tokio::test]
+    async fn a_reset_fault_reaches_the_caller_as_one() {
+        let (address, _) = service(r#"{"reset_rate": 1}"#).await;
+        let (answer, end) = ask(address).await;
+        assert_eq!((answer.as_str(), end.unwrap_err().kind()), ("", io::ErrorKind::ConnectionReset));
+    }
+
+    #[tokio::test]
+    async fn a_crash_resets_whoever_waits_for_an_answer() {
+        let (address, faults) = service(r#"{"hang_rate": 1}"#).await;
+        let waiting = tokio::spawn(ask(address));
+        // The request may come before or after the crash: both are cut off.
+        faults.set("t", FaultPlan { crash: true, ..FaultPlan::default() }).unwrap();
+        let (answer, end) = waiting.await.unwrap();
+        assert_eq!((answer.as_str(), end.unwrap_err().kind()), ("", io::ErrorKind::ConnectionReset));
+    }
+
+    #[tokio::test]
+    async fn a_slow_body_trickles_and_arrives_whole() {
+        let (address, _) = service(r#"{"slow_body": {"bytes_per_second": 50}}"#).await;
+        let before = Instant::now();
+        let (answer, end) = ask(address).await;
+        assert!(end.is_ok() && answer.ends_with("\r\n\r\n0123456789"), "{answer}");
+        assert!(before.elapsed() >= Duration::from_millis(200), "{:?}", before.elapsed());
+    }
 
     #[tokio::test]
     async fn a_severed_connection_ends_in_a_reset_not_in_an_end() {
