@@ -285,12 +285,13 @@ async fn print_progress(traffic: &Traffic) {
     every.tick().await;
     loop {
         every.tick().await;
-        for (target, seen) in traffic.seen() {
+        for (target, seen) in traffic.lately() {
             tracing::info!(
                 target,
                 ok = seen.ok,
                 degraded = seen.degraded,
                 errors = seen.errors,
+                shed = seen.shed,
                 p50_ms = seen.p50.as_millis(),
                 p99_ms = seen.p99.as_millis(),
                 "viewers"

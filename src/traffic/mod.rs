@@ -14,11 +14,13 @@ mod arrivals;
 mod journeys;
 mod recorder;
 mod runner;
+mod walk;
 
 pub use arrivals::{Arrivals, Shape};
 pub use journeys::{Journey, Step, draw};
 pub use recorder::{Outcome, Recorder, Seen};
-pub use runner::{Rate, Target, Traffic};
+pub use runner::{Rate, Traffic};
+pub use walk::Target;
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! What viewers of one target experienced.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -31,7 +31,7 @@ impl Outcome {
     }
 }
 
-/// What was seen so far.
+/// What was seen, so far or since one last looked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Requests that were all live.
@@ -40,6 +40,8 @@ pub struct Seen {
     pub degraded: u64,
     /// Requests without a page.
     pub errors: u64,
+    /// Journeys that were not begun, because too many were under way. They sent no request.
+    pub shed: u64,
     /// Half of the response times are at most this.
     pub p50: Duration,
     /// 95 % are.
@@ -54,33 +56,79 @@ pub struct Recorder {
 }
 
 struct State {
+    total: Tally,
+    lately: Tally,
+}
+
+struct Tally {
     times: Histogram<u64>,
     counts: [u64; 3],
+    shed: u64,
+}
+
+impl Tally {
+    /// Two significant digits, up to two minutes: some 30 KiB.
+    fn new() -> Self {
+        let times = Histogram::new_with_bounds(1, LONGEST_MICROS, 2).expect("bounds and digits are valid");
+        Self { times, counts: [0; 3], shed: 0 }
+    }
+
+    fn seen(&self) -> Seen {
+        let at = |share: f64| Duration::from_micros(self.times.value_at_quantile(share));
+        let [ok, degraded, errors] = self.counts;
+        Seen { ok, degraded, errors, shed: self.shed, p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+    }
+
+    fn clear(&mut self) {
+        self.times.reset();
+        self.counts = [0; 3];
+        self.shed = 0;
+    }
 }
 
 impl Recorder {
-    /// An empty recorder: two significant digits, up to two minutes.
+    /// An empty recorder.
     #[must_use]
     pub fn new() -> Self {
-        let times = Histogram::new_with_bounds(1, LONGEST_MICROS, 2).expect("bounds and digits are valid");
-        Self { state: Mutex::new(State { times, counts: [0; 3] }) }
+        Self { state: Mutex::new(State { total: Tally::new(), lately: Tally::new() }) }
     }
 
     /// Records one request.
     pub fn record(&self, outcome: Outcome, response_time: Duration) {
         let micros = u64::try_from(response_time.as_micros()).unwrap_or(u64::MAX);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.times.saturating_record(micros.clamp(1, LONGEST_MICROS));
-        state.counts[outcome as usize] += 1;
+        let micros = micros.clamp(1, LONGEST_MICROS);
+        let mut state = self.state();
+        let State { total, lately } = &mut *state;
+        for tally in [total, lately] {
+            tally.times.saturating_record(micros);
+            tally.counts[outcome as usize] += 1;
+        }
+    }
+
+    /// Counts a journey that was not begun.
+    pub(super) fn shed(&self) {
+        let mut state = self.state();
+        state.total.shed += 1;
+        state.lately.shed += 1;
     }
 
     /// What was seen so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = |share: f64| Duration::from_micros(state.times.value_at_quantile(share));
-        let [ok, degraded, errors] = state.counts;
-        Seen { ok, degraded, errors, p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+        self.state().total.seen()
+    }
+
+    /// What was seen since this was last asked.
+    #[must_use]
+    pub fn lately(&self) -> Seen {
+        let mut state = self.state();
+        let seen = state.lately.seen();
+        state.lately.clear();
+        seen
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -107,5 +155,18 @@ mod tests {
             let ratio = measured.as_secs_f64() * 1000.0 / expected;
             assert!((0.99..1.02).contains(&ratio), "{measured:?} for {expected} ms");
         }
+    }
+
+    #[test]
+    fn what_was_seen_lately_begins_anew_each_time_it_is_asked() {
+        let recorder = Recorder::new();
+        recorder.record(Outcome::Error, Duration::from_secs(10));
+        recorder.shed();
+        assert_eq!((recorder.lately().errors, recorder.lately()), (1, Seen::default()));
+        recorder.record(Outcome::Ok, Duration::from_millis(10));
+        let (lately, total) = (recorder.lately(), recorder.seen());
+        assert_eq!((lately.ok, lately.errors, lately.shed), (1, 0, 0));
+        assert!(lately.p99 < Duration::from_millis(11), "{:?}", lately.p99);
+        assert_eq!((total.ok, total.errors, total.shed), (1, 1, 1));
     }
 }
