@@ -27,6 +27,7 @@ pub enum Latency {
         max: Duration,
     },
     /// What services show when they are busy: most near the median, some far above.
+    #[serde(alias = "log-normal")]
     LogNormal {
         /// Half are shorter.
         #[serde(with = "humantime_serde")]

@@ -54,6 +54,7 @@ pub struct Settings {
     /// How each service's calls to each dependency are protected.
     pub policies: BTreeMap<ServiceName, BTreeMap<ServiceName, serde_json::Value>>,
     /// Faults that are there from the start.
+    #[serde(serialize_with = "hyphenated")]
     pub faults: BTreeMap<ServiceName, FaultPlan>,
     /// The viewers.
     pub traffic: TrafficSettings,
@@ -148,6 +149,24 @@ impl Settings {
             ml_api: self.ml_api.clone(),
         })
     }
+}
+
+/// Fault plans as settings spell them. Their JSON has underscores; both can be read, but in one table
+/// the two spellings of a field would be two fields.
+fn hyphenated<S: serde::Serializer>(
+    faults: &BTreeMap<ServiceName, FaultPlan>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    fn rename(value: serde_json::Value) -> serde_json::Value {
+        match value {
+            serde_json::Value::Object(table) => {
+                table.into_iter().map(|(key, value)| (key.replace('_', "-"), rename(value))).collect()
+            }
+            other => other,
+        }
+    }
+    let json = serde_json::to_value(faults).map_err(serde::ser::Error::custom)?;
+    rename(json).serialize(serializer)
 }
 
 /// The variables that are settings. An admin token has a short name of its own.

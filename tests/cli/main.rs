@@ -1,0 +1,121 @@
+//! The program as people use it: real processes, real ports, the README's own commands.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(unreachable_pub, reason = "the modules of a test binary are its own")]
+
+mod process;
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use process::{Process, breakerbox};
+
+#[test]
+fn everything_starts_serves_metrics_and_ends_at_an_interrupt_with_zero() {
+    let process = Process::start(&["--no-scenario"], &[]);
+    assert_eq!(process.get("/healthz")["status"], "alive");
+    assert_eq!(process.get("/readyz")["status"], "ready");
+    assert_eq!(process.get("/health")["status"], "healthy");
+    assert_eq!(process.interrupt(), 0);
+}
+
+#[test]
+fn the_readme_s_commands_work_as_they_stand() {
+    let process = Process::start(&["--no-traffic"], &[]);
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let section = readme.split("## Break it yourself").nth(1).unwrap().split("```").nth(1).unwrap();
+    let commands: Vec<_> = section.lines().filter_map(|line| line.strip_prefix("breakerbox ")).collect();
+    assert!(commands.len() > 5, "{section}");
+    for command in commands {
+        let arguments: Vec<_> = command.split_whitespace().collect();
+        let done = breakerbox(&arguments, &[("BREAKERBOX_ADMIN_URL", &process.admin)]);
+        assert_eq!(done.code, 0, "{command}: {}", done.stderr);
+        assert!(!done.stdout.is_empty(), "{command}: says nothing");
+    }
+    let breakers = process.get("/breakers");
+    let forced = breakers["breakers"].as_array().unwrap().iter().find(|b| b["name"] == "recommendation").unwrap();
+    assert_eq!(forced["state"], "forced_open");
+}
+
+#[test]
+fn a_fault_takes_effect_at_once_and_ends_when_it_is_cleared() {
+    let process = Process::start(&["--no-scenario", "--no-traffic"], &[]);
+    let admin = [("BREAKERBOX_ADMIN_URL", process.admin.as_str())];
+    let films = || process.get_site("/api/movies")["source"].as_str().unwrap().to_owned();
+    assert_eq!(films(), "live");
+    assert_eq!(breakerbox(&["fault", "set", "catalog", "--crash"], &admin).code, 0);
+    assert_eq!(films(), "cache");
+    assert_eq!(breakerbox(&["fault", "clear", "catalog"], &admin).code, 0);
+    // Its listener is taken again, and an open breaker waits for a probe.
+    assert_eq!(breakerbox(&["breaker", "reset", "gateway/catalog"], &admin).code, 0);
+    process::within(Duration::from_secs(5), || films() == "live");
+}
+
+#[test]
+fn what_can_t_be_is_said_in_one_line_with_exit_code_two() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let anywhere = ("BREAKERBOX_ADMIN__LISTEN", "127.0.0.1:0");
+    for (arguments, variables, expected) in [
+        (
+            &["serve", "gateway"][..],
+            &[anywhere, ("BREAKERBOX_SERVICES__GATEWAY__PORT", port.as_str())][..],
+            "is in use; set BREAKERBOX_SERVICES__GATEWAY__PORT",
+        ),
+        (&[], &[("BREAKERBOX_TRAFFIC__RATE", "-1")], "traffic.rate"),
+        (&[], &[("BREAKERBOX_TRAFIC__RATE", "1")], "trafic"),
+        (&[], &[("BREAKERBOX_ADMIN__LISTEN", "0.0.0.0:0")], "BREAKERBOX_ADMIN_TOKEN"),
+        (&["serve", "gatway"], &[], "gatway"),
+        (&["--config", "missing.toml"], &[], "missing.toml"),
+        (&["--scenario", "missing.toml"], &[anywhere], "missing.toml"),
+        (&["fault", "set", "catalog"], &[], "--error-rate"),
+        (&["breaker", "close", "gateway"], &[], "SERVICE/DEPENDENCY"),
+    ] {
+        let done = breakerbox(arguments, variables);
+        assert_eq!(done.code, 2, "{arguments:?}: {} {}", done.stdout, done.stderr);
+        assert!(done.stderr.contains(expected), "{arguments:?}: {}", done.stderr);
+        let said = done.stderr.lines().filter(|line| line.starts_with("error: ")).count();
+        assert_eq!(said, 1, "{arguments:?}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn an_unknown_target_is_refused_by_the_running_process_with_the_known_ones() {
+    let process = Process::start(&["--no-scenario", "--no-traffic"], &[]);
+    let admin = [("BREAKERBOX_ADMIN_URL", process.admin.as_str())];
+    let done = breakerbox(&["fault", "set", "catalogue", "--crash"], &admin);
+    assert_eq!(done.code, 2);
+    assert!(done.stderr.contains("catalog, "), "{}", done.stderr);
+    let done = breakerbox(&["fault", "set", "catalog", "--error-rate", "2"], &admin);
+    assert_eq!((done.code, done.stderr.contains("error_rate")), (2, true), "{}", done.stderr);
+}
+
+#[test]
+fn a_token_locks_changes_and_leaves_reading_free() {
+    let process = Process::start(&["--no-scenario", "--no-traffic"], &[("BREAKERBOX_ADMIN_TOKEN", "s3cret")]);
+    let set = ["fault", "set", "catalog", "--crash"];
+    let url = ("BREAKERBOX_ADMIN_URL", process.admin.as_str());
+    assert_eq!(breakerbox(&set, &[url]).code, 2);
+    assert_eq!(breakerbox(&set, &[url, ("BREAKERBOX_ADMIN_TOKEN", "wrong")]).code, 2);
+    assert_eq!(breakerbox(&set, &[url, ("BREAKERBOX_ADMIN_TOKEN", "s3cret")]).code, 0);
+    assert!(process.get("/breakers")["breakers"].is_array());
+    assert!(!process.logs().contains("s3cret"));
+}
+
+#[test]
+fn health_says_no_when_nobody_is_there() {
+    let done = breakerbox(&["health", "--admin", "http://127.0.0.1:9"], &[]);
+    assert_eq!(done.code, 1);
+    let process = Process::start(&["--no-scenario", "--no-traffic"], &[]);
+    assert_eq!(breakerbox(&["health", "--ready", "--admin", &process.admin], &[]).code, 0);
+}
+
+#[test]
+fn the_settings_that_are_printed_can_be_read_again() {
+    let printed = breakerbox(&["settings"], &[]);
+    assert_eq!(printed.code, 0, "{}", printed.stderr);
+    let file = std::env::temp_dir().join(format!("breakerbox-settings-{}.toml", std::process::id()));
+    std::fs::write(&file, &printed.stdout).unwrap();
+    let again = breakerbox(&["settings", "--config", file.to_str().unwrap()], &[]);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!((again.code, again.stdout), (0, printed.stdout), "{}", again.stderr);
+}

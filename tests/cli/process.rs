@@ -1,0 +1,117 @@
+//! Runs the program.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_breakerbox");
+const SERVICES: [&str; 6] = ["GATEWAY", "GATEWAY_BARE", "USER", "CATALOG", "RECOMMENDATION", "ML_API"];
+
+/// A command that ended.
+pub struct Done {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command to its end.
+pub fn breakerbox(arguments: &[&str], variables: &[(&str, &str)]) -> Done {
+    let output = Command::new(PROGRAM).args(arguments).envs(variables.iter().copied()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Done { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// The program, running on ports that were free.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+    site: String,
+    /// Such as `http://127.0.0.1:43210`.
+    pub admin: String,
+}
+
+impl Process {
+    pub fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let log = std::env::temp_dir().join(format!("breakerbox-cli-{}-{number}.log", std::process::id()));
+        let out = File::create(&log).unwrap();
+        let ports = SERVICES.map(|service| (format!("BREAKERBOX_SERVICES__{service}__PORT"), "0"));
+        let child = Command::new(PROGRAM)
+            .args(arguments)
+            .envs(ports)
+            .env("BREAKERBOX_ADMIN__LISTEN", "127.0.0.1:0")
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .spawn()
+            .unwrap();
+        let mut process = Self { child, log, site: String::new(), admin: String::new() };
+        within(Duration::from_secs(20), || process.logs().contains("/metrics"));
+        process.site = process.address_before("/api/home");
+        process.admin = process.address_before("/metrics");
+        process
+    }
+
+    /// The first address that is followed by `path` in what it printed.
+    fn address_before(&self, path: &str) -> String {
+        let logs = self.logs();
+        let word = logs.split_whitespace().find(|word| word.ends_with(path)).unwrap();
+        word.trim_end_matches(path).to_owned()
+    }
+
+    pub fn logs(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// What a page of the admin port says.
+    pub fn get(&self, path: &str) -> Value {
+        fetch(&format!("{}{path}", self.admin))
+    }
+
+    /// What a page of the site says.
+    pub fn get_site(&self, path: &str) -> Value {
+        fetch(&format!("{}{path}", self.site))
+    }
+
+    /// Interrupts it as Ctrl-C does, and gives back its exit code.
+    pub fn interrupt(mut self) -> i32 {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let mut code = None;
+        within(Duration::from_secs(10), || {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        });
+        code.unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that ended already can't be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+fn fetch(url: &str) -> Value {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { reqwest::get(url).await.unwrap().json().await.unwrap() })
+}
+
+/// Looks until `done`, and fails when that takes longer than `limit`.
+pub fn within(limit: Duration, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < limit, "not within {limit:?}");
+        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
