@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, Serializer};
 use subtle::ConstantTimeEq;
@@ -61,6 +62,9 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
     /// What changing anything through it takes, as `Authorization: Bearer`.
     pub token: Option<Secret>,
+    /// A file that holds the token instead, as secrets are handed to containers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
     /// Lets it listen beyond this machine without a token.
     pub allow_remote_without_token: bool,
     /// Admin addresses of other processes, to which commands for their services are forwarded.
@@ -72,6 +76,7 @@ impl Default for AdminSettings {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8090)),
             token: None,
+            token_file: None,
             allow_remote_without_token: false,
             peers: BTreeMap::new(),
         }
@@ -79,6 +84,16 @@ impl Default for AdminSettings {
 }
 
 impl AdminSettings {
+    /// Reads the token file, when one is named.
+    pub fn read_token(&mut self) -> Result<(), String> {
+        if let Some(file) = &self.token_file {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| format!("admin.token-file: {}: {error}", file.display()))?;
+            self.token = Some(Secret::new(text.trim()));
+        }
+        Ok(())
+    }
+
     /// Says which field is wrong, and what it may be.
     pub fn validate(&self) -> Result<(), String> {
         if self.token.as_ref().is_some_and(|token| token.reveal().is_empty()) {
@@ -160,6 +175,17 @@ mod tests {
         assert!(remote.validate().unwrap_err().contains("BREAKERBOX_ADMIN_TOKEN"));
         assert!(AdminSettings { token: Some(Secret::new("t")), ..remote.clone() }.validate().is_ok());
         assert!(AdminSettings { allow_remote_without_token: true, ..remote }.validate().is_ok());
+    }
+
+    #[test]
+    fn a_token_can_come_from_a_file() {
+        let file = std::env::temp_dir().join(format!("breakerbox-token-{}", std::process::id()));
+        std::fs::write(&file, "from-a-file\n").unwrap();
+        let mut settings = AdminSettings { token_file: Some(file.clone()), ..AdminSettings::default() };
+        settings.read_token().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(settings.token.as_ref().is_some_and(|token| token.matches("from-a-file")));
+        assert!(settings.read_token().unwrap_err().starts_with("admin.token-file: "));
     }
 
     #[test]

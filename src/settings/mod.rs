@@ -88,11 +88,12 @@ impl Settings {
             .try_parsing(true)
             .source(Some(own_variables(variables)));
         let layers = builder.add_source(environment).build().map_err(|error| error.to_string())?;
-        let settings: Self = serde_path_to_error::deserialize(layers).map_err(|error| {
+        let mut settings: Self = serde_path_to_error::deserialize(layers).map_err(|error| {
             let path = error.path().to_string();
             let why = error.inner().to_string();
             if path == "." || why.contains(&path) { why } else { format!("{path}: {why}") }
         })?;
+        settings.admin.read_token()?;
         Ok(settings)
     }
 
