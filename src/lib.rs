@@ -15,6 +15,7 @@
 //! | [`server`] | listeners, the admin port, graceful shutdown |
 //! | [`traffic`] | open-loop viewers and what they experienced |
 //! | [`scenario`] | timelines of faults |
+//! | [`drill`] | proves each alert against a live Prometheus |
 //! | [`settings`] | everything above, configured from defaults, a file, the environment and flags |
 //! | [`cli`] | the command line |
 //!
@@ -32,6 +33,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod drill;
 pub mod faults;
 pub mod resilience;
 pub mod scenario;

@@ -17,6 +17,16 @@ pub(super) struct AdminArgs {
     token: Option<String>,
 }
 
+impl AdminArgs {
+    pub(super) fn url(&self) -> &str {
+        &self.admin
+    }
+
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+}
+
 /// Sends one request and gives back the JSON answer.
 pub(super) fn request(args: &AdminArgs, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -5,6 +5,7 @@
 
 mod admin_client;
 mod breaker;
+mod drill;
 mod fault;
 mod health;
 mod run;
@@ -43,6 +44,7 @@ Examples:
   breakerbox fault clear
   breakerbox breaker list
   breakerbox breaker force-open gateway/recommendation
+  breakerbox drill CircuitBreakerOpen               prove that this alert fires, arrives and resolves
   breakerbox serve user catalog                     two services, as in docker-compose.yml
   curl -s 127.0.0.1:8090/metrics
 
@@ -81,6 +83,8 @@ enum Command {
     Fault(fault::FaultArgs),
     /// Look at breakers and command them in a running process
     Breaker(breaker::BreakerArgs),
+    /// Prove that alerts fire, arrive and resolve: against a running process and a Prometheus
+    Drill(Box<drill::DrillArgs>),
     /// Exit 0 if the process on this machine is healthy
     Health(health::HealthArgs),
     /// Print every setting as it stands, as TOML
@@ -126,9 +130,14 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Fault(args)) => fault::run(args),
         Some(Command::Breaker(args)) => breaker::run(args),
         Some(Command::Health(args)) => health::run(&args),
+        Some(Command::Drill(args)) => return end(settings_of(&cli.settings).and_then(|own| drill::run(&args, &own))),
     };
+    end(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn end(done: Result<ExitCode, Failure>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failure::Failed(why)) => {
             eprintln!("error: {why}");
             ExitCode::from(1)
@@ -141,6 +150,10 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn with_settings(args: &SettingsArgs, then: impl FnOnce(Settings) -> Done) -> Done {
+    then(settings_of(args)?)
+}
+
+fn settings_of(args: &SettingsArgs) -> Result<Settings, Failure> {
     let mut settings = Settings::load(args.config.as_deref(), std::env::vars()).map_err(Failure::Refused)?;
     if let Some(seed) = args.seed {
         settings.seed = seed;
@@ -151,7 +164,7 @@ fn with_settings(args: &SettingsArgs, then: impl FnOnce(Settings) -> Done) -> Do
     if let Some(filter) = &args.log {
         settings.telemetry.log_filter.clone_from(filter);
     }
-    then(settings)
+    Ok(settings)
 }
 
 fn print_settings(settings: &Settings) -> Done {

@@ -66,6 +66,8 @@ pub struct TargetStatus {
     pub plan: FaultPlan,
     /// Kinds that are switched on.
     pub active: Vec<&'static str>,
+    /// Whether that is what goes wrong there from the start, so that nobody set anything.
+    pub at_baseline: bool,
     /// Until its baseline is back; none when the plan has no end.
     pub remaining_seconds: Option<f64>,
 }
@@ -179,6 +181,7 @@ impl TargetFaults {
         TargetStatus {
             target: self.inner.name.clone(),
             active: plan.active(),
+            at_baseline: *plan == self.inner.baseline,
             remaining_seconds: until.map(|until| until.saturating_duration_since(Instant::now()).as_secs_f64()),
             plan: (*plan).clone(),
         }

@@ -25,7 +25,7 @@ pub const DEFAULTS: &str = include_str!("default.toml");
 
 const PREFIX: &str = "BREAKERBOX_";
 /// Variables of the command line rather than of the settings.
-const NOT_SETTINGS: &[&str] = &["CONFIG", "ADMIN_URL"];
+const NOT_SETTINGS: &[&str] = &["CONFIG", "ADMIN_URL", "PROMETHEUS_URL", "PROMETHEUS_TOKEN", "ALERTMANAGER_URL"];
 
 /// All settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,0 +1,52 @@
+//! The drill: proves that each alert fires, is delivered, and resolves.
+//!
+//! An alert that nobody has ever seen fire is a hope. A drill raises the trouble that an alert is
+//! about, in a running stack, and times what follows: the breaker opens, the alert is pending, it
+//! fires, its notification arrives, and after the trouble is over all of that ends again.
+//!
+//! ## Theory of operation
+//!
+//! [`plans`] says for each alert how to raise it, or why that can't be done from here. A
+//! [`Conductor`] carries plans out one after another against a [`World`]: a Prometheus, the admin
+//! port, and a shell for what only the machine's owner can do. It polls rather than listens, because
+//! polling survives restarts and works against a Prometheus that belongs to somebody else. Times are
+//! taken by the drill's own clock at the moment it sees a thing, so that clocks need not agree; they
+//! are late by up to one poll.
+//!
+//! Whatever is changed is written down *before* it is changed, and undone when the drill ends: after
+//! success, failure or Ctrl-C. Faults carry a time to live on top, for a drill that is killed.
+//!
+//! The conductor emits [`Event`]s and returns a [`Report`]; [`table`], [`junit`] and [`progress`]
+//! make them readable.
+
+mod budget;
+mod conductor;
+mod event;
+#[cfg(test)]
+mod fake;
+mod http;
+pub mod junit;
+mod look;
+mod marks;
+mod plan;
+mod plans;
+pub mod progress;
+mod report;
+mod run;
+pub mod table;
+#[cfg(test)]
+mod tests;
+mod undo;
+mod world;
+
+pub use budget::{Budget, Overrides};
+pub use conductor::{Conductor, Options, Refused};
+pub use event::{Event, Milestone};
+pub use http::{Access, Live};
+pub use plan::{How, Needs, Plan, Raise, Step};
+pub use plans::plans;
+pub use report::{Drill, Outcome, Report, Times};
+pub use world::{
+    BreakerSeen, FaultSeen, InboxSeen, Instance, Labels, Monitor, NoticeSeen, Phase, RuleSeen, ScenarioSeen, Shell,
+    Site, TargetSeen, TransitionSeen, Trouble, World,
+};
