@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::Method;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::client::Context;
 use crate::telemetry::{EdgeTelemetry, Playback, TraceContext};
@@ -75,7 +75,7 @@ pub(super) async fn edge(State(edge): State<Edge>, mut request: Request, next: N
     context.trace = Some(TraceContext::adopt(&span, request.headers(), rand::random()));
     request.extensions_mut().insert(context);
 
-    let served = Served::begin(&edge, method, route.clone());
+    let served = Served::begin(&edge, method, route.clone(), span.clone());
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
@@ -94,15 +94,16 @@ struct Served<'a> {
     since: Instant,
     status: u16,
     playback: Option<Playback>,
+    span: Span,
     _active: crate::telemetry::RequestGuard,
 }
 
 impl<'a> Served<'a> {
-    fn begin(edge: &'a Edge, method: &'static str, route: Option<MatchedPath>) -> Self {
+    fn begin(edge: &'a Edge, method: &'static str, route: Option<MatchedPath>, span: Span) -> Self {
         // Whoever leaves before the page is there got no page.
         let playback = is_page(route.as_ref()).then_some(Playback::Error);
         let active = edge.telemetry.begin();
-        Self { edge, method, route, since: Instant::now(), status: CALLER_LEFT, playback, _active: active }
+        Self { edge, method, route, since: Instant::now(), status: CALLER_LEFT, playback, span, _active: active }
     }
 
     fn finish(mut self, status: u16, playback: Option<Playback>) {
@@ -119,6 +120,8 @@ impl<'a> Served<'a> {
 
 impl Drop for Served<'_> {
     fn drop(&mut self) {
+        // Within its span, so that its duration leaves an exemplar.
+        let _within = self.span.enter();
         let route = self.route.as_ref().map_or("unmatched", MatchedPath::as_str);
         self.edge.telemetry.served(self.method, route, self.status, self.since.elapsed());
         if let Some(playback) = self.playback {
