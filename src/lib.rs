@@ -11,6 +11,7 @@
 //! | [`telemetry`] | metric families, typed events turned into series and log lines, exposition, traces |
 //! | [`faults`] | what can go wrong at a service's edge, and the layer that makes it happen |
 //! | [`client`] | a dependency's client: transport, classification, and the policy around each call |
+//! | [`store`] | orders, ledger, retry queue and shared breaker state over SQL |
 //! | [`services`] | one file per service of the streaming site |
 //! | [`server`] | listeners, the admin port, graceful shutdown |
 //! | [`traffic`] | open-loop viewers and what they experienced |
@@ -40,5 +41,6 @@ pub mod scenario;
 pub mod server;
 pub mod services;
 pub mod settings;
+pub mod store;
 pub mod telemetry;
 pub mod traffic;

@@ -1,0 +1,77 @@
+//! A breaker's state that several instances share, as a conditional write to one row.
+
+use super::{CheckoutStore, StoreError, number, text};
+
+/// What the instances agree on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerRecord {
+    /// Grows by one with each write.
+    pub version: i64,
+    /// `closed` or `open`.
+    pub state: String,
+    /// Until when it is open, Unix milliseconds.
+    pub open_until: i64,
+    /// Failures in a row, all instances taken together.
+    pub failures: i64,
+    /// The instance that wrote it.
+    pub changed_by: String,
+}
+
+/// The rows of shared breakers.
+#[derive(Clone)]
+pub struct SharedBreakers {
+    store: super::Store,
+}
+
+impl CheckoutStore {
+    /// The rows of shared breakers.
+    #[must_use]
+    pub fn breakers(&self) -> SharedBreakers {
+        SharedBreakers { store: self.store.clone() }
+    }
+}
+
+impl SharedBreakers {
+    /// What the instances agree on; nothing when none has written yet.
+    pub async fn read(&self, name: &str) -> Result<Option<BreakerRecord>, StoreError> {
+        let mut reading = self.store.read().await?;
+        let row = sqlx::query("SELECT version, state, open_until, failures, changed_by FROM breakers WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&mut *reading.connection)
+            .await?;
+        row.map(|row| {
+            Ok(BreakerRecord {
+                version: number(&row, "version")?,
+                state: text(&row, "state")?,
+                open_until: number(&row, "open_until")?,
+                failures: number(&row, "failures")?,
+                changed_by: text(&row, "changed_by")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Writes a record if its predecessor is still the one with the version before. False when
+    /// somebody else was faster.
+    pub async fn write(&self, name: &str, record: &BreakerRecord) -> Result<bool, StoreError> {
+        let mut writing = self.store.write().await?;
+        let statement = if record.version == 1 {
+            "INSERT INTO breakers (name, version, state, open_until, failures, changed_by)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING"
+        } else {
+            "UPDATE breakers SET version = $2, state = $3, open_until = $4, failures = $5, changed_by = $6
+             WHERE name = $1 AND version = $2 - 1"
+        };
+        let done = sqlx::query(statement)
+            .bind(name)
+            .bind(record.version)
+            .bind(record.state.as_str())
+            .bind(record.open_until)
+            .bind(record.failures)
+            .bind(record.changed_by.as_str())
+            .execute(&mut *writing.transaction)
+            .await?;
+        writing.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+}

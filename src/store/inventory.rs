@@ -1,0 +1,177 @@
+//! The inventory's stock and who holds it.
+
+use sqlx::Row;
+
+use super::{OrderKind, Store, StoreError, StoreSettings, Writing, id, number, schema, text};
+
+const HELD: &str = "held";
+const RELEASED: &str = "released";
+
+/// What became of a reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// A place is held, now or since an earlier request of the same order.
+    Held {
+        /// Of which showing.
+        showing: i64,
+    },
+    /// Nothing is left.
+    SoldOut,
+    /// The order was given up before; a late request doesn't bring it back.
+    Released,
+}
+
+/// What is held, for comparing with the orders.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StockAudit {
+    /// Orders that hold a place.
+    pub held: Vec<String>,
+    /// Places taken by the stock's own count.
+    pub taken: i64,
+}
+
+/// The inventory's tables.
+#[derive(Clone)]
+pub struct InventoryStore {
+    store: Store,
+}
+
+/// What is reserved.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The film.
+    pub film_id: u32,
+    /// How it is sold.
+    pub kind: OrderKind,
+    /// Which showing.
+    pub showing: i64,
+    /// Places that the showing has.
+    pub capacity: i64,
+}
+
+impl InventoryStore {
+    /// The database at `url`.
+    pub fn new(url: &str, settings: &StoreSettings, hold_clock: bool) -> Result<Self, String> {
+        Ok(Self { store: Store::new(url, settings.connections, schema::INVENTORY, hold_clock)? })
+    }
+
+    /// Lets go of every connection.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+
+    /// Holds a place for an order. The same order asks as often as it likes and holds one.
+    pub async fn reserve(&self, order: &str, place: Place, now: i64) -> Result<Reserved, StoreError> {
+        let mut writing = self.store.write().await?;
+        let added = add(&mut writing, order, place, HELD, now).await?;
+        let transaction = &mut writing.transaction;
+        if !added {
+            let row = sqlx::query("SELECT state, showing FROM reservations WHERE order_id = $1")
+                .bind(order)
+                .fetch_one(&mut **transaction)
+                .await?;
+            let held = text(&row, "state")? == HELD;
+            return Ok(if held { Reserved::Held { showing: number(&row, "showing")? } } else { Reserved::Released });
+        }
+        sqlx::query(
+            "INSERT INTO stock (film_id, kind, showing, capacity, taken) VALUES ($1, $2, $3, $4, 0)
+             ON CONFLICT (film_id, kind, showing) DO NOTHING",
+        )
+        .bind(i64::from(place.film_id))
+        .bind(place.kind.as_str())
+        .bind(place.showing)
+        .bind(place.capacity)
+        .execute(&mut **transaction)
+        .await?;
+        let taken = sqlx::query(
+            "UPDATE stock SET taken = taken + 1
+             WHERE film_id = $1 AND kind = $2 AND showing = $3 AND taken < capacity",
+        )
+        .bind(i64::from(place.film_id))
+        .bind(place.kind.as_str())
+        .bind(place.showing)
+        .execute(&mut **transaction)
+        .await?;
+        if taken.rows_affected() == 0 {
+            // Dropping the transaction takes the reservation back.
+            return Ok(Reserved::SoldOut);
+        }
+        writing.commit().await?;
+        Ok(Reserved::Held { showing: place.showing })
+    }
+
+    /// Gives an order's place back, if it holds one, and lets no late request take one for it.
+    pub async fn release(&self, order: &str, now: i64) -> Result<bool, StoreError> {
+        let mut writing = self.store.write().await?;
+        let row = sqlx::query(
+            "UPDATE reservations SET state = $1 WHERE order_id = $2 AND state = $3
+             RETURNING film_id, kind, showing",
+        )
+        .bind(RELEASED)
+        .bind(order)
+        .bind(HELD)
+        .fetch_optional(&mut *writing.transaction)
+        .await?;
+        match &row {
+            Some(row) => {
+                sqlx::query("UPDATE stock SET taken = taken - 1 WHERE film_id = $1 AND kind = $2 AND showing = $3")
+                    .bind(i64::from(id(row, "film_id")?))
+                    .bind(text(row, "kind")?)
+                    .bind(number(row, "showing")?)
+                    .execute(&mut *writing.transaction)
+                    .await?;
+            }
+            None => {
+                let none = Place { film_id: 0, kind: OrderKind::Rent, showing: 0, capacity: 0 };
+                add(&mut writing, order, none, RELEASED, now).await?;
+            }
+        }
+        writing.commit().await?;
+        Ok(row.is_some())
+    }
+
+    /// Places left in a showing that somebody has asked for before.
+    pub async fn left(&self, place: Place) -> Result<i64, StoreError> {
+        let mut reading = self.store.read().await?;
+        let row = sqlx::query(
+            "SELECT capacity - taken AS left_over FROM stock WHERE film_id = $1 AND kind = $2 AND showing = $3",
+        )
+        .bind(i64::from(place.film_id))
+        .bind(place.kind.as_str())
+        .bind(place.showing)
+        .fetch_optional(&mut *reading.connection)
+        .await?;
+        Ok(row.map(|row| row.try_get("left_over")).transpose()?.unwrap_or(place.capacity))
+    }
+
+    /// What is held.
+    pub async fn audit(&self) -> Result<StockAudit, StoreError> {
+        let mut reading = self.store.read().await?;
+        let rows = sqlx::query("SELECT order_id FROM reservations WHERE state = $1 ORDER BY order_id")
+            .bind(HELD)
+            .fetch_all(&mut *reading.connection)
+            .await?;
+        let held = rows.iter().map(|row| text(row, "order_id")).collect::<Result<_, _>>()?;
+        let row = sqlx::query("SELECT CAST(COALESCE(SUM(taken), 0) AS BIGINT) AS taken FROM stock")
+            .fetch_one(&mut *reading.connection)
+            .await?;
+        Ok(StockAudit { held, taken: number(&row, "taken")? })
+    }
+}
+
+/// Adds a reservation, unless the order has one of any state.
+async fn add(writing: &mut Writing, order: &str, place: Place, state: &str, now: i64) -> Result<bool, StoreError> {
+    let added = sqlx::query(
+        "INSERT INTO reservations (order_id, film_id, kind, showing, state, at) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (order_id) DO NOTHING",
+    )
+    .bind(order)
+    .bind(i64::from(place.film_id))
+    .bind(place.kind.as_str())
+    .bind(place.showing)
+    .bind(state)
+    .bind(now)
+    .execute(&mut *writing.transaction)
+    .await?;
+    Ok(added.rows_affected() > 0)
+}

@@ -1,0 +1,490 @@
+//! Orders, their idempotency keys and their saga log.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::{Store, StoreError, StoreSettings, Writing, id, millis, number, schema, text};
+
+/// What is sold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OrderKind {
+    /// To watch for two days.
+    Rent,
+    /// To keep.
+    Buy,
+    /// A seat of a limited premiere.
+    Premiere,
+}
+
+impl OrderKind {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Rent, Self::Buy, Self::Premiere];
+
+    /// Its spelling.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rent => "rent",
+            Self::Buy => "buy",
+            Self::Premiere => "premiere",
+        }
+    }
+
+    pub(super) fn read(value: String) -> Result<Self, StoreError> {
+        let known = Self::ALL.iter().find(|kind| kind.as_str() == value);
+        known.copied().ok_or(StoreError::Unknown { what: "kind", value })
+    }
+}
+
+/// Where an order stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OrderState {
+    /// Taken; nothing has been reserved for it yet, as far as is known.
+    Pending,
+    /// Its stock is reserved, and a charge may be under way.
+    Charging,
+    /// Waits in the queue for the payment gateway.
+    Queued,
+    /// Given up; what was charged or reserved for it is being given back.
+    Cancelling,
+    /// Final: charged once.
+    Paid,
+    /// Final: nothing charged, nothing reserved.
+    Cancelled,
+    /// Ran out of attempts; waits for a person, its stock still reserved.
+    Dead,
+}
+
+impl OrderState {
+    /// All of them.
+    pub const ALL: &[Self] =
+        &[Self::Pending, Self::Charging, Self::Queued, Self::Cancelling, Self::Paid, Self::Cancelled, Self::Dead];
+
+    /// Its spelling.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Charging => "charging",
+            Self::Queued => "queued",
+            Self::Cancelling => "cancelling",
+            Self::Paid => "paid",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Whether nothing will change any more.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Paid | Self::Cancelled)
+    }
+
+    fn read(value: String) -> Result<Self, StoreError> {
+        let known = Self::ALL.iter().find(|state| state.as_str() == value);
+        known.copied().ok_or(StoreError::Unknown { what: "state", value })
+    }
+}
+
+/// An order to be taken.
+#[derive(Clone, Debug)]
+pub struct NewOrder<'a> {
+    /// Its id, which nobody can guess.
+    pub id: &'a str,
+    /// Whose it is.
+    pub user_id: u32,
+    /// What is sold.
+    pub film_id: u32,
+    /// How.
+    pub kind: OrderKind,
+    /// In won.
+    pub amount: i64,
+    /// Whether it may be paid later.
+    pub retry_later: bool,
+    /// The viewer's idempotency key.
+    pub key: &'a str,
+    /// Of the request's body: the same key with another one is a mistake.
+    pub fingerprint: &'a str,
+    /// How long the key is remembered.
+    pub key_lifetime: Duration,
+    /// How long the taker has until somebody else goes on with the order.
+    pub lease: Duration,
+}
+
+/// An order as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// Its id.
+    pub id: String,
+    /// Whose it is.
+    pub user_id: u32,
+    /// What is sold.
+    pub film_id: u32,
+    /// How.
+    pub kind: OrderKind,
+    /// In won.
+    pub amount: i64,
+    /// Whether it may be paid later.
+    pub retry_later: bool,
+    /// Where it stands.
+    pub state: OrderState,
+    /// Grows by one with each change.
+    pub version: i64,
+    /// Whether a charge may have reached the payment gateway.
+    pub charge_sent: bool,
+    /// Why it was given up.
+    pub reason: String,
+    /// When it was taken.
+    pub created_at: i64,
+}
+
+/// What became of a request to take an order.
+#[derive(Clone, Debug)]
+pub enum Opened {
+    /// It was taken; the caller has the lease.
+    New(Order),
+    /// The key was used before.
+    Known {
+        /// Whether with the same body.
+        same: bool,
+        /// The order it was used for; none when that is already forgotten.
+        order: Option<Order>,
+        /// What was answered, if that had come to it.
+        answer: Option<String>,
+    },
+}
+
+/// One entry of the saga log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Such as `reserve`.
+    pub step: &'static str,
+    /// Such as `done`.
+    pub outcome: &'static str,
+    /// What there is to add.
+    pub detail: String,
+}
+
+/// What a change means for the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing; whoever has the lease goes on.
+    Keep,
+    /// To be tried again at `due_at`. What is parked counts as waiting.
+    Park {
+        /// When, Unix milliseconds.
+        due_at: i64,
+        /// Attempts that failed so far.
+        attempts: i64,
+        /// Why the last one did.
+        error: String,
+    },
+    /// Done with.
+    Remove,
+    /// Given up until a person says otherwise.
+    Bury {
+        /// Why.
+        error: String,
+    },
+}
+
+/// A change of an order.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The new state.
+    pub state: OrderState,
+    /// Whether a charge may have reached the payment gateway; nothing for as before.
+    pub charge_sent: Option<bool>,
+    /// Why it was given up; empty for as before.
+    pub reason: String,
+    /// What was done.
+    pub steps: Vec<Step>,
+    /// What it means for the queue.
+    pub effect: Effect,
+    /// What the viewer is answered, kept for the next time they ask with the same key.
+    pub answer: Option<String>,
+}
+
+/// What all orders together come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OrderAudit {
+    /// Orders of any state.
+    pub orders: i64,
+    /// Paid ones.
+    pub paid: i64,
+    /// What they paid, won.
+    pub paid_amount: i64,
+    /// Orders that are neither final nor dead.
+    pub unfinished: i64,
+    /// Dead ones.
+    pub dead: i64,
+    /// What dead ones would pay, won.
+    pub dead_amount: i64,
+}
+
+/// Orders, their keys, their log and their queue.
+#[derive(Clone)]
+pub struct CheckoutStore {
+    pub(super) store: Store,
+}
+
+const ORDER: &str = "SELECT id, user_id, film_id, kind, amount, retry_later, state, version, charge_sent, reason,
+    created_at FROM orders WHERE id = $1";
+
+impl CheckoutStore {
+    /// The database at `url`.
+    pub fn new(url: &str, settings: &StoreSettings, hold_clock: bool) -> Result<Self, String> {
+        Ok(Self { store: Store::new(url, settings.connections, schema::CHECKOUT, hold_clock)? })
+    }
+
+    /// Lets go of every connection.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+
+    /// Takes an order, unless its key is in use.
+    pub async fn open(&self, new: &NewOrder<'_>, now: i64) -> Result<Opened, StoreError> {
+        let mut writing = self.store.write().await?;
+        if !claim_key(&mut writing, new, now).await? {
+            return known(&mut writing, new).await;
+        }
+        let transaction = &mut writing.transaction;
+        sqlx::query(
+            "INSERT INTO orders (id, user_id, film_id, kind, amount, retry_later, state, version, charge_sent,
+             reason, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 1, 0, '', $8, $8)",
+        )
+        .bind(new.id)
+        .bind(i64::from(new.user_id))
+        .bind(i64::from(new.film_id))
+        .bind(new.kind.as_str())
+        .bind(new.amount)
+        .bind(i64::from(new.retry_later))
+        .bind(OrderState::Pending.as_str())
+        .bind(now)
+        .execute(&mut **transaction)
+        .await?;
+        sqlx::query(
+            "INSERT INTO retry_queue (order_id, parked, dead, attempts, due_at, enqueued_at, last_error)
+             VALUES ($1, 0, 0, 0, $2, $3, '')",
+        )
+        .bind(new.id)
+        .bind(now + millis(new.lease))
+        .bind(now)
+        .execute(&mut **transaction)
+        .await?;
+        let taken = Step { step: "verify_user", outcome: "done", detail: String::new() };
+        log(&mut writing, new.id, 1, &[taken], now).await?;
+        writing.commit().await?;
+        Ok(Opened::New(Order {
+            id: new.id.to_owned(),
+            user_id: new.user_id,
+            film_id: new.film_id,
+            kind: new.kind,
+            amount: new.amount,
+            retry_later: new.retry_later,
+            state: OrderState::Pending,
+            version: 1,
+            charge_sent: false,
+            reason: String::new(),
+            created_at: now,
+        }))
+    }
+
+    /// What was answered to this key, if it is in use.
+    pub async fn answer(&self, user_id: u32, key: &str) -> Result<Option<String>, StoreError> {
+        let mut reading = self.store.read().await?;
+        let row = sqlx::query("SELECT answer FROM idempotency_keys WHERE user_id = $1 AND idempotency_key = $2")
+            .bind(i64::from(user_id))
+            .bind(key)
+            .fetch_optional(&mut *reading.connection)
+            .await?;
+        Ok(row.map(|row| row.try_get("answer")).transpose()?.flatten())
+    }
+
+    /// An order.
+    pub async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
+        let mut reading = self.store.read().await?;
+        let row = sqlx::query(ORDER).bind(id).fetch_optional(&mut *reading.connection).await?;
+        row.as_ref().map(order).transpose()
+    }
+
+    /// What was done for an order, oldest first: step, outcome, detail, when.
+    pub async fn steps(&self, id: &str) -> Result<Vec<(String, String, String, i64)>, StoreError> {
+        let mut reading = self.store.read().await?;
+        let rows = sqlx::query(
+            "SELECT step, outcome, detail, at FROM saga_log WHERE order_id = $1 ORDER BY version, at LIMIT 200",
+        )
+        .bind(id)
+        .fetch_all(&mut *reading.connection)
+        .await?;
+        let read =
+            |row: &AnyRow| Ok((text(row, "step")?, text(row, "outcome")?, text(row, "detail")?, number(row, "at")?));
+        rows.iter().map(read).collect()
+    }
+
+    /// Changes an order as it was read. Gives the changed order; nothing when somebody else was
+    /// faster, in which case nothing is changed at all.
+    pub async fn change(&self, order: &Order, change: &Change, now: i64) -> Result<Option<Order>, StoreError> {
+        let mut writing = self.store.write().await?;
+        let version = order.version + 1;
+        let reason = if change.reason.is_empty() { &order.reason } else { &change.reason };
+        let charge_sent = change.charge_sent.unwrap_or(order.charge_sent);
+        let done = sqlx::query(
+            "UPDATE orders SET state = $1, version = $2, charge_sent = $3, reason = $4, updated_at = $5
+             WHERE id = $6 AND version = $7",
+        )
+        .bind(change.state.as_str())
+        .bind(version)
+        .bind(i64::from(charge_sent))
+        .bind(reason.as_str())
+        .bind(now)
+        .bind(order.id.as_str())
+        .bind(order.version)
+        .execute(&mut *writing.transaction)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(None);
+        }
+        log(&mut writing, &order.id, version, &change.steps, now).await?;
+        super::queue::apply(&mut writing, &order.id, &change.effect, now).await?;
+        if let Some(answer) = &change.answer {
+            sqlx::query("UPDATE idempotency_keys SET answer = $1 WHERE order_id = $2")
+                .bind(answer.as_str())
+                .bind(order.id.as_str())
+                .execute(&mut *writing.transaction)
+                .await?;
+        }
+        writing.commit().await?;
+        Ok(Some(Order { state: change.state, version, charge_sent, reason: reason.clone(), ..order.clone() }))
+    }
+
+    /// Adds to an order's log without changing it.
+    pub async fn note(&self, order: &Order, step: Step, now: i64) -> Result<(), StoreError> {
+        let mut writing = self.store.write().await?;
+        log(&mut writing, &order.id, order.version, &[step], now).await?;
+        writing.commit().await
+    }
+
+    /// Forgets keys that have expired, and orders that were final before `before`.
+    pub async fn prune(&self, before: i64, now: i64) -> Result<(), StoreError> {
+        let mut writing = self.store.write().await?;
+        let transaction = &mut writing.transaction;
+        sqlx::query("DELETE FROM idempotency_keys WHERE expires_at <= $1")
+            .bind(now)
+            .execute(&mut **transaction)
+            .await?;
+        for statement in [
+            "DELETE FROM saga_log WHERE order_id IN
+             (SELECT id FROM orders WHERE state IN ('paid', 'cancelled') AND updated_at < $1)",
+            "DELETE FROM orders WHERE state IN ('paid', 'cancelled') AND updated_at < $1",
+        ] {
+            sqlx::query(statement).bind(before).execute(&mut **transaction).await?;
+        }
+        writing.commit().await
+    }
+
+    /// What all orders come to.
+    pub async fn audit(&self) -> Result<OrderAudit, StoreError> {
+        let mut reading = self.store.read().await?;
+        let rows = sqlx::query(
+            "SELECT state, COUNT(*) AS orders, CAST(SUM(amount) AS BIGINT) AS amount FROM orders GROUP BY state",
+        )
+        .fetch_all(&mut *reading.connection)
+        .await?;
+        let mut audit = OrderAudit::default();
+        for row in &rows {
+            let (orders, amount) = (number(row, "orders")?, number(row, "amount")?);
+            audit.orders += orders;
+            match OrderState::read(text(row, "state")?)? {
+                OrderState::Paid => (audit.paid, audit.paid_amount) = (orders, amount),
+                OrderState::Dead => (audit.dead, audit.dead_amount) = (orders, amount),
+                OrderState::Cancelled => {}
+                _ => audit.unfinished += orders,
+            }
+        }
+        Ok(audit)
+    }
+
+    /// Ids of orders in a state, for comparing with others' books.
+    pub async fn in_state(&self, state: OrderState) -> Result<Vec<String>, StoreError> {
+        let mut reading = self.store.read().await?;
+        let rows = sqlx::query("SELECT id FROM orders WHERE state = $1 ORDER BY id")
+            .bind(state.as_str())
+            .fetch_all(&mut *reading.connection)
+            .await?;
+        rows.iter().map(|row| text(row, "id")).collect()
+    }
+}
+
+/// Takes the key for this order; false when it is in use and has not expired.
+async fn claim_key(writing: &mut Writing, new: &NewOrder<'_>, now: i64) -> Result<bool, StoreError> {
+    let claimed = sqlx::query(
+        "INSERT INTO idempotency_keys (user_id, idempotency_key, fingerprint, order_id, answer, expires_at)
+         VALUES ($1, $2, $3, $4, NULL, $5)
+         ON CONFLICT (user_id, idempotency_key) DO UPDATE
+         SET fingerprint = excluded.fingerprint, order_id = excluded.order_id, answer = NULL,
+             expires_at = excluded.expires_at
+         WHERE idempotency_keys.expires_at <= $6",
+    )
+    .bind(i64::from(new.user_id))
+    .bind(new.key)
+    .bind(new.fingerprint)
+    .bind(new.id)
+    .bind(now + millis(new.key_lifetime))
+    .bind(now)
+    .execute(&mut *writing.transaction)
+    .await?;
+    Ok(claimed.rows_affected() > 0)
+}
+
+async fn known(writing: &mut Writing, new: &NewOrder<'_>) -> Result<Opened, StoreError> {
+    let row = sqlx::query(
+        "SELECT fingerprint, order_id, answer FROM idempotency_keys WHERE user_id = $1 AND idempotency_key = $2",
+    )
+    .bind(i64::from(new.user_id))
+    .bind(new.key)
+    .fetch_one(&mut *writing.transaction)
+    .await?;
+    let same = text(&row, "fingerprint")? == new.fingerprint;
+    let answer = row.try_get("answer")?;
+    let found = sqlx::query(ORDER).bind(text(&row, "order_id")?).fetch_optional(&mut *writing.transaction).await?;
+    Ok(Opened::Known { same, order: found.as_ref().map(order).transpose()?, answer })
+}
+
+async fn log(writing: &mut Writing, order: &str, version: i64, steps: &[Step], now: i64) -> Result<(), StoreError> {
+    for Step { step, outcome, detail } in steps {
+        sqlx::query(
+            "INSERT INTO saga_log (order_id, version, step, outcome, detail, at) VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(order)
+        .bind(version)
+        .bind(*step)
+        .bind(*outcome)
+        .bind(detail.as_str())
+        .bind(now)
+        .execute(&mut *writing.transaction)
+        .await?;
+    }
+    Ok(())
+}
+
+fn order(row: &AnyRow) -> Result<Order, StoreError> {
+    Ok(Order {
+        id: text(row, "id")?,
+        user_id: id(row, "user_id")?,
+        film_id: id(row, "film_id")?,
+        kind: OrderKind::read(text(row, "kind")?)?,
+        amount: number(row, "amount")?,
+        retry_later: number(row, "retry_later")? != 0,
+        state: OrderState::read(text(row, "state")?)?,
+        version: number(row, "version")?,
+        charge_sent: number(row, "charge_sent")? != 0,
+        reason: text(row, "reason")?,
+        created_at: number(row, "created_at")?,
+    })
+}
