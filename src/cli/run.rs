@@ -15,7 +15,7 @@ use crate::client::{Telemetry, Transport};
 use crate::faults::{FaultPlan, Faults, OnInjected};
 use crate::scenario::{self, Actuator, Mode, Scenario, Timeline};
 use crate::server::{self, Admin, Running, Site, Wiring};
-use crate::services::ServiceName;
+use crate::services::{ServiceName, checkout};
 use crate::settings::Settings;
 use crate::telemetry::{self, LogFormat, Metrics, TransitionLog, TransitionRecord};
 use crate::traffic::{Target, Traffic};
@@ -157,7 +157,11 @@ async fn start(settings: &Settings, services: &[ServiceName]) -> Result<(Running
         &settings.admin,
     )?;
     let extras = extras(settings, &metrics, &addresses, &faults)?;
-    let more = extras.scenario.as_ref().map_or_else(Router::new, |(scenario, _)| scenario::routes(scenario.clone()));
+    let mut more =
+        extras.scenario.as_ref().map_or_else(Router::new, |(scenario, _)| scenario::routes(scenario.clone()));
+    if let Some(checkout) = &site.checkout {
+        more = more.merge(checkout::admin_routes(checkout.clone()));
+    }
     let running = Running::start(site, bound, admin, admin_bound, more);
     Ok((running, telemetry.transitions, extras))
 }

@@ -77,7 +77,10 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut addresses = BTreeMap::new();
-        let Site { mut routers, clients, faults } = site;
+        let Site { mut routers, clients, faults, checkout, .. } = site;
+        if let Some(checkout) = checkout {
+            tasks.spawn(checkout.work(stopped.clone()));
+        }
         for (service, Bound { listener, address }) in bound {
             addresses.insert(service, address);
             if let (Some(router), Some(target)) = (routers.remove(&service), faults.target(service.as_str())) {

@@ -12,10 +12,14 @@ use crate::faults::FaultPlan;
 use crate::resilience::policy::PolicySettings;
 use crate::services::ServiceName;
 use crate::services::catalog::CatalogSettings;
+use crate::services::checkout::CheckoutSettings;
 use crate::services::gateway::GatewaySettings;
+use crate::services::inventory::InventorySettings;
 use crate::services::ml_api::MlApiSettings;
+use crate::services::payment_gateway::PaymentSettings;
 use crate::services::recommendation::RecommendationSettings;
 use crate::services::user::UserSettings;
+use crate::store::StoreSettings;
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -150,6 +154,14 @@ pub struct Blueprint {
     pub recommendation: RecommendationSettings,
     /// The ranking service's own.
     pub ml_api: MlApiSettings,
+    /// The checkout's own.
+    pub checkout: CheckoutSettings,
+    /// The inventory's own.
+    pub inventory: InventorySettings,
+    /// The payment gateway's own.
+    pub payment_gateway: PaymentSettings,
+    /// Where databases are.
+    pub store: StoreSettings,
 }
 
 impl Blueprint {

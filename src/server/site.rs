@@ -16,8 +16,10 @@ use crate::faults::{self, Faults};
 use crate::resilience::bulkhead::{Bulkhead, BulkheadSettings};
 use crate::resilience::policy::PolicySettings;
 use crate::services::gateway::{self, Clients, GatewayState, Protection};
-use crate::services::{ServiceName, catalog, ml_api, recommendation, user};
-use crate::telemetry::EdgeTelemetry;
+use crate::services::{
+    ServiceName, catalog, checkout, inventory, ml_api, notification, payment_gateway, recommendation, user,
+};
+use crate::telemetry::{EdgeTelemetry, LedgerTelemetry};
 
 /// Largest request body, in bytes.
 const LARGEST_BODY: usize = 64 * 1024;
@@ -43,6 +45,12 @@ pub struct Site {
     pub clients: Vec<Client>,
     /// The faults at the services' edges.
     pub faults: Faults,
+    /// Checkout, if it is built here: its worker is to be run, and its queue shown on the admin port.
+    pub checkout: Option<checkout::CheckoutState>,
+    /// The inventory, if it is built here.
+    pub inventory: Option<inventory::InventoryState>,
+    /// The payment gateway, if it is built here.
+    pub payment: Option<payment_gateway::PaymentState>,
 }
 
 /// What building a service needs at every turn.
@@ -52,6 +60,9 @@ struct Builder<'a> {
     telemetry: &'a Telemetry,
     routers: BTreeMap<ServiceName, Arc<OnceLock<Router>>>,
     clients: Vec<Client>,
+    checkout: Option<checkout::CheckoutState>,
+    inventory: Option<inventory::InventoryState>,
+    payment: Option<payment_gateway::PaymentState>,
 }
 
 impl Site {
@@ -70,7 +81,16 @@ impl Site {
         faults: Faults,
     ) -> Result<Self, String> {
         let routers = which.iter().map(|service| (*service, Arc::default())).collect();
-        let mut builder = Builder { blueprint, wiring, telemetry, routers, clients: Vec::new() };
+        let mut builder = Builder {
+            blueprint,
+            wiring,
+            telemetry,
+            routers,
+            clients: Vec::new(),
+            checkout: None,
+            inventory: None,
+            payment: None,
+        };
         let mut built = BTreeMap::new();
         for service in which {
             let router = builder.service(*service)?;
@@ -81,7 +101,8 @@ impl Site {
             }
             built.insert(*service, router);
         }
-        Ok(Self { routers: built, clients: builder.clients, faults })
+        let Builder { clients, checkout, inventory, payment, .. } = builder;
+        Ok(Self { routers: built, clients, faults, checkout, inventory, payment })
     }
 }
 
@@ -93,8 +114,9 @@ impl Builder<'_> {
                     user: self.client(service, ServiceName::User)?,
                     catalog: self.client(service, ServiceName::Catalog)?,
                     recommendation: self.client(service, ServiceName::Recommendation)?,
+                    checkout: self.client(service, ServiceName::Checkout)?,
                 };
-                gateway::router(self.gateway(service, Protection::On, clients))
+                gateway::router(self.gateway(service, Protection::On, clients)?)
             }
             ServiceName::GatewayBare => {
                 let pool = self.shared_pool(service)?;
@@ -102,8 +124,9 @@ impl Builder<'_> {
                     user: self.bare_client(service, ServiceName::User, &pool)?,
                     catalog: self.bare_client(service, ServiceName::Catalog, &pool)?,
                     recommendation: self.bare_client(service, ServiceName::Recommendation, &pool)?,
+                    checkout: self.bare_client(service, ServiceName::Checkout, &pool)?,
                 };
-                gateway::router(self.gateway(service, Protection::Off, clients))
+                gateway::router(self.gateway(service, Protection::Off, clients)?)
             }
             ServiceName::User => user::router(user::UserState::new(&self.blueprint.user, self.blueprint.seed)?),
             ServiceName::Catalog => {
@@ -120,10 +143,48 @@ impl Builder<'_> {
                 recommendation::router(state)
             }
             ServiceName::MlApi => ml_api::router(ml_api::MlApiState::new(&self.blueprint.ml_api, self.blueprint.seed)?),
+            ServiceName::Checkout => checkout::router(self.checkout()?),
+            ServiceName::Inventory => {
+                let Blueprint { inventory: own, store, .. } = self.blueprint;
+                let state = inventory::InventoryState::new(own, store, self.virtual_time())?;
+                self.inventory = Some(state.clone());
+                inventory::router(state)
+            }
+            ServiceName::PaymentGateway => {
+                let Blueprint { payment_gateway: own, store, seed, .. } = self.blueprint;
+                let telemetry = LedgerTelemetry::new(&self.telemetry.metrics, service.as_str());
+                let state = payment_gateway::PaymentState::new(own, store, telemetry, *seed, self.virtual_time())?;
+                self.payment = Some(state.clone());
+                payment_gateway::router(state)
+            }
+            ServiceName::Notification => notification::router(notification::NotificationState::default()),
         })
     }
 
-    fn gateway(&self, service: ServiceName, protection: Protection, clients: Clients) -> GatewayState {
+    fn checkout(&mut self) -> Result<checkout::CheckoutState, String> {
+        let own = ServiceName::Checkout;
+        let pool = Self::unlimited_pool()?;
+        let mut pair = |dependency| -> Result<checkout::Pair, String> {
+            let protected = self.client(own, dependency)?;
+            Ok(checkout::Pair { protected, bare: self.bare_client(own, dependency, &pool)? })
+        };
+        let (user, inventory) = (pair(ServiceName::User)?, pair(ServiceName::Inventory)?);
+        let (payment, notification) = (pair(ServiceName::PaymentGateway)?, pair(ServiceName::Notification)?);
+        let policy = self.blueprint.policies.get(&(own, ServiceName::PaymentGateway));
+        let payment_tried_once = policy.is_none_or(|policy| policy.retry.is_none() && policy.hedge.is_none());
+        let clients = checkout::Clients { user, inventory, payment, notification, payment_tried_once };
+        let Blueprint { checkout: settings, store, .. } = self.blueprint;
+        let state = checkout::CheckoutState::new(settings, store, clients, self.telemetry, self.virtual_time())?;
+        self.checkout = Some(state.clone());
+        Ok(state)
+    }
+
+    /// Whether Tokio's clock may be paused: it is where no sockets are.
+    fn virtual_time(&self) -> bool {
+        matches!(self.wiring, Wiring::InProcess)
+    }
+
+    fn gateway(&self, service: ServiceName, protection: Protection, clients: Clients) -> Result<GatewayState, String> {
         GatewayState::new(service, protection, &self.blueprint.gateway, clients, self.telemetry)
     }
 
@@ -205,10 +266,16 @@ fn routes(service: ServiceName) -> &'static [(&'static str, &'static str)] {
             ("GET", "/api/recommendations"),
             ("POST", "/api/login"),
             ("GET", "/api/me"),
+            ("POST", "/api/checkout"),
+            ("GET", "/api/orders/{id}"),
         ],
         ServiceName::User => &[("POST", "/login"), ("POST", "/verify"), ("GET", "/users/{id}")],
         ServiceName::Catalog => &[("GET", "/films"), ("GET", "/films/{id}"), ("GET", "/films/popular")],
         ServiceName::Recommendation => &[("GET", "/recommendations/{user}")],
         ServiceName::MlApi => &[("GET", "/predict/{user}")],
+        ServiceName::Checkout => &[("POST", "/orders"), ("GET", "/orders/{id}")],
+        ServiceName::Inventory => &[("POST", "/reservations"), ("POST", "/reservations/{order}/release")],
+        ServiceName::PaymentGateway => &[("POST", "/charges"), ("POST", "/charges/{key}/void")],
+        ServiceName::Notification => &[("POST", "/notifications")],
     }
 }

@@ -1,10 +1,15 @@
 //! The streaming site: one file per service, the types they speak in, and their errors.
 
 pub mod catalog;
+pub mod checkout;
+mod clock;
 pub mod data;
 pub mod gateway;
+pub mod inventory;
 pub mod ml_api;
+pub mod notification;
 mod params;
+pub mod payment_gateway;
 pub mod problem;
 pub mod recommendation;
 pub mod recommender;
@@ -31,12 +36,30 @@ pub enum ServiceName {
     Recommendation,
     /// The outside party that ranks films; flaky on purpose.
     MlApi,
+    /// Orders: rents and sells films.
+    Checkout,
+    /// What there is to sell.
+    Inventory,
+    /// The outside party that takes the money; flaky on purpose.
+    PaymentGateway,
+    /// Tells viewers about their orders.
+    Notification,
 }
 
 impl ServiceName {
     /// All of them, callers before what they call.
-    pub const ALL: &[Self] =
-        &[Self::Gateway, Self::GatewayBare, Self::User, Self::Catalog, Self::Recommendation, Self::MlApi];
+    pub const ALL: &[Self] = &[
+        Self::Gateway,
+        Self::GatewayBare,
+        Self::User,
+        Self::Catalog,
+        Self::Recommendation,
+        Self::MlApi,
+        Self::Checkout,
+        Self::Inventory,
+        Self::PaymentGateway,
+        Self::Notification,
+    ];
 
     /// Spelled as in labels, settings and on the command line.
     #[must_use]
@@ -48,6 +71,10 @@ impl ServiceName {
             Self::Catalog => "catalog",
             Self::Recommendation => "recommendation",
             Self::MlApi => "ml-api",
+            Self::Checkout => "checkout",
+            Self::Inventory => "inventory",
+            Self::PaymentGateway => "payment-gateway",
+            Self::Notification => "notification",
         }
     }
 
@@ -55,9 +82,12 @@ impl ServiceName {
     #[must_use]
     pub fn dependencies(self) -> &'static [Self] {
         match self {
-            Self::Gateway | Self::GatewayBare => &[Self::User, Self::Catalog, Self::Recommendation],
+            Self::Gateway | Self::GatewayBare => &[Self::User, Self::Catalog, Self::Recommendation, Self::Checkout],
             Self::Recommendation => &[Self::MlApi],
-            Self::User | Self::Catalog | Self::MlApi => &[],
+            Self::Checkout => &[Self::User, Self::Inventory, Self::PaymentGateway, Self::Notification],
+            Self::User | Self::Catalog | Self::MlApi | Self::Inventory | Self::PaymentGateway | Self::Notification => {
+                &[]
+            }
         }
     }
 }

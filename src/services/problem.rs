@@ -82,7 +82,9 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).after(retry_after)
     }
 
-    fn after(mut self, retry_after: Option<Duration>) -> Self {
+    /// The same, to be tried again after `retry_after` where that is known.
+    #[must_use]
+    pub fn after(mut self, retry_after: Option<Duration>) -> Self {
         // Whole seconds, rounded up: coming back early would be turned away once more.
         self.retry_after = retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         self

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::faults::FaultPlan;
 use crate::server::{AdminSettings, Blueprint, ServiceSettings};
 use crate::services::ServiceName;
-use crate::services::{catalog, gateway, ml_api, recommendation, user};
+use crate::services::{catalog, checkout, gateway, inventory, ml_api, payment_gateway, recommendation, user};
+use crate::store::StoreSettings;
 use crate::telemetry::TelemetrySettings;
 use crate::traffic::TrafficSettings;
 
@@ -51,6 +52,14 @@ pub struct Settings {
     pub recommendation: recommendation::RecommendationSettings,
     /// The ranking service's own settings.
     pub ml_api: ml_api::MlApiSettings,
+    /// The checkout's own settings.
+    pub checkout: checkout::CheckoutSettings,
+    /// The inventory's own settings.
+    pub inventory: inventory::InventorySettings,
+    /// The payment gateway's own settings.
+    pub payment_gateway: payment_gateway::PaymentSettings,
+    /// Where databases are.
+    pub store: StoreSettings,
     /// How each service's calls to each dependency are protected.
     pub policies: BTreeMap<ServiceName, BTreeMap<ServiceName, serde_json::Value>>,
     /// Faults that are there from the start.
@@ -106,6 +115,10 @@ impl Settings {
         self.catalog.validate()?;
         self.recommendation.validate()?;
         self.ml_api.validate()?;
+        self.checkout.validate()?;
+        self.inventory.validate()?;
+        self.payment_gateway.validate()?;
+        self.store.validate()?;
         self.traffic.validate().map_err(|error| format!("traffic.{error}"))?;
         for (service, plan) in &self.faults {
             plan.validate().map_err(|error| format!("faults.{service}.{error}"))?;
@@ -148,6 +161,10 @@ impl Settings {
             catalog: self.catalog.clone(),
             recommendation: self.recommendation.clone(),
             ml_api: self.ml_api.clone(),
+            checkout: self.checkout.clone(),
+            inventory: self.inventory.clone(),
+            payment_gateway: self.payment_gateway.clone(),
+            store: self.store.clone(),
         })
     }
 }

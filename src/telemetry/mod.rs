@@ -5,6 +5,7 @@
 //! a fact is called in Prometheus or in a log. Counters are written when a fact happens; gauges that
 //! mirror live state are read from it at each scrape, so they can't drift from what they describe.
 
+mod checkout;
 mod dependency;
 mod edge;
 mod exemplars;
@@ -15,6 +16,7 @@ pub mod names;
 mod openmetrics;
 mod trace;
 
+pub use checkout::{CheckoutTelemetry, LedgerTelemetry, QueueReading, QueueTelemetry};
 pub use dependency::{
     BreakerReading, BreakerTelemetry, BulkheadTelemetry, FallbackTelemetry, TransitionLog, TransitionRecord,
 };

@@ -132,6 +132,30 @@ families! {
         "Requests being served now.";
     PLAYBACK_REQUESTS = Counter "playback_requests_total" [SERVICE, OUTCOME]
         "Pages by what the viewer got: all live, degraded by a fallback, or an error.";
+    CHECKOUT_ORDERS = Counter "checkout_orders_total" [SERVICE, OUTCOME]
+        "Orders by what became of them; a queued one counts again when it is paid later or dies.";
+    CHECKOUT_REVENUE = Counter "checkout_revenue_total" [SERVICE, OUTCOME]
+        "Won: paid at once, put at risk by a payment that failed, and of that kept or lost.";
+    CHECKOUT_SAGA_STEPS = Counter "checkout_saga_steps_total" [SERVICE, STEP, OUTCOME]
+        "Steps of orders by how they ended.";
+    CHECKOUT_IDEMPOTENCY = Counter "checkout_idempotency_requests_total" [SERVICE, OUTCOME]
+        "Checkout requests by what their idempotency key was found to be.";
+    RETRY_QUEUE_DEPTH = Gauge "retry_queue_depth_items" [SERVICE, QUEUE]
+        "Items that wait to be tried again.";
+    RETRY_QUEUE_CAPACITY = Gauge "retry_queue_capacity_items" [SERVICE, QUEUE]
+        "Items the queue takes.";
+    RETRY_QUEUE_OLDEST_AGE = Gauge "retry_queue_oldest_item_age_seconds" [SERVICE, QUEUE]
+        "How long the oldest item has waited; 0 when none does.";
+    RETRY_QUEUE_DEAD = Gauge "retry_queue_dead_items" [SERVICE, QUEUE]
+        "Items that were given up and wait for a person.";
+    RETRY_QUEUE_DROPPED = Counter "retry_queue_dropped_items_total" [SERVICE, QUEUE]
+        "Items that were refused because the queue was full.";
+    RETRY_QUEUE_ATTEMPTS = Counter "retry_queue_attempts_total" [SERVICE, QUEUE, OUTCOME]
+        "Attempts of the worker by how they ended.";
+    RETRY_QUEUE_WAIT = Histogram "retry_queue_wait_seconds" [SERVICE, QUEUE]
+        "Time that items spent in the queue until they were done with.";
+    PAYMENT_LEDGER_ENTRIES = Counter "payment_ledger_entries_total" [SERVICE, OUTCOME]
+        "Requests at the payment gateway by what they did to its books.";
     FAULT_ACTIVE = Gauge "fault_active" [TARGET, KIND]
         "1 while a fault of this kind is switched on at the target.";
     FAULT_INJECTED = Counter "fault_injected_total" [TARGET, KIND]
@@ -189,6 +213,22 @@ pub mod value {
     pub const HEDGE_OUTCOMES: &[&str] = &["won", "lost", "failed", "no_budget"];
     /// `outcome` of `rate_limiter_requests_total`.
     pub const RATE_LIMIT_OUTCOMES: &[&str] = &["allowed", "limited"];
+    /// `outcome` of `checkout_orders_total`.
+    pub const ORDER_OUTCOMES: &[&str] =
+        &["paid", "queued", "paid_later", "sold_out", "declined", "payment_failed", "unavailable", "dead"];
+    /// `outcome` of `checkout_revenue_total`. What is at risk is kept or lost in the end.
+    pub const REVENUE_OUTCOMES: &[&str] = &["paid", "at_risk", "kept", "lost"];
+    /// `step` of `checkout_saga_steps_total`.
+    pub const SAGA_STEPS: &[&str] = &["verify_user", "reserve", "charge", "void", "release", "notify"];
+    /// `outcome` of `checkout_saga_steps_total`.
+    pub const SAGA_OUTCOMES: &[&str] = &["done", "refused", "failed"];
+    /// `outcome` of `checkout_idempotency_requests_total`.
+    pub const IDEMPOTENCY_OUTCOMES: &[&str] = &["new", "replayed", "mismatch", "in_progress"];
+    /// `outcome` of `retry_queue_attempts_total`.
+    pub const QUEUE_OUTCOMES: &[&str] = &["done", "retried", "postponed", "dead"];
+    /// `outcome` of `payment_ledger_entries_total`.
+    pub const LEDGER_OUTCOMES: &[&str] =
+        &["charged", "charged_again", "replayed", "declined", "voided", "refunded", "refused"];
     /// `outcome` of `playback_requests_total`.
     pub const PLAYBACK_OUTCOMES: &[&str] = &["ok", "degraded", "error"];
     /// `kind` of a fault.

@@ -8,6 +8,8 @@
 //! one pool of calls that all dependencies share. A dependency's error is its own error, and a
 //! dependency that hangs takes every place in the pool, until pages that never needed it fail too.
 
+mod shop;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ use super::wire::{
 };
 use super::{ServiceName, params};
 use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Reply, Request, Telemetry};
+use crate::resilience::limiter::RateLimiterSettings;
 use crate::telemetry::Playback;
 
 /// What viewers read when the catalog's rows are not the live ones.
@@ -57,6 +60,8 @@ pub struct GatewaySettings {
     /// How long a token that was verified is believed while nobody can verify it.
     #[serde(with = "humantime_serde")]
     pub session_grace: Duration,
+    /// Orders a viewer may place or look at.
+    pub rate_limit: RateLimiterSettings,
 }
 
 impl Default for GatewaySettings {
@@ -66,6 +71,7 @@ impl Default for GatewaySettings {
             stale_after: Duration::from_secs(600),
             cached_answers: 512,
             session_grace: Duration::from_secs(300),
+            rate_limit: RateLimiterSettings::default(),
         }
     }
 }
@@ -79,7 +85,7 @@ impl GatewaySettings {
         if !(1..=100_000).contains(&self.cached_answers) {
             return Err(format!("gateway.cached-answers: {} is not within 1–100000", self.cached_answers));
         }
-        Ok(())
+        self.rate_limit.validate().map_err(|error| error.within("gateway.rate-limit").to_string())
     }
 }
 
@@ -91,6 +97,8 @@ pub struct Clients {
     pub catalog: Client,
     /// Recommendations.
     pub recommendation: Client,
+    /// Orders.
+    pub checkout: Client,
 }
 
 /// A gateway. Cheap to clone.
@@ -111,18 +119,18 @@ struct Inner {
     popular: Cache<(), FilmList>,
     profiles: Cache<u32, Me>,
     recommended: Cache<u32, Recommendations>,
+    shop: shop::Shop,
 }
 
 impl GatewayState {
     /// A gateway over these clients; it counts its fallbacks under `service`.
-    #[must_use]
     pub fn new(
         service: ServiceName,
         protection: Protection,
         settings: &GatewaySettings,
         clients: Clients,
         telemetry: &Telemetry,
-    ) -> Self {
+    ) -> Result<Self, String> {
         use FallbackKind::{Cache as Cached, Notice, Popular};
         let fallbacks = |dependency: ServiceName, kinds: &[FallbackKind]| {
             Fallbacks::new(service.as_str(), dependency.as_str(), kinds, telemetry)
@@ -140,8 +148,9 @@ impl GatewayState {
             popular: Cache::new(1, stale),
             profiles: Cache::new(many, stale),
             recommended: Cache::new(many, stale),
+            shop: shop::Shop::new(service, &settings.rate_limit, telemetry)?,
         };
-        Self { inner: Arc::new(inner) }
+        Ok(Self { inner: Arc::new(inner) })
     }
 }
 
@@ -154,6 +163,8 @@ pub fn router(state: GatewayState) -> Router {
         .route("/api/recommendations", get(recommendations))
         .route("/api/login", post(login))
         .route("/api/me", get(me))
+        .route("/api/checkout", post(shop::checkout))
+        .route("/api/orders/{id}", get(shop::order))
         .fallback(|| async { Problem::not_found("no such page; the API begins at /api/home") })
         .with_state(state)
 }

@@ -5,7 +5,6 @@
 //! only the gateway looks at who asks for whose history.
 
 mod accounts;
-mod clock;
 mod token;
 mod viewers;
 
@@ -18,8 +17,8 @@ use axum::{Json, Router};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+pub use super::clock::Clock;
 pub use accounts::PASSWORD;
-pub use clock::Clock;
 pub use token::TokenKey;
 
 use super::data::films;

@@ -30,4 +30,10 @@ impl Clock {
     pub fn unix_seconds(&self) -> u64 {
         (self.unix_at_start + self.start.elapsed()).as_secs()
     }
+
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn unix_millis(&self) -> i64 {
+        i64::try_from((self.unix_at_start + self.start.elapsed()).as_millis()).unwrap_or(i64::MAX)
+    }
 }

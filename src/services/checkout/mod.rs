@@ -1,0 +1,332 @@
+//! checkout: rents and sells films. Money is never taken twice and never lost.
+//!
+//! ## Theory of operation
+//!
+//! `POST /orders` with an `Idempotency-Key` runs a *saga*: verify the viewer → reserve stock → charge
+//! → tell the viewer. Each step is idempotent by the order's id, and each is written down, so that
+//! whoever goes on with an order after a crash can repeat the last step without harm.
+//!
+//! An order is in the [queue](crate::store) from the moment it is taken until it is final. The request
+//! that took it has a *lease*; if its process dies, the lease runs out and the worker of any instance
+//! goes on. A crash therefore needs no treatment of its own, and neither does a store that went away
+//! in the middle.
+//!
+//! Every change of an order is conditional on the version it was decided on. Giving an order up is
+//! such a change, and it comes *before* anything is given back: whoever loses the race does nothing.
+//!
+//! A charge that was not answered may have been made. It is never forgotten and never repeated under
+//! another key: the order is either queued, to ask again with the same key, or given up, which *voids*
+//! the key at the payment gateway. A voided key gives back what was charged and refuses a late charge.
+//! Only when a void was confirmed is an order cancelled and its seat given to somebody else.
+//!
+//! ## How it fails
+//!
+//! - No payment gateway: the breaker opens after three failures in a row and stays open for five
+//!   minutes. Orders that may wait are queued (bounded); the others get an honest answer at once.
+//! - No store: nothing can be promised, so nothing is; orders under way are resumed when it is back.
+//! - An order that was tried too often is dead: it keeps its seat and waits for a person
+//!   (`breakerbox queue dead`, `breakerbox queue replay`).
+
+mod admin;
+mod saga;
+mod settings;
+mod wire;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::HeaderMap;
+use serde::Deserialize;
+use tokio::sync::Notify;
+
+pub use admin::admin_routes;
+pub use settings::{CheckoutSettings, QueueSettings};
+pub use wire::{CheckoutRequest, OrderAnswer, OrderOutcome, OrderRequest, OrderStep, OrderView, PAYMENT_NOTICE, price};
+
+use super::clock::Clock;
+use super::data::films;
+use super::inventory::away;
+use super::problem::{Body, Problem, Query};
+use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Request, Telemetry};
+use crate::store::{CheckoutStore, NewOrder, Opened, Order, StoreSettings};
+use crate::telemetry::{CheckoutTelemetry, QueueTelemetry};
+
+/// The name of the one queue.
+pub const QUEUE: &str = "payments";
+/// Longest idempotency key, in bytes.
+const LONGEST_KEY: usize = 128;
+/// How often a duplicate that waits looks for the first one's answer.
+const DUPLICATE_POLL: Duration = Duration::from_millis(25);
+/// Viewers that are believed to exist while nobody can say.
+const VERIFIED: (usize, Duration) = (1000, Duration::from_mins(10));
+
+/// Two ways to one dependency.
+#[derive(Clone)]
+pub struct Pair {
+    /// Under the policy.
+    pub protected: Client,
+    /// For requests that are to go without protection.
+    pub bare: Client,
+}
+
+impl Pair {
+    fn of(&self, context: &Context) -> &Client {
+        if context.protection { &self.protected } else { &self.bare }
+    }
+}
+
+/// What checkout calls.
+#[derive(Clone)]
+pub struct Clients {
+    /// Who exists.
+    pub user: Pair,
+    /// What there is.
+    pub inventory: Pair,
+    /// Who takes the money.
+    pub payment: Pair,
+    /// Who tells the viewer.
+    pub notification: Pair,
+    /// Whether a call to the payment gateway is one attempt: then a call that was turned away on this
+    /// side is known not to have reached it.
+    pub payment_tried_once: bool,
+}
+
+/// What checkout knows. Cheap to clone.
+#[derive(Clone)]
+pub struct CheckoutState {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: CheckoutSettings,
+    store: CheckoutStore,
+    clients: Clients,
+    telemetry: CheckoutTelemetry,
+    queue: QueueTelemetry,
+    user_fallbacks: Fallbacks,
+    payment_fallbacks: Fallbacks,
+    verified: Cache<u32, ()>,
+    clock: Clock,
+    /// Something became due sooner than the worker expects.
+    wake: Notify,
+}
+
+impl CheckoutState {
+    /// A checkout over the database that the settings name. `hold_clock` is for a paused clock.
+    pub fn new(
+        settings: &CheckoutSettings,
+        store: &StoreSettings,
+        clients: Clients,
+        telemetry: &Telemetry,
+        hold_clock: bool,
+    ) -> Result<Self, String> {
+        settings.validate()?;
+        let url = store.locate("checkout", &settings.url)?;
+        let store = CheckoutStore::new(&url, store, hold_clock).map_err(|error| format!("checkout.url: {error}"))?;
+        let service = clients.payment.protected.service().to_owned();
+        let fallbacks = |client: &Client, kinds: &[FallbackKind]| {
+            Fallbacks::new(client.service(), client.dependency(), kinds, telemetry)
+        };
+        let inner = Inner {
+            user_fallbacks: fallbacks(&clients.user.protected, &[FallbackKind::Cache]),
+            payment_fallbacks: fallbacks(&clients.payment.protected, &[FallbackKind::Queue, FallbackKind::Notice]),
+            telemetry: CheckoutTelemetry::new(&telemetry.metrics, &service),
+            queue: QueueTelemetry::new(&telemetry.metrics, &service, QUEUE, settings.queue.capacity),
+            verified: Cache::new(VERIFIED.0, VERIFIED.1),
+            settings: settings.clone(),
+            store,
+            clients,
+            clock: Clock::system(),
+            wake: Notify::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Its database, to be compared with others' books.
+    #[must_use]
+    pub fn store(&self) -> &CheckoutStore {
+        &self.inner.store
+    }
+
+    fn now(&self) -> i64 {
+        self.inner.clock.unix_millis()
+    }
+
+    /// Refuses a viewer that doesn't exist. The gateway has seen their token; while nobody can be
+    /// asked, somebody who was known a moment ago still is.
+    async fn verify(&self, context: &Context, user_id: u32) -> Result<(), Problem> {
+        let Inner { clients, verified, user_fallbacks, telemetry, .. } = &*self.inner;
+        let request = Request::get(format!("/users/{user_id}"));
+        match clients.user.of(context).call(context, request).await {
+            Ok(_) => {
+                verified.put(user_id, ());
+                telemetry.step("verify_user", "done");
+                Ok(())
+            }
+            Err(error) if error.status() == Some(http::StatusCode::NOT_FOUND) => {
+                telemetry.step("verify_user", "refused");
+                Err(Problem::not_found(format!("there is no viewer {user_id}")))
+            }
+            Err(error) => {
+                telemetry.step("verify_user", "failed");
+                match verified.get(&user_id).filter(|_| context.protection) {
+                    Some(((), age)) => {
+                        user_fallbacks.served(FallbackKind::Cache, error.reason(), Some(age));
+                        Ok(())
+                    }
+                    None => {
+                        user_fallbacks.failed(FallbackKind::Cache);
+                        Err(error.into())
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes an order and runs its saga, or gives the answer that was given before.
+    async fn take(&self, context: Context, request: &OrderRequest, key: &str) -> Result<OrderAnswer, Problem> {
+        let Inner { store, settings, telemetry, .. } = &*self.inner;
+        self.verify(&context, request.user_id).await?;
+        let id = format!("ord_{:032x}", rand::random::<u128>());
+        let fingerprint = request.fingerprint();
+        let new = NewOrder {
+            id: &id,
+            user_id: request.user_id,
+            film_id: request.film_id,
+            kind: request.kind,
+            amount: price(request.kind),
+            retry_later: request.retry_later,
+            key,
+            fingerprint: &fingerprint,
+            key_lifetime: settings.key_lifetime,
+            lease: settings.lease,
+        };
+        match store.open(&new, self.now()).await.map_err(|error| away(&error))? {
+            Opened::New(order) => {
+                telemetry.key("new");
+                self.first_run(context, order).await
+            }
+            Opened::Known { same: false, .. } => {
+                telemetry.key("mismatch");
+                Err(Problem::unprocessable("this Idempotency-Key was used for another order"))
+            }
+            Opened::Known { answer: Some(answer), .. } => self.replay(&answer),
+            Opened::Known { order, .. } => self.wait_for(order, request.user_id, key).await,
+        }
+    }
+
+    /// Runs a new order's saga to its first answer. It goes on when the caller leaves: what was begun
+    /// is ended, and the lease bounds how long that may take.
+    async fn first_run(&self, context: Context, order: Order) -> Result<OrderAnswer, Problem> {
+        let (own, id, lease) = (self.clone(), order.id.clone(), self.inner.settings.lease);
+        let run = tokio::spawn(async move { tokio::time::timeout(lease, own.advance(&context, order, None)).await });
+        let interrupted = || {
+            let detail = format!("order {id} was taken and is being worked on; ask again with the same key");
+            Problem::unavailable(detail, Some(Duration::from_secs(1)))
+        };
+        match run.await {
+            Ok(Ok(Ok(Some(answer)))) => Ok(answer),
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(%error, order = id, "an order was interrupted; its lease will run out");
+                Err(interrupted())
+            }
+            Ok(Ok(Ok(None)) | Err(_)) | Err(_) => Err(interrupted()),
+        }
+    }
+
+    fn replay(&self, answer: &str) -> Result<OrderAnswer, Problem> {
+        self.inner.telemetry.key("replayed");
+        serde_json::from_str(answer).map_err(|error| {
+            tracing::error!(%error, "an answer that was kept can't be read");
+            Problem::unavailable("the answer that was given before can't be read", None)
+        })
+    }
+
+    /// The key's first request is under way, here or in another instance, or its process died.
+    async fn wait_for(&self, order: Option<Order>, user_id: u32, key: &str) -> Result<OrderAnswer, Problem> {
+        let Inner { store, settings, telemetry, .. } = &*self.inner;
+        let until = tokio::time::Instant::now() + settings.duplicate_wait;
+        while tokio::time::Instant::now() < until {
+            tokio::time::sleep(DUPLICATE_POLL).await;
+            if let Some(answer) = store.answer(user_id, key).await.map_err(|error| away(&error))? {
+                return self.replay(&answer);
+            }
+        }
+        telemetry.key("in_progress");
+        let which = order.map(|order| format!("order {}", order.id)).unwrap_or_default();
+        let detail = format!("a request with this key is under way; {which}");
+        Err(Problem::conflict(detail).after(Some(Duration::from_secs(1))))
+    }
+}
+
+/// The service.
+pub fn router(state: CheckoutState) -> Router {
+    Router::new().route("/orders", post(take)).route("/orders/{id}", get(show)).with_state(state)
+}
+
+async fn take(
+    State(state): State<CheckoutState>,
+    context: Context,
+    headers: HeaderMap,
+    Body(request): Body<OrderRequest>,
+) -> Result<Json<OrderAnswer>, Problem> {
+    let key = idempotency_key(&headers)?.to_owned();
+    if films::by_id(request.film_id).is_none() {
+        return Err(Problem::bad_request("film_id", format!("must be a film's id, 1 to {}", films::count())));
+    }
+    state.take(context, &request, &key).await.map(Json)
+}
+
+/// The request's key. It is required: without one, a caller that lost the answer could only choose
+/// between paying twice and not knowing.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
+    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if key.is_empty() || key.len() > LONGEST_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let allowed = format!("must have 1 to {LONGEST_KEY} visible ASCII characters, a new one for each order");
+        return Err(Problem::bad_request("Idempotency-Key", allowed));
+    }
+    Ok(key)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowQuery {
+    user_id: Option<u32>,
+}
+
+async fn show(
+    State(state): State<CheckoutState>,
+    Path(id): Path<String>,
+    Query(query): Query<ShowQuery>,
+) -> Result<Json<OrderView>, Problem> {
+    let store = &state.inner.store;
+    let order = store.order(&id).await.map_err(|error| away(&error))?;
+    // Somebody else's order is no order at all: whoever asks must not learn that it exists.
+    let own = order.filter(|order| query.user_id.is_none_or(|user| user == order.user_id));
+    let order = own.ok_or_else(|| Problem::not_found("there is no such order"))?;
+    let steps = store.steps(&id).await.map_err(|error| away(&error))?;
+    let steps = steps.into_iter().map(|(step, outcome, detail, at)| OrderStep { step, outcome, detail, at });
+    Ok(Json(OrderView {
+        order_id: order.id,
+        film_id: order.film_id,
+        kind: order.kind,
+        amount_won: order.amount,
+        state: order.state,
+        reason: order.reason,
+        created_at: order.created_at,
+        steps: steps.collect(),
+    }))
+}
+
+/// How long a caller is asked to wait after this error.
+fn retry_after(error: &Error) -> Duration {
+    const UNKNOWN: Duration = Duration::from_secs(5);
+    error.retry_after().unwrap_or(UNKNOWN)
+}
+
+#[cfg(test)]
+mod tests;

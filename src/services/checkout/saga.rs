@@ -1,0 +1,444 @@
+//! The saga: what is done for an order, in which order, and what is given back when it can't be.
+//!
+//! ```text
+//! pending ── reserve ──► charging ── charge ──► paid ── notify
+//!    │                      │  │                 ▲
+//!    │ sold out, declined,  │  └► queued ────────┘
+//!    ▼ not to be had        ▼       │ tried too often
+//! cancelling ── void, release ──► cancelled      └► dead
+//! ```
+//!
+//! [`advance`](CheckoutState::advance) goes on from whatever state the order is in. The request that
+//! takes an order and the worker that finds one left behind run the same code.
+
+use super::wire::{OrderAnswer, OrderOutcome, PAYMENT_NOTICE};
+use super::{CheckoutState, Inner, retry_after};
+use crate::client::{Context, Error, FallbackKind, Request};
+use crate::resilience::breaker::State;
+use crate::services::inventory::ReservationRequest;
+use crate::services::notification::Notification;
+use crate::services::payment_gateway::{Charge, ChargeRequest, Void};
+use crate::store::{Change, Effect, Job, Order, OrderState, Step, StoreError, millis};
+use http::StatusCode;
+use std::time::Duration;
+
+/// How long a void may take.
+const VOID_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How a charge ended.
+enum Charging {
+    /// The money was taken, once.
+    Paid(Charge),
+    /// It was not, and asking again won't help.
+    Declined,
+    /// The key was voided: somebody gave this order up.
+    Voided,
+    /// The call was turned away on this side; the payment gateway never saw it.
+    NotSent(Error),
+    /// Nobody knows.
+    Unknown(Error),
+}
+
+/// What a viewer is told when their order is not taken.
+struct Refusal {
+    outcome: OrderOutcome,
+    retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    fn of(outcome: OrderOutcome) -> Self {
+        Self { outcome, retry_after: None }
+    }
+}
+
+impl CheckoutState {
+    /// Goes on with an order until it is final, queued or given up. `job` is its item when a worker
+    /// found it. Gives the viewer's answer, if this run came to one; nothing when somebody else was
+    /// faster.
+    pub(super) async fn advance(
+        &self,
+        context: &Context,
+        order: Order,
+        job: Option<&Job>,
+    ) -> Result<Option<OrderAnswer>, StoreError> {
+        match order.state {
+            OrderState::Pending => self.reserve(context, order, job).await,
+            OrderState::Charging | OrderState::Queued => self.charge(context, order, job).await,
+            OrderState::Cancelling => self.unwind(context, order, job).await.map(|()| None),
+            OrderState::Paid | OrderState::Cancelled | OrderState::Dead => Ok(None),
+        }
+    }
+
+    async fn reserve(
+        &self,
+        context: &Context,
+        order: Order,
+        job: Option<&Job>,
+    ) -> Result<Option<OrderAnswer>, StoreError> {
+        let Inner { clients, telemetry, .. } = &*self.inner;
+        let body = ReservationRequest { order_id: order.id.clone(), film_id: order.film_id, kind: order.kind };
+        // Idempotent by the order's id, so it may be repeated although it is a POST.
+        let request = Request::post("/reservations").json(&body).repeatable();
+        match clients.inventory.of(context).call(context, request).await {
+            Ok(_) => {
+                telemetry.step("reserve", "done");
+                // Written down before the charge is sent: whoever finds the order after a crash must
+                // know that money may have been taken.
+                let change = Change {
+                    charge_sent: Some(true),
+                    ..change(OrderState::Charging, Effect::Keep, step("reserve", "done", ""))
+                };
+                match self.store().change(&order, &change, self.now()).await? {
+                    Some(order) => Box::pin(self.charge(context, order, job)).await,
+                    None => Ok(None),
+                }
+            }
+            Err(error) if matches!(error.status(), Some(StatusCode::CONFLICT | StatusCode::GONE)) => {
+                telemetry.step("reserve", "refused");
+                let refused = step("reserve", "refused", error.to_string());
+                self.give_up(context, order, refused, &Refusal::of(OrderOutcome::SoldOut)).await
+            }
+            Err(error) => {
+                telemetry.step("reserve", "failed");
+                let failed = step("reserve", "failed", error.to_string());
+                let refusal = Refusal { outcome: OrderOutcome::Unavailable, retry_after: Some(retry_after(&error)) };
+                self.give_up(context, order, failed, &refusal).await
+            }
+        }
+    }
+
+    async fn charge(
+        &self,
+        context: &Context,
+        order: Order,
+        job: Option<&Job>,
+    ) -> Result<Option<OrderAnswer>, StoreError> {
+        let telemetry = &self.inner.telemetry;
+        match self.ask_for_money(context, &order).await {
+            Charging::Paid(charge) => {
+                telemetry.step("charge", "done");
+                self.settle(context, order, job, &charge).await
+            }
+            Charging::Declined => {
+                telemetry.step("charge", "refused");
+                if order.state == OrderState::Queued {
+                    telemetry.revenue("lost", order.amount);
+                }
+                let refused = step("charge", "refused", "declined");
+                self.give_up(context, order, refused, &Refusal::of(OrderOutcome::Declined)).await
+            }
+            Charging::Voided => {
+                telemetry.step("charge", "refused");
+                let refused = step("charge", "refused", "the key was voided");
+                self.give_up(context, order, refused, &Refusal::of(OrderOutcome::PaymentFailed)).await
+            }
+            Charging::NotSent(error) => {
+                telemetry.step("charge", "failed");
+                // Known not to be sent now; whether it was before is what the order says.
+                let sent = order.charge_sent && job.is_some();
+                self.put_off(context, Order { charge_sent: sent, ..order }, job, &error, false).await
+            }
+            Charging::Unknown(error) => {
+                telemetry.step("charge", "failed");
+                self.put_off(context, order, job, &error, true).await
+            }
+        }
+    }
+
+    async fn ask_for_money(&self, context: &Context, order: &Order) -> Charging {
+        let clients = &self.inner.clients;
+        let body = ChargeRequest { user_id: order.user_id, amount_won: order.amount };
+        let request = Request::post("/charges").header("idempotency-key", &order.id).json(&body);
+        match clients.payment.of(context).call_json::<Charge>(context, request).await {
+            Ok(charge) => Charging::Paid(charge),
+            Err(error) => match (&error, error.status()) {
+                (_, Some(StatusCode::PAYMENT_REQUIRED)) => Charging::Declined,
+                (_, Some(StatusCode::CONFLICT)) => Charging::Voided,
+                (Error::Open { .. } | Error::BulkheadFull | Error::Throttled, _) if clients.payment_tried_once => {
+                    Charging::NotSent(error)
+                }
+                _ => Charging::Unknown(error),
+            },
+        }
+    }
+
+    /// The money was taken: the order is paid.
+    async fn settle(
+        &self,
+        context: &Context,
+        order: Order,
+        job: Option<&Job>,
+        charge: &Charge,
+    ) -> Result<Option<OrderAnswer>, StoreError> {
+        let Inner { telemetry, queue, .. } = &*self.inner;
+        let answer = answer(&order, OrderOutcome::Paid, None);
+        let late = order.state == OrderState::Queued;
+        let change = Change {
+            // The first answer of an order that was queued was that; it stays.
+            answer: (!late).then(|| text(&answer)),
+            ..change(OrderState::Paid, Effect::Remove, step("charge", "done", charge.charge_id.clone()))
+        };
+        let Some(paid) = self.store().change(&order, &change, self.now()).await? else { return Ok(None) };
+        if late {
+            telemetry.order("paid_later");
+            telemetry.revenue("kept", paid.amount);
+        } else {
+            telemetry.order("paid");
+            telemetry.revenue("paid", paid.amount);
+        }
+        if let Some(job) = job.filter(|job| job.parked) {
+            queue.left(Duration::from_millis(u64::try_from(self.now() - job.enqueued_at).unwrap_or(0)));
+        }
+        self.tell(context, paid);
+        Ok(Some(answer))
+    }
+
+    /// Tells the viewer, at best: an order is paid whether or not anybody is told.
+    fn tell(&self, context: &Context, order: Order) {
+        let (own, context) = (self.clone(), Context { deadline: None, ..*context });
+        tokio::spawn(async move {
+            let text = format!("film {}: {}, {} won", order.film_id, order.kind.as_str(), order.amount);
+            let body = Notification { order_id: order.id.clone(), user_id: order.user_id, text };
+            let request = Request::post("/notifications").json(&body).repeatable();
+            let told = own.inner.clients.notification.of(&context).call(&context, request).await;
+            let (outcome, detail) = match told {
+                Ok(_) => ("done", String::new()),
+                Err(error) => ("failed", error.to_string()),
+            };
+            own.inner.telemetry.step("notify", outcome);
+            if let Err(error) = own.store().note(&order, step("notify", outcome, detail), own.now()).await {
+                tracing::debug!(%error, order = order.id, "the log misses a notification");
+            }
+        });
+    }
+
+    /// The money couldn't be taken, or nobody knows: later, or not at all.
+    async fn put_off(
+        &self,
+        context: &Context,
+        order: Order,
+        job: Option<&Job>,
+        error: &Error,
+        tried: bool,
+    ) -> Result<Option<OrderAnswer>, StoreError> {
+        if order.state == OrderState::Queued {
+            return self.put_off_again(order, job, error, tried).await.map(|()| None);
+        }
+        let Inner { telemetry, queue, settings, payment_fallbacks, .. } = &*self.inner;
+        let failed = step("charge", "failed", error.to_string());
+        let wait = retry_after(error);
+        let may_wait = order.retry_later && context.protection;
+        let room = may_wait && self.store().depth().await? < i64::from(settings.queue.capacity);
+        if may_wait && !room {
+            queue.dropped();
+            payment_fallbacks.failed(FallbackKind::Queue);
+        }
+        if !room {
+            payment_fallbacks.served(FallbackKind::Notice, error.reason(), None);
+            let refusal = Refusal { outcome: OrderOutcome::PaymentFailed, retry_after: Some(wait) };
+            return self.give_up(context, order, failed, &refusal).await;
+        }
+        let attempts = i64::from(tried);
+        let delay = if tried { settings.queue.delay(attempts) } else { wait };
+        let park = Effect::Park { due_at: self.now() + millis(delay), attempts, error: error.to_string() };
+        let answer = answer(&order, OrderOutcome::Queued, Some(wait));
+        let change = Change {
+            charge_sent: Some(order.charge_sent),
+            answer: Some(text(&answer)),
+            ..change(OrderState::Queued, park, failed)
+        };
+        let Some(queued) = self.store().change(&order, &change, self.now()).await? else { return Ok(None) };
+        payment_fallbacks.served(FallbackKind::Queue, error.reason(), None);
+        telemetry.order("queued");
+        telemetry.revenue("at_risk", queued.amount);
+        Ok(Some(answer))
+    }
+
+    /// A queued order's next attempt failed, or couldn't even be made.
+    async fn put_off_again(
+        &self,
+        order: Order,
+        job: Option<&Job>,
+        error: &Error,
+        tried: bool,
+    ) -> Result<(), StoreError> {
+        let Inner { telemetry, queue, settings, .. } = &*self.inner;
+        if !tried {
+            // No attempt was made, so none is counted. A part of the wait keeps those that were
+            // turned away together from coming back together.
+            let spread = Duration::from_millis(u64::from(rand::random::<u8>()) * 4);
+            queue.attempted("postponed");
+            let due_at = self.now() + millis(retry_after(error) + spread);
+            return self.store().postpone(&order.id, due_at).await;
+        }
+        let attempts = job.map_or(0, |job| job.attempts) + 1;
+        let failed = step("charge", "failed", error.to_string());
+        let reason = error.to_string();
+        if attempts >= i64::from(settings.queue.max_attempts) {
+            let why = format!("{reason}, {attempts} attempts");
+            let change = change(OrderState::Dead, Effect::Bury { error: why.clone() }, failed);
+            if let Some(dead) = self.store().change(&order, &change, self.now()).await? {
+                tracing::error!(
+                    order = dead.id,
+                    amount = dead.amount,
+                    why,
+                    "an order was given up; it waits for a person"
+                );
+                queue.attempted("dead");
+                telemetry.order("dead");
+                telemetry.revenue("lost", dead.amount);
+            }
+            return Ok(());
+        }
+        let due_at = self.now() + millis(settings.queue.delay(attempts));
+        let park = Effect::Park { due_at, attempts, error: reason };
+        let change = Change { charge_sent: Some(true), ..change(OrderState::Queued, park, failed) };
+        if self.store().change(&order, &change, self.now()).await?.is_some() {
+            queue.attempted("retried");
+        }
+        Ok(())
+    }
+
+    /// Gives an order up: decided first, given back afterwards.
+    async fn give_up(
+        &self,
+        context: &Context,
+        order: Order,
+        why: Step,
+        refusal: &Refusal,
+    ) -> Result<Option<OrderAnswer>, StoreError> {
+        let telemetry = &self.inner.telemetry;
+        let first = order.state != OrderState::Queued;
+        let answer = answer(&order, refusal.outcome, refusal.retry_after);
+        // A declined card was not charged, and neither was a key that is voided.
+        let charge_sent = order.charge_sent && refusal.outcome == OrderOutcome::PaymentFailed;
+        let change = Change {
+            charge_sent: Some(charge_sent),
+            reason: refusal.outcome.as_str().to_owned(),
+            answer: first.then(|| text(&answer)),
+            ..change(OrderState::Cancelling, Effect::Keep, why)
+        };
+        let Some(given_up) = self.store().change(&order, &change, self.now()).await? else { return Ok(None) };
+        telemetry.order(refusal.outcome.as_str());
+        if first && matches!(refusal.outcome, OrderOutcome::PaymentFailed | OrderOutcome::Unavailable) {
+            telemetry.revenue("at_risk", given_up.amount);
+            telemetry.revenue("lost", given_up.amount);
+        }
+        // The viewer needn't wait for what is given back.
+        let (own, context) = (self.clone(), Context { deadline: None, protection: true, ..*context });
+        tokio::spawn(async move {
+            if let Err(error) = own.unwind(&context, given_up, None).await {
+                tracing::warn!(%error, "giving back was interrupted; a worker goes on when the lease runs out");
+            }
+        });
+        Ok(Some(answer))
+    }
+
+    /// Voids what may have been charged and releases what may be reserved, as often as it takes.
+    async fn unwind(&self, context: &Context, order: Order, job: Option<&Job>) -> Result<(), StoreError> {
+        let Inner { queue, settings, .. } = &*self.inner;
+        let (steps, failed) = self.give_back(context, &order).await;
+        let Some(error) = failed else {
+            let change = Change { steps, ..change(OrderState::Cancelled, Effect::Remove, step("", "", "")) };
+            if self.store().change(&order, &change, self.now()).await?.is_some()
+                && let Some(job) = job.filter(|job| job.parked)
+            {
+                queue.attempted("done");
+                queue.left(Duration::from_millis(u64::try_from(self.now() - job.enqueued_at).unwrap_or(0)));
+            }
+            return Ok(());
+        };
+        let turned_away = matches!(error, Error::Open { .. } | Error::BulkheadFull | Error::Throttled);
+        let attempts = job.map_or(0, |job| job.attempts) + i64::from(!turned_away);
+        let effect = if attempts >= i64::from(settings.queue.max_attempts) {
+            queue.attempted("dead");
+            tracing::error!(order = order.id, %error, "an order can't be given back; it waits for a person");
+            Effect::Bury { error: format!("not given back: {error}, {attempts} attempts") }
+        } else {
+            queue.attempted(if turned_away { "postponed" } else { "retried" });
+            let delay = if turned_away { retry_after(&error) } else { settings.queue.delay(attempts) };
+            Effect::Park { due_at: self.now() + millis(delay), attempts, error: format!("not given back: {error}") }
+        };
+        let change = Change { steps, ..change(OrderState::Cancelling, effect, step("", "", "")) };
+        self.store().change(&order, &change, self.now()).await.map(|_| ())
+    }
+
+    /// Voids a key. The queue repeats that for as long as it takes, so it neither counts for the
+    /// breaker nor takes the place of a probe; but while the breaker is open it keeps away as well.
+    async fn void(&self, context: &Context, key: &str) -> Result<Void, Error> {
+        let payment = &self.inner.clients.payment;
+        if let Some(now) = payment.protected.snapshot() {
+            match now.state {
+                State::ForcedOpen => return Err(Error::Open { retry_after: VOID_TIMEOUT }),
+                State::Open if !now.open_remaining.is_zero() => {
+                    return Err(Error::Open { retry_after: now.open_remaining });
+                }
+                _ => {}
+            }
+        }
+        let request = Request::post(format!("/charges/{key}/void")).repeatable();
+        let context = context.within(VOID_TIMEOUT);
+        let void = payment.bare.call_json::<Void>(&context, request);
+        tokio::time::timeout(VOID_TIMEOUT, void).await.unwrap_or(Err(Error::TimedOut))
+    }
+
+    /// What could be given back, and what kept the rest.
+    async fn give_back(&self, context: &Context, order: &Order) -> (Vec<Step>, Option<Error>) {
+        let Inner { clients, telemetry, .. } = &*self.inner;
+        let mut steps = Vec::new();
+        if order.charge_sent {
+            match self.void(context, &order.id).await {
+                Ok(Void { refunded }) => {
+                    telemetry.step("void", "done");
+                    steps.push(step("void", "done", if refunded { "refunded" } else { "nothing was charged" }));
+                }
+                Err(error) => {
+                    telemetry.step("void", "failed");
+                    steps.push(step("void", "failed", error.to_string()));
+                    return (steps, Some(error));
+                }
+            }
+        }
+        let request = Request::post(format!("/reservations/{}/release", order.id)).repeatable();
+        match clients.inventory.of(context).call(context, request).await {
+            Ok(_) => {
+                telemetry.step("release", "done");
+                steps.push(step("release", "done", ""));
+                (steps, None)
+            }
+            Err(error) => {
+                telemetry.step("release", "failed");
+                steps.push(step("release", "failed", error.to_string()));
+                (steps, Some(error))
+            }
+        }
+    }
+}
+
+fn step(step: &'static str, outcome: &'static str, detail: impl Into<String>) -> Step {
+    Step { step, outcome, detail: detail.into() }
+}
+
+/// A change to `state` that is due to one step.
+fn change(state: OrderState, effect: Effect, why: Step) -> Change {
+    Change { state, charge_sent: None, reason: String::new(), steps: vec![why], effect, answer: None }
+}
+
+fn answer(order: &Order, outcome: OrderOutcome, wait: Option<Duration>) -> OrderAnswer {
+    let notice = match outcome {
+        OrderOutcome::Queued | OrderOutcome::PaymentFailed => Some(PAYMENT_NOTICE.to_owned()),
+        _ => None,
+    };
+    OrderAnswer {
+        order_id: order.id.clone(),
+        outcome,
+        amount_won: order.amount,
+        notice,
+        // Whole seconds, rounded up: coming back early would be turned away once more.
+        retry_after_seconds: wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+    }
+}
+
+fn text(answer: &OrderAnswer) -> String {
+    serde_json::to_string(answer).expect("wire types serialise")
+}

@@ -1,0 +1,142 @@
+//! Settings of checkout.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::resilience::SettingsError;
+use crate::store::check_url;
+
+/// Settings of checkout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CheckoutSettings {
+    /// Its database; empty for the one that `store` says.
+    pub url: String,
+    /// How long an idempotency key is remembered.
+    #[serde(with = "humantime_serde")]
+    pub key_lifetime: Duration,
+    /// How long a request may work on its order before a worker takes the order over.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// How long a duplicate waits for the first request's answer before it is told to come back.
+    #[serde(with = "humantime_serde")]
+    pub duplicate_wait: Duration,
+    /// How long orders are kept once they are final.
+    #[serde(with = "humantime_serde")]
+    pub keep_orders: Duration,
+    /// The retry queue.
+    pub queue: QueueSettings,
+}
+
+/// Settings of the retry queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct QueueSettings {
+    /// Orders that wait at most; further ones are refused.
+    pub capacity: u32,
+    /// Attempts until an order is given up.
+    pub max_attempts: u32,
+    /// Wait after the first failed attempt; it doubles with each further one.
+    #[serde(with = "humantime_serde")]
+    pub first_delay: Duration,
+    /// The wait stops growing here.
+    #[serde(with = "humantime_serde")]
+    pub max_delay: Duration,
+    /// How long a worker has an item for itself.
+    #[serde(with = "humantime_serde")]
+    pub visibility: Duration,
+    /// Items a worker works on at once.
+    pub batch: u32,
+    /// How often the queue is looked at when nothing is known to be due.
+    #[serde(with = "humantime_serde")]
+    pub poll: Duration,
+}
+
+impl Default for CheckoutSettings {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            key_lifetime: Duration::from_hours(24),
+            lease: Duration::from_secs(15),
+            duplicate_wait: Duration::from_secs(1),
+            keep_orders: Duration::from_hours(72),
+            queue: QueueSettings::default(),
+        }
+    }
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self {
+            capacity: 10_000,
+            max_attempts: 10,
+            first_delay: Duration::from_secs(1),
+            max_delay: Duration::from_mins(1),
+            visibility: Duration::from_secs(30),
+            batch: 4,
+            poll: Duration::from_secs(1),
+        }
+    }
+}
+
+impl CheckoutSettings {
+    /// Says which field is wrong, and what it may be.
+    pub fn validate(&self) -> Result<(), String> {
+        check_url("checkout.url", &self.url)?;
+        let queue = &self.queue;
+        for (field, value, least) in [
+            ("checkout.key-lifetime", self.key_lifetime, Duration::from_secs(1)),
+            ("checkout.lease", self.lease, Duration::from_millis(100)),
+            ("checkout.keep-orders", self.keep_orders, Duration::from_secs(1)),
+            ("checkout.queue.first-delay", queue.first_delay, Duration::from_millis(1)),
+            ("checkout.queue.max-delay", queue.max_delay, queue.first_delay),
+            ("checkout.queue.visibility", queue.visibility, Duration::from_millis(100)),
+            ("checkout.queue.poll", queue.poll, Duration::from_millis(10)),
+        ] {
+            if value < least || value > Duration::from_hours(24 * 365) {
+                let (value, least) = (humantime::format_duration(value), humantime::format_duration(least));
+                return Err(SettingsError::new(field, value, format!("from {least} to 1year")).to_string());
+            }
+        }
+        for (field, value, most) in [
+            ("checkout.queue.capacity", queue.capacity, 10_000_000),
+            ("checkout.queue.max-attempts", queue.max_attempts, 10_000),
+            ("checkout.queue.batch", queue.batch, 100),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(SettingsError::new(field, value, format!("from 1 to {most}")).to_string());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl QueueSettings {
+    /// The wait after `attempts` failed ones.
+    pub(super) fn delay(&self, attempts: i64) -> Duration {
+        let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(20);
+        self.first_delay.saturating_mul(1 << doublings).min(self.max_delay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_a_bound() {
+        let queue = QueueSettings::default();
+        let seconds = |attempts| queue.delay(attempts).as_secs();
+        assert_eq!([0, 1, 2, 3, 6, 7, 1000].map(seconds), [1, 1, 2, 4, 32, 60, 60]);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused_by_name() {
+        let refused = |text: &str| toml::from_str::<CheckoutSettings>(text).unwrap().validate().unwrap_err();
+        assert_eq!(CheckoutSettings::default().validate(), Ok(()));
+        assert!(refused("queue.capacity = 0").starts_with("checkout.queue.capacity = 0: must be from 1"));
+        assert!(refused("lease = \"1ms\"").starts_with("checkout.lease = 1ms: must be from 100ms"));
+        assert!(refused("url = \"mysql://x\"").starts_with("checkout.url: must begin with"));
+    }
+}

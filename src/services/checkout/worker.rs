@@ -1,0 +1,95 @@
+//! The worker: goes on with orders that wait, and with those whose process died.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{CheckoutState, Inner};
+use crate::client::Context;
+use crate::store::{Job, OrderState, StoreError, millis};
+use crate::telemetry::QueueReading;
+
+/// Shortest pause between two looks at the queue.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+/// How often what is too old is forgotten.
+const PRUNE: Duration = Duration::from_mins(5);
+
+impl CheckoutState {
+    /// Works until `stopped` becomes true; what is under way then is ended first.
+    pub async fn work(self, mut stopped: watch::Receiver<bool>) {
+        let mut pruned = Instant::now();
+        let mut away = false;
+        loop {
+            let round = self.round().await;
+            let pause = match &round {
+                Ok(pause) => *pause,
+                Err(error) => {
+                    if !away {
+                        tracing::warn!(%error, "the queue can't be worked on");
+                    }
+                    self.inner.settings.queue.poll
+                }
+            };
+            away = round.is_err();
+            if pruned.elapsed() >= PRUNE && !away {
+                pruned = Instant::now();
+                self.prune().await;
+            }
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                () = tokio::time::sleep(pause) => {}
+                () = self.inner.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Tries what is due, and says when to look again.
+    async fn round(&self) -> Result<Duration, StoreError> {
+        let Inner { store, settings, queue, .. } = &*self.inner;
+        let own = &settings.queue;
+        let jobs = store.claim(own.batch, own.visibility, self.now()).await?;
+        let results = join_all(jobs.iter().map(|job| self.try_again(job))).await;
+        let stats = store.queue().await?;
+        let now = self.now();
+        queue.read(QueueReading {
+            depth: stats.depth,
+            dead: stats.dead,
+            oldest: stats.oldest.map(|since| Duration::from_millis(u64::try_from(now - since).unwrap_or(0))),
+        });
+        results.into_iter().collect::<Result<Vec<()>, _>>()?;
+        let until_due =
+            stats.next_due.map_or(own.poll, |due| Duration::from_millis(u64::try_from(due - now).unwrap_or(0)));
+        Ok(until_due.clamp(SHORTEST_PAUSE, own.poll.max(SHORTEST_PAUSE)))
+    }
+
+    async fn try_again(&self, job: &Job) -> Result<(), StoreError> {
+        let Inner { store, settings, queue, .. } = &*self.inner;
+        let Some(order) = store.order(&job.order_id).await? else { return Ok(()) };
+        let was = order.state;
+        // The item is this worker's for the visibility timeout, and not a moment longer.
+        let context = Context::new().within(settings.queue.visibility / 2);
+        let advanced = tokio::time::timeout(settings.queue.visibility, self.advance(&context, order, Some(job)));
+        match advanced.await {
+            Ok(Ok(answer)) => {
+                if answer.is_some() && was == OrderState::Queued {
+                    queue.attempted("done");
+                }
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                tracing::warn!(order = job.order_id, "an attempt took longer than the visibility timeout");
+                Ok(())
+            }
+        }
+    }
+
+    async fn prune(&self) {
+        let before = self.now() - millis(self.inner.settings.keep_orders);
+        if let Err(error) = self.inner.store.prune(before, self.now()).await {
+            tracing::warn!(%error, "old orders can't be forgotten");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What viewers buy: `POST /api/checkout` and `GET /api/orders/{id}`.
+//!
+//! A limiter stands in front, by viewer: it is who they proved to be that counts, not where they come
+//! from. The unprotected twin has none.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use prometheus::IntCounter;
+use tokio::time::Instant;
+
+use super::{GatewayState, Protection, Viewer, relayed};
+use crate::client::{Context, Request, Telemetry};
+use crate::resilience::limiter::{KeyedRateLimiter, RateLimiterSettings};
+use crate::services::ServiceName;
+use crate::services::checkout::{
+    CheckoutRequest, OrderAnswer, OrderOutcome, OrderRequest, OrderView, PAYMENT_NOTICE, idempotency_key,
+};
+use crate::services::problem::{Body, Problem};
+
+/// Viewers that have a limit of their own at a time.
+const MOST_VIEWERS: usize = 10_000;
+/// Longest order id that is looked up, in bytes.
+const LONGEST_ID: usize = 64;
+
+/// The limiter and its counters.
+pub(super) struct Shop {
+    limiter: KeyedRateLimiter<u32>,
+    allowed: IntCounter,
+    limited: IntCounter,
+}
+
+impl Shop {
+    pub(super) fn new(
+        service: ServiceName,
+        limit: &RateLimiterSettings,
+        telemetry: &Telemetry,
+    ) -> Result<Self, String> {
+        let limiter = KeyedRateLimiter::new(limit, MOST_VIEWERS, Instant::now().into_std())
+            .map_err(|error| error.within("gateway.rate-limit").to_string())?;
+        let (allowed, limited) = telemetry.metrics.rate_limiter(service.as_str());
+        Ok(Self { limiter, allowed, limited })
+    }
+
+    fn admit(&self, viewer: u32) -> Result<(), Problem> {
+        match self.limiter.check(viewer, Instant::now().into_std()) {
+            Ok(()) => {
+                self.allowed.inc();
+                Ok(())
+            }
+            Err(early) => {
+                self.limited.inc();
+                Err(Problem::too_many_requests("too many orders at once", early.retry_after))
+            }
+        }
+    }
+}
+
+impl GatewayState {
+    /// Who buys. Nobody buys in somebody else's name on the word of a cache that ran out.
+    async fn buyer(&self, context: &Context, headers: &HeaderMap) -> Result<u32, Problem> {
+        let buyer = match self.viewer(context, headers).await? {
+            Viewer::Known(user) => user,
+            Viewer::Anonymous => return Err(Problem::unauthorized("log in first: POST /api/login")),
+            Viewer::Unverified(_) => return Err(Problem::unavailable("nobody can say who you are just now", None)),
+        };
+        if self.inner.protection == Protection::On {
+            self.inner.shop.admit(buyer)?;
+        }
+        Ok(buyer)
+    }
+}
+
+pub(super) async fn checkout(
+    State(state): State<GatewayState>,
+    context: Context,
+    headers: HeaderMap,
+    Body(body): Body<CheckoutRequest>,
+) -> Result<Response, Problem> {
+    let user_id = state.buyer(&context, &headers).await?;
+    let key = idempotency_key(&headers)?;
+    let CheckoutRequest { film_id, kind, retry_later } = body;
+    let order = OrderRequest { user_id, film_id, kind, retry_later };
+    let request = Request::post("/orders").header("idempotency-key", key).json(&order);
+    match state.inner.clients.checkout.call_json::<OrderAnswer>(&context, request).await {
+        Ok(answer) => Ok(told(answer)),
+        Err(error) => Err(relayed(error)),
+    }
+}
+
+/// An order's answer as viewers get it.
+fn told(answer: OrderAnswer) -> Response {
+    let wait = answer.retry_after_seconds.map(std::time::Duration::from_secs);
+    match answer.outcome {
+        OrderOutcome::Paid => (StatusCode::CREATED, at(&answer), Json(answer)).into_response(),
+        OrderOutcome::Queued => (StatusCode::ACCEPTED, at(&answer), Json(answer)).into_response(),
+        OrderOutcome::PaymentFailed => Problem::unavailable(PAYMENT_NOTICE, wait).into_response(),
+        OrderOutcome::Unavailable => {
+            Problem::unavailable("the stock can't be looked at just now", wait).into_response()
+        }
+        OrderOutcome::Declined => {
+            Problem::new(StatusCode::PAYMENT_REQUIRED, "the card was declined; nothing was charged").into_response()
+        }
+        OrderOutcome::SoldOut => Problem::conflict("sold out").into_response(),
+    }
+}
+
+/// Where the order can be looked at.
+fn at(answer: &OrderAnswer) -> [(header::HeaderName, HeaderValue); 1] {
+    let path = format!("/api/orders/{}", answer.order_id);
+    [(header::LOCATION, HeaderValue::try_from(path).unwrap_or(HeaderValue::from_static("/api/orders")))]
+}
+
+pub(super) async fn order(
+    State(state): State<GatewayState>,
+    context: Context,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<OrderView>, Problem> {
+    let user = state.buyer(&context, &headers).await?;
+    if id.is_empty() || id.len() > LONGEST_ID || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Err(Problem::not_found("there is no such order"));
+    }
+    let request = Request::get(format!("/orders/{id}?user_id={user}"));
+    state.inner.clients.checkout.call_json(&context, request).await.map(Json).map_err(relayed)
+}

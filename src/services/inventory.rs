@@ -1,0 +1,176 @@
+//! inventory: what there is to sell, and who holds it.
+//!
+//! `POST /reservations`, `POST /reservations/{order}/release`, `GET /stock/{film}`. A premiere has a
+//! limited number of seats a showing, and a new showing begins every so often, so that seats run out
+//! and come back. Rents and purchases have licences, so many that they hardly run out.
+//!
+//! Both changes are idempotent by the order's id, and a release that comes first wins: a reservation
+//! that was delayed on its way must not hold a seat for an order that was given up.
+
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::data::films;
+use super::params;
+use super::problem::{Body, Problem, Query};
+use crate::resilience::SettingsError;
+use crate::store::{InventoryStore, OrderKind, Place, Reserved, StoreError, StoreSettings, check_url};
+
+/// Settings of inventory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct InventorySettings {
+    /// Its database; empty for the one that `store` says.
+    pub url: String,
+    /// Seats that a film's premiere has at one showing.
+    pub premiere_seats: u32,
+    /// Licences to rent, and as many to buy, that a film has at one showing.
+    pub licences: u32,
+    /// How long a showing lasts.
+    #[serde(with = "humantime_serde")]
+    pub showing: Duration,
+}
+
+impl Default for InventorySettings {
+    fn default() -> Self {
+        Self { url: String::new(), premiere_seats: 20, licences: 100_000, showing: Duration::from_mins(10) }
+    }
+}
+
+impl InventorySettings {
+    /// Says which field is wrong, and what it may be.
+    pub fn validate(&self) -> Result<(), String> {
+        check_url("inventory.url", &self.url)?;
+        if self.showing < Duration::from_secs(1) {
+            let showing = humantime::format_duration(self.showing);
+            return Err(SettingsError::new("inventory.showing", showing, "at least 1s").to_string());
+        }
+        Ok(())
+    }
+}
+
+/// What inventory knows. Cheap to clone.
+#[derive(Clone)]
+pub struct InventoryState {
+    store: InventoryStore,
+    settings: InventorySettings,
+    clock: Clock,
+}
+
+impl InventoryState {
+    /// An inventory over the database that the settings name. `hold_clock` is for a paused clock.
+    pub fn new(settings: &InventorySettings, store: &StoreSettings, hold_clock: bool) -> Result<Self, String> {
+        settings.validate()?;
+        let url = store.locate("inventory", &settings.url)?;
+        let store = InventoryStore::new(&url, store, hold_clock).map_err(|error| format!("inventory.url: {error}"))?;
+        Ok(Self { store, settings: settings.clone(), clock: Clock::system() })
+    }
+
+    /// Its database, to be compared with others' books.
+    #[must_use]
+    pub fn store(&self) -> &InventoryStore {
+        &self.store
+    }
+
+    fn place(&self, film_id: u32, kind: OrderKind) -> Place {
+        let capacity = match kind {
+            OrderKind::Premiere => self.settings.premiere_seats,
+            OrderKind::Rent | OrderKind::Buy => self.settings.licences,
+        };
+        let length = i64::try_from(self.settings.showing.as_secs()).unwrap_or(i64::MAX).max(1);
+        Place { film_id, kind, showing: self.clock.unix_millis() / 1000 / length, capacity: capacity.into() }
+    }
+}
+
+/// The service.
+pub fn router(state: InventoryState) -> Router {
+    Router::new()
+        .route("/reservations", post(reserve))
+        .route("/reservations/{order}/release", post(release))
+        .route("/stock/{film}", get(stock))
+        .with_state(state)
+}
+
+/// What is to be held, and for whom.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReservationRequest {
+    /// The order.
+    pub order_id: String,
+    /// The film.
+    pub film_id: u32,
+    /// How it is sold.
+    pub kind: OrderKind,
+}
+
+/// It is held.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Reservation {
+    /// At which showing.
+    pub showing: i64,
+}
+
+/// It is not held any more.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Released {
+    /// Whether it was held until now.
+    pub released: bool,
+}
+
+async fn reserve(
+    State(state): State<InventoryState>,
+    Body(request): Body<ReservationRequest>,
+) -> Result<(StatusCode, Json<Reservation>), Problem> {
+    if films::by_id(request.film_id).is_none() {
+        return Err(Problem::bad_request("film_id", format!("must be a film's id, 1 to {}", films::count())));
+    }
+    let place = state.place(request.film_id, request.kind);
+    match state.store.reserve(&request.order_id, place, state.clock.unix_millis()).await.map_err(|e| away(&e))? {
+        Reserved::Held { showing } => Ok((StatusCode::CREATED, Json(Reservation { showing }))),
+        Reserved::SoldOut => Err(Problem::conflict("sold out")),
+        Reserved::Released => Err(Problem::new(StatusCode::GONE, "this order was given up")),
+    }
+}
+
+async fn release(State(state): State<InventoryState>, Path(order): Path<String>) -> Result<Json<Released>, Problem> {
+    let released = state.store.release(&order, state.clock.unix_millis()).await.map_err(|e| away(&e))?;
+    Ok(Json(Released { released }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StockQuery {
+    kind: OrderKind,
+}
+
+/// Places left.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Stock {
+    /// Of the present showing.
+    pub left: i64,
+    /// When there are none, the next showing begins after this many seconds.
+    pub next_showing_seconds: u64,
+}
+
+async fn stock(
+    State(state): State<InventoryState>,
+    Path(film): Path<String>,
+    Query(query): Query<StockQuery>,
+) -> Result<Json<Stock>, Problem> {
+    let place = state.place(params::id("film", &film)?, query.kind);
+    let left = state.store.left(place).await.map_err(|e| away(&e))?;
+    let length = state.settings.showing.as_secs().max(1);
+    let into = u64::try_from(state.clock.unix_millis() / 1000).unwrap_or(0) % length;
+    Ok(Json(Stock { left, next_showing_seconds: length - into }))
+}
+
+/// A store that is away, as callers see it. What exactly is wrong is for the log only.
+pub(super) fn away(error: &StoreError) -> Problem {
+    tracing::warn!(%error, "store");
+    Problem::unavailable("the database is not available", None)
+}

@@ -1,0 +1,94 @@
+//! notification: tells viewers about their orders.
+//!
+//! `POST /notifications`, `GET /notifications`. A demonstration sends no mail; the latest ones are kept
+//! to be looked at. An order is told about once, however often it is asked for.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::problem::{Body, Problem};
+
+/// Notifications kept.
+const KEPT: usize = 200;
+/// Longest text taken, in bytes.
+const LONGEST_TEXT: usize = 500;
+
+/// A message to a viewer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notification {
+    /// About which order.
+    pub order_id: String,
+    /// To whom.
+    pub user_id: u32,
+    /// What it says.
+    pub text: String,
+}
+
+/// What was sent. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct NotificationState {
+    sent: Arc<Mutex<VecDeque<Notification>>>,
+}
+
+/// The service.
+pub fn router(state: NotificationState) -> Router {
+    Router::new().route("/notifications", post(send).get(list)).with_state(state)
+}
+
+async fn send(
+    State(state): State<NotificationState>,
+    Body(notification): Body<Notification>,
+) -> Result<StatusCode, Problem> {
+    if notification.text.is_empty() || notification.text.len() > LONGEST_TEXT {
+        return Err(Problem::bad_request("text", format!("must have 1 to {LONGEST_TEXT} bytes")));
+    }
+    let mut sent = state.sent.lock().unwrap_or_else(PoisonError::into_inner);
+    if sent.iter().any(|earlier| earlier.order_id == notification.order_id) {
+        return Ok(StatusCode::OK);
+    }
+    tracing::debug!(user = notification.user_id, order = notification.order_id, "notified");
+    sent.truncate(KEPT - 1);
+    sent.push_front(notification);
+    Ok(StatusCode::CREATED)
+}
+
+/// The latest notifications.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Notifications {
+    /// The latest first.
+    pub items: Vec<Notification>,
+}
+
+async fn list(State(state): State<NotificationState>) -> Json<Notifications> {
+    let sent = state.sent.lock().unwrap_or_else(PoisonError::into_inner);
+    Json(Notifications { items: sent.iter().cloned().collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::services::testing::get;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn an_order_is_told_about_once() {
+        let service = router(NotificationState::default());
+        for expected in [201, 200] {
+            let body = r#"{"order_id":"o1","user_id":7,"text":"paid"}"#;
+            let request = http::Request::post("/notifications").header("content-type", "application/json");
+            let response = service.clone().oneshot(request.body(axum::body::Body::from(body)).unwrap()).await.unwrap();
+            assert_eq!(response.status().as_u16(), expected);
+            let _ = response.into_body().collect().await;
+        }
+        let all: Notifications = get(service, "/notifications").await;
+        assert_eq!(all.items.len(), 1);
+    }
+}

@@ -1,0 +1,289 @@
+//! payment-gateway: the outside party that takes the money, with books of its own.
+//!
+//! `POST /charges` with an `Idempotency-Key`, `POST /charges/{key}/void`, `GET /charges/{key}`,
+//! `GET /ledger`. It honours keys: the same key charges once, and a voided key never again, so that a
+//! caller that lost an answer can ask once more, or give up, without anybody's money being taken twice
+//! or for nothing. A switch turns that off, to show what happens without it.
+//!
+//! That it fails is not here: errors are injected at its edge, three in ten by default. What no edge
+//! can do is here: to charge and lose the answer, to answer late, to handle a request twice.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{HeaderMap, StatusCode};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::clock::Clock;
+use super::inventory::away;
+use super::problem::{Body, Problem};
+use crate::faults::{Connection, Severed};
+use crate::resilience::SettingsError;
+use crate::store::{Charged, LedgerStore, NewCharge, StoreSettings, Voided, check_url};
+use crate::telemetry::LedgerTelemetry;
+
+/// Longest key taken, in bytes.
+const LONGEST_KEY: usize = 128;
+/// Largest amount taken, in won.
+const LARGEST_AMOUNT: i64 = 10_000_000;
+
+/// Settings of payment-gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PaymentSettings {
+    /// Its database, which is never another service's; empty for one that `store` says.
+    pub url: String,
+    /// Whether the same key charges once. Off, every request charges.
+    pub honour_idempotency_keys: bool,
+    /// Share of cards that are declined (0–1), by key, so that asking again doesn't help.
+    pub decline_rate: f64,
+    /// Share of requests that are done and whose answer is lost (0–1).
+    pub lost_answer_rate: f64,
+    /// Share of requests that are done and answered late (0–1).
+    pub late_answer_rate: f64,
+    /// How late.
+    #[serde(with = "humantime_serde")]
+    pub late_by: Duration,
+    /// Share of charges that are handled twice, as when a proxy in between sends them again (0–1).
+    pub handled_twice_rate: f64,
+}
+
+impl Default for PaymentSettings {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            honour_idempotency_keys: true,
+            decline_rate: 0.02,
+            lost_answer_rate: 0.0,
+            late_answer_rate: 0.0,
+            late_by: Duration::from_secs(5),
+            handled_twice_rate: 0.0,
+        }
+    }
+}
+
+impl PaymentSettings {
+    /// Says which field is wrong, and what it may be.
+    pub fn validate(&self) -> Result<(), String> {
+        check_url("payment-gateway.url", &self.url)?;
+        for (field, rate) in [
+            ("payment-gateway.decline-rate", self.decline_rate),
+            ("payment-gateway.lost-answer-rate", self.lost_answer_rate),
+            ("payment-gateway.late-answer-rate", self.late_answer_rate),
+            ("payment-gateway.handled-twice-rate", self.handled_twice_rate),
+        ] {
+            if !(0.0..=1.0).contains(&rate) {
+                return Err(SettingsError::new(field, rate, "from 0 to 1").to_string());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What payment-gateway knows. Cheap to clone.
+#[derive(Clone)]
+pub struct PaymentState {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: LedgerStore,
+    settings: PaymentSettings,
+    telemetry: LedgerTelemetry,
+    clock: Clock,
+    dice: Mutex<ChaCha8Rng>,
+}
+
+impl PaymentState {
+    /// A gateway over the database that the settings name. `hold_clock` is for a paused clock.
+    pub fn new(
+        settings: &PaymentSettings,
+        store: &StoreSettings,
+        telemetry: LedgerTelemetry,
+        seed: u64,
+        hold_clock: bool,
+    ) -> Result<Self, String> {
+        settings.validate()?;
+        let url = store.locate("payment-gateway", &settings.url)?;
+        let store =
+            LedgerStore::new(&url, store, hold_clock).map_err(|error| format!("payment-gateway.url: {error}"))?;
+        let dice = Mutex::new(ChaCha8Rng::seed_from_u64(seed));
+        let clock = Clock::system();
+        Ok(Self { inner: Arc::new(Inner { store, settings: settings.clone(), telemetry, clock, dice }) })
+    }
+
+    /// Its books, to be compared with the orders.
+    #[must_use]
+    pub fn ledger(&self) -> &LedgerStore {
+        &self.inner.store
+    }
+
+    fn roll(&self, share: f64) -> bool {
+        // Rolled every time, so that one fault's switch leaves the luck of the others as it was.
+        self.inner.dice.lock().unwrap_or_else(PoisonError::into_inner).random::<f64>() < share
+    }
+
+    async fn charge(&self, key: &str, request: &ChargeRequest) -> Result<Response, Problem> {
+        let Inner { store, settings, telemetry, clock, .. } = &*self.inner;
+        let id = format!("ch_{:032x}", rand::random::<u128>());
+        let declined = chance(key) < settings.decline_rate;
+        let new = NewCharge { key, id: &id, user_id: request.user_id, amount: request.amount_won, declined };
+        let now = clock.unix_millis();
+        let charged = if settings.honour_idempotency_keys || declined {
+            store.charge(new, now).await
+        } else {
+            store.charge_again(new, now).await
+        };
+        let paid = |charge_id| Charge { charge_id, amount_won: request.amount_won };
+        match charged.map_err(|error| away(&error))? {
+            Charged::Taken(id) => {
+                telemetry.entry("charged");
+                Ok((StatusCode::CREATED, Json(paid(id))).into_response())
+            }
+            Charged::Before(id) => {
+                telemetry.entry("replayed");
+                Ok(Json(paid(id)).into_response())
+            }
+            Charged::Declined => {
+                telemetry.entry("declined");
+                Err(Problem::new(StatusCode::PAYMENT_REQUIRED, "the card was declined"))
+            }
+            Charged::Voided => {
+                telemetry.entry("refused");
+                Err(Problem::conflict("this key was voided"))
+            }
+        }
+    }
+}
+
+/// A number from 0 to 1 that is always the same for the same key (FNV-1a).
+fn chance(key: &str) -> f64 {
+    let hash = key
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    (hash >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// The service.
+pub fn router(state: PaymentState) -> Router {
+    Router::new()
+        .route("/charges", post(charge))
+        .route("/charges/{key}/void", post(void))
+        .layer(middleware::from_fn_with_state(state.clone(), answer_badly))
+        .route("/charges/{key}", get(find))
+        .route("/ledger", get(ledger))
+        .with_state(state)
+}
+
+/// Loses answers or holds them back, after the work was done.
+async fn answer_badly(State(state): State<PaymentState>, request: Request, next: Next) -> Response {
+    let settings = &state.inner.settings;
+    let (lost, late) = (state.roll(settings.lost_answer_rate), state.roll(settings.late_answer_rate));
+    let connection = request.extensions().get::<ConnectInfo<Connection>>().cloned();
+    let mut response = next.run(request).await;
+    if late {
+        tokio::time::sleep(settings.late_by).await;
+    }
+    if lost {
+        if let Some(ConnectInfo(connection)) = connection {
+            connection.sever();
+        }
+        response = StatusCode::BAD_GATEWAY.into_response();
+        response.extensions_mut().insert(Severed::Reset);
+    }
+    response
+}
+
+/// Money to be taken.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChargeRequest {
+    /// Whose.
+    pub user_id: u32,
+    /// How much.
+    pub amount_won: i64,
+}
+
+/// It was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// Its id.
+    pub charge_id: String,
+    /// How much.
+    pub amount_won: i64,
+}
+
+/// A key that will charge nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Void {
+    /// Whether money had been taken and was given back.
+    pub refunded: bool,
+}
+
+async fn charge(
+    State(state): State<PaymentState>,
+    headers: HeaderMap,
+    Body(request): Body<ChargeRequest>,
+) -> Result<Response, Problem> {
+    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if key.is_empty() || key.len() > LONGEST_KEY {
+        return Err(Problem::bad_request("Idempotency-Key", format!("must have 1 to {LONGEST_KEY} bytes")));
+    }
+    if !(1..=LARGEST_AMOUNT).contains(&request.amount_won) {
+        return Err(Problem::bad_request("amount_won", format!("must be from 1 to {LARGEST_AMOUNT}")));
+    }
+    let answer = state.charge(key, &request).await;
+    if state.roll(state.inner.settings.handled_twice_rate) {
+        if !state.inner.settings.honour_idempotency_keys {
+            state.inner.telemetry.entry("charged_again");
+        }
+        return state.charge(key, &request).await;
+    }
+    answer
+}
+
+async fn void(State(state): State<PaymentState>, Path(key): Path<String>) -> Result<Json<Void>, Problem> {
+    let Inner { store, telemetry, clock, .. } = &*state.inner;
+    let refunded = match store.void(&key, clock.unix_millis()).await.map_err(|error| away(&error))? {
+        Voided::Refunded => true,
+        Voided::Nothing => false,
+    };
+    telemetry.entry(if refunded { "refunded" } else { "voided" });
+    Ok(Json(Void { refunded }))
+}
+
+async fn find(State(state): State<PaymentState>, Path(key): Path<String>) -> Result<Json<serde_json::Value>, Problem> {
+    let found = state.inner.store.find(&key).await.map_err(|error| away(&error))?;
+    let (state, charge_id) = found.ok_or_else(|| Problem::not_found("no charge with this key"))?;
+    Ok(Json(serde_json::json!({"state": state, "charge_id": charge_id})))
+}
+
+/// The books in four numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Keys charged and not refunded.
+    pub charges: usize,
+    /// What they come to.
+    pub amount_won: i64,
+    /// Keys charged more than once.
+    pub charged_twice: usize,
+    /// Charges refunded.
+    pub refunds: i64,
+}
+
+async fn ledger(State(state): State<PaymentState>) -> Result<Json<Ledger>, Problem> {
+    let audit = state.inner.store.audit().await.map_err(|error| away(&error))?;
+    Ok(Json(Ledger {
+        charges: audit.kept.len(),
+        amount_won: audit.kept.iter().map(|(_, amount)| amount).sum(),
+        charged_twice: audit.doubled.len(),
+        refunds: audit.refunded,
+    }))
+}
