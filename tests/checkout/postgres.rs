@@ -1,0 +1,113 @@
+//! A PostgreSQL of the test's own, that may be killed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A cluster in a directory of its own; ended and removed when dropped.
+pub(crate) struct Postgres {
+    bin: PathBuf,
+    directory: PathBuf,
+    port: u16,
+}
+
+impl Postgres {
+    /// Starts one. Nothing where PostgreSQL is not installed, said loudly; in CI that fails.
+    pub(crate) fn start(name: &str) -> Option<Self> {
+        let Some(bin) = installed() else {
+            assert!(std::env::var_os("CI").is_none(), "PostgreSQL is not installed, and CI must not skip this");
+            eprintln!("\n!!! SKIPPED: PostgreSQL is not installed, so nothing was tested against it !!!\n");
+            return None;
+        };
+        let directory = std::env::temp_dir().join(format!("breakerbox-pg-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        let own = Self { bin, directory, port: free_port() };
+        if is_root() {
+            let chown = Command::new("chown").arg("postgres").arg(&own.directory).status().unwrap();
+            assert!(chown.success(), "root needs a user `postgres` to run it as");
+        }
+        let data = own.directory.join("data");
+        let data = data.to_str().unwrap();
+        own.run("initdb", &["-D", data, "-U", "breakerbox", "--auth=trust", "-E", "UTF8", "--no-sync"]);
+        let settings = format!(
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nmax_connections = 60\nshared_buffers = 32MB\n",
+            own.port
+        );
+        let file = own.directory.join("data/postgresql.conf");
+        let mut all = std::fs::read_to_string(&file).unwrap();
+        all.push_str(&settings);
+        std::fs::write(&file, all).unwrap();
+        own.launch();
+        for database in ["shop", "ledger"] {
+            own.run("createdb", &["-h", "127.0.0.1", "-p", &own.port.to_string(), "-U", "breakerbox", database]);
+        }
+        Some(own)
+    }
+
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://breakerbox@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Kills it where it stands, and starts it anew.
+    pub(crate) fn kill_and_restart(&self) {
+        let pid = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
+        let pid = pid.lines().next().unwrap().to_owned();
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        self.launch();
+    }
+
+    fn launch(&self) {
+        // Its orphaned processes need a moment to see that it is gone.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let (data, log) = (self.directory.join("data"), self.directory.join("log"));
+        let args = ["start", "-w", "-D", data.to_str().unwrap(), "-l", log.to_str().unwrap()];
+        while !self.command("pg_ctl", &args).status().unwrap().success() {
+            assert!(Instant::now() < deadline, "{}", std::fs::read_to_string(&log).unwrap_or_default());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn run(&self, program: &str, args: &[&str]) {
+        assert!(self.command(program, args).status().unwrap().success(), "{program} {args:?}");
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let path = self.bin.join(program);
+        // PostgreSQL refuses to be run by root.
+        let mut command = if is_root() {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--"]).arg(path);
+            command
+        } else {
+            Command::new(path)
+        };
+        command.args(args).current_dir(&self.directory).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let data = self.directory.join("data");
+        let _ = self.command("pg_ctl", &["stop", "-m", "immediate", "-D", data.to_str().unwrap()]).status();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn installed() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let mut found: Vec<_> = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect();
+    found.sort();
+    found.into_iter().rev().find(|bin| bin.join("initdb").exists())
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(Path::new("/proc/self")).is_ok_and(|own| own.uid() == 0)
+}
+
+/// A port that nobody listens on now.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
