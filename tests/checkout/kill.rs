@@ -74,6 +74,8 @@ impl Site {
             .arg(&self.config)
             .arg("serve")
             .args(services)
+            // No setting of the program.
+            .env_remove("BREAKERBOX_KILL_TEST")
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
