@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 
 use super::{Done, Failure, UpArgs};
 use crate::client::{Telemetry, Transport};
@@ -157,8 +156,10 @@ async fn start(settings: &Settings, services: &[ServiceName]) -> Result<(Running
         &settings.admin,
     )?;
     let extras = extras(settings, &metrics, &addresses, &faults)?;
-    let mut more =
-        extras.scenario.as_ref().map_or_else(Router::new, |(scenario, _)| scenario::routes(scenario.clone()));
+    let mut more = extras
+        .scenario
+        .as_ref()
+        .map_or_else(|| admin.scenario_elsewhere(), |(scenario, _)| scenario::routes(scenario.clone()));
     if let Some(checkout) = &site.checkout {
         more = more.merge(checkout::admin_routes(checkout.clone()));
     }

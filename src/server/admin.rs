@@ -33,6 +33,8 @@ use crate::telemetry::{Metrics, TransitionLog, encode};
 
 /// Largest body of an admin request, in bytes.
 const LARGEST_BODY: usize = 256 * 1024;
+/// The process that runs the scenario where services run apart.
+const SCENARIO_PROCESS: &str = "traffic";
 /// Longest wait for another process's admin port.
 const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -380,6 +382,20 @@ async fn discovery(State(admin): State<Admin>) -> Json<Value> {
 }
 
 impl Admin {
+    /// The scenario's routes for a process that has none: they go to the one called `traffic`.
+    #[must_use = "routes do nothing until they are served"]
+    pub fn scenario_elsewhere(&self) -> Router {
+        async fn forward(State(admin): State<Admin>, request: Request) -> Result<Response, Problem> {
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let answer = admin.forward(SCENARIO_PROCESS, method, &path, request.headers(), None).await;
+            answer.unwrap_or_else(|| Err(Problem::not_found("no scenario runs in this process")))
+        }
+        Router::new()
+            .route("/scenario", get(forward))
+            .route("/scenario/{command}", post(forward))
+            .with_state(self.clone())
+    }
+
     fn known_breakers(&self) -> String {
         let names = self.inner.parts.clients.iter().map(|c| format!("{}/{}", c.service(), c.dependency()));
         names.collect::<Vec<_>>().join(", ")
