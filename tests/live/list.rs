@@ -1,0 +1,71 @@
+//! The drill's plans, the alerts, the default topology: held together.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use breakerbox::drill::{How, Step, plans};
+use breakerbox::services::ServiceName;
+use breakerbox::settings::Settings;
+
+/// Name and severity of every alert in alerts/*.yml.
+fn alerts() -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yml") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut alert = None;
+        for line in text.lines().map(str::trim) {
+            if let Some(name) = line.strip_prefix("- alert: ") {
+                alert = Some(name.to_owned());
+            } else if let (Some(severity), Some(name)) = (line.strip_prefix("severity: "), &alert) {
+                found.insert((name.clone(), severity.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_alert_has_a_plan_or_a_reason_and_no_plan_is_for_an_alert_that_is_not_there() {
+    let planned: BTreeSet<_> = plans().iter().map(|plan| (plan.alert.to_owned(), plan.severity.to_owned())).collect();
+    assert_eq!(planned.len(), plans().len(), "a plan is there twice");
+    assert_eq!(planned, alerts());
+}
+
+/// Plans that say what they need may name what the default topology doesn't have.
+#[test]
+fn plans_break_only_what_the_default_topology_has() {
+    let settings = Settings::load(None, std::iter::empty()).unwrap();
+    let has = |service: &str, name: &str| {
+        let caller = settings.policies.iter().find(|(caller, _)| caller.as_str() == service);
+        caller.is_some_and(|(_, policies)| policies.keys().any(|dependency| dependency.as_str() == name))
+    };
+    for plan in plans() {
+        let How::Raise(raise) = &plan.how else { continue };
+        if raise.needs.is_some() {
+            continue;
+        }
+        let mut breakers: Vec<_> = raise.opens.into_iter().collect();
+        for step in &raise.steps {
+            match step {
+                Step::Fault(target, _) | Step::Mend(target) => {
+                    assert!(
+                        ServiceName::ALL.iter().any(|service| service.as_str() == *target),
+                        "{}: {target}",
+                        plan.name()
+                    );
+                }
+                Step::Command(service, name, _) | Step::Settings(service, name, _) | Step::AwaitOpen(service, name) => {
+                    breakers.push((service, name));
+                }
+                Step::Run { .. } => {}
+            }
+        }
+        for (service, name) in breakers {
+            assert!(has(service, name), "{}: no breaker {service}/{name}", plan.name());
+        }
+    }
+}

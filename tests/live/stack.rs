@@ -1,0 +1,199 @@
+//! The program twice, a Prometheus and an Alertmanager.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use breakerbox::services::ServiceName;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::process::{Process, Scratch, free_ports};
+use crate::tools::Tools;
+
+/// Longest wait for all of it to be up.
+const START: Duration = Duration::from_secs(90);
+
+/// A running stack. Fields are dropped in this order.
+pub(crate) struct Stack {
+    /// A second process of the program, to be stopped.
+    pub(crate) second: Process,
+    _processes: Vec<Process>,
+    pub(crate) client: reqwest::Client,
+    pub(crate) admin: String,
+    pub(crate) gateway: String,
+    pub(crate) prometheus: String,
+    alertmanager: String,
+    scratch: Scratch,
+}
+
+/// Asks again and again until it is so.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, longest: Duration, is: impl Fn() -> F) {
+    let deadline = Instant::now() + longest;
+    while !is().await {
+        assert!(Instant::now() < deadline, "waited {longest:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A file of the repository with each of these replaced; all must be there, or the file has moved on.
+fn changed(file: &str, changes: &[(&str, &str)]) -> String {
+    let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    changes.iter().fold(text, |text, (from, to)| {
+        assert!(text.contains(from), "{file} has no {from:?} any more");
+        text.replace(from, to)
+    })
+}
+
+impl Stack {
+    pub(crate) async fn start(tools: &Tools) -> Self {
+        let scratch = Scratch::new();
+        let ports = free_ports::<5>();
+        let [admin, second, gateway, prometheus, alertmanager] = ports.map(|port| format!("127.0.0.1:{port}"));
+        rules(&scratch);
+        let program = |name: &str, settings: &str, arguments: &[&str]| {
+            let config = scratch.write(&format!("{name}.toml"), settings);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_breakerbox"));
+            command.arg("--config").arg(config).args(arguments);
+            Process::start(command, &scratch.path(&format!("{name}.log")))
+        };
+        let (own, other) = (settings(&admin, ports[2]), settings(&second, 0));
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+        let second_process = program("second", &other, &["serve", "user"]);
+        let mut processes = vec![
+            program("first", &own, &["--no-scenario", "--log", "warn"]),
+            start_alertmanager(tools, &scratch, [&admin, &alertmanager]),
+        ];
+        // Prometheus repeats an alert that it could not deliver a minute later, the heartbeat too.
+        for page in [format!("http://{admin}/readyz"), format!("http://{alertmanager}/-/ready")] {
+            let there = || async { client.get(&page).send().await.is_ok_and(|answer| answer.status().is_success()) };
+            until(&page, START, there).await;
+        }
+        processes.push(start_prometheus(tools, &scratch, [&admin, &second, &prometheus, &alertmanager]));
+        let stack = Self {
+            second: second_process,
+            _processes: processes,
+            client,
+            admin: format!("http://{admin}"),
+            gateway: format!("http://{gateway}"),
+            prometheus: format!("http://{prometheus}"),
+            alertmanager: format!("http://{alertmanager}"),
+            scratch,
+        };
+        until("all targets to be up", START, || stack.all_up()).await;
+        stack
+    }
+
+    /// An answer of Prometheus' API; null when there is none.
+    pub(crate) async fn ask(&self, path: &str) -> Value {
+        let answer = self.client.get(format!("{}/api/v1/{path}", self.prometheus)).send().await;
+        let Ok(answer) = answer else { return Value::Null };
+        let body: Value = answer.json().await.unwrap_or_default();
+        body["data"].clone()
+    }
+
+    async fn all_up(&self) -> bool {
+        let targets = self.ask("targets?state=active").await;
+        let targets = targets["activeTargets"].as_array().cloned().unwrap_or_default();
+        targets.len() == 4 && targets.iter().all(|target| target["health"] == "up")
+    }
+
+    /// Runs `breakerbox drill` and gives its report. What it says goes on.
+    pub(crate) async fn drill(&self, arguments: &[&str]) -> Value {
+        let json = self.scratch.path("drill.json");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_breakerbox"));
+        command.arg("drill").args(["--admin", &self.admin, "--prometheus", &self.prometheus]);
+        command.args(["--alertmanager", &self.alertmanager, "--require-notification", "--json"]).arg(&json);
+        command.args(arguments).env_remove("BREAKERBOX_DRILLS");
+        let status = tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap();
+        assert_eq!(status.code().filter(|code| *code != 2), status.code(), "the drill was refused");
+        serde_json::from_slice(&std::fs::read(json).expect("the drill writes its report")).unwrap()
+    }
+
+    /// The dashboards' own test, against this Prometheus.
+    pub(crate) fn dashboards_have_data(&self) {
+        let mut command = Command::new(env!("CARGO"));
+        command.args(["test", "--quiet", "--test", "dashboards", "--", "--ignored", "every_panel_has_data"]);
+        let status = command.env("PROMETHEUS_URL", &self.prometheus).current_dir(root()).status().unwrap();
+        assert!(status.success(), "a panel has no data");
+    }
+}
+
+/// Any port that is free for every service but the gateway.
+fn settings(admin: &str, gateway: u16) -> String {
+    // Spans are recorded for somebody who doesn't listen: exemplars need the first, and the second
+    // may not hurt.
+    let mut text = format!(
+        "[admin]\nlisten = \"{admin}\"\n[traffic]\nrate = 15.0\n[telemetry]\notlp-endpoint = \"http://127.0.0.1:9\"\n[services]\n"
+    );
+    for service in ServiceName::ALL {
+        let port = if *service == ServiceName::Gateway { gateway } else { 0 };
+        writeln!(text, "{service} = {{ port = {port} }}").unwrap();
+    }
+    // Old enough to be gone within a drill.
+    text.push_str("[gateway]\nstale-after = \"25s\"\n");
+    text
+}
+
+/// The repository's rules and alerts, with each `for` a tenth as long.
+fn rules(scratch: &Scratch) {
+    for folder in ["prometheus/rules", "alerts"] {
+        for entry in std::fs::read_dir(root().join(folder)).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            // The minimal file has the same alerts once more.
+            if path.extension().is_none_or(|extension| extension != "yml") || name == "minimal.yml" {
+                continue;
+            }
+            let text: String = std::fs::read_to_string(&path).unwrap().lines().map(shortened).collect();
+            scratch.write(&format!("{folder}/{name}"), &text);
+        }
+    }
+}
+
+fn shortened(line: &str) -> String {
+    for key in ["        for: ", "        keep_firing_for: "] {
+        if let Some(time) = line.strip_prefix(key) {
+            let time = humantime::parse_duration(time).unwrap_or_else(|error| panic!("{line}: {error}"));
+            return format!("{key}{}s\n", time.as_secs().div_ceil(10));
+        }
+    }
+    format!("{line}\n")
+}
+
+fn start_prometheus(tools: &Tools, scratch: &Scratch, [admin, second, own, alertmanager]: [&str; 4]) -> Process {
+    let changes = [
+        ("127.0.0.1:8090", admin),
+        ("127.0.0.1:9090", own),
+        ("127.0.0.1:9093", alertmanager),
+        ("interval: 5s", "interval: 1s"),
+        ("scrape_timeout: 4s", "scrape_timeout: 1s"),
+        ("- ../alerts/", "- alerts/"),
+        ("- rules/", "- prometheus/rules/"),
+    ];
+    let mut text = changed("prometheus/local.yml", &changes);
+    write!(text, "  - job_name: breakerbox-second\n    static_configs:\n      - targets: [{second}]\n").unwrap();
+    let mut command = Command::new(&tools.prometheus);
+    command.arg("--config.file").arg(scratch.write("prometheus.yml", &text));
+    command.arg("--storage.tsdb.path").arg(scratch.path("tsdb")).args(["--web.listen-address", own]);
+    command.args(["--enable-feature=exemplar-storage", "--log.level=warn"]);
+    Process::start(command, &scratch.path("prometheus.log"))
+}
+
+fn start_alertmanager(tools: &Tools, scratch: &Scratch, [admin, own]: [&str; 2]) -> Process {
+    let changes = [
+        ("127.0.0.1:8090", admin),
+        ("group_wait: 5s", "group_wait: 1s"),
+        ("group_interval: 10s", "group_interval: 2s"),
+    ];
+    let config = scratch.write("alertmanager.yml", &changed("prometheus/alertmanager.local.yml", &changes));
+    let mut command = Command::new(&tools.alertmanager);
+    command.arg("--config.file").arg(config).arg("--storage.path").arg(scratch.path("alertmanager"));
+    command.args(["--web.listen-address", own, "--cluster.listen-address=", "--log.level=warn"]);
+    Process::start(command, &scratch.path("alertmanager.log"))
+}
