@@ -15,6 +15,7 @@ use crate::server;
 use crate::settings::Settings;
 
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct DrillArgs {
     /// Alerts to prove: `CircuitBreakerOpen`, or `CircuitBreakerOpen/critical` for one of its rules
     #[arg(value_name = "ALERT", required_unless_present_any = ["all", "list"], conflicts_with = "all")]

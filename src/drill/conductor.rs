@@ -11,7 +11,7 @@ use super::event::Event;
 use super::look::Subject;
 use super::plan::{How, Plan, Raise};
 use super::report::{Drill, Outcome, Report, Times};
-use super::run::{Run, Verdict};
+use super::run::{Run, Verdict, patiently};
 use super::undo::Undo;
 use super::world::{Phase, RuleSeen, ScenarioSeen, Trouble, World};
 
@@ -204,25 +204,31 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
     async fn each(&self, plans: &[Plan], report: &mut Report) {
         for (index, plan) in plans.iter().enumerate() {
             let started = Instant::now();
-            let mut drill = self.one(plan, (index + 1, plans.len())).await;
+            let rules = match patiently(self.options.silence, || self.world.rules()).await {
+                Ok(rules) => rules,
+                Err(trouble) => {
+                    // Nothing more can be seen, and what comes would only say the same again.
+                    self.tell(Event::Note(&trouble.to_string()));
+                    let left = plans.iter().skip(index);
+                    report.drills.extend(left.map(|plan| blank(plan, Outcome::Failed, &trouble.to_string())));
+                    return;
+                }
+            };
+            let mut drill = self.one(plan, (index + 1, plans.len()), &rules).await;
             drill.took_seconds = (started.elapsed().as_secs_f64() * 10.0).round() / 10.0;
             self.tell(Event::Ended(&drill));
             report.drills.push(drill);
         }
     }
 
-    async fn one(&self, plan: &Plan, place: (usize, usize)) -> Drill {
+    async fn one(&self, plan: &Plan, place: (usize, usize), rules: &[RuleSeen]) -> Drill {
         let raise = match &plan.how {
             How::Cannot { reason, .. } => return blank(plan, Outcome::Skipped, reason),
             How::Always => None,
             How::Raise(raise) => Some(raise),
         };
         let subject = Subject::new(plan, raise, if raise.is_some() { &self.options.matchers } else { &[] });
-        let rules = match self.world.rules().await {
-            Ok(rules) => rules,
-            Err(trouble) => return blank(plan, Outcome::Failed, &trouble.to_string()),
-        };
-        let Some(rule) = subject.rule(&rules) else {
+        let Some(rule) = subject.rule(rules) else {
             return blank(plan, Outcome::Refused, "Prometheus has not loaded this rule: add it to rule_files");
         };
         if let Some(error) = &rule.error {

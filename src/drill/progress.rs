@@ -37,7 +37,7 @@ impl<W: Write> Progress<W> {
             }
             Event::Cleared => self.line("           trouble over"),
             Event::Waiting { what, since } => {
-                self.standing(&format!("  {:>5} s  … waiting for {what}", since.as_secs()))
+                self.standing(&format!("  {:>5} s  … waiting for {what}", since.as_secs()));
             }
             Event::Ended(drill) => {
                 let why = drill.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();

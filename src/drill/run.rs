@@ -239,20 +239,26 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
                 }
                 return Ok(());
             }
-            if let Some(over) = marks.inactive() {
-                if over <= self.budget.resolve && now >= over + self.conductor.options.notify.max(settle) {
-                    let notify = self.conductor.options.notify.as_secs();
-                    let why = format!("resolved, but the notification of that did not arrive within {notify} s");
-                    return Err(Verdict::Failed(why));
-                }
-            }
-            if marks.inactive().is_none_or(|over| over > self.budget.resolve) && now >= self.budget.resolve {
-                let budget = self.budget.resolve.as_secs();
-                return Err(Verdict::Failed(format!("did not resolve within {budget} s after the trouble was over")));
-            }
+            self.judge_resolving(marks, now, settle)?;
             let what = if resolved.is_some() { "the notification of its end" } else { "the alert to resolve" };
             self.conductor.tell(Event::Waiting { what, since: now });
             sleep(self.conductor.options.poll).await;
+        }
+    }
+
+    /// Whether there is still hope.
+    fn judge_resolving(&self, marks: &Marks, now: Duration, settle: Duration) -> Result<(), Verdict> {
+        let (budget, notify) = (self.budget.resolve, self.conductor.options.notify);
+        match marks.inactive().filter(|over| *over <= budget) {
+            Some(over) if now >= over + notify.max(settle) => Err(Verdict::Failed(format!(
+                "resolved, but the notification of that did not arrive within {} s",
+                notify.as_secs()
+            ))),
+            None if now >= budget => Err(Verdict::Failed(format!(
+                "did not resolve within {} s after the trouble was over",
+                budget.as_secs()
+            ))),
+            _ => Ok(()),
         }
     }
 
@@ -377,7 +383,7 @@ fn breaker<'a>(start: &'a Start, service: &str, name: &str) -> Result<&'a Breake
 }
 
 /// Asks until there is an answer, for at most `silence`.
-async fn patiently<T, F: Future<Output = Result<T, Trouble>>>(
+pub(super) async fn patiently<T, F: Future<Output = Result<T, Trouble>>>(
     silence: Duration,
     ask: impl Fn() -> F,
 ) -> Result<T, Trouble> {

@@ -19,7 +19,8 @@ struct Faults {
 
 #[derive(Deserialize)]
 struct Target {
-    target: String,
+    #[serde(rename = "target")]
+    name: String,
     plan: Value,
     active: Vec<String>,
     at_baseline: bool,
@@ -75,9 +76,9 @@ impl Site for Live {
     async fn faults(&self) -> Result<Vec<FaultSeen>, Trouble> {
         let mut seen = Vec::new();
         for (index, Faults { targets }) in self.everywhere("/faults").await? {
-            for Target { target, plan, active, at_baseline } in targets {
-                self.own(&target, index);
-                seen.push(FaultSeen { target, plan, active, at_baseline });
+            for Target { name, plan, active, at_baseline } in targets {
+                self.own(&name, index);
+                seen.push(FaultSeen { target: name, plan, active, at_baseline });
             }
         }
         Ok(seen)
