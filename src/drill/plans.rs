@@ -163,22 +163,35 @@ fn viewers() -> Vec<Plan> {
 }
 
 fn policies() -> Vec<Plan> {
-    let retried = |what, fault, ramp, fade| {
-        let steps = vec![Step::Command("recommendation", "ml-api", "metrics_only"), Step::Fault("ml-api", fault)];
-        Raise {
-            labels: breaker_labels("recommendation", "ml-api"),
-            muted_by: Some("CircuitBreakerOpen"),
-            needs: Some(Needs {
-                query: r#"sum(increase(retry_attempts_total{service="recommendation",breaker="ml-api"}[2m])) > 0"#,
-                otherwise: "calls to ml-api are not retried: set policies.recommendation.ml-api.retry",
-            }),
-            ..raise(what, steps, ramp, fade)
-        }
+    let retried = |service, breaker, (what, steps), needs, (ramp, fade)| Raise {
+        labels: breaker_labels(service, breaker),
+        muted_by: Some("CircuitBreakerOpen"),
+        needs: Some(needs),
+        ..raise(what, steps, ramp, fade)
     };
-    let all = "ml-api answers every request with an error, with its breaker in metrics_only";
+    // A usual of nothing is what a third of failures stands out from.
+    let usual = Needs {
+        query: r#"job_service_breaker:retry_attempts_per_calls:ratio_rate1m{service="gateway",breaker="user"} offset 6m"#,
+        otherwise: "calls to user are not retried, or for less than 6 minutes, so that no usual is known",
+    };
+    let surge = (
+        "user fails 1 of 3 requests, with its breaker in metrics_only",
+        vec![Step::Command("gateway", "user", "metrics_only"), Step::Fault("user", r#"{"error_rate": 0.35}"#)],
+    );
+    let needs = Needs {
+        query: r#"sum(increase(retry_attempts_total{service="recommendation",breaker="ml-api"}[2m])) > 0"#,
+        otherwise: "calls to ml-api are not retried: set policies.recommendation.ml-api.retry",
+    };
+    let exhausted = (
+        "ml-api fails 11 of 20 requests, with its breaker in metrics_only",
+        vec![
+            Step::Command("recommendation", "ml-api", "metrics_only"),
+            Step::Fault("ml-api", r#"{"error_rate": 0.55}"#),
+        ],
+    );
     vec![
-        plan("RetrySurge", "warning", retried(all, ERRORS, s(75), s(80))),
-        plan("RetryBudgetExhausted", "warning", retried(all, ERRORS, s(120), s(75))),
+        plan("RetrySurge", "warning", retried("gateway", "user", surge, usual, (s(75), s(80)))),
+        plan("RetryBudgetExhausted", "warning", retried("recommendation", "ml-api", exhausted, needs, (s(120), s(75)))),
     ]
 }
 

@@ -31,6 +31,8 @@ async fn alerts_fire_arrive_and_resolve() {
     exposition::promtool_has_no_complaint(&tools, &stack).await;
     exposition::an_exemplar_leads_to_its_trace(&stack).await;
 
+    stack.stopped_by_hand("PlaybackAvailabilityBurnDemo").await;
+
     // A process that hangs is a target that is down; a signal makes it so, and another ends it.
     let pid = stack.second.id();
     let (raise, clear) = (format!("kill -STOP {pid}"), format!("kill -CONT {pid}"));

@@ -106,13 +106,37 @@ impl Stack {
     /// Runs `breakerbox drill` and gives its report. What it says goes on.
     pub(crate) async fn drill(&self, arguments: &[&str]) -> Value {
         let json = self.scratch.path("drill.json");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_breakerbox"));
-        command.arg("drill").args(["--admin", &self.admin, "--prometheus", &self.prometheus]);
-        command.args(["--alertmanager", &self.alertmanager, "--require-notification", "--json"]).arg(&json);
-        command.args(arguments).env_remove("BREAKERBOX_DRILLS");
+        let mut command = self.drill_command(arguments);
+        command.arg("--json").arg(&json);
         let status = tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap();
         assert_eq!(status.code().filter(|code| *code != 2), status.code(), "the drill was refused");
         serde_json::from_slice(&std::fs::read(json).expect("the drill writes its report")).unwrap()
+    }
+
+    fn drill_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_breakerbox"));
+        command.arg("drill").args(["--admin", &self.admin, "--prometheus", &self.prometheus]);
+        command.args(["--alertmanager", &self.alertmanager, "--require-notification"]);
+        command.args(arguments).env_remove("BREAKERBOX_DRILLS");
+        command
+    }
+
+    /// Stops a drill once it has broken something.
+    pub(crate) async fn stopped_by_hand(&self, alert: &str) {
+        let mut drill = self.drill_command(&[alert, "--fast"]).spawn().unwrap();
+        until("a fault", START, || async { !self.healthy().await }).await;
+        let kill = Command::new("kill").args(["-INT", &drill.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let status = tokio::task::spawn_blocking(move || drill.wait()).await.unwrap().unwrap();
+        assert_eq!(status.code(), Some(1));
+        assert!(self.healthy().await, "Ctrl-C left a fault behind");
+    }
+
+    /// Whether nobody set any fault.
+    async fn healthy(&self) -> bool {
+        let faults = self.client.get(format!("{}/faults", self.admin)).send().await.unwrap();
+        let faults: Value = faults.json().await.unwrap();
+        faults["targets"].as_array().unwrap().iter().all(|target| target["at_baseline"] == true)
     }
 
     /// The dashboards' own test, against this Prometheus.
