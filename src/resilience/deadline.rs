@@ -18,9 +18,27 @@
 //! A sound attempt timeout is a little above the dependency's p99; below it, healthy answers are
 //! thrown away, and a load of retries is made out of nothing.
 //!
+//! # How it fails
+//!
+//! A timeout ends the waiting, not the work: the dependency may still do what was asked, which is
+//! why a payment that timed out needs an idempotency key. Clocks of different machines are never
+//! compared: what is handed on is a duration, so the time a message spends on its way is lost.
+//!
 //! # When not to use it
 //!
 //! There is no call without a timeout, only calls whose timeout is infinite by accident.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use breakerbox::resilience::deadline::{TimeLimiterSettings, from_header, remaining, to_header};
+//!
+//! let now = Instant::now();
+//! let deadline = from_header("1500", now);
+//! assert_eq!(to_header(remaining(deadline, now).expect("one was given")), "1500");
+//!
+//! let limits = TimeLimiterSettings { timeout_multiplier: 2.0, ..TimeLimiterSettings::default() };
+//! assert_eq!(limits.attempt_timeout(2), Duration::from_secs(2));
+//! ```
 
 use std::time::{Duration, Instant};
 

@@ -25,6 +25,36 @@
 //!
 //! For anything that changes something, for calls whose slowness is their nature (big answers), and
 //! where there is one instance only and it is slow because it is busy.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use breakerbox::resilience::{
+//!     hedge::HedgeSettings,
+//!     policy::{Policy, PolicySettings},
+//!     retry::{Classify, ErrorKind, Verdict},
+//! };
+//! use tokio::time::sleep;
+//!
+//! # #[derive(Debug)]
+//! # struct Down;
+//! # impl Classify for Down {
+//! #     fn verdict(&self) -> Verdict { Verdict::of(ErrorKind::ServerError) }
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let hedge = HedgeSettings { delay: Some(Duration::from_millis(5)), ..HedgeSettings::default() };
+//! let settings = PolicySettings { hedge: Some(hedge), ..PolicySettings::default() };
+//! let policy = Policy::new(settings, Instant::now(), 42)?;
+//! let replica = policy
+//!     .call(None, &(), |attempt| async move {
+//!         // The primary is having a bad moment; the hedge goes to the replica.
+//!         sleep(Duration::from_millis(if attempt.hedge { 1 } else { 500 })).await;
+//!         Ok::<_, Down>(if attempt.hedge { "replica" } else { "primary" })
+//!     })
+//!     .await;
+//! assert_eq!(replica.expect("one of them answers"), "replica");
+//! # Ok::<(), breakerbox::resilience::SettingsError>(())
+//! # }).unwrap();
+//! ```
 
 use std::time::{Duration, Instant};
 

@@ -120,6 +120,13 @@ pub struct Breaker {
     control: Mutex<Control>,
 }
 
+/// A call that has ended, as the window counts it.
+struct Ended {
+    outcome: Outcome,
+    sample: Sample,
+    now: Instant,
+}
+
 impl Breaker {
     /// A closed breaker. `now` is its epoch: no instant it is given counts as earlier. `seed`
     /// decides its jitter and which calls a stage of recovery admits.
@@ -211,17 +218,38 @@ impl Breaker {
             .then(|| Rejected { state: word.state(), retry_after: Duration::from_nanos(left).min(HALF_OPEN_HINT) })
     }
 
-    /// Takes note of a call's outcome.
+    /// Takes note of a call's outcome. What nearly every call is, one more success of a closed
+    /// breaker, stays here; the rest is out of its way.
     #[inline]
     fn settle(&self, issued: Word, start: Instant, outcome: Outcome, now: Instant) -> Recorded {
         let slow = self.live.is_slow(nanos_of(now.saturating_duration_since(start)));
+        if issued.state() == State::Closed && outcome == Outcome::Success && !slow && self.word() == issued {
+            let call = Ended { outcome, sample: Sample { failed: false, slow }, now };
+            let transition = match self.record(issued.tag(), &call) {
+                Recording::Counted => {
+                    self.window.succeeded(issued.tag());
+                    None
+                }
+                other => self.follow_up(other, issued, &call),
+            };
+            return Recorded { transition, late: false, slow };
+        }
+        self.settle_otherwise(issued, outcome, slow, now)
+    }
+
+    /// Every outcome but a quick success of a closed breaker.
+    #[inline(never)]
+    fn settle_otherwise(&self, issued: Word, outcome: Outcome, slow: bool, now: Instant) -> Recorded {
         let current = self.word();
         if current.generation() != issued.generation() {
             self.late.fetch_add(1, Ordering::Relaxed);
             return Recorded { transition: None, late: true, slow };
         }
         let transition = match issued.state() {
-            State::Closed | State::MetricsOnly => self.count(current, outcome, slow, now),
+            State::Closed | State::MetricsOnly => self.live.sample(outcome, slow).and_then(|sample| {
+                let call = Ended { outcome, sample, now };
+                self.follow_up(self.record(current.tag(), &call), current, &call)
+            }),
             State::HalfOpen => return self.settle_probe(issued, outcome, slow, now),
             // These record nothing, or admit nothing.
             State::Disabled | State::Open | State::ForcedOpen => None,
@@ -229,52 +257,41 @@ impl Breaker {
         Recorded { transition, late: false, slow }
     }
 
-    /// Counts an outcome in the window, and trips if it is one too many.
     #[inline]
-    fn count(&self, mut current: Word, outcome: Outcome, slow: bool, now: Instant) -> Option<Transition> {
-        let sample = self.live.sample(outcome, slow)?;
-        let generation = current.generation();
-        loop {
-            let tag = current.tag();
-            match self.window.record(tag, sample, || self.nanos(now)) {
-                Recording::Counted => {
-                    if outcome == Outcome::Success {
-                        self.window.succeeded(tag);
-                    }
-                    return None;
-                }
-                Recording::Judge(totals) => {
-                    return self.judge(current, outcome, totals, now);
-                }
-                Recording::Stale => {
-                    // Somebody is changing the window right now: wait for them, and look again.
-                    drop(lock(&self.control));
-                    current = self.word();
-                    if current.generation() != generation {
-                        self.late.fetch_add(1, Ordering::Relaxed);
-                        return None;
-                    }
-                }
-            }
-        }
+    fn record(&self, tag: u32, call: &Ended) -> Recording {
+        self.window.record(tag, call.sample, || self.nanos(call.now))
     }
 
+    /// What follows from a recording: nothing, a judgement, or another try.
     #[inline(never)]
-    fn judge(&self, current: Word, outcome: Outcome, totals: WindowSnapshot, now: Instant) -> Option<Transition> {
-        let tag = current.tag();
-        let streak = match outcome {
-            Outcome::Success => {
-                self.window.succeeded(tag);
-                0
+    fn follow_up(&self, mut recording: Recording, mut current: Word, call: &Ended) -> Option<Transition> {
+        let generation = current.generation();
+        while recording == Recording::Stale {
+            // Somebody is changing the window right now: wait for them, and look again.
+            drop(lock(&self.control));
+            current = self.word();
+            if current.generation() != generation {
+                self.late.fetch_add(1, Ordering::Relaxed);
+                return None;
             }
-            Outcome::Cancelled | Outcome::Ignored => 0,
-            Outcome::Failure | Outcome::Timeout | Outcome::Panicked => self.window.failed(tag),
-        };
-        if current.state() != State::Closed {
-            return None;
+            recording = self.record(current.tag(), call);
         }
-        let reason = self.live.judge(totals, streak)?;
-        self.trip(current.generation(), reason, totals, now)
+        let tag = current.tag();
+        let streak = if call.sample.failed {
+            self.window.failed(tag)
+        } else {
+            if call.outcome == Outcome::Success {
+                self.window.succeeded(tag);
+            }
+            0
+        };
+        match recording {
+            Recording::Judge(totals) if current.state() == State::Closed => {
+                let reason = self.live.judge(totals, streak)?;
+                self.trip(generation, reason, totals, call.now)
+            }
+            _ => None,
+        }
     }
 
     /// A permit was dropped instead of recorded. Without a clock its call has no duration, so it

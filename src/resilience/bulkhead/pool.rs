@@ -7,6 +7,18 @@
 //! caller is busy with it and sends no more, which is the back-pressure.
 //!
 //! The queue is first come, first served. A caller that stops waiting leaves it at once.
+//!
+//! ```
+//! use breakerbox::resilience::bulkhead::{PoolBulkhead, PoolSettings};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let pool = PoolBulkhead::new(&PoolSettings::preset("payment").expect("a preset"))?;
+//! let place = pool.enter().await.expect("the pool is empty");
+//! assert_eq!(pool.snapshot().bulkhead.in_flight, 1);
+//! drop(place);
+//! # Ok::<(), breakerbox::resilience::SettingsError>(())
+//! # }).unwrap();
+//! ```
 
 use std::{collections::VecDeque, sync::Arc};
 

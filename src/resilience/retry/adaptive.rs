@@ -30,6 +30,21 @@
 //!
 //! With little traffic it never learns; with a dependency that only ever fails in one way the
 //! table is as good and easier to explain.
+//!
+//! ```
+//! use std::time::Instant;
+//! use breakerbox::resilience::{
+//!     policy::{Policy, PolicySettings},
+//!     retry::{AdaptiveSettings, RetrySettings},
+//! };
+//!
+//! let retry = RetrySettings { adaptive: Some(AdaptiveSettings::default()), ..RetrySettings::default() };
+//! let settings = PolicySettings { retry: Some(retry), ..PolicySettings::default() };
+//! let policy = Policy::new(settings, Instant::now(), 42)?;
+//! let calibration = policy.calibration().expect("it is adaptive");
+//! assert!(calibration.brier_score.is_nan(), "nothing was predicted yet");
+//! # Ok::<(), breakerbox::resilience::SettingsError>(())
+//! ```
 
 use std::time::{Duration, Instant};
 

@@ -11,6 +11,20 @@
 //!
 //! Everything that sends more than the caller asked for draws on it: retries, hedges, and the
 //! adaptive model's explorations. It outranks them all.
+//!
+//! ```
+//! use std::time::Instant;
+//! use breakerbox::resilience::retry::{BudgetSettings, RetryBudget};
+//!
+//! let now = Instant::now();
+//! let settings = BudgetSettings { retry_percent: 20.0, min_retries_per_second: 0.0, max_tokens: 1 };
+//! let budget = RetryBudget::new(&settings, now)?;
+//! assert!(budget.withdraw(now));
+//! assert!(!budget.withdraw(now), "it is empty");
+//! (0..5).for_each(|_| budget.deposit());
+//! assert!(budget.withdraw(now), "five calls earn one retry");
+//! # Ok::<(), breakerbox::resilience::SettingsError>(())
+//! ```
 
 use std::time::{Duration, Instant};
 

@@ -18,7 +18,11 @@ pub(super) struct CountWindow {
     /// One ring per power of two, allocated when a length first needs it and then kept, so that a
     /// call can hold on to a ring while the length changes. At most twice the largest in all.
     rings: [OnceLock<Box<[AtomicU32]>>; CLASSES],
-    /// Slots claimed so far.
+    /// ⌈2⁶⁴ / length⌉: with it, the remainder of a division by the length is two multiplications,
+    /// which halves what finding a slot costs (Lemire, Kaser and Kurz, 2019).
+    reciprocal: AtomicU64,
+    /// Slots claimed so far. Only the low 32 bits choose a slot, so that once in 2³² calls the ring
+    /// goes on from another place; it holds the last N calls again N calls later.
     head: Padded<AtomicU64>,
     totals: Padded<AtomicU64>,
 }
@@ -27,6 +31,7 @@ impl CountWindow {
     pub(super) fn new() -> Self {
         Self {
             rings: array::from_fn(|_| OnceLock::new()),
+            reciprocal: AtomicU64::new(0),
             head: Padded(AtomicU64::new(0)),
             totals: Padded(AtomicU64::new(0)),
         }
@@ -35,6 +40,7 @@ impl CountWindow {
     /// Makes room for a length; must come before the length is published.
     pub(super) fn provide(&self, length: u32) {
         self.rings[class(length)].get_or_init(|| (0..length.next_power_of_two()).map(|_| AtomicU32::new(0)).collect());
+        self.reciprocal.store((u64::MAX / u64::from(length)).wrapping_add(1), Ordering::Release);
     }
 
     #[inline]
@@ -43,14 +49,20 @@ impl CountWindow {
         let slot = self.slot(length, claimed);
         let fresh = Slot::new(tag, sample);
         let old = Slot(slot.load(Ordering::Relaxed));
-        if old != fresh {
-            return self.replace(slot, old, fresh);
+        if old == fresh && !sample.failed && !sample.slow {
+            return Recording::Counted;
         }
-        if sample.failed || sample.slow { Recording::Judge(self.totals()) } else { Recording::Counted }
+        self.replace(slot, old, fresh)
     }
 
+    /// Whatever is not one more success in a row of them.
+    #[cold]
+    #[inline(never)]
     fn replace(&self, slot: &AtomicU32, mut old: Slot, fresh: Slot) -> Recording {
         loop {
+            if old == fresh {
+                return Recording::Judge(self.totals());
+            }
             if old.is_newer_than(fresh) {
                 return Recording::Stale;
             }
@@ -106,9 +118,17 @@ impl CountWindow {
     #[inline]
     fn slot(&self, length: u32, claimed: u64) -> &AtomicU32 {
         let ring = self.rings[class(length)].get().expect("a length is published after its ring");
-        let index = usize::try_from(claimed % u64::from(length)).expect("below the length");
-        &ring[index]
+        &ring[remainder(claimed, length, self.reciprocal.load(Ordering::Relaxed))]
     }
+}
+
+/// The low 32 bits of `claimed` modulo `length`. Below the length whatever the reciprocal, which may
+/// be another length's for the moment in which that changes.
+#[inline]
+fn remainder(claimed: u64, length: u32, reciprocal: u64) -> usize {
+    let fraction = reciprocal.wrapping_mul(claimed & u64::from(u32::MAX));
+    let scaled = (u128::from(fraction) * u128::from(length)) >> 64;
+    usize::try_from(scaled).expect("below the length")
 }
 
 #[inline]
@@ -203,6 +223,16 @@ mod tests {
         window.provide(length);
         window.reset(1);
         window
+    }
+
+    #[test]
+    fn the_remainder_is_the_one_of_a_division() {
+        for length in [1, 2, 3, 7, 10, 64, 100, 9_999, 100_000] {
+            let reciprocal = (u64::MAX / u64::from(length)).wrapping_add(1);
+            for claimed in (0..300_000).chain(u64::from(u32::MAX) - 1_000..=u64::from(u32::MAX)) {
+                assert_eq!(remainder(claimed, length, reciprocal) as u64, claimed % u64::from(length));
+            }
+        }
     }
 
     #[test]

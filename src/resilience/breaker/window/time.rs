@@ -100,6 +100,7 @@ impl TimeWindow {
     }
 
     #[cold]
+    #[inline(never)]
     fn judge(&self, number: u64) -> Recording {
         let totals = self.sum(number);
         let minimum = u64::from(self.minimum.load(Ordering::Relaxed));

@@ -1,0 +1,82 @@
+//! Measures subjects side by side: short rounds in turn, so that whatever disturbs the machine
+//! disturbs all of them, and medians over the rounds.
+
+use std::{
+    hint::black_box,
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
+};
+
+const ROUNDS: usize = 21;
+const ROUND: Duration = Duration::from_millis(15);
+
+type Run = Box<dyn Fn(usize, u64) -> Duration>;
+
+/// Something that can be called over and over, in one thread or several.
+pub struct Subject {
+    pub name: &'static str,
+    run: Run,
+}
+
+impl Subject {
+    /// A subject whose threads each make a worker and call it.
+    pub fn new<W, T>(
+        name: &'static str,
+        worker: impl Fn() -> W + Sync + 'static,
+        call: impl Fn(&mut W, u64) -> T + Sync + 'static,
+    ) -> Self {
+        let run = move |threads: usize, calls: u64| {
+            let start = Barrier::new(threads);
+            thread::scope(|scope| {
+                let workers: Vec<_> = (0..threads)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let mut worker = worker();
+                            start.wait();
+                            let began = Instant::now();
+                            for index in 0..calls {
+                                black_box(call(&mut worker, black_box(index)));
+                            }
+                            began.elapsed()
+                        })
+                    })
+                    .collect();
+                workers.into_iter().map(|worker| worker.join().expect("no panic")).max().unwrap_or_default()
+            })
+        };
+        Self { name, run: Box::new(run) }
+    }
+}
+
+/// Median nanoseconds per call of each subject.
+pub fn measure(subjects: &[Subject], threads: usize) -> Vec<f64> {
+    let calls: Vec<u64> = subjects
+        .iter()
+        .map(|subject| {
+            let mut calls = 1_000;
+            // Doubled until it takes a while, which also warms up.
+            loop {
+                let took = (subject.run)(threads, calls);
+                if took >= ROUND / 2 {
+                    break calls;
+                }
+                calls *= 2;
+            }
+        })
+        .collect();
+    let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
+    for _ in 0..ROUNDS {
+        for (index, subject) in subjects.iter().enumerate() {
+            let took = (subject.run)(threads, calls[index]);
+            rounds[index].push(took.as_secs_f64() * 1e9 / calls[index] as f64);
+        }
+    }
+    rounds
+        .into_iter()
+        .map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            times[ROUNDS / 2]
+        })
+        .collect()
+}

@@ -1,0 +1,140 @@
+//! Breakerbox's breaker and policy, and the floors below which nothing can be.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use breakerbox::resilience::{
+    breaker::{Breaker, BreakerSettings, Command, Outcome, WindowType},
+    bulkhead::BulkheadSettings,
+    deadline::TimeLimiterSettings,
+    policy::{Policy, PolicySettings},
+    retry::{Classify, ErrorKind, RetrySettings, Verdict},
+};
+
+use crate::{Case, harness::Subject, peers::ready};
+
+fn leak<T>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+pub fn floors(case: Case) -> Vec<Subject> {
+    let counter: &AtomicU64 = leak(AtomicU64::new(0));
+    vec![
+        Subject::new("bare call", || (), move |(), index| case.result(index).is_ok()),
+        Subject::new(
+            "+ one relaxed fetch_add",
+            move || counter,
+            move |counter, index| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                case.result(index).is_ok()
+            },
+        ),
+        Subject::new("+ one clock read", || (), move |(), index| (Instant::now(), case.result(index).is_ok())),
+        Subject::new(
+            "+ two clock reads",
+            || (),
+            move |(), index| (Instant::now(), case.result(index).is_ok(), Instant::now()),
+        ),
+    ]
+}
+
+fn settings(window: WindowType, size: u32) -> BreakerSettings {
+    BreakerSettings { sliding_window_type: window, sliding_window_size: size, ..BreakerSettings::default() }
+}
+
+pub fn breaker(case: Case, window: WindowType, size: u32) -> &'static Breaker {
+    let now = Instant::now();
+    let breaker = Breaker::new(settings(window, size), now, 1).expect("valid settings");
+    if case == Case::Open {
+        breaker.command(Command::Reset, now);
+        for _ in 0..size.max(200) {
+            if let Ok(permit) = breaker.try_acquire(now).permit {
+                permit.record(Outcome::Failure, now);
+            }
+        }
+        assert!(breaker.try_acquire(now).permit.is_err());
+    }
+    leak(breaker)
+}
+
+/// One call with both instants handed in.
+pub fn call(breaker: &Breaker, result: impl FnOnce() -> Result<(), ()>, start: Instant, end: Instant) -> bool {
+    let Ok(permit) = breaker.try_acquire(start).permit else {
+        return false;
+    };
+    let result = result();
+    let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
+    permit.record(outcome, end);
+    result.is_ok()
+}
+
+pub fn subjects(case: Case) -> Vec<Subject> {
+    let handed_in = |name, window, size| {
+        let (breaker, now) = (breaker(case, window, size), Instant::now());
+        Subject::new(name, move || breaker, move |breaker, index| call(breaker, || case.result(index), now, now))
+    };
+    let reading = breaker(case, WindowType::CountBased, 100);
+    vec![
+        handed_in("breakerbox, last 100", WindowType::CountBased, 100),
+        handed_in("breakerbox, last 10 000", WindowType::CountBased, 10_000),
+        handed_in("breakerbox, 10 s", WindowType::TimeBased, 10),
+        handed_in("breakerbox, 1 h", WindowType::TimeBased, 3_600),
+        Subject::new(
+            "breakerbox, last 100, reading the clock twice",
+            move || reading,
+            move |breaker, index| {
+                let Ok(permit) = breaker.try_acquire(Instant::now()).permit else {
+                    return false;
+                };
+                let result = case.result(index);
+                let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
+                permit.record(outcome, Instant::now());
+                result.is_ok()
+            },
+        ),
+    ]
+}
+
+#[derive(Debug)]
+pub struct Failed;
+
+impl Classify for Failed {
+    fn verdict(&self) -> Verdict {
+        Verdict::of(ErrorKind::ServerError)
+    }
+}
+
+pub fn policy() -> &'static Policy {
+    let settings = PolicySettings {
+        circuit_breaker: Some(BreakerSettings::default()),
+        bulkhead: Some(BulkheadSettings::default()),
+        retry: Some(RetrySettings::default()),
+        time_limiter: TimeLimiterSettings { total_timeout: Some(Duration::from_secs(3)), ..Default::default() },
+        ..PolicySettings::default()
+    };
+    leak(Policy::new(settings, Instant::now(), 1).expect("valid settings"))
+}
+
+/// The whole policy around a future that is ready. The runtime has to be entered in the thread.
+pub fn policies() -> Vec<Subject> {
+    let runtime = leak(tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime"));
+    let (whole, bare) = (policy(), leak(policy_of_nothing()));
+    let subject = |name, policy: &'static Policy| {
+        Subject::new(
+            name,
+            || runtime.enter(),
+            move |_, _| ready(policy.call(None, &(), |_| async { Ok::<_, Failed>(()) })).is_ok(),
+        )
+    };
+    vec![
+        Subject::new("two clock reads", || (), |(), _| (Instant::now(), Instant::now())),
+        subject("policy: attempt timeout only", bare),
+        subject("policy: bulkhead, deadline, retry, breaker", whole),
+    ]
+}
+
+fn policy_of_nothing() -> Policy {
+    Policy::new(PolicySettings::default(), Instant::now(), 1).expect("valid settings")
+}
