@@ -1,5 +1,5 @@
-//! Measures subjects side by side: short rounds in turn, so that whatever disturbs the machine
-//! disturbs all of them, and medians over the rounds.
+//! Measures subjects side by side: many short rounds in turn, so that whatever disturbs the machine
+//! disturbs all of them and few rounds each, and medians over the rounds.
 
 use std::{
     hint::black_box,
@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const ROUNDS: usize = 21;
-const ROUND: Duration = Duration::from_millis(15);
+const ROUNDS: usize = 151;
+const ROUND: Duration = Duration::from_millis(2);
 
 type Run = Box<dyn Fn(usize, u64) -> Duration>;
 

@@ -22,7 +22,8 @@
 //! that is dropped, because its caller went away or panicked, gives its place back.
 //!
 //! State, generation and half-open accounting are one atomic word. Passing a closed breaker is one
-//! load, recording a success one addition; whatever changes the word does so under a short lock.
+//! load, recording a success one more or one addition; whatever changes the word does so under a
+//! short lock.
 //! The breaker reads no clock and calls no listener: instants are arguments, transitions results.
 //!
 //! # How it fails

@@ -1,12 +1,13 @@
 //! One attempt: its permit, its timeout, its hedge.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::pin,
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout_at};
 
 use super::{
     Attempt, Call, CallError, Event, HedgeOutcome, Observer, Policy, clock, compartment::Entered, flight::Flight,
@@ -42,7 +43,7 @@ impl Policy {
         };
         let delay = hedge.delay(*now);
         let mut first = pin!(self.fly(attempt, permit, observer, op, *now));
-        if let Ok((answer, end)) = timeout(delay, first.as_mut()).await {
+        if let Ok((answer, end)) = within(*now, delay, first.as_mut()).await {
             *now = end;
             return answer;
         }
@@ -105,7 +106,7 @@ impl Policy {
         E: Classify,
     {
         let flight = Flight::start(self, observer, permit, start, attempt);
-        let answer = timeout(attempt.timeout, op(attempt)).await;
+        let answer = within(start, attempt.timeout, op(attempt)).await;
         let end = clock();
         let (answer, outcome) = match answer {
             Ok(Ok(value)) => (Ok(value), Outcome::Success),
@@ -177,5 +178,16 @@ impl Policy {
             observer.observe(Event::Rejected(rejected));
             CallError::Open(rejected)
         })
+    }
+}
+
+/// Waits for a future no longer than `limit` after `start`. One that is ready at once costs no
+/// timer, and the time that is known already is not asked for again.
+async fn within<T>(start: Instant, limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut future = pin!(future);
+    let first = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+    match first {
+        Poll::Ready(value) => Ok(value),
+        Poll::Pending => timeout_at((start + limit).into(), future).await,
     }
 }

@@ -1,8 +1,9 @@
 //! The last N calls: a ring of outcomes, and running totals.
 //!
-//! A call claims the next slot with one addition. Where the slot already says what the call would
-//! write, as in an endless row of successes, that is all; otherwise it swaps the slot and adds the
-//! difference to the totals. Nothing ever walks the ring.
+//! While all of them are successes, one more changes nothing, and recording it is one load.
+//! Otherwise a call claims the next slot with one addition. Where the slot already says what the
+//! call would write, that is all; if not, it swaps the slot and adds the difference to the totals.
+//! Nothing ever walks the ring.
 
 use std::{array, sync::OnceLock};
 
@@ -45,11 +46,16 @@ impl CountWindow {
 
     #[inline]
     pub(super) fn record(&self, tag: u32, length: u32, sample: Sample) -> Recording {
+        let fine = !sample.failed && !sample.slow;
+        // N successes and one more are N successes: a healthy window is only read.
+        if fine && self.totals.0.load(Ordering::Acquire) == Totals::all_fine(tag, length).0 {
+            return Recording::Counted;
+        }
         let claimed = self.head.0.fetch_add(1, Ordering::Relaxed);
         let slot = self.slot(length, claimed);
         let fresh = Slot::new(tag, sample);
         let old = Slot(slot.load(Ordering::Relaxed));
-        if old == fresh && !sample.failed && !sample.slow {
+        if fine && old == fresh {
             return Recording::Counted;
         }
         self.replace(slot, old, fresh)
@@ -190,6 +196,13 @@ impl Totals {
         Self(Self::tag_bits(tag) | Self::BIAS | (Self::BIAS << Self::BITS) | (Self::BIAS << (2 * Self::BITS)))
     }
 
+    /// A full window of quick successes.
+    #[inline]
+    fn all_fine(tag: u32, length: u32) -> Self {
+        Self(Self::empty(tag).0 + u64::from(length))
+    }
+
+    #[inline]
     fn tag_bits(tag: u32) -> u64 {
         u64::from(tag) << Self::TAG_SHIFT
     }
