@@ -148,7 +148,8 @@ impl Breaker {
     }
 
     /// Asks to make a call that starts `now`.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
+    #[inline(always)]
     pub fn try_acquire(&self, now: Instant) -> Admission<'_> {
         let word = self.word();
         if word.state() == State::Closed {
@@ -221,7 +222,8 @@ impl Breaker {
 
     /// Takes note of a call's outcome. What nearly every call is, one more success of a closed
     /// breaker, stays here; the rest is out of its way.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
+    #[inline(always)]
     fn settle(&self, issued: Word, start: Instant, outcome: Outcome, now: Instant) -> Recorded {
         let slow = self.live.is_slow(nanos_of(now.saturating_duration_since(start)));
         if issued.state() == State::Closed && outcome == Outcome::Success && !slow && self.word() == issued {
@@ -258,7 +260,8 @@ impl Breaker {
         Recorded { transition, late: false, slow }
     }
 
-    #[inline]
+    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
+    #[inline(always)]
     fn record(&self, tag: u32, call: &Ended) -> Recording {
         self.window.record(tag, call.sample, || self.nanos(call.now))
     }

@@ -44,18 +44,23 @@ impl CountWindow {
         self.reciprocal.store((u64::MAX / u64::from(length)).wrapping_add(1), Ordering::Release);
     }
 
-    #[inline]
+    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
+    #[inline(always)]
     pub(super) fn record(&self, tag: u32, length: u32, sample: Sample) -> Recording {
         let fine = !sample.failed && !sample.slow;
         // N successes and one more are N successes: a healthy window is only read.
         if fine && self.totals.0.load(Ordering::Acquire) == Totals::all_fine(tag, length).0 {
             return Recording::Counted;
         }
+        self.claim(length, Slot::new(tag, sample))
+    }
+
+    /// Writes an outcome in the next slot.
+    fn claim(&self, length: u32, fresh: Slot) -> Recording {
         let claimed = self.head.0.fetch_add(1, Ordering::Relaxed);
         let slot = self.slot(length, claimed);
-        let fresh = Slot::new(tag, sample);
         let old = Slot(slot.load(Ordering::Relaxed));
-        if fine && old == fresh {
+        if old == fresh && fresh.is_fine() {
             return Recording::Counted;
         }
         self.replace(slot, old, fresh)
@@ -156,6 +161,11 @@ impl Slot {
         let failed = if sample.failed { Self::FAILED } else { 0 };
         let slow = if sample.slow { Self::SLOW } else { 0 };
         Self(((tag & TAG_MASK) << 4) | slow | failed | Self::USED)
+    }
+
+    /// Neither failed nor slow.
+    fn is_fine(self) -> bool {
+        self.0 & (Self::FAILED | Self::SLOW) == 0
     }
 
     fn tag(self) -> u32 {

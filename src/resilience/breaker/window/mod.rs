@@ -86,7 +86,8 @@ impl Window {
 
     /// Counts a sample and, for a failure, the run it belongs to. `nanos` tells the time since the
     /// breaker's epoch, and is only asked where it matters.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
+    #[inline(always)]
     pub(super) fn record(&self, tag: u32, sample: Sample, nanos: impl FnOnce() -> u64) -> Recording {
         // Acquire: a length is published after the cells it needs.
         match self.length.load(Ordering::Acquire) {
