@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-
 use super::{Done, Failure, UpArgs};
 use crate::client::{Telemetry, Transport};
 use crate::faults::{FaultPlan, Faults, OnInjected};

@@ -143,7 +143,7 @@ fn settings(ports: &BTreeMap<&str, u16>, books: &Books) -> String {
 /// Asks until there is an answer, always with the same key.
 async fn order(client: &reqwest::Client, url: &str, n: u32) -> OrderAnswer {
     let kind = ["rent", "buy", "premiere"][n as usize % 3];
-    let body = json!({"user_id": n % 200 + 1, "film_id": n % 5 + 1, "kind": kind, "retry_later": n % 4 != 0});
+    let body = json!({"user_id": n % 200 + 1, "film_id": n % 5 + 1, "kind": kind, "retry_later": !n.is_multiple_of(4)});
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let request = client.post(url).header("idempotency-key", format!("order-{n}")).json(&body);
