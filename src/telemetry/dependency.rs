@@ -4,6 +4,7 @@
 //! scrape and recording a fact is an atomic add without a look-up.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -65,6 +66,7 @@ pub struct BreakerTelemetry {
     states: Vec<(&'static str, Gauge)>,
     calls: Vec<(&'static str, IntCounter)>,
     durations: Vec<(&'static str, TracedHistogram)>,
+    response_time: RecentMean,
     slow: IntCounter,
     late: IntCounter,
     last_transition: Gauge,
@@ -84,6 +86,7 @@ struct ReadingGauges {
     half_open: Gauge,
     open_remaining: Gauge,
     health: Gauge,
+    points: Gauge,
     failure_threshold: Gauge,
     slow_threshold: Gauge,
     open_wait: Gauge,
@@ -125,6 +128,7 @@ impl BreakerTelemetry {
                 .iter()
                 .map(|o| (*o, metrics.call_duration(&[service, breaker, *o])))
                 .collect(),
+            response_time: RecentMean::default(),
             slow: f.breaker_slow_calls.with_label_values(&own),
             late: f.breaker_late_results.with_label_values(&own),
             last_transition,
@@ -136,6 +140,7 @@ impl BreakerTelemetry {
                 half_open: f.breaker_half_open_permits.with_label_values(&own),
                 open_remaining: f.breaker_open_remaining.with_label_values(&own),
                 health: f.breaker_health_score.with_label_values(&own),
+                points: f.breaker_health_points.with_label_values(&own),
                 failure_threshold: f.breaker_failure_ratio_threshold.with_label_values(&own),
                 slow_threshold: f.breaker_slow_call_ratio_threshold.with_label_values(&own),
                 open_wait: f.breaker_open_wait.with_label_values(&own),
@@ -152,6 +157,7 @@ impl BreakerTelemetry {
     /// An attempt ran and ended. `outcome` is spelled as in [`value::EXECUTED_OUTCOMES`].
     pub fn finished(&self, outcome: &str, slow: bool, late: bool, elapsed: Duration) {
         count(&self.calls, outcome);
+        self.response_time.add(elapsed);
         if let Some((_, seconds)) = self.durations.iter().find(|(name, _)| *name == outcome) {
             seconds.observe(elapsed.as_secs_f64());
         }
@@ -246,6 +252,7 @@ impl BreakerTelemetry {
         g.half_open.set(reading.half_open_in_use as f64);
         g.open_remaining.set(reading.open_remaining.as_secs_f64());
         g.health.set(reading.health_score);
+        g.points.set(health_points(reading.failure_ratio, self.response_time.seconds()));
         g.failure_threshold.set(reading.failure_ratio_threshold);
         g.slow_threshold.set(reading.slow_ratio_threshold);
         g.open_wait.set(reading.open_wait.as_secs_f64());
@@ -269,6 +276,34 @@ impl BreakerTelemetry {
             unix_seconds: unix_seconds(SystemTime::now()),
             ..TransitionRecord::default()
         }
+    }
+}
+
+/// Points for success and for speed, as dashboards of services show them; nothing known is full points.
+fn health_points(failure_ratio: f64, response_seconds: f64) -> f64 {
+    let success = if failure_ratio.is_nan() { 1.0 } else { 1.0 - failure_ratio };
+    let speed = ((5.0 - response_seconds) / 4.0).clamp(0.0, 1.0);
+    70.0 * success + 30.0 * speed
+}
+
+/// Mean response time, in which each call weighs a twentieth of what is known: about the last forty.
+#[derive(Default)]
+struct RecentMean {
+    seconds: AtomicU64,
+}
+
+impl RecentMean {
+    const WEIGHT: f64 = 0.05;
+
+    fn add(&self, elapsed: Duration) {
+        // Two calls that end at once may lose one of them, which a mean can bear.
+        let mean = self.seconds();
+        let next = mean + (elapsed.as_secs_f64() - mean) * Self::WEIGHT;
+        self.seconds.store(next.to_bits(), Ordering::Relaxed);
+    }
+
+    fn seconds(&self) -> f64 {
+        f64::from_bits(self.seconds.load(Ordering::Relaxed))
     }
 }
 
@@ -461,6 +496,29 @@ mod tests {
             assert!(value::STATES.contains(from) && value::STATES.contains(to));
             assert!(value::TRANSITION_REASONS.contains(reason));
         }
+    }
+
+    #[test]
+    fn health_points_are_seventy_for_success_and_thirty_for_speed() {
+        for (failures, seconds, points) in [
+            (f64::NAN, 0.0, 100.0),
+            (0.0, 1.0, 100.0),
+            (0.5, 1.0, 65.0),
+            (0.0, 3.0, 85.0),
+            (0.0, 5.0, 70.0),
+            (1.0, 9.0, 0.0),
+        ] {
+            assert!((health_points(failures, seconds) - points).abs() < 1e-9, "{failures} {seconds}");
+        }
+    }
+
+    #[test]
+    fn the_recent_mean_follows_a_change() {
+        let mean = RecentMean::default();
+        for _ in 0..100 {
+            mean.add(Duration::from_secs(2));
+        }
+        assert!((mean.seconds() - 2.0).abs() < 0.02);
     }
 
     #[test]

@@ -64,6 +64,7 @@ families! {
     breaker_half_open_permits: GaugeVec = CIRCUIT_BREAKER_HALF_OPEN_PERMITS;
     breaker_open_remaining: GaugeVec = CIRCUIT_BREAKER_OPEN_REMAINING;
     breaker_health_score: GaugeVec = CIRCUIT_BREAKER_HEALTH_SCORE;
+    breaker_health_points: GaugeVec = CIRCUIT_BREAKER_HEALTH_POINTS;
     breaker_failure_ratio_threshold: GaugeVec = CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD;
     breaker_slow_call_ratio_threshold: GaugeVec = CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD;
     breaker_timeout: GaugeVec = CIRCUIT_BREAKER_TIMEOUT;
