@@ -163,6 +163,12 @@ impl Client {
         self.with_breaker(|breaker, now| breaker.command(command, now));
     }
 
+    /// Does what a peer's breaker for the same dependency did: opens for the rest of its wait, or
+    /// closes (`None`).
+    pub fn follow(&self, open_for: Option<Duration>) {
+        self.with_breaker(|breaker, now| breaker.follow(open_for, now));
+    }
+
     /// Changes some of the breaker's settings, given by name, and keeps its window.
     pub fn reconfigure(&self, changes: serde_json::Value) -> Result<(), String> {
         let current = self.breaker_settings().ok_or("there is no breaker")?;

@@ -26,6 +26,10 @@ const AUTOMATIC: &[(&str, &str, &str)] = &[
     ("half_open", "closed", "probes_succeeded"),
     ("half_open", "open", "probes_failed"),
     ("half_open", "open", "half_open_timeout"),
+    ("closed", "open", "shared"),
+    ("half_open", "open", "shared"),
+    ("open", "closed", "shared"),
+    ("half_open", "closed", "shared"),
 ];
 /// States a command can put a breaker into.
 const COMMANDED: &[&str] = &["closed", "forced_open", "disabled", "metrics_only"];

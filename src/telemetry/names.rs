@@ -195,6 +195,7 @@ pub mod value {
         "half_open_timeout",
         "stage_passed",
         "command",
+        "shared",
     ];
     /// `kind` of a fallback.
     pub const FALLBACK_KINDS: &[&str] = &["cache", "popular", "replica", "queue", "notice"];

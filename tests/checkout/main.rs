@@ -4,4 +4,5 @@
 mod kill;
 mod outage;
 mod postgres;
+mod shared;
 mod world;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use breakerbox::client::Telemetry;
+use breakerbox::client::{Client, Telemetry};
 use breakerbox::faults::{FaultPlan, Faults, OnInjected};
+use breakerbox::resilience::breaker::Snapshot;
 use breakerbox::server::{Site, Wiring};
 use breakerbox::services::ServiceName;
 use breakerbox::services::checkout::CheckoutState;
@@ -39,6 +40,7 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) metrics: Metrics,
     pub(crate) transitions: TransitionLog,
+    clients: Vec<Client>,
     token: String,
     keys: std::cell::Cell<u32>,
     stop: watch::Sender<bool>,
@@ -79,6 +81,7 @@ impl World {
             faults,
             metrics,
             transitions,
+            clients: site.clients.clone(),
             token: String::new(),
             keys: std::cell::Cell::new(0),
             stop,
@@ -103,7 +106,8 @@ impl World {
 
     pub(crate) fn new_key(&self) -> String {
         self.keys.set(self.keys.get() + 1);
-        format!("key-{}", self.keys.get())
+        // Worlds may share a database, and so the keys in it.
+        format!("key-{:p}-{}", self, self.keys.get())
     }
 
     /// Orders as viewer 7 with a key of its own.
@@ -137,6 +141,12 @@ impl World {
         let latest = self.transitions.latest();
         let own = latest.iter().filter(|record| record.service == "checkout" && record.breaker == "payment-gateway");
         own.map(|record| (record.from, record.to, record.reason)).collect()
+    }
+
+    /// The breaker in front of the payment gateway.
+    pub(crate) fn payment_breaker(&self) -> Snapshot {
+        let own = |client: &&Client| (client.service(), client.dependency()) == ("checkout", "payment-gateway");
+        self.clients.iter().find(own).unwrap().snapshot().unwrap()
     }
 
     /// The value of a series.

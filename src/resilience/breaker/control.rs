@@ -3,7 +3,10 @@
 //! All of it is rare or short. Nothing here calls out, so the lock is never held across foreign
 //! code.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use super::{
     Admission, Breaker, BreakerSettings, Command, Outcome, Permit, Reason, Recorded, Rejected, State, Transition,
@@ -99,6 +102,27 @@ impl Breaker {
             }
         }
         transition
+    }
+
+    /// Follows a peer that guards the same dependency: opens for the rest of the peer's wait, or
+    /// closes with it (`None`). What an operator commanded stays as it was commanded, and an open
+    /// breaker keeps its own wait.
+    pub fn follow(&self, open_for: Option<Duration>, now: Instant) -> Option<Transition> {
+        let mut control = self.lock();
+        let word = self.word();
+        let to = match (word.state(), open_for) {
+            (State::Closed | State::HalfOpen, Some(_)) => State::Open,
+            (State::Open | State::HalfOpen, None) => State::Closed,
+            _ => return None,
+        };
+        let change = Change { to, reason: Reason::Shared, now, window: self.counted(word, now) };
+        let transition = self.shift(&mut control, &change);
+        if let Some(wait) = open_for {
+            // The state is visible already, with a wait of its own: whoever looks in between is
+            // turned away as well, and only told another time.
+            self.open_until.store(self.nanos(now).saturating_add(nanos_of(wait)), Ordering::Relaxed);
+        }
+        Some(transition)
     }
 
     /// Takes new settings at once. What the window holds is kept as far as its new shape allows;

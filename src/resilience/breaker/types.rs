@@ -63,6 +63,8 @@ spelled! {
         StagePassed = "stage_passed",
         /// Somebody said so.
         Command = "command",
+        /// A peer that guards the same dependency did the same.
+        Shared = "shared",
     }
 }
 

@@ -30,6 +30,8 @@
 mod admin;
 mod saga;
 mod settings;
+mod shared;
+mod stateless;
 mod wire;
 mod worker;
 
@@ -44,14 +46,18 @@ use serde::Deserialize;
 use tokio::sync::Notify;
 
 pub use admin::admin_routes;
-pub use settings::{CheckoutSettings, QueueSettings};
+pub use settings::{BreakerMode, CheckoutSettings, QueueSettings, StatelessSettings};
 pub use wire::{CheckoutRequest, OrderAnswer, OrderOutcome, OrderRequest, OrderStep, OrderView, PAYMENT_NOTICE, price};
+
+use shared::Shared;
+use stateless::Stateless;
 
 use super::clock::Clock;
 use super::data::films;
 use super::inventory::away;
 use super::problem::{Body, Problem, Query};
 use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Request, Telemetry};
+use crate::resilience::breaker::Command;
 use crate::store::{CheckoutStore, NewOrder, Opened, Order, StoreSettings};
 use crate::telemetry::{CheckoutTelemetry, QueueTelemetry};
 
@@ -111,8 +117,19 @@ struct Inner {
     payment_fallbacks: Fallbacks,
     verified: Cache<u32, ()>,
     clock: Clock,
+    gate: Gate,
     /// Something became due sooner than the worker expects.
     wake: Notify,
+}
+
+/// What stands before a charge besides the client's own breaker.
+enum Gate {
+    /// Nothing.
+    Local,
+    /// What the peers saw.
+    Shared(Arc<Shared>),
+    /// What Prometheus says.
+    Stateless(Stateless),
 }
 
 impl CheckoutState {
@@ -128,6 +145,26 @@ impl CheckoutState {
         let url = store.locate("checkout", &settings.url)?;
         let store = CheckoutStore::new(&url, store, hold_clock).map_err(|error| format!("checkout.url: {error}"))?;
         let service = clients.payment.protected.service().to_owned();
+        let clock = Clock::system();
+        let payment = &clients.payment.protected;
+        let gate = match settings.breaker {
+            BreakerMode::Local => Gate::Local,
+            BreakerMode::Shared => {
+                let shared = Shared::new(
+                    store.breakers(),
+                    payment.clone(),
+                    settings.breaker_cache,
+                    clock,
+                    &telemetry.transitions,
+                );
+                Gate::Shared(Arc::new(shared))
+            }
+            BreakerMode::Stateless => {
+                // It keeps nothing, not even by accident.
+                payment.command(Command::Disable);
+                Gate::Stateless(Stateless::new(payment, &settings.stateless)?)
+            }
+        };
         let fallbacks = |client: &Client, kinds: &[FallbackKind]| {
             Fallbacks::new(client.service(), client.dependency(), kinds, telemetry)
         };
@@ -140,7 +177,8 @@ impl CheckoutState {
             settings: settings.clone(),
             store,
             clients,
-            clock: Clock::system(),
+            clock,
+            gate,
             wake: Notify::new(),
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -12,7 +12,7 @@
 //! takes an order and the worker that finds one left behind run the same code.
 
 use super::wire::{OrderAnswer, OrderOutcome, PAYMENT_NOTICE};
-use super::{CheckoutState, Inner, retry_after};
+use super::{CheckoutState, Gate, Inner, retry_after};
 use crate::client::{Context, Error, FallbackKind, Request};
 use crate::resilience::breaker::State;
 use crate::services::inventory::ReservationRequest;
@@ -146,10 +146,22 @@ impl CheckoutState {
     }
 
     async fn ask_for_money(&self, context: &Context, order: &Order) -> Charging {
-        let clients = &self.inner.clients;
+        let Inner { clients, gate, .. } = &*self.inner;
+        if let Gate::Stateless(breaker) = gate
+            && context.protection
+            && let Some(retry_after) = breaker.refusal().await
+        {
+            return Charging::NotSent(Error::Open { retry_after });
+        }
         let body = ChargeRequest { user_id: order.user_id, amount_won: order.amount };
         let request = Request::post("/charges").header("idempotency-key", &order.id).json(&body);
-        match clients.payment.of(context).call_json::<Charge>(context, request).await {
+        let asked = clients.payment.of(context).call_json::<Charge>(context, request).await;
+        if let Gate::Shared(shared) = gate
+            && context.protection
+        {
+            shared.saw(&asked);
+        }
+        match asked {
             Ok(charge) => Charging::Paid(charge),
             Err(error) => match (&error, error.status()) {
                 (_, Some(StatusCode::PAYMENT_REQUIRED)) => Charging::Declined,

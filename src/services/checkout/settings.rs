@@ -27,6 +27,56 @@ pub struct CheckoutSettings {
     pub keep_orders: Duration,
     /// The retry queue.
     pub queue: QueueSettings,
+    /// What the breaker in front of the payment gateway knows.
+    pub breaker: BreakerMode,
+    /// How old what a shared breaker knows of its peers may be.
+    #[serde(with = "humantime_serde")]
+    pub breaker_cache: Duration,
+    /// What a stateless breaker asks.
+    pub stateless: StatelessSettings,
+}
+
+/// What the breaker in front of the payment gateway knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BreakerMode {
+    /// What this process saw.
+    #[default]
+    Local,
+    /// What all instances saw, through the store.
+    Shared,
+    /// Nothing: it asks Prometheus.
+    Stateless,
+}
+
+/// Settings of the stateless breaker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StatelessSettings {
+    /// Where Prometheus is.
+    pub prometheus_url: String,
+    /// Failed share (0–1) of the calls at which it turns calls away.
+    pub failure_ratio: f64,
+    /// Calls that it takes to judge.
+    pub minimum_calls: u32,
+    /// Calls of how long.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// How long Prometheus has to answer; then calls pass.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+impl Default for StatelessSettings {
+    fn default() -> Self {
+        Self {
+            prometheus_url: "http://127.0.0.1:9090".to_owned(),
+            failure_ratio: 0.5,
+            minimum_calls: 5,
+            window: Duration::from_mins(1),
+            timeout: Duration::from_millis(200),
+        }
+    }
 }
 
 /// Settings of the retry queue.
@@ -62,6 +112,9 @@ impl Default for CheckoutSettings {
             duplicate_wait: Duration::from_secs(1),
             keep_orders: Duration::from_hours(72),
             queue: QueueSettings::default(),
+            breaker: BreakerMode::default(),
+            breaker_cache: Duration::from_secs(1),
+            stateless: StatelessSettings::default(),
         }
     }
 }
@@ -92,12 +145,20 @@ impl CheckoutSettings {
             ("checkout.queue.first-delay", queue.first_delay, Duration::from_millis(1)),
             ("checkout.queue.max-delay", queue.max_delay, queue.first_delay),
             ("checkout.queue.visibility", queue.visibility, Duration::from_millis(100)),
+            ("checkout.breaker-cache", self.breaker_cache, Duration::from_millis(10)),
+            ("checkout.stateless.window", self.stateless.window, Duration::from_secs(10)),
+            ("checkout.stateless.timeout", self.stateless.timeout, Duration::from_millis(1)),
             ("checkout.queue.poll", queue.poll, Duration::from_millis(10)),
         ] {
             if value < least || value > Duration::from_hours(24 * 365) {
                 let (value, least) = (humantime::format_duration(value), humantime::format_duration(least));
                 return Err(SettingsError::new(field, value, format!("from {least} to 1year")).to_string());
             }
+        }
+        let ratio = self.stateless.failure_ratio;
+        if !(0.01..=1.0).contains(&ratio) {
+            let field = "checkout.stateless.failure-ratio";
+            return Err(SettingsError::new(field, ratio, "from 0.01 to 1").to_string());
         }
         for (field, value, most) in [
             ("checkout.queue.capacity", queue.capacity, 10_000_000),

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{CheckoutState, Inner};
+use super::{CheckoutState, Gate, Inner};
 use crate::client::Context;
 use crate::store::{Job, OrderState, StoreError, millis};
 use crate::telemetry::QueueReading;
@@ -18,7 +18,14 @@ const PRUNE: Duration = Duration::from_mins(5);
 
 impl CheckoutState {
     /// Works until `stopped` becomes true; what is under way then is ended first.
-    pub async fn work(self, mut stopped: watch::Receiver<bool>) {
+    pub async fn work(self, stopped: watch::Receiver<bool>) {
+        match &self.inner.gate {
+            Gate::Shared(shared) => drop(tokio::join!(self.drain(stopped.clone()), shared.keep_up(stopped))),
+            Gate::Local | Gate::Stateless(_) => self.drain(stopped).await,
+        }
+    }
+
+    async fn drain(&self, mut stopped: watch::Receiver<bool>) {
         let mut pruned = Instant::now();
         let mut away = false;
         loop {

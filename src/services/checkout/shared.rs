@@ -1,0 +1,228 @@
+//! One breaker for all instances: what each of them saw, agreed on in the store.
+//!
+//! ## Theory of operation
+//!
+//! Instances that live briefly, or that are many, see too few calls to judge by themselves: three
+//! instances can see two failures in a row each, and none of them trips. So failures in a row are
+//! counted in one row of the store, and whoever makes the count complete trips all.
+//!
+//! The row is changed by *conditional writes*: a new version only takes the place of the one it was
+//! decided on, as DynamoDB's condition expressions do it. Nobody holds a lock, and a writer that died
+//! leaves nothing behind.
+//!
+//! A call asks only the breaker in memory, so it costs what a local one costs. Each instance looks at
+//! the row once in a cache period and follows what it finds; its own trips it writes at once. The
+//! row is written on failures, on the first success after some, and on changes of state.
+//!
+//! Half-open is each instance's own: each tries its few probes, and the first to come to a result
+//! decides for all.
+//!
+//! ## How it fails
+//!
+//! While the store is away, each instance goes on with what it saw itself: the breaker in memory is a
+//! whole one. What it wanted to write it writes when the store is back, unless that is over by then.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::client::{Client, Error};
+use crate::resilience::breaker::{Outcome, State};
+use crate::resilience::retry::Classify;
+use crate::services::clock::Clock;
+use crate::store::{BreakerRecord, SharedBreakers, StoreError, millis};
+use crate::telemetry::{TransitionLog, TransitionRecord};
+
+/// How often a conditional write is tried again when somebody else was faster.
+const TRIES: u32 = 8;
+const OPEN: &str = "open";
+const CLOSED: &str = "closed";
+
+/// This instance's part of a shared breaker.
+pub(super) struct Shared {
+    breakers: SharedBreakers,
+    client: Client,
+    /// The row's name.
+    name: String,
+    /// This instance.
+    own: String,
+    cache: Duration,
+    clock: Clock,
+    transitions: TransitionLog,
+    /// The row as it was last seen.
+    seen: Mutex<Option<BreakerRecord>>,
+    /// Calls whose outcome matters to the row: true for a failure.
+    outcomes: broadcast::Sender<bool>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        breakers: SharedBreakers,
+        client: Client,
+        cache: Duration,
+        clock: Clock,
+        transitions: &TransitionLog,
+    ) -> Self {
+        Self {
+            name: format!("{}/{}", client.service(), client.dependency()),
+            own: format!("{:016x}", rand::random::<u64>()),
+            breakers,
+            client,
+            cache,
+            clock,
+            transitions: transitions.clone(),
+            seen: Mutex::new(None),
+            outcomes: broadcast::channel(256).0,
+        }
+    }
+
+    /// Takes note of a call. Never waits: the row is written elsewhere.
+    pub(super) fn saw<T>(&self, result: &Result<T, Error>) {
+        let failed = match result {
+            Ok(_) => false,
+            Err(Error::TimedOut) => true,
+            Err(Error::Failed(error)) => error.verdict().counts != Outcome::Ignored,
+            Err(_) => return,
+        };
+        // A success after successes changes nothing.
+        if failed || self.seen().is_some_and(|record| record.failures > 0) {
+            // Nobody listens while the process ends.
+            let _ = self.outcomes.send(failed);
+        }
+    }
+
+    /// Keeps this instance and the row in step until `stopped` becomes true.
+    pub(super) async fn keep_up(&self, mut stopped: watch::Receiver<bool>) {
+        let (mut moves, mut outcomes) = (self.transitions.subscribe(), self.outcomes.subscribe());
+        let mut every = interval(self.cache);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // What this instance decided and could not write yet.
+        let mut owed: Option<BreakerRecord> = None;
+        loop {
+            let done = tokio::select! {
+                () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => return,
+                Ok(record) = moves.recv() => match self.own_move(&record) {
+                    Some(record) => {
+                        owed = Some(record.clone());
+                        self.publish(&record).await
+                    }
+                    None => continue,
+                },
+                Ok(failed) = outcomes.recv() => {
+                    if let Err(error) = self.count(failed).await {
+                        tracing::debug!(%error, "a failure is not shared");
+                    }
+                    continue;
+                }
+                _ = every.tick() => match &owed {
+                    Some(record) => self.publish(record).await,
+                    None => self.look().await,
+                },
+            };
+            match done {
+                Ok(()) => owed = None,
+                Err(error) => tracing::debug!(%error, "the shared breaker goes on by itself"),
+            }
+        }
+    }
+
+    /// What a transition of this instance's breaker means for the row.
+    fn own_move(&self, record: &TransitionRecord) -> Option<BreakerRecord> {
+        let own = record.service == self.client.service() && record.breaker == self.client.dependency();
+        if !own || record.reason == "shared" {
+            return None;
+        }
+        let wait = Duration::from_secs_f64(record.open_wait_seconds.unwrap_or_default());
+        match record.to {
+            "open" => Some(self.record(OPEN, self.clock.unix_millis() + millis(wait), 0)),
+            "closed" => Some(self.record(CLOSED, 0, 0)),
+            _ => None,
+        }
+    }
+
+    fn record(&self, state: &str, open_until: i64, failures: i64) -> BreakerRecord {
+        BreakerRecord { version: 0, state: state.to_owned(), open_until, failures, changed_by: self.own.clone() }
+    }
+
+    /// Writes what this instance decided over whatever is there, unless that goes further.
+    async fn publish(&self, wanted: &BreakerRecord) -> Result<(), StoreError> {
+        if wanted.state == OPEN && wanted.open_until <= self.clock.unix_millis() {
+            return Ok(());
+        }
+        self.write(|present| {
+            let further = wanted.state == OPEN && present.state == OPEN && present.open_until >= wanted.open_until;
+            (!further).then(|| wanted.clone())
+        })
+        .await
+    }
+
+    /// Counts a failure, or begins anew after a success. Whoever completes the count trips all.
+    async fn count(&self, failed: bool) -> Result<(), StoreError> {
+        let Some(settings) = self.client.breaker_settings() else { return Ok(()) };
+        let Some(threshold) = settings.consecutive_failure_threshold else { return Ok(()) };
+        let until = self.clock.unix_millis() + millis(settings.wait_duration_in_open_state);
+        self.write(|present| match (present.state.as_str(), failed) {
+            (CLOSED, true) if present.failures + 1 >= i64::from(threshold) => Some(self.record(OPEN, until, 0)),
+            (CLOSED, true) => Some(self.record(CLOSED, 0, present.failures + 1)),
+            (CLOSED, false) if present.failures > 0 => Some(self.record(CLOSED, 0, 0)),
+            _ => None,
+        })
+        .await?;
+        if let Some(record) = self.seen().filter(|record| record.state == OPEN) {
+            self.follow(&record);
+        }
+        Ok(())
+    }
+
+    /// Changes the row by a conditional write, as often as somebody else is faster.
+    async fn write(&self, next: impl Fn(&BreakerRecord) -> Option<BreakerRecord>) -> Result<(), StoreError> {
+        for _ in 0..TRIES {
+            let present = self.breakers.read(&self.name).await?.unwrap_or_else(|| self.record(CLOSED, 0, 0));
+            let Some(mut record) = next(&present) else {
+                self.remember(present);
+                return Ok(());
+            };
+            record.version = present.version + 1;
+            if self.breakers.write(&self.name, &record).await? {
+                self.remember(record);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the row and follows it.
+    async fn look(&self) -> Result<(), StoreError> {
+        let Some(record) = self.breakers.read(&self.name).await? else { return Ok(()) };
+        if record.version > self.seen().map_or(0, |seen| seen.version) {
+            if record.changed_by != self.own {
+                self.follow(&record);
+            }
+            self.remember(record);
+        }
+        Ok(())
+    }
+
+    /// Does what the row says, if that is still news.
+    fn follow(&self, record: &BreakerRecord) {
+        let left = u64::try_from(record.open_until - self.clock.unix_millis()).unwrap_or(0);
+        let closed = self.client.snapshot().is_some_and(|now| now.state == State::Closed);
+        if record.state == OPEN {
+            if left > 0 {
+                self.client.follow(Some(Duration::from_millis(left)));
+            }
+        } else if record.failures == 0 && !closed {
+            self.client.follow(None);
+        }
+    }
+
+    fn seen(&self) -> Option<BreakerRecord> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, record: BreakerRecord) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+    }
+}
