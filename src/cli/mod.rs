@@ -8,6 +8,7 @@ mod breaker;
 mod drill;
 mod fault;
 mod health;
+mod queue;
 mod run;
 
 use std::path::PathBuf;
@@ -85,6 +86,8 @@ enum Command {
     Breaker(breaker::BreakerArgs),
     /// Prove that alerts fire, arrive and resolve: against a running process and a Prometheus
     Drill(Box<drill::DrillArgs>),
+    /// Look at the retry queue of a running checkout, and give dead orders another chance
+    Queue(queue::QueueArgs),
     /// Exit 0 if the process on this machine is healthy
     Health(health::HealthArgs),
     /// Print every setting as it stands, as TOML
@@ -129,6 +132,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Settings) => with_settings(&cli.settings, |settings| print_settings(&settings)),
         Some(Command::Fault(args)) => fault::run(args),
         Some(Command::Breaker(args)) => breaker::run(args),
+        Some(Command::Queue(args)) => queue::run(args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Drill(args)) => return end(settings_of(&cli.settings).and_then(|own| drill::run(&args, &own))),
     };

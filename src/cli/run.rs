@@ -169,8 +169,11 @@ async fn start(settings: &Settings, services: &[ServiceName]) -> Result<(Running
 /// A target for each service of this process, with what is wrong there from the start.
 fn faults_of(settings: &Settings, services: &[ServiceName], metrics: &Metrics) -> Faults {
     let plan = |service: &ServiceName| settings.faults.get(service).cloned().unwrap_or_default();
-    let baselines: BTreeMap<String, FaultPlan> =
+    let mut baselines: BTreeMap<String, FaultPlan> =
         services.iter().map(|service| (service.as_str().to_owned(), plan(service))).collect();
+    for service in services {
+        baselines.extend(service.stores().iter().map(|store| ((*store).to_owned(), FaultPlan::default())));
+    }
     let telemetry: BTreeMap<String, _> = baselines.keys().map(|name| (name.clone(), metrics.faults(name))).collect();
     let injected = telemetry.clone();
     let on_injected: Arc<OnInjected> = Arc::new(move |target, kind| {

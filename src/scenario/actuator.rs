@@ -8,6 +8,7 @@ use reqwest::Method;
 
 use crate::faults::{FaultPlan, Faults};
 use crate::server::Secret;
+use crate::services::ServiceName;
 
 type SetRate = dyn Fn(Option<f64>) + Send + Sync;
 
@@ -68,7 +69,9 @@ impl Actuator {
     }
 
     async fn send(&self, method: Method, target: &str, path: &str, body: Option<serde_json::Value>) {
-        let Some(base) = self.peers.get(target) else {
+        // A store is reached where its service is.
+        let owner = || ServiceName::ALL.iter().find(|service| service.stores().contains(&target));
+        let Some(base) = self.peers.get(target).or_else(|| self.peers.get(owner()?.as_str())) else {
             tracing::warn!(target, "no such target here, and admin.peers.{target} is not set");
             return;
         };

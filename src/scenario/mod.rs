@@ -17,7 +17,7 @@ mod timeline;
 pub use actuator::Actuator;
 pub use routes::routes;
 pub use runner::{Mode, Scenario, Status};
-pub use timeline::{Action, Step, Timeline};
+pub use timeline::{Action, Step, Target, Timeline};
 
 /// The scenario that runs unless told otherwise.
 pub const DEFAULT: &str = include_str!("default.toml");

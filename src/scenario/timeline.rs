@@ -13,11 +13,41 @@ const MOST_STEPS: usize = 64;
 /// Longest round: no fault may live longer than this.
 const LONGEST: Duration = Duration::from_hours(24);
 
+/// What a fault is aimed at: a service, or a store inside one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target(&'static str);
+
+impl Target {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let all = || ServiceName::ALL.iter().flat_map(|service| [&[service.as_str()], service.stores()].concat());
+        all()
+            .find(|target| *target == name)
+            .map(Self)
+            .ok_or_else(|| format!("{name:?} is no target; there are {}", all().collect::<Vec<_>>().join(", ")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.try_into().map_err(serde::de::Error::custom)
+    }
+}
+
 /// What a step does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Breaks a service.
-    Fault(ServiceName, FaultPlan),
+    /// Breaks a service or a store.
+    Fault(Target, FaultPlan),
     /// Changes the load to this many journeys per second.
     Rate(f64),
 }
@@ -72,7 +102,7 @@ struct WrittenStep {
     at: Duration,
     #[serde(rename = "for", with = "humantime_serde")]
     lasts: Duration,
-    target: Option<ServiceName>,
+    target: Option<Target>,
     fault: Option<FaultPlan>,
     rate: Option<f64>,
 }

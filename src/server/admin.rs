@@ -28,6 +28,7 @@ use super::settings::{AdminSettings, Secret};
 use crate::client::Client;
 use crate::faults::{FaultPlan, Faults};
 use crate::resilience::breaker::Command;
+use crate::services::ServiceName;
 use crate::services::problem::{Body, Problem, Query};
 use crate::telemetry::{Metrics, TransitionLog, encode};
 
@@ -428,7 +429,10 @@ impl Admin {
     ) -> Option<Result<Response, Problem>> {
         /// Stops two processes that name each other from playing ping-pong.
         const FORWARDED: &str = "x-forwarded-admin";
-        let url = self.inner.settings.peers.get(service)?;
+        // A store is reached where its service is.
+        let owner = ServiceName::ALL.iter().find(|owner| owner.stores().contains(&service)).map(|owner| owner.as_str());
+        let peers = &self.inner.settings.peers;
+        let url = peers.get(service).or_else(|| peers.get(owner?))?;
         if headers.contains_key(FORWARDED) || self.inner.parts.services.contains(&service) {
             return None;
         }

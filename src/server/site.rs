@@ -58,6 +58,7 @@ struct Builder<'a> {
     blueprint: &'a Blueprint,
     wiring: &'a Wiring,
     telemetry: &'a Telemetry,
+    faults: Faults,
     routers: BTreeMap<ServiceName, Arc<OnceLock<Router>>>,
     clients: Vec<Client>,
     checkout: Option<checkout::CheckoutState>,
@@ -69,7 +70,8 @@ impl Site {
     /// Attempt timeouts of the blueprint's policies, which become bounds of the latency histogram.
     #[must_use]
     pub fn call_timeouts(blueprint: &Blueprint) -> Vec<Duration> {
-        blueprint.policies.values().map(|policy| policy.time_limiter.timeout_duration).collect()
+        let own = [&blueprint.user.primary, &blueprint.user.replica];
+        blueprint.policies.values().chain(own).map(|policy| policy.time_limiter.timeout_duration).collect()
     }
 
     /// Builds `which` services. `faults` holds the targets' plans.
@@ -85,6 +87,7 @@ impl Site {
             blueprint,
             wiring,
             telemetry,
+            faults: faults.clone(),
             routers,
             clients: Vec::new(),
             checkout: None,
@@ -128,7 +131,7 @@ impl Builder<'_> {
                 };
                 gateway::router(self.gateway(service, Protection::Off, clients)?)
             }
-            ServiceName::User => user::router(user::UserState::new(&self.blueprint.user, self.blueprint.seed)?),
+            ServiceName::User => user::router(self.user()?),
             ServiceName::Catalog => {
                 catalog::router(catalog::CatalogState::new(&self.blueprint.catalog, self.blueprint.seed)?)
             }
@@ -159,6 +162,26 @@ impl Builder<'_> {
             }
             ServiceName::Notification => notification::router(notification::NotificationState::default()),
         })
+    }
+
+    /// The user service over two stores, each behind its own faults and its own breaker.
+    fn user(&mut self) -> Result<user::UserState, String> {
+        let Blueprint { user: settings, seed, .. } = self.blueprint;
+        let plain = user::UserState::new(settings, *seed)?;
+        let mut store = |name: &'static str, policy: &PolicySettings| {
+            let router = user::store_routes(plain.clone());
+            let router = match self.faults.target(name) {
+                Some(target) => router.layer(middleware::from_fn_with_state(target, faults::inject)),
+                None => router,
+            };
+            let transport = Transport::InProcess(Arc::new(OnceLock::from(router)));
+            let seed = seed.wrapping_add(self.clients.len() as u64);
+            let client = Client::new(ServiceName::User.as_str(), name, policy, transport, self.telemetry, seed)?;
+            self.clients.push(client.clone());
+            Ok::<_, String>(client)
+        };
+        let (primary, replica) = (store(user::PRIMARY, &settings.primary)?, store(user::REPLICA, &settings.replica)?);
+        Ok(plain.over(user::StoreClients::new(primary, replica, self.telemetry)))
     }
 
     fn checkout(&mut self) -> Result<checkout::CheckoutState, String> {

@@ -78,6 +78,15 @@ impl ServiceName {
         }
     }
 
+    /// Targets of faults inside it: what it keeps its data in.
+    #[must_use]
+    pub fn stores(self) -> &'static [&'static str] {
+        match self {
+            Self::User => &[user::PRIMARY, user::REPLICA],
+            _ => &[],
+        }
+    }
+
     /// The services it calls.
     #[must_use]
     pub fn dependencies(self) -> &'static [Self] {

@@ -77,6 +77,8 @@ pub struct GenreCount {
 pub enum Source {
     /// Made for this request.
     Live,
+    /// Another copy of the data.
+    Replica,
     /// The same answer, given earlier.
     Cache,
     /// What most viewers watch.
@@ -266,7 +268,12 @@ mod tests {
         let spelled =
             [Source::Live, Source::Cache, Source::Popular, Source::None].map(|s| serde_json::to_value(s).unwrap());
         assert_eq!(spelled, ["live", "cache", "popular", "none"]);
-        assert!(Source::Live < Source::Cache && Source::Cache < Source::Popular && Source::Popular < Source::None);
+        assert!(
+            Source::Live < Source::Replica
+                && Source::Replica < Source::Cache
+                && Source::Cache < Source::Popular
+                && Source::Popular < Source::None
+        );
     }
 
     #[test]

@@ -6,6 +6,8 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
+use crate::store::OrderKind;
+
 /// Films there are, as far as viewers know.
 const FILMS: u32 = 140;
 const GENRES: &[&str] = &["comedy", "drama", "horror", "western", "adventure", "crime", "romance"];
@@ -26,6 +28,21 @@ pub enum Step {
     Recommendations,
     /// Their own page.
     Me,
+    /// An order.
+    Checkout(Order),
+}
+
+/// What they order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The film.
+    pub film: u32,
+    /// How it is sold.
+    pub kind: OrderKind,
+    /// Whether they are content to be charged later.
+    pub retry_later: bool,
+    /// Makes it one order, however often it is asked for.
+    pub key: u64,
 }
 
 /// A visit.
@@ -39,15 +56,16 @@ pub struct Journey {
     pub steps: Vec<(Duration, Step)>,
 }
 
-/// Draws a visit: half browse, a quarter come for their recommendations, a fifth search, the rest
-/// look at their own page.
+/// Draws a visit: nearly half browse, a quarter come for their recommendations, a fifth search, some
+/// buy, the rest look at their own page.
 pub fn draw(random: &mut ChaCha8Rng, viewers: u32, think_time: Duration) -> Journey {
     let viewer = random.random_range(1..=viewers.max(1));
     let film = Step::Film(random.random_range(1..=FILMS));
     let genre = Step::Genre(GENRES.choose(random).copied().unwrap_or("drama"), random.random_range(1..=2));
     let search = Step::Search(SEARCHES.choose(random).copied().unwrap_or("night"));
     let (logged_in, steps) = match random.random_range(0..100) {
-        0..50 => (random.random_bool(0.5), vec![Step::Home, genre, film]),
+        0..42 => (random.random_bool(0.5), vec![Step::Home, genre, film]),
+        42..50 => (true, vec![Step::Home, film, Step::Checkout(order(random))]),
         50..75 => (true, vec![Step::Home, Step::Recommendations, film]),
         75..95 => (false, vec![search, film]),
         _ => (true, vec![Step::Me, Step::Recommendations]),
@@ -55,6 +73,17 @@ pub fn draw(random: &mut ChaCha8Rng, viewers: u32, think_time: Duration) -> Jour
     let mut pause = |index: usize| if index == 0 { Duration::ZERO } else { think_time.mul_f64(random.random()) };
     let steps = steps.into_iter().enumerate().map(|(index, step)| (pause(index), step)).collect();
     Journey { viewer, logged_in, steps }
+}
+
+/// Mostly rents; premieres are wanted by many at once. Most are content to wait.
+fn order(random: &mut ChaCha8Rng) -> Order {
+    let kind = match random.random_range(0..10) {
+        0..6 => OrderKind::Rent,
+        6..8 => OrderKind::Buy,
+        _ => OrderKind::Premiere,
+    };
+    let film = if kind == OrderKind::Premiere { random.random_range(1..=3) } else { random.random_range(1..=FILMS) };
+    Order { film, kind, retry_later: random.random_bool(0.7), key: random.random() }
 }
 
 #[cfg(test)]
@@ -74,6 +103,7 @@ mod tests {
         assert!(clicked(|s| matches!(s, Step::Home)) && clicked(|s| matches!(s, Step::Genre(..))));
         assert!(clicked(|s| matches!(s, Step::Search(_))) && clicked(|s| matches!(s, Step::Film(_))));
         assert!(clicked(|s| matches!(s, Step::Recommendations)) && clicked(|s| matches!(s, Step::Me)));
+        assert!(clicked(|s| matches!(s, Step::Checkout(_))));
         assert!(first.iter().all(|journey| journey.steps[0].0.is_zero()));
     }
 }

@@ -17,7 +17,7 @@ mod runner;
 mod walk;
 
 pub use arrivals::{Arrivals, Shape};
-pub use journeys::{Journey, Step, draw};
+pub use journeys::{Journey, Order, Step, draw};
 pub use recorder::{Outcome, Recorder, Seen};
 pub use runner::{Rate, Traffic};
 pub use walk::Target;

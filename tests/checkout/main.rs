@@ -1,8 +1,11 @@
 //! Checkout, whole: money is never taken twice and never lost.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that can't go on fails")]
 
+mod chaos;
 mod kill;
+mod money;
 mod outage;
 mod postgres;
 mod shared;
+mod throughput;
 mod world;

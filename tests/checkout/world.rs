@@ -65,7 +65,11 @@ impl World {
         let transitions = TransitionLog::new();
         let telemetry = Telemetry { metrics: metrics.clone(), transitions: transitions.clone() };
         let plan = |service: &ServiceName| blueprint.faults.get(service).cloned().unwrap_or_default();
-        let baselines = ServiceName::ALL.iter().map(|service| (service.as_str().to_owned(), plan(service))).collect();
+        let mut baselines: BTreeMap<_, _> =
+            ServiceName::ALL.iter().map(|service| (service.as_str().to_owned(), plan(service))).collect();
+        for store in ServiceName::User.stores() {
+            baselines.insert((*store).to_owned(), FaultPlan::default());
+        }
         let on_injected: Arc<OnInjected> = Arc::new(|_, _| {});
         let faults = Faults::new(baselines, 7, &on_injected);
         let site = Site::build(&blueprint, ServiceName::ALL, &Wiring::InProcess, &telemetry, faults.clone()).unwrap();

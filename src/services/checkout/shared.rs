@@ -7,7 +7,7 @@
 //! counted in one row of the store, and whoever makes the count complete trips all.
 //!
 //! The row is changed by *conditional writes*: a new version only takes the place of the one it was
-//! decided on, as DynamoDB's condition expressions do it. Nobody holds a lock, and a writer that died
+//! decided on, as `DynamoDB`'s condition expressions do it. Nobody holds a lock, and a writer that died
 //! leaves nothing behind.
 //!
 //! A call asks only the breaker in memory, so it costs what a local one costs. Each instance looks at

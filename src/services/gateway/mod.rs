@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Body, Problem, Query};
+use super::user::SOURCE_HEADER;
 use super::wire::{
     Film, FilmList, FilmPage, History, Home, HomeRow, LoginReply, LoginRequest, Profile, Recommendation,
     Recommendations, Source, VerifyReply, VerifyRequest,
@@ -322,12 +323,12 @@ async fn me(State(state): State<GatewayState>, context: Context, headers: Header
         Viewer::Unverified(_) => return Err(Problem::unavailable("nobody can say who you are just now", None)),
     };
     let inner = &state.inner;
-    let profile = inner.clients.user.call_json::<Profile>(&context, Request::get(format!("/users/{user}")));
-    let history = inner.clients.user.call_json::<History>(&context, Request::get(format!("/users/{user}/history")));
+    let profile = state.stored::<Profile>(&context, format!("/users/{user}"));
+    let history = state.stored::<History>(&context, format!("/users/{user}/history"));
     let both = async { tokio::try_join!(profile, history) };
     match state.or_problem(both.await)? {
-        Ok((profile, history)) => {
-            let me = Me { source: Source::Live, profile, history };
+        Ok(((profile, source), (history, other))) => {
+            let me = Me { source: source.max(other), profile, history };
             inner.profiles.put(user, me.clone());
             Ok(Json(me))
         }
@@ -361,6 +362,14 @@ impl GatewayState {
             Err(error) if self.inner.protection == Protection::Off => Err(error.into()),
             other => Ok(other),
         }
+    }
+
+    /// What the user service keeps, and which copy it comes from.
+    async fn stored<T: DeserializeOwned>(&self, context: &Context, path: String) -> Result<(T, Source), Error> {
+        let reply = self.inner.clients.user.call(context, Request::get(path)).await?;
+        let replica = reply.headers.get(SOURCE_HEADER).is_some_and(|source| source == "replica");
+        let kept = reply.json().map_err(|error| Error::Failed(error.into()))?;
+        Ok((kept, if replica { Source::Replica } else { Source::Live }))
     }
 
     async fn viewer(&self, context: &Context, headers: &HeaderMap) -> Result<Viewer, Problem> {

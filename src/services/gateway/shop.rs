@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 use tokio::time::Instant;
 
 use super::{GatewayState, Protection, Viewer, relayed};
-use crate::client::{Context, Request, Telemetry};
+use crate::client::{Context, Error, Request, Telemetry};
 use crate::resilience::limiter::{KeyedRateLimiter, RateLimiterSettings};
 use crate::services::ServiceName;
 use crate::services::checkout::{
@@ -85,7 +85,7 @@ pub(super) async fn checkout(
     let request = Request::post("/orders").header("idempotency-key", key).json(&order);
     match state.inner.clients.checkout.call_json::<OrderAnswer>(&context, request).await {
         Ok(answer) => Ok(told(answer)),
-        Err(error) => Err(relayed(error)),
+        Err(error) => Err(passed_on(error)),
     }
 }
 
@@ -123,5 +123,11 @@ pub(super) async fn order(
         return Err(Problem::not_found("there is no such order"));
     }
     let request = Request::get(format!("/orders/{id}?user_id={user}"));
-    state.inner.clients.checkout.call_json(&context, request).await.map(Json).map_err(relayed)
+    state.inner.clients.checkout.call_json(&context, request).await.map(Json).map_err(passed_on)
+}
+
+/// What checkout said, with the time to come back.
+fn passed_on(error: Error) -> Problem {
+    let wait = error.retry_after();
+    relayed(error).after(wait)
 }

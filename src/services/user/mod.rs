@@ -5,6 +5,7 @@
 //! only the gateway looks at who asks for whose history.
 
 mod accounts;
+mod stores;
 mod token;
 mod viewers;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
@@ -19,13 +21,16 @@ use serde::{Deserialize, Serialize};
 
 pub use super::clock::Clock;
 pub use accounts::PASSWORD;
+pub use stores::{PRIMARY, REPLICA, SOURCE_HEADER, StoreClients, store_routes};
 pub use token::TokenKey;
 
 use super::data::films;
 use super::params;
 use super::problem::{Body, Problem, Query};
-use super::wire::{History, HistoryEntry, LoginReply, LoginRequest, Profile, VerifyReply, VerifyRequest, WatchRequest};
+use super::wire::{History, HistoryEntry, LoginReply, LoginRequest, VerifyReply, VerifyRequest, WatchRequest};
+use crate::client::Context;
 use crate::resilience::SettingsError;
+use crate::resilience::policy::PolicySettings;
 use accounts::Accounts;
 use token::Claims;
 use viewers::Viewers;
@@ -47,11 +52,20 @@ pub struct UserSettings {
     /// How long a login lasts.
     #[serde(with = "humantime_serde")]
     pub token_lifetime: Duration,
+    /// How its reads and writes of the primary store are protected.
+    pub primary: PolicySettings,
+    /// How its reads of the replica are protected.
+    pub replica: PolicySettings,
 }
 
 impl Default for UserSettings {
     fn default() -> Self {
-        Self { token_key: None, token_lifetime: Duration::from_hours(1) }
+        Self {
+            token_key: None,
+            token_lifetime: Duration::from_hours(1),
+            primary: stores::policy(),
+            replica: stores::policy(),
+        }
     }
 }
 
@@ -62,6 +76,9 @@ impl UserSettings {
         if !allowed.contains(&self.token_lifetime) {
             let lifetime = humantime::format_duration(self.token_lifetime);
             return Err(SettingsError::new("user.token-lifetime", lifetime, "from 1s to 30days").to_string());
+        }
+        for (field, policy) in [("user.primary", &self.primary), ("user.replica", &self.replica)] {
+            policy.validate().map_err(|error| error.within(field).to_string())?;
         }
         self.token_key.as_ref().map_or(Ok(()), |key| key.validate("user.token-key").map_err(|error| error.to_string()))
     }
@@ -74,8 +91,10 @@ pub struct UserState {
 }
 
 struct Inner {
-    accounts: Accounts,
-    viewers: Viewers,
+    accounts: Arc<Accounts>,
+    viewers: Arc<Viewers>,
+    /// The two copies of what is kept about viewers; none where they are not kept apart.
+    stores: Option<StoreClients>,
     key: TokenKey,
     lifetime: Duration,
     clock: Clock,
@@ -91,13 +110,29 @@ impl UserState {
     pub fn at(settings: &UserSettings, seed: u64, clock: Clock) -> Result<Self, String> {
         settings.validate()?;
         let inner = Inner {
-            accounts: Accounts::seeded(seed),
-            viewers: Viewers::seeded(seed, clock.unix_seconds()),
+            accounts: Arc::new(Accounts::seeded(seed)),
+            viewers: Arc::new(Viewers::seeded(seed, clock.unix_seconds())),
+            stores: None,
             key: settings.token_key.clone().unwrap_or_else(TokenKey::random),
             lifetime: settings.token_lifetime,
             clock,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The same, its reads and writes going through two stores that can fail apart.
+    #[must_use]
+    pub fn over(&self, stores: StoreClients) -> Self {
+        let Inner { accounts, viewers, key, lifetime, clock, .. } = &*self.inner;
+        let inner = Inner {
+            accounts: Arc::clone(accounts),
+            viewers: Arc::clone(viewers),
+            stores: Some(stores),
+            key: key.clone(),
+            lifetime: *lifetime,
+            clock: *clock,
+        };
+        Self { inner: Arc::new(inner) }
     }
 }
 
@@ -137,9 +172,16 @@ async fn verify(
     Ok(Json(VerifyReply { user_id, expires_at }))
 }
 
-async fn profile(State(state): State<UserState>, Path(id): Path<String>) -> Result<Json<Profile>, Problem> {
+async fn profile(
+    State(state): State<UserState>,
+    context: Context,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
     let id = params::id("id", &id)?;
-    state.inner.viewers.profile(id).map(Json).ok_or_else(|| no_viewer(id))
+    if let Some(stores) = &state.inner.stores {
+        return stores.read(&context, &format!("/users/{id}")).await;
+    }
+    state.inner.viewers.profile(id).map(|profile| Json(profile).into_response()).ok_or_else(|| no_viewer(id))
 }
 
 #[derive(Deserialize)]
@@ -150,22 +192,31 @@ struct HistoryQuery {
 
 async fn history(
     State(state): State<UserState>,
+    context: Context,
     Path(id): Path<String>,
     Query(query): Query<HistoryQuery>,
-) -> Result<Json<History>, Problem> {
+) -> Result<Response, Problem> {
     let id = params::id("id", &id)?;
     let limit = params::number("limit", query.limit.as_deref(), 20, &(1..=MOST_HISTORY))?;
-    state.inner.viewers.history(id, limit as usize).map(Json).ok_or_else(|| no_viewer(id))
+    if let Some(stores) = &state.inner.stores {
+        return stores.read(&context, &format!("/users/{id}/history?limit={limit}")).await;
+    }
+    let history = state.inner.viewers.history(id, limit as usize);
+    history.map(|history| Json::<History>(history).into_response()).ok_or_else(|| no_viewer(id))
 }
 
 async fn watch(
     State(state): State<UserState>,
+    context: Context,
     Path(id): Path<String>,
     Body(request): Body<WatchRequest>,
 ) -> Result<(StatusCode, Json<HistoryEntry>), Problem> {
     let id = params::id("id", &id)?;
     if films::by_id(request.film_id).is_none() {
         return Err(Problem::bad_request("film_id", format!("must be a film's id, 1 to {}", films::count())));
+    }
+    if let Some(stores) = &state.inner.stores {
+        return stores.write(&context, &format!("/users/{id}/history"), &request).await;
     }
     let entry = HistoryEntry { film_id: request.film_id, watched_at: state.inner.clock.unix_seconds() };
     if state.inner.viewers.watched(id, entry) { Ok((StatusCode::CREATED, Json(entry))) } else { Err(no_viewer(id)) }

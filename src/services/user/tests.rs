@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::services::testing::{get, post, problem};
+use crate::services::wire::Profile;
 
 const NOON: Duration = Duration::from_secs(1_800_000_017);
 

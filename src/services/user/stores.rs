@@ -1,0 +1,110 @@
+//! Two copies of what is kept about viewers: a primary that is written and read, and a replica that is
+//! read when the primary can't be.
+//!
+//! Each has a client of its own, with a breaker of its own: one failure in front of both would take
+//! the replica away with the primary. A read that falls back says so, in a header; a write doesn't
+//! fall back, since a replica that is written is none.
+//!
+//! In this demonstration both copies are in the memory of the process and never apart. What matters
+//! here is real: they fail apart, as the fault targets `user-primary` and `user-replica`.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::{UserState, history, profile, watch};
+use crate::client::{Client, Context, Error, FallbackKind, Fallbacks, Reply, Request, Telemetry};
+use crate::resilience::deadline::TimeLimiterSettings;
+use crate::resilience::policy::{PolicySettings, preset};
+use crate::services::problem::Problem;
+use crate::services::wire::{HistoryEntry, WatchRequest};
+
+/// The fault target and breaker of the copy that is written.
+pub const PRIMARY: &str = "user-primary";
+/// The fault target and breaker of the copy that is read when the other can't be.
+pub const REPLICA: &str = "user-replica";
+/// Says which copy an answer comes from.
+pub const SOURCE_HEADER: &str = "x-data-source";
+
+/// The clients of both copies.
+#[derive(Clone)]
+pub struct StoreClients {
+    primary: Client,
+    replica: Client,
+    fallbacks: Fallbacks,
+}
+
+/// A database by the seed's numbers, quick enough that the replica can still be asked.
+pub(super) fn policy() -> PolicySettings {
+    let database = preset("database").unwrap_or_default();
+    let time_limiter = TimeLimiterSettings { timeout_duration: Duration::from_millis(200), ..database.time_limiter };
+    PolicySettings { time_limiter, ..database }
+}
+
+/// The routes of one copy.
+pub fn store_routes(state: UserState) -> Router {
+    Router::new()
+        .route("/users/{id}", get(profile))
+        .route("/users/{id}/history", get(history).post(watch))
+        .with_state(state)
+}
+
+impl StoreClients {
+    /// Both copies' clients.
+    #[must_use]
+    pub fn new(primary: Client, replica: Client, telemetry: &Telemetry) -> Self {
+        let kinds = [FallbackKind::Replica];
+        let fallbacks = Fallbacks::new(primary.service(), primary.dependency(), &kinds, telemetry);
+        Self { primary, replica, fallbacks }
+    }
+
+    pub(super) async fn read(&self, context: &Context, path: &str) -> Result<Response, Problem> {
+        let error = match self.primary.call(context, Request::get(path)).await {
+            Ok(reply) => return Ok(told(reply, "primary")),
+            Err(error) => error,
+        };
+        // What is wrong with the request is wrong with it at the replica, too.
+        if is_callers_own(&error) || !context.protection {
+            return Err(error.into());
+        }
+        match self.replica.call(context, Request::get(path)).await {
+            Ok(reply) => {
+                self.fallbacks.served(FallbackKind::Replica, error.reason(), None);
+                Ok(told(reply, "replica"))
+            }
+            Err(other) if is_callers_own(&other) => Err(other.into()),
+            Err(_) => {
+                self.fallbacks.failed(FallbackKind::Replica);
+                Err(error.into())
+            }
+        }
+    }
+
+    pub(super) async fn write(
+        &self,
+        context: &Context,
+        path: &str,
+        request: &WatchRequest,
+    ) -> Result<(StatusCode, axum::Json<HistoryEntry>), Problem> {
+        let entry = self.primary.call_json(context, Request::post(path).json(request)).await?;
+        Ok((StatusCode::CREATED, axum::Json(entry)))
+    }
+}
+
+fn is_callers_own(error: &Error) -> bool {
+    error.status().is_some_and(|status| status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS)
+}
+
+fn told(reply: Reply, source: &'static str) -> Response {
+    let kind = reply.headers.get(http::header::CONTENT_TYPE).cloned();
+    let mut response = (reply.status, reply.body).into_response();
+    let headers = response.headers_mut();
+    if let Some(kind) = kind {
+        headers.insert(http::header::CONTENT_TYPE, kind);
+    }
+    headers.insert(HeaderName::from_static(SOURCE_HEADER), HeaderValue::from_static(source));
+    response
+}
