@@ -9,7 +9,18 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_breakerbox");
-const SERVICES: [&str; 6] = ["GATEWAY", "GATEWAY_BARE", "USER", "CATALOG", "RECOMMENDATION", "ML_API"];
+const SERVICES: [&str; 10] = [
+    "GATEWAY",
+    "GATEWAY_BARE",
+    "USER",
+    "CATALOG",
+    "RECOMMENDATION",
+    "ML_API",
+    "CHECKOUT",
+    "INVENTORY",
+    "PAYMENT_GATEWAY",
+    "NOTIFICATION",
+];
 
 /// A command that ended.
 pub struct Done {
@@ -45,6 +56,7 @@ impl Process {
             .args(arguments)
             .envs(ports)
             .env("BREAKERBOX_ADMIN__LISTEN", "127.0.0.1:0")
+            .env("BREAKERBOX_STORE__URL", "sqlite::memory:")
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(out.try_clone().unwrap())
