@@ -11,7 +11,7 @@ use super::query::{alerts, foreign, is, max, not, series, sum};
 use super::theme;
 
 /// The events of every page. Panels whose lanes already show them (`lanes`) are spared the lines.
-/// What only comments on the story, alerts and steps of the scenario, is drawn in the main panel alone.
+/// What only comments on the story (ends, alerts, steps of the scenario) is drawn in the main panel alone.
 pub fn all(lanes: &[u32], main: Option<u32>) -> Vec<Value> {
     let mut list = vec![
         json!({
@@ -57,7 +57,8 @@ pub fn all(lanes: &[u32], main: Option<u32>) -> Vec<Value> {
     for event in list.iter_mut().skip(1).filter(|_| !lanes.is_empty()) {
         event["filter"] = json!({ "exclude": true, "ids": lanes });
     }
-    for event in list.iter_mut().filter(|event| event["name"] == "Alert fired" || event["name"] == "Scenario step") {
+    let told_once = ["Fault cleared", "Breaker closed", "Alert fired", "Scenario step"];
+    for event in list.iter_mut().filter(|event| told_once.iter().any(|name| event["name"] == *name)) {
         event["filter"] = json!({ "exclude": false, "ids": Vec::from_iter(main) });
     }
     list

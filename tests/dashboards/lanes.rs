@@ -35,11 +35,11 @@ pub fn fault_words() -> Value {
 }
 
 fn spoken(kind: &str) -> String {
-    if kind == "error" { "some errors".to_owned() } else { kind.replace('_', " ") }
+    if kind == "error" { "errors".to_owned() } else { kind.replace('_', " ") }
 }
 
 fn shade(kind: &str) -> &'static str {
-    if kind == "some errors" { theme::FAINT_FAULT } else { theme::FAULT }
+    if kind == "errors" { theme::FAINT_FAULT } else { theme::FAULT }
 }
 
 /// 0 while nothing is switched on anywhere, otherwise nothing.
@@ -52,8 +52,8 @@ pub fn faults() -> Panel {
     Panel::new(
         Kind::StateTimeline,
         "Cause: faults switched on",
-        "A lane for each service that was broken on purpose, from injection to end; paler while most of its answers \
-         are still good. Read downwards: the breakers' answer is in the strip below, what viewers felt in the one \
+        "A lane for each service that was broken on purpose, from injection to end; paler for errors until \
+         most of its answers are. Read downwards: the breakers' answer is in the strip below, what viewers felt in the one \
          under it.",
     )
     .unit("none")

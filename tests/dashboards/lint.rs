@@ -95,7 +95,8 @@ fn every_panel_says_what_it_shows_and_what_to_do() {
 
 #[test]
 fn every_panel_has_a_unit_that_grafana_knows() {
-    const UNITS: &[&str] = &["none", "short", "percentunit", "s", "bytes", "reqps", "cps", "ops", "dateTimeFromNow"];
+    const UNITS: &[&str] =
+        &["none", "short", "percentunit", "s", "bytes", "reqps", "cps", "ops", "dateTimeFromNow", "currencyKRW"];
     let known = |unit: &str| UNITS.contains(&unit) || unit.starts_with("suffix:");
     each_panel(|panel, at| {
         let unit = text(&panel["fieldConfig"]["defaults"], "unit");

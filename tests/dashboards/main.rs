@@ -16,6 +16,7 @@
 mod alerting;
 mod annotations;
 mod breakers;
+mod checkout;
 mod contract;
 mod dashboard;
 mod dependencies;
@@ -42,7 +43,15 @@ use serde_json::Value;
 
 /// Every page, the home page first.
 fn pages() -> Vec<Dashboard> {
-    vec![overview::page(), breakers::page(), policies::page(), alerting::page(), dependencies::page(), stack::page()]
+    vec![
+        overview::page(),
+        breakers::page(),
+        policies::page(),
+        checkout::page(),
+        alerting::page(),
+        dependencies::page(),
+        stack::page(),
+    ]
 }
 
 fn file_of(page: &Dashboard) -> PathBuf {

@@ -1,11 +1,12 @@
 //! Streaming overview, the home page: what is broken, what viewers feel, what the breakers did.
 //!
-//! The first screen answers in that order, twice: as four tiles that say *now*, and as three strips on
+//! The first screen answers in that order, twice: as five tiles that say *now*, and as three strips on
 //! one time axis that say *since when*. Everything below is for whoever asks why.
 
 use breakerbox::telemetry::names::{self, label, value};
 use serde_json::json;
 
+use super::checkout;
 use super::dashboard::{Dashboard, Section, fixed_choice};
 use super::lanes::{alert_timeline, fault_code, fault_words, faults, no_fault, quiet};
 use super::panel::{Kind, Panel, Query};
@@ -45,15 +46,16 @@ pub fn page() -> Dashboard {
 
 fn now() -> Vec<([u32; 4], Panel)> {
     vec![
-        ([0, 0, 6, 5], broken_now()),
-        ([6, 0, 6, 5], viewers_now()),
-        ([12, 0, 6, 5], breakers_now()),
-        ([18, 0, 6, 5], alerts_now()),
+        ([0, 0, 5, 5], broken_now()),
+        ([5, 0, 5, 5], viewers_now()),
+        ([10, 0, 4, 5], risk_now()),
+        ([14, 0, 5, 5], breakers_now()),
+        ([19, 0, 5, 5], alerts_now()),
         ([0, 5, 16, 5], faults()),
-        ([0, 10, 16, 6], states()),
-        ([0, 16, 16, 6], pages()),
+        ([0, 10, 16, 8], states()),
+        ([0, 18, 16, 6], pages()),
         (
-            [16, 5, 8, 6],
+            [16, 5, 8, 7],
             beside(
                 "Errors: protected beside bare",
                 "Share of pages that were errors, behind the protected gateway and behind the same \
@@ -71,7 +73,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [16, 11, 8, 6],
+            [16, 12, 8, 6],
             beside(
                 "p99: protected beside bare",
                 "The slowest one in a hundred answers of each gateway. The bare one waits for what is \
@@ -82,7 +84,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [16, 17, 8, 5],
+            [16, 18, 8, 6],
             beside(
                 "In flight: protected beside bare",
                 "Requests inside each gateway now, waiting ones included. The bare one serves 20 at a time from one shared \
@@ -147,10 +149,24 @@ fn viewers_now() -> Panel {
     panel
 }
 
+fn risk_now() -> Panel {
+    tile(
+        "3 · Revenue at risk",
+        "Won of orders taken in the shown time whose payment failed and that wait to be charged again. It falls to 0 \
+         when the queue gets them paid. Follow the link to what is kept and lost.",
+    )
+    .unit(checkout::WON)
+    .steps(&[(None, theme::NEUTRAL), (Some(1000.0), theme::WARN)])
+    .option("text", json!({ "titleSize": 15, "valueSize": 26 }))
+    .ask(Query::now(checkout::at_risk(), "at risk"))
+    .link("Checkout", "/d/breakerbox-checkout?${__url_time_range}&${__all_variables}")
+    .when_empty("No checkout is scraped")
+}
+
 fn breakers_now() -> Panel {
     let away = series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]);
     tile(
-        "3 · What the breakers did",
+        "4 · What the breakers did",
         "Breakers that are not closed now: open ones answer at once from the fallback, \
          half-open ones let a few probes through. Follow the link for the reason.",
     )
@@ -169,7 +185,7 @@ fn alerts_now() -> Panel {
     ];
     let calling = alerts("firing", &[not("severity", "none"), not("severity", "info")]);
     tile(
-        "4 · Which alerts fire",
+        "5 · Which alerts fire",
         "The four gravest alerts that ask somebody to act, critical ones in red; those of severity info are left \
          to the timeline. Each has a runbook: Drill and alerts lists them with their start.",
     )
@@ -354,5 +370,5 @@ fn details() -> Vec<([u32; 4], Panel)> {
     .number("Rejected", call_label(&sum(by, &rejected)), "cps", 1, 100)
     .number("Fallbacks", call_label(&format!("({fallbacks})")), "cps", 1, 105)
     .sorted("State", true, "No breaker is scraped");
-    vec![([0, 0, 12, 9], table), ([12, 0, 12, 9], alert_timeline())]
+    vec![([0, 0, 12, 11], table), ([12, 0, 12, 11], alert_timeline())]
 }

@@ -377,7 +377,7 @@ impl Panel {
 }
 
 /// Room for the longest lane name left of a timeline.
-const AXIS_WIDTH: u32 = 185;
+const AXIS_WIDTH: u32 = 205;
 const LONG_AXIS_WIDTH: u32 = 245;
 
 fn steps(list: &[(Option<f64>, &str)]) -> Value {

@@ -26,6 +26,7 @@ const TEAL: &str = "#1B9AAA";
 const BROWN: &str = "#A9743A";
 const VERMILION: &str = "#E0603C";
 const VIOLET: &str = "#8E6BD8";
+const ROSE: &str = "#C77F9B";
 
 /// Label values, and legends made of fixed words, that mean the same on every page.
 pub const MEANINGS: &[(&str, &str)] = &[
@@ -82,6 +83,31 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("lost", NEUTRAL),
     ("failed", VERMILION),
     ("no_budget", FAULT),
+    // Orders and their money.
+    ("paid", GOOD),
+    ("queued", BROWN),
+    ("paid_later", SKY),
+    ("sold_out", NEUTRAL),
+    ("declined", VIOLET),
+    ("payment_failed", VERMILION),
+    ("unavailable", FORCED),
+    ("dead", BAD),
+    ("kept", SKY),
+    ("at_risk", WARN),
+    // The worker of the retry queue.
+    ("done", GOOD),
+    ("retried", VERMILION),
+    ("postponed", NEUTRAL),
+    // Idempotency keys, and the payment gateway's books.
+    ("new", GOOD),
+    ("replayed", SKY),
+    ("mismatch", VERMILION),
+    ("in_progress", VIOLET),
+    ("charged", GOOD),
+    ("charged_again", BAD),
+    ("voided", BROWN),
+    ("refunded", WARN),
+    ("refused", NEUTRAL),
     // The rate limiter.
     ("allowed", GOOD),
     ("limited", WARN),
@@ -109,6 +135,10 @@ pub const SERVICES: &[(&str, &str)] = &[
     ("catalog", "#8F9B2A"),
     ("recommendation", VIOLET),
     ("ml-api", VERMILION),
+    ("checkout", TEAL),
+    ("inventory", BROWN),
+    ("payment-gateway", ROSE),
+    ("notification", NEUTRAL),
 ];
 
 /// What breakers and bulkheads stand in front of.
@@ -117,9 +147,21 @@ pub const DEPENDENCIES: &[(&str, &str)] = &[
     ("catalog", "#8F9B2A"),
     ("recommendation", VIOLET),
     ("ml-api", VERMILION),
-    ("primary", TEAL),
-    ("replica", BROWN),
+    ("checkout", TEAL),
+    ("inventory", BROWN),
+    ("payment-gateway", ROSE),
+    ("notification", NEUTRAL),
     ("shared", BARE),
+];
+
+/// The steps of an order.
+pub const STEPS: &[(&str, &str)] = &[
+    ("verify_user", PROTECTED),
+    ("reserve", BROWN),
+    ("charge", ROSE),
+    ("void", VIOLET),
+    ("release", VERMILION),
+    ("notify", NEUTRAL),
 ];
 
 /// The pages of the streaming site.
@@ -130,6 +172,8 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/api/recommendations", VIOLET),
     ("/api/login", BROWN),
     ("/api/me", "#8F9B2A"),
+    ("/api/checkout", ROSE),
+    ("/api/orders/{id}", VERMILION),
 ];
 
 /// Overrides for series named after one of these, or `caller → one of these`.
@@ -245,7 +289,7 @@ mod tests {
 
     #[test]
     fn every_colour_stands_out_on_dark_and_on_light_panels() {
-        for (meaning, colour) in MEANINGS.iter().chain(SERVICES).chain(DEPENDENCIES).chain(ROUTES) {
+        for (meaning, colour) in MEANINGS.iter().chain(SERVICES).chain(DEPENDENCIES).chain(ROUTES).chain(STEPS) {
             for panel in ["#181b1f", "#ffffff"] {
                 let ratio = contrast(colour, panel);
                 assert!(ratio >= 2.5, "{meaning} ({colour}) has a contrast of {ratio:.2} on {panel}");
