@@ -140,11 +140,11 @@ fn delivery() -> Vec<([u32; 4], Panel)> {
          its runbook.",
     )
     .label("alertname", "Alert")
-    .sparse_label("severity", "Severity", 90)
-    .sparse_label(label::SERVICE, "Service", 115)
-    .sparse_label(label::BREAKER, "Breaker", 115)
-    .words("State", format!("{coded} or on () {}", none("vector(0)")), &stages, 90)
-    .number("For", format!("{since} or on () {}", none("vector(0)")), "s", 0, 90)
+    .sparse_label("severity", "Severity", 75)
+    .sparse_label(label::SERVICE, "Service", 130)
+    .sparse_label(label::BREAKER, "Breaker", 135)
+    .words("State", format!("{coded} or on () {}", none("vector(0)")), &stages, 80)
+    .number("For", format!("{since} or on () {}", none("vector(0)")), "s", 0, 75)
     .sorted("State", true, "No alert is pending or firing");
     let inbox = Panel::new(
         Kind::TimeSeries,

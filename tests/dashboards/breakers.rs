@@ -81,7 +81,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
         .unit("cps")
         .decimals(1),
     ]);
-    panels.extend([([0, 4, 24, 8], states()), ([0, 12, 15, 9], table()), ([15, 12, 9, 9], closeness())]);
+    panels.extend([([0, 4, 24, 8], states()), ([0, 12, 16, 11], table()), ([16, 12, 8, 11], closeness())]);
     panels
 }
 
@@ -118,9 +118,9 @@ fn table() -> Panel {
          Ratios are 0 while the window has fewer calls than it needs.",
     )
     .label("call", "Breaker")
-    .words("State", call_label(&state_code(BREAKER)), &theme::state_words(), 100)
-    .number("For", call_label(&since), "s", 0, 80)
-    .number("Probe in", now(&names::CIRCUIT_BREAKER_OPEN_REMAINING), "s", 0, 80)
+    .words("State", call_label(&state_code(BREAKER)), &theme::state_words(), 85)
+    .number("For", call_label(&since), "s", 0, 75)
+    .number("Probe in", now(&names::CIRCUIT_BREAKER_OPEN_REMAINING), "s", 0, 75)
     .number("Failing", ratio(&names::CIRCUIT_BREAKER_FAILURE_RATIO), "percentunit", 0, 72)
     .number("trips at", now(&names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD), "percentunit", 0, 75)
     .nan_means("trips at", "never")
@@ -128,7 +128,7 @@ fn table() -> Panel {
     // A column's name is its key: the blank at the end tells the two limits apart.
     .number("trips at ", now(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD), "percentunit", 0, 75)
     .nan_means("trips at ", "never")
-    .number("Window", now(&names::CIRCUIT_BREAKER_WINDOW_CALLS), "none", 0, 75)
+    .number("Window", now(&names::CIRCUIT_BREAKER_WINDOW_CALLS), "none", 0, 72)
     .number("needs", now(&names::CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS), "none", 0, 65)
     .number("Health", now(&names::CIRCUIT_BREAKER_HEALTH_SCORE), "percentunit", 0, 70)
     .sorted("State", true, "No breaker is scraped")
@@ -167,7 +167,8 @@ fn closeness() -> Panel {
     .unit("percentunit")
     .decimals(0)
     .between(0.0, Some(1.0))
-    .option("text", json!({ "titleSize": 14, "valueSize": 18 }))
+    .option("namePlacement", json!("top"))
+    .option("text", json!({ "titleSize": 12, "valueSize": 16 }))
     .steps(TO_THE_LIMIT)
     .ask(Query::now(format!("sort_desc({})", max(BREAKER, &both)), CALL))
     .when_empty("No breaker is scraped")

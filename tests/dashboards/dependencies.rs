@@ -76,7 +76,7 @@ fn callers() -> Vec<([u32; 4], Panel)> {
     .seconds("p99", quantile("0.99", SERVICE, requests, &[]), 80)
     .number("In flight", sum(SERVICE, &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[])), "none", 0, 85)
     .sorted("Errors", true, "No service is scraped");
-    vec![([0, 0, 14, 9], by_caller), ([14, 0, 10, 9], by_service)]
+    vec![([0, 0, 14, 11], by_caller), ([14, 0, 10, 11], by_service)]
 }
 
 fn lines(title: &str, description: &str, unit: &str, max: Option<f64>, query: Query) -> Panel {
@@ -92,7 +92,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
     let (calls, legend) = (&names::CIRCUIT_BREAKER_CALLS, "{{service}} → {{breaker}}");
     let panels = vec![
         (
-            [0, 0, 8, 8],
+            [0, 0, 8, 10],
             lines(
                 "Calls by dependency",
                 "Executed calls a second. A line that drops to 0 while others go on is an open breaker.",
@@ -102,7 +102,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [8, 0, 8, 8],
+            [8, 0, 8, 10],
             lines(
                 "Errors by dependency",
                 "Share of executed calls that failed or timed out. It falls to 0 while a breaker is \
@@ -113,7 +113,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [16, 0, 8, 8],
+            [16, 0, 8, 10],
             lines(
                 "p99 by dependency",
                 "The slowest one in a hundred executed calls. A dot opens the trace of one real call.",
@@ -132,7 +132,7 @@ fn seen_by_services() -> Vec<([u32; 4], Panel)> {
     let failed = [r#"http_response_status_code=~"5..""#.to_owned()];
     let panels = vec![
         (
-            [0, 0, 8, 8],
+            [0, 0, 8, 9],
             lines(
                 "Requests by service",
                 "Requests served a second. Retries and hedges of callers are in here: more than the \
@@ -143,7 +143,7 @@ fn seen_by_services() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [8, 0, 8, 8],
+            [8, 0, 8, 9],
             lines(
                 "Errors by service",
                 "Share of 5xx answers. The service nearest to the cause shows it first and most.",
@@ -153,7 +153,7 @@ fn seen_by_services() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [16, 0, 8, 8],
+            [16, 0, 8, 9],
             lines(
                 "p99 by service",
                 "The slowest one in a hundred answers of each service. A dot opens the trace of one \

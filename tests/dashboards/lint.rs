@@ -250,3 +250,53 @@ fn links_between_pages_lead_somewhere() {
         }
     });
 }
+
+/// Everything in a page that is a text, wherever it stands.
+fn texts(of: &Value) -> Vec<&str> {
+    match of {
+        Value::String(text) => vec![text],
+        Value::Array(list) => list.iter().flat_map(texts).collect(),
+        Value::Object(fields) => fields.values().flat_map(texts).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn a_page_imported_elsewhere_finds_other_jobs_and_another_data_source() {
+    // What a variable starts with is replaced by what is there; anything else would be asked for as it stands.
+    const OWN_UIDS: &[&str] = &["prometheus", "jaeger"];
+    for page in pages() {
+        let json = page.json();
+        let uids = texts(&json["templating"]).into_iter().filter(|text| OWN_UIDS.contains(text)).count();
+        assert!(uids >= 1, "{}: the data source is no variable", page.uid);
+        for variable in json["templating"]["list"].as_array().unwrap() {
+            assert!(variable["type"] != "query" || variable["current"]["value"][0] == "$__all", "{variable}");
+        }
+        for panel in panels(&json).into_iter().chain(annotations(&json)) {
+            for source in sources(panel) {
+                assert!(text(source, "uid").starts_with("${"), "{}: {source} exists in one Grafana alone", page.uid);
+            }
+        }
+        for query in panels(&json).into_iter().flat_map(queries).chain(annotations(&json)) {
+            for selector in promql::read(text(query, "expr")).selectors {
+                let fixed = |(label, _, value): &&(String, String, String)| {
+                    matches!(label.as_str(), "job" | "instance") && !value.starts_with('$')
+                };
+                let found = selector.matchers.iter().find(fixed);
+                assert!(found.is_none(), "{}: {} asks for one job alone: {found:?}", page.uid, selector.metric);
+            }
+        }
+    }
+}
+
+/// Every data source that a panel or an event names, at any depth.
+fn sources(of: &Value) -> Vec<&Value> {
+    match of {
+        Value::Array(list) => list.iter().flat_map(sources).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(key, value)| if key == "datasource" { vec![value] } else { sources(value) })
+            .collect(),
+        _ => Vec::new(),
+    }
+}

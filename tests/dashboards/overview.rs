@@ -46,11 +46,11 @@ pub fn page() -> Dashboard {
 
 fn now() -> Vec<([u32; 4], Panel)> {
     vec![
-        ([0, 0, 5, 5], broken_now()),
-        ([5, 0, 5, 5], viewers_now()),
-        ([10, 0, 4, 5], risk_now()),
-        ([14, 0, 5, 5], breakers_now()),
-        ([19, 0, 5, 5], alerts_now()),
+        ([0, 0, 4, 5], broken_now()),
+        ([4, 0, 5, 5], viewers_now()),
+        ([9, 0, 4, 5], risk_now()),
+        ([13, 0, 5, 5], breakers_now()),
+        ([18, 0, 6, 5], alerts_now()),
         ([0, 5, 16, 5], faults()),
         ([0, 10, 16, 8], states()),
         ([0, 18, 16, 6], pages()),
@@ -190,6 +190,8 @@ fn alerts_now() -> Panel {
          to the timeline. Each has a runbook: Drill and alerts lists them with their start.",
     )
     .option("textMode", json!("value_and_name"))
+    // The longest name and its severity on one line.
+    .option("text", json!({ "titleSize": 13, "valueSize": 14 }))
     .words(theme::words(&[
         (0, "quiet", theme::GOOD),
         (2, "warning", theme::colour("warning")),

@@ -42,9 +42,9 @@ fn retries() -> Vec<([u32; 4], Panel)> {
     vec![
         ([0, 0, 12, 8], ended()),
         ([12, 0, 12, 8], amplified()),
-        ([0, 8, 8, 8], causes()),
-        ([8, 8, 8, 8], budget()),
-        ([16, 8, 8, 8], prediction()),
+        ([0, 8, 8, 10], causes()),
+        ([8, 8, 8, 10], budget()),
+        ([16, 8, 8, 10], prediction()),
     ]
 }
 
@@ -212,11 +212,11 @@ fn failed() -> Panel {
 
 fn limits() -> Vec<([u32; 4], Panel)> {
     vec![
-        ([0, 0, 8, 8], saturation()),
-        ([8, 0, 8, 8], waiting()),
-        ([16, 0, 8, 8], turned_away()),
-        ([0, 8, 12, 8], hedges()),
-        ([12, 8, 12, 8], limiter()),
+        ([0, 0, 8, 10], saturation()),
+        ([8, 0, 8, 10], waiting()),
+        ([16, 0, 8, 10], turned_away()),
+        ([0, 10, 12, 8], hedges()),
+        ([12, 10, 12, 8], limiter()),
     ]
 }
 
@@ -237,6 +237,7 @@ fn saturation() -> Panel {
     .between(0.0, Some(1.0))
     .custom("fillOpacity", json!(0))
     .identities(theme::DEPENDENCIES)
+    .identities(theme::POOLS)
     .ask(Query::over_time(used, POOL))
     .when_empty("No bulkhead is configured")
 }
@@ -252,6 +253,7 @@ fn waiting() -> Panel {
     .between(0.0, None)
     .custom("fillOpacity", json!(0))
     .identities(theme::DEPENDENCIES)
+    .identities(theme::POOLS)
     .ask(Query::over_time(max(BULKHEAD, &series(&names::BULKHEAD_QUEUE_LENGTH, &[])), POOL))
     .when_empty("No bulkhead is configured")
 }
@@ -267,6 +269,7 @@ fn turned_away() -> Panel {
     .between(0.0, None)
     .custom("fillOpacity", json!(0))
     .identities(theme::DEPENDENCIES)
+    .identities(theme::POOLS)
     .ask(Query::over_time(sum(BULKHEAD, &rate(&names::BULKHEAD_REJECTED, &[])), POOL))
     .when_empty("No bulkhead is configured")
 }

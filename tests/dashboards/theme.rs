@@ -141,7 +141,7 @@ pub const SERVICES: &[(&str, &str)] = &[
     ("notification", NEUTRAL),
 ];
 
-/// What breakers and bulkheads stand in front of.
+/// What breakers stand in front of.
 pub const DEPENDENCIES: &[(&str, &str)] = &[
     ("user", PROTECTED),
     ("catalog", "#8F9B2A"),
@@ -151,8 +151,10 @@ pub const DEPENDENCIES: &[(&str, &str)] = &[
     ("inventory", BROWN),
     ("payment-gateway", ROSE),
     ("notification", NEUTRAL),
-    ("shared", BARE),
 ];
+
+/// What has a bulkhead and no breaker: the bare gateway's one pool for all.
+pub const POOLS: &[(&str, &str)] = &[("shared", BARE)];
 
 /// The steps of an order.
 pub const STEPS: &[(&str, &str)] = &[
@@ -289,7 +291,9 @@ mod tests {
 
     #[test]
     fn every_colour_stands_out_on_dark_and_on_light_panels() {
-        for (meaning, colour) in MEANINGS.iter().chain(SERVICES).chain(DEPENDENCIES).chain(ROUTES).chain(STEPS) {
+        for (meaning, colour) in
+            MEANINGS.iter().chain(SERVICES).chain(DEPENDENCIES).chain(POOLS).chain(ROUTES).chain(STEPS)
+        {
             for panel in ["#181b1f", "#ffffff"] {
                 let ratio = contrast(colour, panel);
                 assert!(ratio >= 2.5, "{meaning} ({colour}) has a contrast of {ratio:.2} on {panel}");
