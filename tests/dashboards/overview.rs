@@ -171,6 +171,7 @@ fn breakers_now() -> Panel {
          half-open ones let a few probes through. Follow the link for the reason.",
     )
     .option("textMode", json!("value_and_name"))
+    .option("text", json!({ "titleSize": 13, "valueSize": 14 }))
     .words(theme::state_words())
     .ask(Query::now(format!("{} > 0", state_code(&["service", "breaker"])), "{{service}} → {{breaker}}"))
     .ask(Query::now(format!("{} == 0", sum(&[], &away)), "all breakers"))
@@ -320,11 +321,11 @@ fn routes() -> Vec<([u32; 4], Panel)> {
          dependency: see which breaker is open.",
     )
     .label(label::HTTP_ROUTE, "Route")
-    .number("Rate", sum(by, &rate(family, &at_gateway())), "reqps", 1, 95)
-    .errors("Errors", share(by, &rate(family, &failed()), &rate(family, &at_gateway())), 85)
-    .seconds("p50", quantile("0.5", by, family, &at_gateway()), 90)
-    .seconds("p95", quantile("0.95", by, family, &at_gateway()), 90)
-    .seconds("p99", quantile("0.99", by, family, &at_gateway()), 90)
+    .number("Rate", sum(by, &rate(family, &at_gateway())), "reqps", 1, 85)
+    .errors("Errors", share(by, &rate(family, &failed()), &rate(family, &at_gateway())), 70)
+    .seconds("p50", quantile("0.5", by, family, &at_gateway()), 76)
+    .seconds("p95", quantile("0.95", by, family, &at_gateway()), 76)
+    .seconds("p99", quantile("0.99", by, family, &at_gateway()), 76)
     .sorted("Rate", true, "No route was asked yet");
     let rates = Panel::new(
         Kind::TimeSeries,
@@ -366,11 +367,11 @@ fn details() -> Vec<([u32; 4], Panel)> {
          Rejected without fallbacks means that callers get errors.",
     )
     .label("call", "Breaker")
-    .words("State", call_label(&state_code(by)), &theme::state_words(), 110)
-    .number("Next probe in", call_label(&max(by, &series(&names::CIRCUIT_BREAKER_OPEN_REMAINING, &[]))), "s", 0, 120)
-    .number("Failing", call_label(&failing), "percentunit", 0, 90)
-    .number("Rejected", call_label(&sum(by, &rejected)), "cps", 1, 100)
-    .number("Fallbacks", call_label(&format!("({fallbacks})")), "cps", 1, 105)
+    .words("State", call_label(&state_code(by)), &theme::state_words(), 85)
+    .number("Probe in", call_label(&max(by, &series(&names::CIRCUIT_BREAKER_OPEN_REMAINING, &[]))), "s", 0, 80)
+    .number("Failing", call_label(&failing), "percentunit", 0, 72)
+    .number("Rejected", call_label(&sum(by, &rejected)), "cps", 1, 82)
+    .number("Fallbacks", call_label(&format!("({fallbacks})")), "cps", 1, 86)
     .sorted("State", true, "No breaker is scraped");
     vec![([0, 0, 12, 11], table), ([12, 0, 12, 11], alert_timeline())]
 }
