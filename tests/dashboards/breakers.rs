@@ -81,7 +81,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
         .unit("cps")
         .decimals(1),
     ]);
-    panels.extend([([0, 4, 24, 8], states()), ([0, 12, 16, 11], table()), ([16, 12, 8, 11], closeness())]);
+    panels.extend([([0, 4, 24, 8], states()), ([0, 12, 16, 12], table()), ([16, 12, 8, 12], closeness())]);
     panels
 }
 
