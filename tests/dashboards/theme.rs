@@ -64,6 +64,7 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("half_open_timeout", VIOLET),
     ("stage_passed", TEAL),
     ("command", NEUTRAL),
+    ("shared", ROSE),
     // How retrying ended.
     ("success_without_retry", GOOD),
     ("success_with_retry", SKY),
@@ -144,6 +145,8 @@ pub const SERVICES: &[(&str, &str)] = &[
 /// What breakers stand in front of.
 pub const DEPENDENCIES: &[(&str, &str)] = &[
     ("user", PROTECTED),
+    ("user-primary", SKY),
+    ("user-replica", "#5B6BD6"),
     ("catalog", "#8F9B2A"),
     ("recommendation", VIOLET),
     ("ml-api", VERMILION),
