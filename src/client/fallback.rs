@@ -1,8 +1,8 @@
 //! What is served when the live answer is missing.
 //!
-//! The chain itself stands at each call site, since only the site knows what can replace its answer:
-//! a cached one, a popular one, a replica's, a place in a queue, or at least an honest notice. Here
-//! are the parts: the words, the counters, and a bounded cache of last good answers.
+//! The [`Chain`] itself stands at each call site, since only the site knows what can replace its
+//! answer: a cached one, a popular one, a replica's, a place in a queue, or at least an honest notice.
+//! Here are the parts around it: the words, the counters, and a bounded cache of last good answers.
 
 use std::hash::Hash;
 use std::num::NonZeroUsize;
@@ -13,6 +13,7 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use super::Telemetry;
+use crate::resilience::fallback::{Aged, Chain, Exhausted, FallbackSettings, Served};
 use crate::telemetry::FallbackTelemetry;
 
 /// What replaced the live answer.
@@ -33,7 +34,7 @@ pub enum FallbackKind {
 impl FallbackKind {
     /// Spelled as the fallback metrics do.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Cache => "cache",
             Self::Popular => "popular",
@@ -58,6 +59,26 @@ impl Fallbacks {
         Self { telemetry: FallbackTelemetry::new(&telemetry.metrics, service, dependency, &kinds) }
     }
 
+    /// What a chain came up with, counted: which step served it, and which had nothing to give.
+    /// `reason` says why the live answer was missing.
+    pub fn settle<T>(&self, chain: Chain<T>, reason: &'static str) -> Option<Served<T>> {
+        let (served, failed) = match chain.finish() {
+            Ok(served) => {
+                let failed = served.failed.clone();
+                (Some(served), failed)
+            }
+            Err(Exhausted { failed }) => (None, failed),
+        };
+        for step in &failed {
+            self.telemetry.failed(step.kind);
+        }
+        if let Some(Served { kind, age, .. }) = &served {
+            self.telemetry.served(kind, reason, *age);
+            tracing::debug!(kind, reason, ?age, "fallback served");
+        }
+        served
+    }
+
     /// An answer of this kind was served because of `reason`; `age` says how old it was.
     pub fn served(&self, kind: FallbackKind, reason: &'static str, age: Option<Duration>) {
         self.telemetry.served(kind.as_str(), reason, age);
@@ -70,10 +91,10 @@ impl Fallbacks {
     }
 }
 
-/// Last good answers: bounded in number, and no older than a bound when served.
+/// Last good answers: bounded in number, and no older than a bound when a chain serves them.
 pub struct Cache<K: Hash + Eq, V> {
     entries: Mutex<LruCache<K, (Instant, V)>>,
-    stale_after: Duration,
+    bound: FallbackSettings,
 }
 
 impl<K: Hash + Eq, V: Clone> Cache<K, V> {
@@ -84,7 +105,8 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         // Grows with use: a cache that nobody fills costs nothing.
         let mut entries = LruCache::unbounded();
         entries.resize(capacity);
-        Self { entries: Mutex::new(entries), stale_after }
+        let bound = FallbackSettings { max_staleness: stale_after, ..FallbackSettings::default() };
+        Self { entries: Mutex::new(entries), bound }
     }
 
     /// Keeps a good answer.
@@ -92,13 +114,23 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).put(key, (Instant::now(), value));
     }
 
-    /// The last good answer and its age, unless it is too old.
+    /// The last good answer, however old it is.
     #[must_use]
-    pub fn get(&self, key: &K) -> Option<(V, Duration)> {
+    pub fn last(&self, key: &K) -> Option<Aged<V>> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, value) = entries.get(key)?;
-        let age = since.elapsed();
-        (age <= self.stale_after).then(|| (value.clone(), age))
+        Some(Aged::old(value.clone(), since.elapsed()))
+    }
+
+    /// A chain that begins with the last good answer, if it is not too old.
+    pub async fn chain(&self, key: &K) -> Chain<V> {
+        self.chain_with(key, |value| value).await
+    }
+
+    /// The same, with the answer made into what the chain is about.
+    pub async fn chain_with<T>(&self, key: &K, make: impl FnOnce(V) -> T) -> Chain<T> {
+        let last = self.last(key).map(|Aged { value, age }| Aged { value: make(value), age });
+        Chain::new(&self.bound).or(FallbackKind::Cache.as_str(), std::future::ready(last)).await
     }
 }
 
@@ -111,9 +143,10 @@ mod tests {
         let cache = Cache::new(2, Duration::from_secs(10));
         cache.put("a", 1);
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(cache.get(&"a"), Some((1, Duration::from_secs(10))));
+        let served = cache.chain(&"a").await.finish().unwrap();
+        assert_eq!((served.value, served.age), (1, Some(Duration::from_secs(10))));
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(cache.get(&"a"), None);
+        assert!(cache.chain(&"a").await.finish().is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -121,8 +154,8 @@ mod tests {
         let cache = Cache::new(2, Duration::from_secs(10));
         cache.put("a", 1);
         cache.put("b", 2);
-        let _ = cache.get(&"a");
+        let _ = cache.last(&"a");
         cache.put("c", 3);
-        assert!(cache.get(&"b").is_none() && cache.get(&"a").is_some() && cache.get(&"c").is_some());
+        assert!(cache.last(&"b").is_none() && cache.last(&"a").is_some() && cache.last(&"c").is_some());
     }
 }

@@ -211,16 +211,11 @@ impl CheckoutState {
             }
             Err(error) => {
                 telemetry.step("verify_user", "failed");
-                match verified.get(&user_id).filter(|_| context.protection) {
-                    Some(((), age)) => {
-                        user_fallbacks.served(FallbackKind::Cache, error.reason(), Some(age));
-                        Ok(())
-                    }
-                    None => {
-                        user_fallbacks.failed(FallbackKind::Cache);
-                        Err(error.into())
-                    }
+                if !context.protection {
+                    return Err(error.into());
                 }
+                let served = user_fallbacks.settle(verified.chain(&user_id).await, error.reason());
+                served.map_or_else(|| Err(error.into()), |_| Ok(()))
             }
         }
     }

@@ -10,6 +10,7 @@
 
 mod shop;
 
+use std::future::Ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use super::wire::{
 };
 use super::{ServiceName, params};
 use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Reply, Request, Telemetry};
+use crate::resilience::fallback::{Aged, Chain, FallbackSettings, Served};
 use crate::resilience::limiter::RateLimiterSettings;
 use crate::telemetry::Playback;
 
@@ -220,7 +222,7 @@ async fn home(State(state): State<GatewayState>, context: Context, headers: Head
         match state.viewer(&context, &headers).await? {
             Viewer::Known(user) => state.recommended(&context, user).await.map(Some),
             Viewer::Anonymous => Ok(None),
-            Viewer::Unverified(reason) => Ok(Some(state.impersonal(reason))),
+            Viewer::Unverified(reason) => Ok(Some(state.impersonal(reason).await)),
         }
     };
     let (popular, personal) = tokio::join!(state.popular(&context), personal);
@@ -258,7 +260,7 @@ async fn movies(
             }
             (films, Source::Live)
         }
-        Err(error) => state.cached_page(&key, error.reason(), page, per_page),
+        Err(error) => state.cached_page(&key, error.reason(), page, per_page).await,
     };
     let notice = (source != Source::Live).then(|| CATALOG_NOTICE.to_owned());
     Ok(Page(Movies { source, notice, page: films }, source))
@@ -278,13 +280,10 @@ async fn movie(
             inner.films.put(id, film.clone());
             (Some(film), Source::Live)
         }
-        Err(error) => match serve_cached(&inner.films, &id, &inner.catalog_fallbacks, error.reason()) {
-            Some(film) => (Some(film), Source::Cache),
-            None => {
-                inner.catalog_fallbacks.served(FallbackKind::Notice, error.reason(), None);
-                (None, Source::None)
-            }
-        },
+        Err(error) => {
+            let chain = inner.films.chain_with(&id, Some).await.or(NOTICE, nothing_but(None)).await;
+            sourced(inner.catalog_fallbacks.settle(chain, error.reason()))
+        }
     };
     let notice = (source != Source::Live).then(|| CATALOG_NOTICE.to_owned());
     Ok(Page(Movie { source, notice, film }, source))
@@ -297,7 +296,7 @@ async fn recommendations(
 ) -> Result<Page<Recommendations>, Problem> {
     let recommendations = match state.viewer(&context, &headers).await? {
         Viewer::Known(user) => state.recommended(&context, user).await?,
-        Viewer::Unverified(reason) => state.impersonal(reason),
+        Viewer::Unverified(reason) => state.impersonal(reason).await,
         Viewer::Anonymous => return Err(Problem::unauthorized("log in first: POST /api/login")),
     };
     let source = recommendations.source;
@@ -332,8 +331,8 @@ async fn me(State(state): State<GatewayState>, context: Context, headers: Header
             inner.profiles.put(user, me.clone());
             Ok(Json(me))
         }
-        Err(error) => match serve_cached(&inner.profiles, &user, &inner.user_fallbacks, error.reason()) {
-            Some(me) => Ok(Json(Me { source: Source::Cache, ..me })),
+        Err(error) => match inner.user_fallbacks.settle(inner.profiles.chain(&user).await, error.reason()) {
+            Some(served) => Ok(Json(Me { source: Source::Cache, ..served.value })),
             None => Err(error.into()),
         },
     }
@@ -385,13 +384,11 @@ impl GatewayState {
                 Ok(Viewer::Known(verified.user_id))
             }
             Err(error) => {
-                match serve_cached(&inner.sessions, &token.to_owned(), &inner.user_fallbacks, error.reason()) {
-                    Some(verified) => Ok(Viewer::Known(verified.user_id)),
-                    None => {
-                        inner.user_fallbacks.served(FallbackKind::Notice, error.reason(), None);
-                        Ok(Viewer::Unverified(error.reason()))
-                    }
-                }
+                let chain =
+                    inner.sessions.chain_with(&token.to_owned(), |verified| Viewer::Known(verified.user_id)).await;
+                let chain = chain.or(NOTICE, nothing_but(Viewer::Unverified(error.reason()))).await;
+                let served = inner.user_fallbacks.settle(chain, error.reason());
+                Ok(served.map_or(Viewer::Unverified(error.reason()), |served| served.value))
             }
         }
     }
@@ -406,11 +403,8 @@ impl GatewayState {
                 Ok((films, Source::Live))
             }
             Err(error) => {
-                let films = serve_cached(&inner.popular, &(), &inner.catalog_fallbacks, error.reason());
-                if films.is_none() {
-                    inner.catalog_fallbacks.served(FallbackKind::Notice, error.reason(), None);
-                }
-                Ok(films.map_or_else(|| (FilmList::default(), Source::None), |films| (films, Source::Cache)))
+                let chain = inner.popular.chain(&()).await.or(NOTICE, nothing_but(FilmList::default())).await;
+                Ok(sourced(inner.catalog_fallbacks.settle(chain, error.reason())))
             }
         }
     }
@@ -427,57 +421,60 @@ impl GatewayState {
                 Ok(recommendations)
             }
             Err(error) => {
-                let reason = error.reason();
-                match serve_cached(&inner.recommended, &user, &inner.recommendation_fallbacks, reason) {
-                    Some(cached) => Ok(Recommendations::new(Source::Cache, cached.items)),
-                    None => Ok(self.impersonal(reason)),
-                }
+                let chain = inner.recommended.chain_with(&user, |cached| cached.items).await;
+                Ok(self.or_impersonal(chain, error.reason()).await)
             }
         }
     }
 
     /// What most viewers watch, or at least the notice.
-    fn impersonal(&self, reason: &'static str) -> Recommendations {
-        let fallbacks = &self.inner.recommendation_fallbacks;
-        if let Some((films, age)) = self.inner.popular.get(&()) {
-            fallbacks.served(FallbackKind::Popular, reason, Some(age));
-            let items = films.items.into_iter().map(|film| Recommendation { film, score: 0.0, because: None });
-            return Recommendations::new(Source::Popular, items.collect());
-        }
-        fallbacks.failed(FallbackKind::Popular);
-        fallbacks.served(FallbackKind::Notice, reason, None);
-        Recommendations::none()
+    async fn impersonal(&self, reason: &'static str) -> Recommendations {
+        self.or_impersonal(Chain::new(&FallbackSettings::default()), reason).await
     }
 
-    fn cached_page(&self, key: &str, reason: &'static str, page: u32, per_page: u32) -> (FilmPage, Source) {
-        let inner = &self.inner;
-        if let Some(films) = serve_cached(&inner.pages, &key.to_owned(), &inner.catalog_fallbacks, reason) {
-            return (films, Source::Cache);
-        }
-        if let Some((films, age)) = inner.popular.get(&()) {
-            inner.catalog_fallbacks.served(FallbackKind::Popular, reason, Some(age));
-            let total = films.items.len();
-            return (FilmPage { items: films.items, total, page, per_page }, Source::Popular);
-        }
-        inner.catalog_fallbacks.failed(FallbackKind::Popular);
-        inner.catalog_fallbacks.served(FallbackKind::Notice, reason, None);
-        (FilmPage { items: Vec::new(), total: 0, page, per_page }, Source::None)
+    async fn or_impersonal(&self, chain: Chain<Vec<Recommendation>>, reason: &'static str) -> Recommendations {
+        let Inner { popular, recommendation_fallbacks, .. } = &*self.inner;
+        let unranked = |film| Recommendation { film, score: 0.0, because: None };
+        let popular = popular.last(&()).map(|Aged { value, age }| {
+            let items = value.items.into_iter().map(unranked).collect();
+            Aged { value: items, age }
+        });
+        let chain = chain.or(POPULAR, std::future::ready(popular)).await.or(NOTICE, nothing_but(Vec::new())).await;
+        let (items, source) = sourced(recommendation_fallbacks.settle(chain, reason));
+        Recommendations::new(source, items)
+    }
+
+    async fn cached_page(&self, key: &str, reason: &'static str, page: u32, per_page: u32) -> (FilmPage, Source) {
+        let Inner { pages, popular, catalog_fallbacks, .. } = &*self.inner;
+        let popular = popular.last(&()).map(|Aged { value: FilmList { items }, age }| {
+            let total = items.len();
+            Aged { value: FilmPage { items, total, page, per_page }, age }
+        });
+        let empty = FilmPage { items: Vec::new(), total: 0, page, per_page };
+        let chain = pages.chain(&key.to_owned()).await.or(POPULAR, std::future::ready(popular)).await;
+        let served = catalog_fallbacks.settle(chain.or(NOTICE, nothing_but(empty.clone())).await, reason);
+        served.map_or((empty, Source::None), |served| (served.value, source_of(served.kind)))
     }
 }
 
-/// The cached answer, counted as served, or counted as missing.
-fn serve_cached<K: std::hash::Hash + Eq, V: Clone>(
-    cache: &Cache<K, V>,
-    key: &K,
-    fallbacks: &Fallbacks,
-    reason: &'static str,
-) -> Option<V> {
-    if let Some((value, age)) = cache.get(key) {
-        fallbacks.served(FallbackKind::Cache, reason, Some(age));
-        Some(value)
-    } else {
-        fallbacks.failed(FallbackKind::Cache);
-        None
+const POPULAR: &str = FallbackKind::Popular.as_str();
+const NOTICE: &str = FallbackKind::Notice.as_str();
+
+/// The last step of a chain: it always has something, if only words around it.
+fn nothing_but<T>(value: T) -> Ready<Option<Aged<T>>> {
+    std::future::ready(Some(Aged::fresh(value)))
+}
+
+/// What a chain with a last step served, and where it came from.
+fn sourced<T: Default>(served: Option<Served<T>>) -> (T, Source) {
+    served.map_or_else(|| (T::default(), Source::None), |served| (served.value, source_of(served.kind)))
+}
+
+fn source_of(kind: &str) -> Source {
+    match kind {
+        "cache" => Source::Cache,
+        "popular" => Source::Popular,
+        _ => Source::None,
     }
 }
 

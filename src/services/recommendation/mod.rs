@@ -25,6 +25,7 @@ use super::problem::{Problem, Query};
 use super::wire::{PredictedFilm, Prediction, Recommendation, Recommendations, Source};
 use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Request, Telemetry};
 use crate::resilience::SettingsError;
+use crate::resilience::fallback::Aged;
 
 /// Films asked of ml-api whatever the caller wants, so that one cached answer serves every caller.
 const PREDICTED: u32 = MOST_FILMS;
@@ -107,15 +108,14 @@ impl RecommendationState {
         client.call_json(context, request).await.map(|prediction: Prediction| prediction.items.into())
     }
 
-    fn fallback(&self, user: u32, limit: usize, reason: &'static str) -> Recommendations {
+    async fn fallback(&self, user: u32, limit: usize, reason: &'static str) -> Recommendations {
         let Inner { fallbacks, last_live, popular, .. } = &*self.inner;
-        if let Some((films, age)) = last_live.get(&user) {
-            fallbacks.served(FallbackKind::Cache, reason, Some(age));
-            return Recommendations::new(Source::Cache, with_titles(&films, limit));
-        }
-        fallbacks.failed(FallbackKind::Cache);
-        fallbacks.served(FallbackKind::Popular, reason, None);
-        Recommendations::new(Source::Popular, popular.iter().take(limit).cloned().collect())
+        let cached = |films: Arc<[PredictedFilm]>| (Source::Cache, with_titles(&films, limit));
+        let popular = || (Source::Popular, popular.iter().take(limit).cloned().collect());
+        let chain = last_live.chain_with(&user, cached).await;
+        let chain = chain.or(FallbackKind::Popular.as_str(), async { Some(Aged::fresh(popular())) }).await;
+        let (source, items) = fallbacks.settle(chain, reason).map_or_else(popular, |served| served.value);
+        Recommendations::new(source, items)
     }
 }
 
@@ -148,7 +148,7 @@ async fn recommend(
             state.inner.last_live.put(user, films);
             Ok(Json(Recommendations::new(Source::Live, items)))
         }
-        Err(error) if context.protection => Ok(Json(state.fallback(user, limit, error.reason()))),
+        Err(error) if context.protection => Ok(Json(state.fallback(user, limit, error.reason()).await)),
         Err(error) => Err(error.into()),
     }
 }
