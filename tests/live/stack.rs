@@ -69,7 +69,7 @@ impl Stack {
             program("first", &own, &["--no-scenario", "--log", "warn"]),
             start_alertmanager(tools, &scratch, [&admin, &alertmanager]),
         ];
-        // Prometheus repeats an alert that it could not deliver a minute later, the heartbeat too.
+        // Alertmanager, too, repeats what it could not deliver only later.
         for page in [format!("http://{admin}/readyz"), format!("http://{alertmanager}/-/ready")] {
             let there = || async { client.get(&page).send().await.is_ok_and(|answer| answer.status().is_success()) };
             until(&page, START, there).await;
@@ -205,7 +205,8 @@ fn start_prometheus(tools: &Tools, scratch: &Scratch, [admin, second, own, alert
     let mut command = Command::new(&tools.prometheus);
     command.arg("--config.file").arg(scratch.write("prometheus.yml", &text));
     command.arg("--storage.tsdb.path").arg(scratch.path("tsdb")).args(["--web.listen-address", own]);
-    command.args(["--enable-feature=exemplar-storage", "--log.level=warn"]);
+    // It learns of its Alertmanager only after its first alerts, which wait this long to be sent again.
+    command.args(["--enable-feature=exemplar-storage", "--rules.alert.resend-delay=5s", "--log.level=warn"]);
     Process::start(command, &scratch.path("prometheus.log"))
 }
 
