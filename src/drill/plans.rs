@@ -12,7 +12,7 @@ use super::plan::{How, Needs, Plan, Raise, Step};
 /// Everything fails.
 const ERRORS: &str = r#"{"error_rate": 1.0}"#;
 /// Slower than slow, faster than the timeout, and failing no more than it always does.
-const SLOW: &str = r#"{"latency": {"fixed": "440ms"}, "error_rate": 0.1}"#;
+const SLOW: &str = r#"{"latency": {"fixed": "900ms"}, "error_rate": 0.1}"#;
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -96,7 +96,7 @@ fn calls() -> Vec<Plan> {
         Raise {
             labels: breaker_labels("recommendation", "ml-api"),
             muted_by: Some("CircuitBreakerOpen"),
-            ..raise("ml-api takes 440 ms of its 500 ms, with its breaker in metrics_only", steps, ramp, fade)
+            ..raise("ml-api takes 900 ms of its 1 s, with its breaker in metrics_only", steps, ramp, fade)
         }
     };
     vec![

@@ -153,14 +153,14 @@ fn settings(admin: &str, gateway: u16) -> String {
     // Spans are recorded for somebody who doesn't listen: exemplars need the first, and the second
     // may not hurt.
     let mut text = format!(
-        "[admin]\nlisten = \"{admin}\"\n[traffic]\nrate = 15.0\n[telemetry]\notlp-endpoint = \"http://127.0.0.1:9\"\n[services]\n"
+        "[admin]\nlisten = \"{admin}\"\n[traffic]\nrate = 10.0\n[telemetry]\notlp-endpoint = \"http://127.0.0.1:9\"\n[services]\n"
     );
     for service in ServiceName::ALL {
         let port = if *service == ServiceName::Gateway { gateway } else { 0 };
         writeln!(text, "{service} = {{ port = {port} }}").unwrap();
     }
     // Old enough to be gone within a drill.
-    text.push_str("[gateway]\nstale-after = \"25s\"\n");
+    text.push_str("[gateway]\nstale-after = \"25s\"\n[store]\nurl = \"sqlite::memory:\"\n");
     text
 }
 
