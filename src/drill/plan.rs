@@ -85,6 +85,20 @@ pub enum Step {
     },
 }
 
+impl Raise {
+    /// Breakers that it is about or touches, as service and name.
+    pub(super) fn breakers(&self) -> Vec<(&'static str, &'static str)> {
+        let label = |wanted: &str| self.labels.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+        let touched = self.steps.iter().filter_map(|step| match step {
+            Step::Command(service, name, _) | Step::Settings(service, name, _) | Step::AwaitOpen(service, name) => {
+                Some((*service, *name))
+            }
+            Step::Fault(..) | Step::Mend(_) | Step::Run { .. } => None,
+        });
+        touched.chain(self.opens).chain(label("service").zip(label("breaker"))).collect()
+    }
+}
+
 impl Plan {
     /// `Alert` or, where another rule has the same name, `Alert/severity`.
     #[must_use]
