@@ -8,7 +8,7 @@
 //! is *conditional on the version it was decided on*, so that two workers that hold the same order can
 //! not both win, whichever database is below and whoever was declared dead too early.
 //!
-//! A [`Store`] opens and migrates its database when it is first used, not when it is made: a service
+//! A store opens and migrates its database when it is first used, not when it is made: a service
 //! starts while its database is still away, answers that it is, and works as soon as it is back.
 //!
 //! Time is an argument, in Unix milliseconds; the caller's clock decides, not the database's.

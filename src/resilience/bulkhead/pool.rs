@@ -96,7 +96,7 @@ pub struct PoolSnapshot {
     pub completed: u64,
 }
 
-/// A pool bulkhead; see the [module](self). Clones share the pool.
+/// A pool bulkhead; see the module. Clones share the pool.
 #[derive(Clone, Debug)]
 pub struct PoolBulkhead {
     pool: Arc<Pool>,
