@@ -134,6 +134,7 @@ async fn start(settings: &Settings, services: &[ServiceName]) -> Result<(Running
     let blueprint = settings.blueprint()?;
     let metrics = Metrics::new(&Site::call_timeouts(&blueprint));
     let telemetry = Telemetry { metrics: metrics.clone(), transitions: TransitionLog::new() };
+    let timeline = timeline(settings)?;
     let admin_bound = server::bind_one(settings.admin.listen, "admin.listen").await?;
     let bound = server::bind(&blueprint, services).await?;
     let addresses: BTreeMap<_, _> =
@@ -154,7 +155,7 @@ async fn start(settings: &Settings, services: &[ServiceName]) -> Result<(Running
         },
         &settings.admin,
     )?;
-    let extras = extras(settings, &metrics, &addresses, &faults)?;
+    let extras = extras(settings, &metrics, &addresses, &faults, timeline)?;
     let mut more = extras
         .scenario
         .as_ref()
@@ -193,21 +194,27 @@ fn faults_of(settings: &Settings, services: &[ServiceName], metrics: &Metrics) -
     faults
 }
 
-fn extras(
-    settings: &Settings,
-    metrics: &Metrics,
-    addresses: &BTreeMap<ServiceName, SocketAddr>,
-    faults: &Faults,
-) -> Result<Extras, String> {
-    let traffic = settings.traffic.enabled.then(|| viewers(settings, metrics, addresses)).transpose()?;
+/// The scenario to run, read before any port is taken.
+fn timeline(settings: &Settings) -> Result<Option<Timeline>, String> {
     if !settings.scenario.enabled {
-        return Ok(Extras { traffic, scenario: None });
+        return Ok(None);
     }
     let text = match &settings.scenario.file {
         None => scenario::DEFAULT.to_owned(),
         Some(file) => std::fs::read_to_string(file).map_err(|error| format!("scenario {}: {error}", file.display()))?,
     };
-    let timeline = Timeline::parse(&text).map_err(|error| format!("scenario: {error}"))?;
+    Timeline::parse(&text).map(Some).map_err(|error| format!("scenario: {error}"))
+}
+
+fn extras(
+    settings: &Settings,
+    metrics: &Metrics,
+    addresses: &BTreeMap<ServiceName, SocketAddr>,
+    faults: &Faults,
+    timeline: Option<Timeline>,
+) -> Result<Extras, String> {
+    let traffic = settings.traffic.enabled.then(|| viewers(settings, metrics, addresses)).transpose()?;
+    let Some(timeline) = timeline else { return Ok(Extras { traffic, scenario: None }) };
     let rate = traffic.as_ref().map(|traffic| traffic.rate().clone());
     let set_rate = Arc::new(move |to| {
         if let Some(rate) = &rate {

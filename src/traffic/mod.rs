@@ -61,7 +61,7 @@ impl Default for TrafficSettings {
             viewers: 200,
             patience: Duration::from_secs(10),
             think_time: Duration::from_millis(500),
-            max_in_flight: 512,
+            max_in_flight: 256,
         }
     }
 }
