@@ -8,10 +8,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
+pub use crate::resilience::deadline::DEADLINE_HEADER;
 use crate::telemetry::TraceContext;
 
-/// Milliseconds that remain for the whole request. Relative, since clocks of hosts differ.
-pub const DEADLINE_HEADER: &str = "x-deadline-ms";
 /// `off` asks every hop to go without its protection: the twin gateway's way to show propagation.
 pub const PROTECTION_HEADER: &str = "x-protection";
 
