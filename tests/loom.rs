@@ -29,6 +29,8 @@ trait Gate: Send + Sync + 'static {
     /// A gate that trips on this many failures in a row, waits [`WAIT`], and permits this many
     /// probes, all of which must succeed.
     fn new(failures: u32, permitted: u32) -> Self;
+    /// A gate with a window of this many calls, of which half have to fail, if it is to trip at all.
+    fn windowed(size: u32, judges: bool) -> Self;
     /// A ticket, and whether asking changed the state.
     fn enter(&self, now: Duration) -> (Option<Self::Ticket<'_>>, bool);
     /// Whether recording changed the state.
@@ -77,6 +79,15 @@ impl Gate for Shipped {
 
     fn new(failures: u32, permitted: u32) -> Self {
         Self::with(settings(failures, permitted))
+    }
+
+    fn windowed(size: u32, judges: bool) -> Self {
+        Self::with(BreakerSettings {
+            failure_rate_threshold: judges.then_some(50.0),
+            sliding_window_size: size,
+            minimum_number_of_calls: size,
+            ..settings(9, 1)
+        })
     }
 
     fn enter(&self, now: Duration) -> (Option<Permit<'_>>, bool) {
@@ -258,6 +269,26 @@ fn probe_ends_while_another_is_cancelled<G: Gate>() {
     assert_eq!(gate.state(), State::Closed, "two of two probes succeeded");
 }
 
+/// A success and a failure that complete the minimum together: whichever comes last must trip.
+fn completed_minimum<G: Gate>() {
+    let gate = both(G::windowed(2, true), success_beside_failure);
+    assert_eq!(gate.state(), State::Open, "one of two calls failed");
+    assert_eq!(gate.changes(), 1);
+}
+
+/// Two writers of a window of one slot: it holds one call in the end.
+fn lapped_window<G: Gate>() {
+    let gate = both(G::windowed(1, false), success_beside_failure);
+    assert_eq!(gate.counted(), 1, "one slot holds one call");
+}
+
+fn success_beside_failure<G: Gate>(gate: &G, index: u32) {
+    let outcome = if index == 0 { Outcome::Success } else { Outcome::Failure };
+    if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
+        gate.record(ticket, outcome, Duration::ZERO);
+    }
+}
+
 macro_rules! models {
     ($($name:ident: $model:ident, caught on $flaw:ty, $complaint:literal;)*) => {
         $(mod $name {
@@ -290,35 +321,8 @@ models! {
         "a result of an earlier state was counted";
     finished_and_cancelled_probes_add_up: probe_ends_while_another_is_cancelled, caught on flawed::LosesCancelled,
         "one of two places is free";
-}
-
-/// A success and a failure that complete the minimum together: whichever comes last must trip.
-#[test]
-fn whoever_completes_the_minimum_trips() {
-    explore(|| {
-        let gate = Shipped::with(BreakerSettings { failure_rate_threshold: Some(50.0), ..settings(9, 1) });
-        let gate = both(gate, |gate: &Shipped, index| {
-            let outcome = if index == 0 { Outcome::Success } else { Outcome::Failure };
-            if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
-                gate.record(ticket, outcome, Duration::ZERO);
-            }
-        });
-        assert_eq!(gate.state(), State::Open, "one of two calls failed");
-        assert_eq!(gate.changes(), 1);
-    });
-}
-
-/// Two writers of a window of one slot: it holds one call in the end.
-#[test]
-fn a_window_that_is_lapped_still_adds_up() {
-    explore(|| {
-        let small = BreakerSettings { sliding_window_size: 1, ..settings(9, 1) };
-        let gate = both(Shipped::with(small), |gate: &Shipped, index| {
-            let outcome = if index == 0 { Outcome::Success } else { Outcome::Failure };
-            if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
-                gate.record(ticket, outcome, Duration::ZERO);
-            }
-        });
-        assert_eq!(gate.counted(), 1);
-    });
+    whoever_completes_the_minimum_trips: completed_minimum, caught on flawed::CountsFailuresLater,
+        "one of two calls failed";
+    a_window_that_is_lapped_still_adds_up: lapped_window, caught on flawed::OverfillsItsWindow,
+        "one slot holds one call";
 }

@@ -1,7 +1,9 @@
 //! Breakers with one mistake each, the kind that is easy to make and hard to see.
 //!
 //! One small lock-free breaker whose steps can be taken wrongly; each type names the step it takes
-//! wrongly. They trip on failures in a row and know the three usual states and forced open.
+//! wrongly. They trip on failures in a row, or on half of a full window, and know the three usual
+//! states and forced open. The window is only as true as the models need: it knows how many calls it
+//! holds, and does not forget.
 
 use std::time::Duration;
 
@@ -22,12 +24,20 @@ enum Mistake {
     OverwriteCommands,
     /// The generation is compared first and the window written later.
     CheckGenerationFirst,
+    /// A call is counted first and its failure later.
+    CountFailureLater,
+    /// The window looks whether a slot is free, and takes it later.
+    OverfillWindow,
 }
 
 struct Flawed {
     mistake: Mistake,
     threshold: u32,
     permitted: u32,
+    /// Calls that the window holds; 0 for no window.
+    window: u32,
+    /// Whether half of a full window trips.
+    judges: bool,
     state: AtomicU32,
     generation: AtomicU32,
     failures: AtomicU32,
@@ -40,12 +50,14 @@ struct Flawed {
 type Ticket = (u32, bool);
 
 impl Flawed {
-    fn new(mistake: Mistake, threshold: u32, permitted: u32) -> Self {
+    fn new(mistake: Mistake, threshold: u32, permitted: u32, window: u32, judges: bool) -> Self {
         let zero = || AtomicU32::new(0);
         Self {
             mistake,
             threshold,
             permitted,
+            window,
+            judges,
             state: zero(),
             generation: zero(),
             failures: zero(),
@@ -109,6 +121,9 @@ impl Flawed {
             let succeeded = self.succeeded.fetch_add(1, SeqCst) + 1;
             return succeeded == self.permitted && self.shift(State::HalfOpen, State::Closed);
         }
+        if self.window > 0 {
+            return self.record_in_window(outcome);
+        }
         self.counted.fetch_add(1, SeqCst);
         if outcome == Outcome::Success || self.failures.fetch_add(1, SeqCst) + 1 < self.threshold {
             return false;
@@ -121,6 +136,27 @@ impl Flawed {
             }
             _ => self.shift(State::Closed, State::Open),
         }
+    }
+
+    /// A slot of the window, which is given once only; then a judgement by half of a full window.
+    fn record_in_window(&self, outcome: Outcome) -> bool {
+        let failed = u32::from(outcome != Outcome::Success);
+        if self.mistake != Mistake::CountFailureLater {
+            self.failures.fetch_add(failed, SeqCst);
+        }
+        let counted = if self.mistake == Mistake::OverfillWindow {
+            let counted = self.counted.load(SeqCst);
+            if counted < self.window { self.counted.fetch_add(1, SeqCst) + 1 } else { counted }
+        } else {
+            let take = |counted| (counted < self.window).then_some(counted + 1);
+            self.counted.fetch_update(SeqCst, SeqCst, take).map_or(self.window, |before| before + 1)
+        };
+        let failures = self.failures.load(SeqCst);
+        if self.mistake == Mistake::CountFailureLater {
+            self.failures.fetch_add(failed, SeqCst);
+        }
+        let half = counted >= self.window && failures * 2 >= self.window;
+        half && self.judges && self.shift(State::Closed, State::Open)
     }
 
     fn cancel(&self, (generation, probe): Ticket) {
@@ -147,7 +183,11 @@ macro_rules! flawed {
             type Ticket<'a> = Ticket;
 
             fn new(failures: u32, permitted: u32) -> Self {
-                Self(Flawed::new(Mistake::$mistake, failures, permitted))
+                Self(Flawed::new(Mistake::$mistake, failures, permitted, 0, false))
+            }
+
+            fn windowed(size: u32, judges: bool) -> Self {
+                Self(Flawed::new(Mistake::$mistake, u32::MAX, 1, size, judges))
             }
 
             fn enter(&self, now: Duration) -> (Option<Ticket>, bool) {
@@ -187,4 +227,6 @@ flawed! {
     TripsTwice = TripTwice;
     OverwritesCommands = OverwriteCommands;
     ChecksGenerationFirst = CheckGenerationFirst;
+    CountsFailuresLater = CountFailureLater;
+    OverfillsItsWindow = OverfillWindow;
 }
