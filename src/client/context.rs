@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
+use crate::resilience::deadline;
 pub use crate::resilience::deadline::DEADLINE_HEADER;
 use crate::telemetry::TraceContext;
 
@@ -55,16 +56,16 @@ impl Context {
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let deadline = text(DEADLINE_HEADER)
-            .and_then(|ms| ms.parse::<u64>().ok())
-            .map(|ms| Instant::now() + Duration::from_millis(ms).min(LONGEST_DEADLINE));
+        let now = Instant::now();
+        let theirs = text(DEADLINE_HEADER).and_then(|value| deadline::from_header(value, now.into_std()));
+        let deadline = theirs.map(|theirs| Instant::from_std(theirs).min(now + LONGEST_DEADLINE));
         Self { deadline, protection: text(PROTECTION_HEADER) != Some("off"), trace: None }
     }
 
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         if let Some(deadline) = self.deadline {
-            let remaining = deadline.saturating_duration_since(Instant::now()).as_millis();
-            headers.insert(DEADLINE_HEADER, HeaderValue::from(u64::try_from(remaining).unwrap_or(u64::MAX)));
+            let left = deadline::to_header(deadline.saturating_duration_since(Instant::now()));
+            headers.insert(DEADLINE_HEADER, HeaderValue::try_from(left).expect("digits are a header value"));
         }
         if !self.protection {
             headers.insert(PROTECTION_HEADER, HeaderValue::from_static("off"));
@@ -118,6 +119,8 @@ mod tests {
         headers.insert(DEADLINE_HEADER, "soon".parse().unwrap());
         assert_eq!(Context::from_headers(&headers).deadline, None);
         headers.insert(DEADLINE_HEADER, u64::MAX.to_string().parse().unwrap());
+        assert_eq!(Context::from_headers(&headers).deadline, None);
+        headers.insert(DEADLINE_HEADER, "3600000".parse().unwrap());
         assert_eq!(Context::from_headers(&headers).deadline, Some(Instant::now() + LONGEST_DEADLINE));
     }
 
