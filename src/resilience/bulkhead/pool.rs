@@ -20,10 +20,10 @@
 //! # }).unwrap();
 //! ```
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{BulkheadFull, BulkheadSnapshot};
 use crate::resilience::{
@@ -172,6 +172,18 @@ impl PoolBulkhead {
         }
     }
 
+    /// Takes a place, waiting in the queue at most this long. Whoever gives up counts as rejected.
+    pub async fn enter_within(&self, limit: Duration) -> Result<PoolPlace, BulkheadFull> {
+        let began = Instant::now();
+        match tokio::time::timeout(limit, self.enter()).await {
+            Ok(place) => place,
+            Err(_) => {
+                lock(&self.pool.state).rejected += 1;
+                Err(BulkheadFull { waited: began.elapsed(), ..self.full() })
+            }
+        }
+    }
+
     /// Takes a place if the call can run in the pool right away. Does not count as a rejection.
     #[must_use]
     pub fn try_enter(&self) -> Option<PoolPlace> {
@@ -206,7 +218,7 @@ impl PoolBulkhead {
     }
 
     fn full(&self) -> BulkheadFull {
-        BulkheadFull { capacity: self.pool.settings.max_size, waited: std::time::Duration::ZERO }
+        BulkheadFull { capacity: self.pool.settings.max_size, waited: Duration::ZERO }
     }
 }
 
@@ -288,8 +300,6 @@ impl Drop for Queued<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::FutureExt;
 
     use super::*;
@@ -342,6 +352,16 @@ mod tests {
         drop(waiting);
         assert_eq!(pool.snapshot().bulkhead.in_flight, 0);
         assert!(pool.try_enter().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_longer_than_one_may_is_a_rejection() {
+        let pool = pool(1, 1, 1, WhenFull::Reject);
+        let _inside = pool.enter().await.unwrap();
+        let full = pool.enter_within(Duration::from_millis(5)).await.unwrap_err();
+        assert_eq!((full.capacity, full.waited), (1, Duration::from_millis(5)));
+        let snapshot = pool.snapshot().bulkhead;
+        assert_eq!((snapshot.queued, snapshot.rejected), (0, 1));
     }
 
     #[test]

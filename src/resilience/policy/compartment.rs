@@ -1,8 +1,8 @@
 //! The bulkhead of a policy, in whichever form the settings choose.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{PolicySettings, clock};
+use super::PolicySettings;
 use crate::resilience::{
     bulkhead::{Bulkhead, BulkheadFull, BulkheadSnapshot, Place, PoolBulkhead, PoolPlace},
     settings::SettingsError,
@@ -43,19 +43,13 @@ impl Compartment {
     }
 
     /// Takes a place, waiting for it at most this long.
-    pub(super) async fn enter(&self, limit: Option<Duration>, now: Instant) -> Result<Entered<'_>, BulkheadFull> {
+    pub(super) async fn enter(&self, limit: Option<Duration>) -> Result<Entered<'_>, BulkheadFull> {
         let limit = limit.unwrap_or(Duration::MAX);
         match self {
             Self::Semaphore(bulkhead) => {
                 bulkhead.enter_within(limit).await.map(|place| Entered::Semaphore { _place: place })
             }
-            Self::Pool(pool) => match tokio::time::timeout(limit, pool.enter()).await {
-                Ok(place) => place.map(|place| Entered::Pool { _place: place }),
-                Err(_) => Err(BulkheadFull {
-                    capacity: pool.snapshot().bulkhead.capacity,
-                    waited: clock().saturating_duration_since(now),
-                }),
-            },
+            Self::Pool(pool) => pool.enter_within(limit).await.map(|place| Entered::Pool { _place: place }),
             Self::Unlimited => Ok(Entered::Unlimited),
         }
     }

@@ -294,7 +294,7 @@ impl Policy {
         if let Some(place) = self.compartment.try_enter() {
             return Ok(place);
         }
-        let entered = self.compartment.enter(remaining(deadline, *now), *now).await;
+        let entered = self.compartment.enter(remaining(deadline, *now)).await;
         *now = clock();
         entered.map_err(|full| {
             observer.observe(Event::BulkheadRejected(full));
