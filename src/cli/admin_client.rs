@@ -10,10 +10,16 @@ use super::Failure;
 #[derive(Debug, Args)]
 pub(super) struct AdminArgs {
     /// Admin address of the running process
-    #[arg(long, env = "BREAKERBOX_ADMIN_URL", default_value = "http://127.0.0.1:8090", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "BREAKERBOX_ADMIN_URL",
+        default_value = "http://127.0.0.1:8090",
+        value_name = "URL"
+    )]
     admin: String,
     /// Admin token, if one is set there
-    #[arg(long, env = "BREAKERBOX_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(long, global = true, env = "BREAKERBOX_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
 }
 

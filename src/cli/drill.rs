@@ -46,6 +46,9 @@ pub(super) struct DrillArgs {
     /// Leave out what takes more than three minutes, and look four times a second
     #[arg(long)]
     fast: bool,
+    /// Include what takes more than half an hour; what is named is run however long it takes
+    #[arg(long, conflicts_with = "fast")]
+    long: bool,
     /// Time to fire, and to resolve: `2m`, `2m/5m`, or for one alert `NoTraffic=2m/30s` (repeatable)
     #[arg(long, value_name = "[ALERT=]TIME[/TIME]")]
     budget: Vec<String>,
@@ -67,6 +70,9 @@ pub(super) struct DrillArgs {
     /// Write the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the times as a table in Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
 
 /// `peers` are the admin ports that the settings name.
@@ -92,7 +98,7 @@ pub(super) fn run(args: &DrillArgs, settings: &Settings) -> Result<ExitCode, Fai
 
 fn write(args: &DrillArgs, report: &Report) -> Done {
     let json = || serde_json::to_string_pretty(report).map_err(|error| Failure::Failed(error.to_string()));
-    let files = [(&args.junit, junit::xml(report)), (&args.json, json()?)];
+    let files = [(&args.junit, junit::xml(report)), (&args.json, json()?), (&args.markdown, table::markdown(report))];
     for (file, text) in files {
         if let Some(file) = file {
             std::fs::write(file, text).map_err(|error| Failure::Failed(format!("{}: {error}", file.display())))?;
@@ -146,6 +152,7 @@ fn options(args: &DrillArgs) -> Result<Options, String> {
         budgets,
         matchers: args.matcher.clone(),
         fast: args.fast,
+        long: args.long || !args.all,
         need_inbox: args.require_notification,
         ..usual
     })

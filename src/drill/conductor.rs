@@ -17,6 +17,8 @@ use super::world::{Phase, RuleSeen, ScenarioSeen, Trouble, World};
 
 /// A drill that is longer than this is left out of a fast run.
 const FAST: Duration = Duration::from_secs(180);
+/// A drill that is longer than this is left out unless it is asked for.
+const LONG: Duration = Duration::from_mins(30);
 
 /// What a drill may take, and what it looks at.
 #[derive(Clone, Debug)]
@@ -33,8 +35,10 @@ pub struct Options {
     pub budgets: Overrides,
     /// Labels that a target or alert must have to be ours.
     pub matchers: Vec<(String, String)>,
-    /// Leaves long drills out.
+    /// Leaves out what takes more than three minutes.
     pub fast: bool,
+    /// Includes what takes more than half an hour.
+    pub long: bool,
     /// Not seeing notifications is a reason to refuse.
     pub need_inbox: bool,
 }
@@ -49,6 +53,7 @@ impl Default for Options {
             budgets: Overrides::default(),
             matchers: Vec::new(),
             fast: false,
+            long: false,
             need_inbox: false,
         }
     }
@@ -264,6 +269,10 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
         let expected = Budget::expected(raise, rule);
         if self.options.fast && expected > FAST {
             let why = format!("takes about {} min; leave --fast out", expected.as_secs().div_ceil(60));
+            return Some(blank(plan, Outcome::Skipped, &why));
+        }
+        if !self.options.long && expected > LONG {
+            let why = format!("takes up to {} min; add --long", expected.as_secs().div_ceil(60));
             return Some(blank(plan, Outcome::Skipped, &why));
         }
         let needs = raise.needs?;

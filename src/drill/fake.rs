@@ -199,6 +199,10 @@ impl Site for Fake {
         self.change(format!("breaker {service}/{name} {change}"))
     }
 
+    async fn replay_dead_letters(&self) -> Result<(), Trouble> {
+        self.change("replay dead letters".to_owned())
+    }
+
     async fn transitions(&self) -> Result<Vec<TransitionSeen>, Trouble> {
         let transition = |to: &str, generation| TransitionSeen {
             service: "gateway".to_owned(),

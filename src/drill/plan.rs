@@ -74,6 +74,8 @@ pub enum Step {
     Command(&'static str, &'static str, &'static str),
     /// Changes a breaker's settings, in the admin port's JSON.
     Settings(&'static str, &'static str, &'static str),
+    /// Gives dead letters of the retry queue their attempts back once all else is put back.
+    ReplayAfterwards,
     /// Waits until the breaker opened once more.
     AwaitOpen(&'static str, &'static str),
     /// Runs a command of the user's; the other one undoes it.
@@ -93,7 +95,7 @@ impl Raise {
             Step::Command(service, name, _) | Step::Settings(service, name, _) | Step::AwaitOpen(service, name) => {
                 Some((*service, *name))
             }
-            Step::Fault(..) | Step::Mend(_) | Step::Run { .. } => None,
+            Step::Fault(..) | Step::Mend(_) | Step::ReplayAfterwards | Step::Run { .. } => None,
         });
         touched.chain(self.opens).chain(label("service").zip(label("breaker"))).collect()
     }

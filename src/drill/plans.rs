@@ -21,7 +21,7 @@ const fn s(seconds: u64) -> Duration {
 /// All alerts, in the order of `--all`.
 #[must_use]
 pub fn plans() -> Vec<Plan> {
-    [always(), breakers(), calls(), viewers(), policies(), slow(), checkout(), by_hand(), too_long()].concat()
+    [always(), breakers(), calls(), viewers(), policies(), slow(), checkout(), hours(), by_hand()].concat()
 }
 
 fn raise(what: &'static str, steps: Vec<Step>, ramp: Duration, fade: Duration) -> Raise {
@@ -246,7 +246,22 @@ fn checkout() -> Vec<Plan> {
         ..raise(what, vec![Step::Fault("payment-gateway", fault)], ramp, fade)
     };
     let outage = "payment-gateway answers every request with an error";
+    let dead = Raise {
+        steps: vec![
+            Step::ReplayAfterwards,
+            Step::Command("checkout", "payment-gateway", "metrics_only"),
+            Step::Fault("payment-gateway", ERRORS),
+        ],
+        ..payment(
+            "payment-gateway answers every request with an error, with its breaker in metrics_only, until an order \
+             has no attempts left",
+            ERRORS,
+            s(420),
+            s(15),
+        )
+    };
     vec![
+        plan("RetryQueueDeadLetters", "critical", dead),
         plan("PaymentRevenueAtRisk", "critical", payment(outage, ERRORS, s(45), s(420))),
         plan("RetryQueueBacklog", "warning", payment(outage, ERRORS, s(120), s(600))),
         plan("RetryQueueStalled", "critical", payment(outage, ERRORS, s(480), s(720))),
@@ -337,42 +352,34 @@ fn by_hand() -> Vec<Plan> {
             ),
             (60, 330),
         ),
-        cannot(
-            "RetryQueueDeadLetters",
-            "critical",
-            (
-                "an order has to run out of attempts, which takes hours of backoff",
-                "break payment-gateway with --status 400 and wait for the attempts to run out",
-            ),
-            (7200, 60),
-        ),
     ]
 }
 
-/// Windows of hours: a drill would take as long.
-fn too_long() -> Vec<Plan> {
-    let hours = "needs hours of trouble: its long window is six hours, and alerts/tests prove it on made-up series";
+/// Windows of hours: `--all` leaves them out, unless `--long` asks for them.
+fn hours() -> Vec<Plan> {
+    let gateway = |what, fault, ramp, fade| Raise {
+        labels: vec![("service", "gateway")],
+        ..raise(what, vec![Step::Fault("gateway", fault)], ramp, fade)
+    };
+    let catalog = |ramp, fade| Raise {
+        labels: vec![("service", "gateway")],
+        muted_by: None,
+        ..catalog_fails(
+            "catalog answers every request with an error, with its breaker in metrics_only",
+            ERRORS,
+            ramp,
+            fade,
+        )
+    };
+    // The time is what the long window asks for: 72 % of an hour, 6 % and 30 % of six hours; and history that
+    // reaches back 15 and 90 minutes.
     vec![
-        cannot(
+        plan("PlaybackQualityBurnFast", "critical", catalog(s(2_700), s(330))),
+        plan(
             "PlaybackAvailabilityBurnSlow",
             "warning",
-            (hours, "breakerbox fault set gateway --error-rate 0.3 --ttl 3h"),
-            (9000, 2400),
+            gateway("gateway fails 3 pages of 10", r#"{"error_rate": 0.3}"#, s(5_700), s(1_800)),
         ),
-        cannot(
-            "PlaybackQualityBurnSlow",
-            "warning",
-            (hours, "breakerbox fault set catalog --error-rate 1 --ttl 5h"),
-            (12_000, 2400),
-        ),
-        cannot(
-            "PlaybackQualityBurnFast",
-            "critical",
-            (
-                "needs 45 minutes of trouble: 72 % of an hour's pages; alerts/tests prove it on made-up series",
-                "breakerbox fault set catalog --error-rate 1 --ttl 1h",
-            ),
-            (2700, 330),
-        ),
+        plan("PlaybackQualityBurnSlow", "warning", catalog(s(6_900), s(1_500))),
     ]
 }

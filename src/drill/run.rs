@@ -301,6 +301,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
                 breaker(start, service, name)?;
                 self.await_opening(start, (service, name), (openings, begun), marks).await?;
             }
+            Step::ReplayAfterwards => undo.replay(),
             Step::Run { raise, clear } => {
                 undo.command(clear);
                 world.run(raise).await?;

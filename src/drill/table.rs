@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::plan::{How, Plan};
-use super::report::{Outcome, Report};
+use super::report::{Drill, Outcome, Report};
 
 const HEADINGS: [&str; 9] =
     ["alert", "severity", "outcome", "breaker", "pending", "firing", "notified", "resolved", "told"];
@@ -37,6 +37,28 @@ pub fn summary(report: &Report) -> String {
     let counts: Vec<_> = counts.map(|outcome| format!("{} {}", report.count(outcome), outcome.word())).collect();
     writeln!(text, "{}", counts.join(", ")).expect("a string takes everything");
     text
+}
+
+/// The times of what passed, in Markdown, by name: in whole seconds from the fault, and for the last
+/// from its end.
+#[must_use]
+pub fn markdown(report: &Report) -> String {
+    let seconds = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), |time| format!("{time:.0}"));
+    let timed = |drill: &&Drill| drill.outcome == Outcome::Passed && drill.seconds.firing.is_some();
+    let mut rows: Vec<_> = report
+        .drills
+        .iter()
+        .filter(timed)
+        .map(|drill| {
+            let t = &drill.seconds;
+            let times = [t.breaker_open, t.pending, t.firing, t.notified, t.resolved].map(seconds);
+            format!("| {} | {} | {} |\n", drill.alert, drill.severity, times.join(" | "))
+        })
+        .collect();
+    rows.sort_unstable();
+    let head = "| alert | severity | breaker open | pending | firing | notified | resolved after |\n\
+                |---|---|---:|---:|---:|---:|---:|\n";
+    head.to_owned() + &rows.concat()
 }
 
 /// What would be done for each alert, then those for which nothing can be.

@@ -109,6 +109,33 @@ async fn a_stop_by_hand_puts_all_back_and_says_which_drills_did_not_happen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn dead_letters_are_replayed_once_all_else_is_put_back() {
+    let world = Fake::new(Script::default());
+    let mut plans = open();
+    let super::How::Raise(raise) = &mut plans[0].how else { panic!("it is raised") };
+    raise.steps.insert(0, super::Step::ReplayAfterwards);
+    let options = Options::default();
+    Conductor::new(&world, &options, |_: Event<'_>| {}).run(&plans, pending()).await.unwrap();
+    assert_eq!(changes(&world), [SET, "restore catalog", "replay dead letters"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_hours_is_left_out_unless_asked_for() {
+    let world = Fake::new(Script::default());
+    let mut plans = open();
+    let super::How::Raise(raise) = &mut plans[0].how else { panic!("it is raised") };
+    raise.ramp = Duration::from_hours(1);
+    let run = async |long| {
+        let options = Options { long, ..Options::default() };
+        Conductor::new(&world, &options, |_: Event<'_>| {}).run(&plans, pending()).await.unwrap().drills.remove(0)
+    };
+    let drill = run(false).await;
+    assert_eq!((drill.outcome, drill.why.as_deref()), (Outcome::Skipped, Some("takes up to 62 min; add --long")));
+    assert!(changes(&world).is_empty());
+    assert_eq!(run(true).await.outcome, Outcome::Passed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_breaker_that_stays_closed_fails_the_drill() {
     let world = Fake::new(Script { opens: None, ..Script::default() });
     let drill = only(&world).await;
@@ -324,6 +351,7 @@ fn kept(name: &str, actual: &str) {
 #[test]
 fn the_table_is_as_it_was() {
     kept("table.txt", &super::table::summary(&report()));
+    kept("table.md", &super::table::markdown(&report()));
 }
 
 #[test]

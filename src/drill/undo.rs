@@ -17,6 +17,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 enum Entry {
     Fault { target: String, before: Option<Value> },
     Breaker { service: String, name: String, settings: Option<Value> },
+    Replay,
     Run { clear: String },
 }
 
@@ -43,6 +44,11 @@ impl Undo {
             matches!(entry, Entry::Breaker { service: own, name: its, settings }
                 if own == service && its == name && (settings.is_some() || !changed))
         });
+    }
+
+    /// Something is about to use up the attempts of orders in the retry queue.
+    pub(super) fn replay(&self) {
+        self.add(Entry::Replay, |entry| *entry == Entry::Replay);
     }
 
     /// A command of the user's is about to run.
@@ -95,6 +101,7 @@ impl Entry {
                 };
                 world.change_breaker(service, name, &change).await
             }
+            Self::Replay => world.replay_dead_letters().await,
             Self::Run { clear } => world.run(clear).await,
         }
     }
@@ -103,6 +110,7 @@ impl Entry {
         match self {
             Self::Fault { target, .. } => format!("the fault at {target}"),
             Self::Breaker { service, name, .. } => format!("breaker {service}/{name}"),
+            Self::Replay => "dead letters".to_owned(),
             Self::Run { clear } => format!("command {clear:?}"),
         }
     }
@@ -111,6 +119,7 @@ impl Entry {
         match self {
             Self::Fault { target, .. } => format!("run `breakerbox fault clear {target}`"),
             Self::Breaker { service, name, .. } => format!("run `breakerbox breaker reset {service}/{name}`"),
+            Self::Replay => "run `breakerbox queue replay --all`".to_owned(),
             Self::Run { .. } => "run it by hand".to_owned(),
         }
     }

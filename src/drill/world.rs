@@ -40,6 +40,8 @@ pub trait Site {
     fn breakers(&self) -> impl Future<Output = Result<Vec<BreakerSeen>, Trouble>>;
     /// Changes a breaker's state, settings or both.
     fn change_breaker(&self, service: &str, name: &str, change: &Value) -> impl Future<Output = Result<(), Trouble>>;
+    /// Gives all dead letters of the retry queue their attempts back.
+    fn replay_dead_letters(&self) -> impl Future<Output = Result<(), Trouble>>;
     /// The latest transitions.
     fn transitions(&self) -> impl Future<Output = Result<Vec<TransitionSeen>, Trouble>>;
     /// The alerts that were delivered.

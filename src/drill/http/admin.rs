@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use reqwest::Method;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Live, Place};
 use crate::drill::world::{
@@ -107,6 +107,18 @@ impl Site for Live {
     async fn change_breaker(&self, service: &str, name: &str, change: &Value) -> Result<(), Trouble> {
         let place = self.owner(&format!("{service}/{name}"));
         self.send(place, Method::PATCH, &format!("/breakers/{service}/{name}"), Some(change)).await.map(drop)
+    }
+
+    async fn replay_dead_letters(&self) -> Result<(), Trouble> {
+        // Whichever process has the queue; the others have no such page.
+        let mut trouble = Trouble("no admin port has a retry queue".to_owned());
+        for place in &self.admin {
+            match self.send(place, Method::POST, "/queue/replay", Some(&Value::Object(Map::new()))).await {
+                Ok(_) => return Ok(()),
+                Err(refused) => trouble = refused,
+            }
+        }
+        Err(trouble)
     }
 
     async fn transitions(&self) -> Result<Vec<TransitionSeen>, Trouble> {
