@@ -43,7 +43,7 @@ pub use budget::{Budget, Overrides};
 pub use conductor::{Conductor, Options, Refused};
 pub use event::{Event, Milestone};
 pub use http::{Access, Live};
-pub use plan::{How, Needs, Plan, Raise, Step};
+pub use plan::{Heal, How, Needs, Plan, Raise, Step};
 pub use plans::plans;
 pub use report::{Drill, Outcome, Report, Times};
 pub use world::{

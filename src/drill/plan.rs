@@ -52,6 +52,19 @@ pub struct Raise {
     pub muted_by: Option<&'static str>,
     /// Without this the plan can't work here.
     pub needs: Option<Needs>,
+    /// What is to be well first, or the alert may fire without anybody's help.
+    pub heals: Option<Heal>,
+}
+
+/// A target that is never quite well, and the breaker in front of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heal {
+    /// The target, whose faults are switched off.
+    pub target: &'static str,
+    /// The breaker, which is reset, as service and name.
+    pub breaker: (&'static str, &'static str),
+    /// How long its alerts may take to calm down then.
+    pub calm: Duration,
 }
 
 /// A `PromQL` expression that must give something.
@@ -134,6 +147,7 @@ impl Plan {
             fade: usual.1,
             muted_by: None,
             needs: None,
+            heals: None,
         };
         Self { how: How::Raise(raise), ..*self }
     }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::plan::{How, Needs, Plan, Raise, Step};
+use super::plan::{Heal, How, Needs, Plan, Raise, Step};
 
 /// Everything fails.
 const ERRORS: &str = r#"{"error_rate": 1.0}"#;
@@ -25,7 +25,7 @@ pub fn plans() -> Vec<Plan> {
 }
 
 fn raise(what: &'static str, steps: Vec<Step>, ramp: Duration, fade: Duration) -> Raise {
-    Raise { what, steps, opens: None, labels: Vec::new(), ramp, fade, muted_by: None, needs: None }
+    Raise { what, steps, opens: None, labels: Vec::new(), ramp, fade, muted_by: None, needs: None, heals: None }
 }
 
 fn plan(alert: &'static str, severity: &'static str, raise: Raise) -> Plan {
@@ -243,6 +243,8 @@ fn checkout() -> Vec<Plan> {
             query: r#"retry_queue_capacity_items{service="checkout"}"#,
             otherwise: "there is no checkout service here",
         }),
+        // It fails three times in ten, and three times in a row every few dozen orders.
+        heals: Some(Heal { target: "payment-gateway", breaker: ("checkout", "payment-gateway"), calm: s(400) }),
         ..raise(what, vec![Step::Fault("payment-gateway", fault)], ramp, fade)
     };
     let outage = "payment-gateway answers every request with an error";
@@ -296,7 +298,8 @@ fn by_hand() -> Vec<Plan> {
                 "a target has to leave Prometheus' configuration",
                 "take the job out of scrape_configs and reload Prometheus; put it back",
             ),
-            (20, 15),
+            // Two minutes without a sample.
+            (140, 15),
         ),
         cannot(
             "MetricsAbsent",

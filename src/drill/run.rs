@@ -66,6 +66,7 @@ struct Start {
 impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
     /// Carries it out; what is seen goes into `drill`.
     pub(super) async fn drill(&self, drill: &mut Drill) -> Result<(), Verdict> {
+        self.heal().await?;
         self.quiet(drill).await?;
         let start = self.start(drill).await?;
         let mut marks = Marks::default();
@@ -76,8 +77,16 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
             Err(verdict) => Err(verdict),
         };
         raised?;
-        let left = self.conductor.undo.restore(self.conductor.world).await;
-        drill.notes.extend(left.iter().map(|trouble| format!("not restored: {trouble}")));
+        if self.raise.heals.is_some() {
+            // What was ill before would keep the alert firing: it is put back at the very end.
+            self.heal().await?;
+            if self.raise.steps.contains(&Step::ReplayAfterwards) {
+                self.conductor.world.replay_dead_letters().await?;
+            }
+        } else {
+            let left = self.conductor.undo.restore(self.conductor.world).await;
+            drill.notes.extend(left.iter().map(|trouble| format!("not restored: {trouble}")));
+        }
         self.conductor.tell(Event::Cleared);
         let resolved = self.resolve(&start, &mut marks).await;
         drill.seconds = marks.times();
@@ -90,6 +99,23 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         resolved
     }
 
+    /// Makes well what is never quite well, until the drill is over.
+    async fn heal(&self) -> Result<(), Verdict> {
+        let (Some(heals), world) = (self.raise.heals, self.conductor.world) else { return Ok(()) };
+        let faults = world.faults().await?;
+        let Some(before) = faults.iter().find(|fault| fault.target == heals.target) else { return Ok(()) };
+        self.conductor.undo.fault(before);
+        let lasts = self.longest() + heals.calm + self.budget.resolve;
+        world.set_fault(heals.target, &serde_json::json!({"ttl": format!("{}s", lasts.as_secs())})).await?;
+        let (service, name) = heals.breaker;
+        let own = |breaker: &BreakerSeen| (&*breaker.service, &*breaker.name) == heals.breaker;
+        if world.breakers().await?.iter().any(own) {
+            self.conductor.undo.breaker(service, name, None);
+            world.change_breaker(service, name, &serde_json::json!({"state": "reset"})).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until neither this alert nor an open breaker is left over from the drill before.
     async fn quiet(&self, drill: &mut Drill) -> Result<(), Verdict> {
         let begun = Instant::now();
@@ -97,12 +123,13 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
             let sight = self.sight().await?;
             let open = self.open_breaker().await?;
             let phase = self.subject.phase(&sight.rule);
-            if phase == Some(Phase::Firing) && self.first {
+            if phase == Some(Phase::Firing) && self.first && self.raise.heals.is_none() {
                 return Err(Verdict::Refused(format!("is already firing: {}", self.already(&sight.rule))));
             }
             let Some(what) = waits_for(phase, open.as_deref()) else { return Ok(()) };
             let since = begun.elapsed();
-            if since >= self.conductor.options.calm {
+            let calm = self.raise.heals.map_or(Duration::ZERO, |heals| heals.calm);
+            if since >= self.conductor.options.calm.max(calm) {
                 return match (phase, open) {
                     (Some(Phase::Firing), _) => {
                         Err(Verdict::Refused(format!("is still firing: {}", self.already(&sight.rule))))

@@ -120,6 +120,21 @@ async fn dead_letters_are_replayed_once_all_else_is_put_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_never_quite_well_is_healed_first_and_given_back() {
+    let world = Fake::new(Script::default());
+    let mut plans = open();
+    let super::How::Raise(raise) = &mut plans[0].how else { panic!("it is raised") };
+    let (breaker, calm) = (("gateway", "catalog"), Duration::from_secs(400));
+    raise.heals = Some(super::Heal { target: "catalog", breaker, calm });
+    let options = Options::default();
+    let report = Conductor::new(&world, &options, |_: Event<'_>| {}).run(&plans, pending()).await.unwrap();
+    assert_eq!(report.drills[0].outcome, Outcome::Passed);
+    let heal = [r#"set catalog {"ttl":"705s"}"#, r#"breaker gateway/catalog {"state":"reset"}"#];
+    let restore = [r#"breaker gateway/catalog {"state":"reset"}"#, "restore catalog"];
+    assert_eq!(changes(&world), [&heal[..], &[SET], &heal[..], &restore[..]].concat());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_takes_hours_is_left_out_unless_asked_for() {
     let world = Fake::new(Script::default());
     let mut plans = open();

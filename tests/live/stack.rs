@@ -1,4 +1,4 @@
-//! The program twice, a Prometheus and an Alertmanager.
+//! The program twice, a Prometheus and an Alertmanager, and two pages that only look like programs.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,23 +9,55 @@ use breakerbox::services::ServiceName;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::kept::Kept;
+use crate::pages;
 use crate::process::{Process, Scratch, free_ports};
 use crate::tools::Tools;
 
 /// Longest wait for all of it to be up.
 const START: Duration = Duration::from_secs(90);
 
+/// What a stack is for.
+pub(crate) struct Setup<'a> {
+    /// Tells it from others that run at the same time.
+    pub(crate) name: &'a str,
+    /// More settings of the first process, in TOML.
+    pub(crate) settings: &'a str,
+}
+
+/// How fast everything goes.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Pace {
+    /// Scrapes and evaluations every second, a tenth of each `for`.
+    Fast,
+    /// As shipped: what the README's table is measured with.
+    Shipped,
+}
+
+impl Pace {
+    /// `BREAKERBOX_DRILLS=all` asks for all drills, at the shipped pace.
+    pub(crate) fn asked_for() -> Self {
+        let all = std::env::var("BREAKERBOX_DRILLS").is_ok_and(|drills| drills == "all");
+        if all { Self::Shipped } else { Self::Fast }
+    }
+}
+
 /// A running stack. Fields are dropped in this order.
 pub(crate) struct Stack {
     /// A second process of the program, to be stopped.
-    pub(crate) second: Process,
-    _processes: Vec<Process>,
+    pub(crate) second: Kept,
+    pub(crate) prometheus_process: Process,
+    pub(crate) alertmanager_process: Process,
+    _first: Process,
     pub(crate) client: reqwest::Client,
     pub(crate) admin: String,
     pub(crate) gateway: String,
     pub(crate) prometheus: String,
     alertmanager: String,
-    scratch: Scratch,
+    pub(crate) pace: Pace,
+    /// What has been drilled, for the README's table.
+    name: String,
+    pub(crate) scratch: Scratch,
 }
 
 /// Asks again and again until it is so.
@@ -51,38 +83,46 @@ fn changed(file: &str, changes: &[(&str, &str)]) -> String {
 }
 
 impl Stack {
-    pub(crate) async fn start(tools: &Tools) -> Self {
-        let scratch = Scratch::new();
-        let ports = free_ports::<5>();
-        let [admin, second, gateway, prometheus, alertmanager] = ports.map(|port| format!("127.0.0.1:{port}"));
-        rules(&scratch);
+    pub(crate) async fn start(tools: &Tools, setup: Setup<'_>) -> Self {
+        let (scratch, pace) = (Scratch::new(setup.name), Pace::asked_for());
+        let ports = free_ports::<6>();
+        let [admin, second, gateway, prometheus, alertmanager, page] = ports.map(|port| format!("127.0.0.1:{port}"));
+        rules(&scratch, pace);
+        pages::serve(scratch.path("pages"), &page).await;
         let program = |name: &str, settings: &str, arguments: &[&str]| {
             let config = scratch.write(&format!("{name}.toml"), settings);
             let mut command = Command::new(env!("CARGO_BIN_EXE_breakerbox"));
             command.arg("--config").arg(config).args(arguments);
-            Process::start(command, &scratch.path(&format!("{name}.log")))
+            command
         };
-        let (own, other) = (settings(&admin, ports[2]), settings(&second, 0));
+        let own = settings(&admin, ports[2], pace) + setup.settings;
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
-        let second_process = program("second", &other, &["serve", "user"]);
-        let mut processes = vec![
-            program("first", &own, &["--no-scenario", "--log", "warn"]),
-            start_alertmanager(tools, &scratch, [&admin, &alertmanager]),
-        ];
+        let second_process = Kept::start(
+            program("second", &settings(&second, 0, pace), &["serve", "recommendation"]),
+            &scratch.path("second.log"),
+        );
+        let first =
+            Process::start(program("first", &own, &["--no-scenario", "--log", "warn"]), &scratch.path("first.log"));
+        let alertmanager_process = start_alertmanager(tools, &scratch, [&admin, &alertmanager], pace);
         // Alertmanager, too, repeats what it could not deliver only later.
         for page in [format!("http://{admin}/readyz"), format!("http://{alertmanager}/-/ready")] {
             let there = || async { client.get(&page).send().await.is_ok_and(|answer| answer.status().is_success()) };
             until(&page, START, there).await;
         }
-        processes.push(start_prometheus(tools, &scratch, [&admin, &second, &prometheus, &alertmanager]));
+        let places = [&*admin, &second, &prometheus, &alertmanager, &page];
+        let prometheus_process = start_prometheus(tools, &scratch, places, pace);
         let stack = Self {
             second: second_process,
-            _processes: processes,
+            prometheus_process,
+            alertmanager_process,
+            _first: first,
             client,
             admin: format!("http://{admin}"),
             gateway: format!("http://{gateway}"),
             prometheus: format!("http://{prometheus}"),
             alertmanager: format!("http://{alertmanager}"),
+            pace,
+            name: setup.name.to_owned(),
             scratch,
         };
         until("all targets to be up", START, || stack.all_up()).await;
@@ -100,14 +140,21 @@ impl Stack {
     async fn all_up(&self) -> bool {
         let targets = self.ask("targets?state=active").await;
         let targets = targets["activeTargets"].as_array().cloned().unwrap_or_default();
-        targets.len() == 4 && targets.iter().all(|target| target["health"] == "up")
+        targets.len() == 6 && targets.iter().all(|target| target["health"] == "up")
     }
 
-    /// Runs `breakerbox drill` and gives its report. What it says goes on.
+    /// Runs `breakerbox drill` and gives its report. What it says goes on. At the shipped pace its
+    /// table is kept in target/drills.
     pub(crate) async fn drill(&self, arguments: &[&str]) -> Value {
         let json = self.scratch.path("drill.json");
         let mut command = self.drill_command(arguments);
         command.arg("--json").arg(&json);
+        if self.pace == Pace::Shipped {
+            let folder = root().join("target/drills");
+            std::fs::create_dir_all(&folder).unwrap();
+            let first = arguments.first().map_or("all", |argument| argument.trim_start_matches('-'));
+            command.arg("--markdown").arg(folder.join(format!("{}-{first}.md", self.name)));
+        }
         let status = tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap();
         assert_eq!(status.code().filter(|code| *code != 2), status.code(), "the drill was refused");
         serde_json::from_slice(&std::fs::read(json).expect("the drill writes its report")).unwrap()
@@ -119,6 +166,13 @@ impl Stack {
         command.args(["--alertmanager", &self.alertmanager, "--require-notification"]);
         command.args(arguments).env_remove("BREAKERBOX_DRILLS");
         command
+    }
+
+    /// Waits until Prometheus has watched the program for this long.
+    pub(crate) async fn has_history_of(&self, long: Duration) {
+        let query = format!("query?query=up%7Bjob=%22breakerbox%22%7D%20offset%20{}s", long.as_secs());
+        let there = || async { self.ask(&query).await["result"].as_array().is_some_and(|found| !found.is_empty()) };
+        until("enough history", long + START, there).await;
     }
 
     /// Stops a drill once it has broken something.
@@ -149,7 +203,7 @@ impl Stack {
 }
 
 /// Any port that is free for every service but the gateway.
-fn settings(admin: &str, gateway: u16) -> String {
+fn settings(admin: &str, gateway: u16, pace: Pace) -> String {
     // Spans are recorded for somebody who doesn't listen: exemplars need the first, and the second
     // may not hurt.
     let mut text = format!(
@@ -159,13 +213,16 @@ fn settings(admin: &str, gateway: u16) -> String {
         let port = if *service == ServiceName::Gateway { gateway } else { 0 };
         writeln!(text, "{service} = {{ port = {port} }}").unwrap();
     }
-    // Old enough to be gone within a drill.
-    text.push_str("[gateway]\nstale-after = \"25s\"\n[store]\nurl = \"sqlite::memory:\"\n");
+    text.push_str("[store]\nurl = \"sqlite::memory:\"\n");
+    if pace == Pace::Fast {
+        // Old enough to be gone within a drill.
+        text.push_str("[gateway]\nstale-after = \"25s\"\n");
+    }
     text
 }
 
-/// The repository's rules and alerts, with each `for` a tenth as long.
-fn rules(scratch: &Scratch) {
+/// The repository's rules and alerts, at this pace.
+fn rules(scratch: &Scratch, pace: Pace) {
     for folder in ["prometheus/rules", "alerts"] {
         for entry in std::fs::read_dir(root().join(folder)).unwrap() {
             let path: PathBuf = entry.unwrap().path();
@@ -174,7 +231,8 @@ fn rules(scratch: &Scratch) {
             if path.extension().is_none_or(|extension| extension != "yml") || name == "minimal.yml" {
                 continue;
             }
-            let text: String = std::fs::read_to_string(&path).unwrap().lines().map(shortened).collect();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let text = if pace == Pace::Fast { text.lines().map(shortened).collect() } else { text };
             scratch.write(&format!("{folder}/{name}"), &text);
         }
     }
@@ -190,32 +248,50 @@ fn shortened(line: &str) -> String {
     format!("{line}\n")
 }
 
-fn start_prometheus(tools: &Tools, scratch: &Scratch, [admin, second, own, alertmanager]: [&str; 4]) -> Process {
-    let changes = [
+fn start_prometheus(
+    tools: &Tools,
+    scratch: &Scratch,
+    [admin, second, own, alertmanager, page]: [&str; 5],
+    pace: Pace,
+) -> Process {
+    let mut changes = vec![
         ("127.0.0.1:8090", admin),
         ("127.0.0.1:9090", own),
         ("127.0.0.1:9093", alertmanager),
-        ("interval: 5s", "interval: 1s"),
-        ("scrape_timeout: 4s", "scrape_timeout: 1s"),
         ("- ../alerts/", "- alerts/"),
         ("- rules/", "- prometheus/rules/"),
     ];
+    if pace == Pace::Fast {
+        changes.extend([("interval: 5s", "interval: 1s"), ("scrape_timeout: 4s", "scrape_timeout: 1s")]);
+    }
     let mut text = changed("prometheus/local.yml", &changes);
-    write!(text, "  - job_name: breakerbox-second\n    static_configs:\n      - targets: [{second}]\n").unwrap();
+    for (job, path, target) in [
+        ("breakerbox-second", "/metrics", second),
+        ("breakerbox-page", "/state.prom", page),
+        ("jaeger", "/jaeger.prom", page),
+    ] {
+        write!(
+            text,
+            "  - job_name: {job}\n    metrics_path: {path}\n    static_configs:\n      - targets: [{target}]\n"
+        )
+        .unwrap();
+    }
     let mut command = Command::new(&tools.prometheus);
     command.arg("--config.file").arg(scratch.write("prometheus.yml", &text));
     command.arg("--storage.tsdb.path").arg(scratch.path("tsdb")).args(["--web.listen-address", own]);
-    // It learns of its Alertmanager only after its first alerts, which wait this long to be sent again.
-    command.args(["--enable-feature=exemplar-storage", "--rules.alert.resend-delay=5s", "--log.level=warn"]);
+    command.args(["--enable-feature=exemplar-storage", "--log.level=warn"]);
+    if pace == Pace::Fast {
+        // It learns of its Alertmanager only after its first alerts, which wait this long to be sent again.
+        command.arg("--rules.alert.resend-delay=5s");
+    }
     Process::start(command, &scratch.path("prometheus.log"))
 }
 
-fn start_alertmanager(tools: &Tools, scratch: &Scratch, [admin, own]: [&str; 2]) -> Process {
-    let changes = [
-        ("127.0.0.1:8090", admin),
-        ("group_wait: 5s", "group_wait: 1s"),
-        ("group_interval: 10s", "group_interval: 2s"),
-    ];
+fn start_alertmanager(tools: &Tools, scratch: &Scratch, [admin, own]: [&str; 2], pace: Pace) -> Process {
+    let mut changes = vec![("127.0.0.1:8090", admin)];
+    if pace == Pace::Fast {
+        changes.extend([("group_wait: 5s", "group_wait: 1s"), ("group_interval: 10s", "group_interval: 2s")]);
+    }
     let config = scratch.write("alertmanager.yml", &changed("prometheus/alertmanager.local.yml", &changes));
     let mut command = Command::new(&tools.alertmanager);
     command.arg("--config.file").arg(config).arg("--storage.path").arg(scratch.path("alertmanager"));

@@ -1,0 +1,86 @@
+//! Alerts that a drill can't raise by itself, because a process or a configuration has to change.
+
+use crate::passed;
+use crate::process::Process;
+use crate::stack::{Pace, Stack};
+
+impl Stack {
+    /// Drills one alert by a pair of commands.
+    pub(crate) async fn by_hand(&self, alert: &str, raise: &str, clear: &str) {
+        let mut arguments = vec![alert, "--raise", raise, "--clear", clear];
+        if self.pace == Pace::Fast {
+            // A twentieth of the shipped times or so, on a machine that may be busy.
+            arguments.extend(["--budget", "2m/6m"]);
+        }
+        passed(&self.drill(&arguments).await);
+    }
+
+    /// Commands that change a file and have a process read it, and that undo it.
+    fn edited(&self, file: &str, script: &str, process: &Process) -> (String, String) {
+        let (path, pid) = (self.scratch.path(file), process.id());
+        let path = path.display();
+        let raise = format!("cp {path} {path}.whole && sed -i '{script}' {path} && kill -HUP {pid}");
+        (raise, format!("cp {path}.whole {path} && kill -HUP {pid}"))
+    }
+
+    /// A process that hangs is a target that is down; a signal makes it so, and another ends it.
+    pub(crate) async fn a_process_that_hangs(&self) {
+        let pid = self.second.pid();
+        self.by_hand("TargetDown", &format!("kill -STOP {pid}"), &format!("kill -CONT {pid}")).await;
+    }
+
+    pub(crate) async fn a_target_that_left_the_configuration(&self) {
+        let script = "/job_name: breakerbox-second/,/targets:/d";
+        let (raise, clear) = self.edited("prometheus.yml", script, &self.prometheus_process);
+        self.by_hand("TargetAbsent", &raise, &clear).await;
+    }
+
+    /// Prometheus' own metrics are those of something else.
+    pub(crate) async fn something_else_at_the_address(&self) {
+        let own = self.prometheus.trim_start_matches("http://");
+        let script = format!("/job_name: breakerbox-second/,/targets:/s/targets:.*/targets: [{own}]/");
+        let (raise, clear) = self.edited("prometheus.yml", &script, &self.prometheus_process);
+        self.by_hand("MetricsAbsent", &raise, &clear).await;
+    }
+
+    pub(crate) async fn two_states_at_once(&self) {
+        let page = self.scratch.path("pages/state.prom");
+        let page = page.display();
+        let both = format!("cp {page} {page}.whole && sed -i 's/ 0$/ 1/' {page}");
+        self.by_hand("CircuitBreakerStateInvalid", &both, &format!("mv {page}.whole {page}")).await;
+    }
+
+    pub(crate) async fn a_part_of_the_monitoring_that_is_down(&self) {
+        let page = self.scratch.path("pages/jaeger.prom");
+        let page = page.display();
+        let away = format!("mv {page} {page}.away");
+        self.by_hand("MonitoringTargetDown", &away, &format!("mv {page}.away {page}")).await;
+    }
+
+    /// A restart with other settings. It takes five minutes of history to see what is gone.
+    pub(crate) async fn a_breaker_that_a_restart_lost(&self) {
+        let (config, pid) = (self.scratch.path("second.toml"), self.second.pid());
+        let config = config.display();
+        let none = "[policies.recommendation.ml-api]\\ncircuit-breaker = false\\n";
+        let raise = format!("cp {config} {config}.whole && printf '{none}' >> {config} && kill {pid}");
+        let clear = format!("cp {config}.whole {config} && kill {pid}");
+        self.by_hand("BreakerSeriesLost", &raise, &clear).await;
+    }
+
+    pub(crate) async fn a_rule_that_fails(&self) {
+        let file = self.scratch.path("prometheus/rules/failing.yml");
+        let (file, pid) = (file.display(), self.prometheus_process.id());
+        let rule =
+            "groups:\\n  - name: failing\\n    rules:\\n      - record: up:failing\\n        expr: up * on () up\\n";
+        let raise = format!("printf '{rule}' > {file} && kill -HUP {pid}");
+        self.by_hand("RuleEvaluationFailing", &raise, &format!("rm {file} && kill -HUP {pid}")).await;
+    }
+
+    /// A further receiver that nobody listens at; the usual one goes on delivering.
+    pub(crate) async fn a_receiver_that_is_gone(&self) {
+        let script = r"s/^  routes:$/  routes:\n    - receiver: gone\n      continue: true\n    - receiver: breakerbox\n      matchers: [alertname != Watchdog]/
+            $a\  - name: gone\n    webhook_configs:\n      - url: http:\/\/127.0.0.1:9\/";
+        let (raise, clear) = self.edited("alertmanager.yml", script, &self.alertmanager_process);
+        self.by_hand("NotificationFailing", &raise, &clear).await;
+    }
+}
