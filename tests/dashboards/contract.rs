@@ -112,6 +112,10 @@ fn check_kind(selector: &Selector, at: &str) {
         assert!(differs && selector.range.is_some(), "{at}: {metric} is a counter outside rate() and increase()");
     } else {
         assert!(!differs, "{at}: {metric} is a gauge inside rate() or increase()");
+        // Each instance of checkout reports the whole queue.
+        let added_up =
+            metric.starts_with("retry_queue_") && matches!(selector.function.as_deref(), Some("sum" | "avg"));
+        assert!(!added_up, "{at}: {metric} of several instances is one queue: take the largest");
     }
     if selector.function.as_deref() == Some("rate") {
         assert_eq!(selector.range.as_deref(), Some("$__rate_interval"), "{at}: {metric}");

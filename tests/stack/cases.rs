@@ -14,7 +14,7 @@ fn cases(rule_file: &str) -> Vec<(String, AlertTest)> {
     let wanted = format!("../{rule_file}");
     let files = yaml_in("alerts/tests").into_iter().map(|path| read::<TestFile>(&path));
     let tests = files.filter(|file| file.rule_files.contains(&wanted)).flat_map(|file| file.tests);
-    tests.flat_map(|test| test.alert_rule_test.into_iter().map(move |case| (test.name.clone(), case))).collect()
+    tests.flat_map(|test| test.alerts.into_iter().map(move |case| (test.name.clone(), case))).collect()
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn every_alert_is_seen_quiet_firing_at_each_severity_and_resolved() {
 fn every_firing_case_expects_rendered_annotations() {
     for path in yaml_in("alerts/tests") {
         for test in read::<TestFile>(&path).tests {
-            for alert in test.alert_rule_test.iter().flat_map(|case| &case.exp_alerts) {
+            for alert in test.alerts.iter().flat_map(|case| &case.exp_alerts) {
                 for key in ANNOTATIONS {
                     let text = alert.exp_annotations.get(*key).map_or("", String::as_str);
                     let rendered = !text.is_empty() && !text.contains("{{") && !text.contains("<no value>");
@@ -84,7 +84,7 @@ fn every_description_has_a_number_from_the_series() {
 fn every_test_names_an_alert_that_exists() {
     let known: BTreeSet<String> = alerts().into_iter().map(|(_, name, _)| name).collect();
     for path in yaml_in("alerts/tests") {
-        for case in read::<TestFile>(&path).tests.into_iter().flat_map(|test| test.alert_rule_test) {
+        for case in read::<TestFile>(&path).tests.into_iter().flat_map(|test| test.alerts) {
             assert!(known.contains(&case.alertname), "{}: {}", name_of(&path), case.alertname);
         }
     }

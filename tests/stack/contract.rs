@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use breakerbox::telemetry::names::{self, Kind, label, value};
 
-use crate::files::{Rule, rules};
+use crate::files::{Rule, TestFile, read, rules, yaml_in};
 use crate::promql::{Use, grouping_labels_in, metrics_in};
 
 /// A series as the contract knows it.
@@ -16,8 +16,19 @@ struct Series {
 /// Added by Prometheus to whatever it scrapes.
 const TARGET_LABELS: &[&str] = &["job", "instance"];
 
-const SERVICES: &[&str] =
-    &["gateway", "user", "catalog", "recommendation", "ml-api", "gateway-bare", "traffic", "checkout"];
+const SERVICES: &[&str] = &[
+    "gateway",
+    "user",
+    "catalog",
+    "recommendation",
+    "ml-api",
+    "gateway-bare",
+    "traffic",
+    "checkout",
+    "inventory",
+    "payment-gateway",
+    "notification",
+];
 
 /// Series of Prometheus and Alertmanager themselves, the same in all versions promised.
 const FOREIGN: &[(&str, &[&str])] = &[
@@ -42,7 +53,13 @@ fn closed_set(family: &str, label: &str) -> Option<&'static [&'static str]> {
         ("hedge_requests_total", label::OUTCOME) => value::HEDGE_OUTCOMES,
         ("rate_limiter_requests_total", label::OUTCOME) => value::RATE_LIMIT_OUTCOMES,
         ("playback_requests_total", label::OUTCOME) => value::PLAYBACK_OUTCOMES,
+        ("checkout_orders_total", label::OUTCOME) => value::ORDER_OUTCOMES,
         ("checkout_revenue_total", label::OUTCOME) => value::REVENUE_OUTCOMES,
+        ("checkout_saga_steps_total", label::STEP) => value::SAGA_STEPS,
+        ("checkout_saga_steps_total", label::OUTCOME) => value::SAGA_OUTCOMES,
+        ("checkout_idempotency_requests_total", label::OUTCOME) => value::IDEMPOTENCY_OUTCOMES,
+        ("retry_queue_attempts_total", label::OUTCOME) => value::QUEUE_OUTCOMES,
+        ("payment_ledger_entries_total", label::OUTCOME) => value::LEDGER_OUTCOMES,
         (family, label::KIND) if family.starts_with("fallback_") => value::FALLBACK_KINDS,
         (family, label::KIND) if family.starts_with("fault_") => value::FAULT_KINDS,
         _ => return None,
@@ -183,13 +200,45 @@ fn recorded_names_are_level_metric_operation() {
 #[test]
 fn every_recorded_series_of_ours_is_used_or_meant_for_dashboards() {
     let rules = rules();
-    let used: BTreeSet<String> =
+    let mut used: BTreeSet<String> =
         rules.iter().flat_map(|(_, rule)| metrics_in(&rule.expr)).map(|found| found.metric).collect();
+    // What no alert proves is for dashboards, and has a unit test of its own.
+    let tests = yaml_in("alerts/tests").into_iter().flat_map(|path| read::<TestFile>(&path).tests);
+    let proven = tests.flat_map(|test| test.expressions).flat_map(|test| metrics_in(&test.expr));
+    used.extend(proven.map(|found| found.metric));
     let for_dashboards = ["p50_rate2m", "p95_rate2m"];
     for name in rules.iter().filter_map(|(_, rule)| rule.record.as_ref()) {
         let exempt = name.starts_with("resilience4j_") || for_dashboards.iter().any(|end| name.ends_with(end));
         assert!(exempt || used.contains(name), "{name} is recorded for nobody");
     }
+}
+
+/// Each instance of checkout reports the whole queue, which is in one database: added up, it would be
+/// as many times too long.
+#[test]
+fn the_queue_of_several_instances_is_never_added_up() {
+    let added_up = |expr: &str| {
+        let words: String = expr.split_whitespace().collect::<Vec<_>>().join(" ");
+        let gauges = names::ALL.iter().filter(|family| family.kind == Kind::Gauge);
+        let queues: Vec<_> = gauges.map(|family| family.name).filter(|name| name.starts_with("retry_queue_")).collect();
+        assert_eq!(queues.len(), 4);
+        let aggregates = ["without (instance) (", "by (service, queue) ("];
+        queues
+            .iter()
+            .flat_map(|name| words.match_indices(name).map(|(at, _)| words[..at].to_owned()))
+            // Recorded names hold the gauge's name: they are one series a queue already.
+            .filter(|before| !before.ends_with(':'))
+            .find(|before| {
+                let inside = before.trim_end_matches("deriv(");
+                !aggregates.iter().any(|grouping| inside.ends_with(&format!("max {grouping}")))
+            })
+    };
+    for (file, rule) in rules() {
+        let name = rule.alert.as_ref().or(rule.record.as_ref());
+        assert_eq!(added_up(&rule.expr), None, "{file}: {name:?}");
+    }
+    assert!(added_up("sum without (instance) (retry_queue_depth_items)").is_some());
+    assert!(added_up("retry_queue_depth_items > 0").is_some());
 }
 
 #[test]

@@ -44,8 +44,15 @@ pub(crate) struct TestFile {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Test {
     pub(crate) name: String,
-    #[serde(default)]
-    pub(crate) alert_rule_test: Vec<AlertTest>,
+    #[serde(default, rename = "alert_rule_test")]
+    pub(crate) alerts: Vec<AlertTest>,
+    #[serde(default, rename = "promql_expr_test")]
+    pub(crate) expressions: Vec<ExprTest>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ExprTest {
+    pub(crate) expr: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -22,6 +22,7 @@ const fn change(file: &'static str, from: &'static str, to: &'static str, tests:
 const BREAKERS: &str = "alerts/breakers.yml";
 const RESILIENCE: &str = "alerts/resilience.yml";
 const RECORDED: &str = "prometheus/rules/breakers.yml";
+const ORDERS: &str = "prometheus/rules/checkout.yml";
 
 const MUTATIONS: &[Mutation] = &[
     // Wrong thresholds.
@@ -93,6 +94,25 @@ const MUTATIONS: &[Mutation] = &[
         "100 * circuit_breaker_failure_ratio",
         "circuit_breaker_failure_ratio",
         "resilience4j.yml",
+    ),
+    // Orders: what counts as a success, what is in one database for all instances, what is at risk.
+    change(ORDERS, "outcome=~\"paid|queued|payment_failed|unavailable\"", "outcome=~\"paid|queued\"", "checkout.yml"),
+    change(ORDERS, "outcome=~\"paid|queued\"", "outcome=\"queued\"", "checkout.yml"),
+    change(ORDERS, "outcome=~\"kept|lost\"", "outcome=\"kept\"", "checkout.yml"),
+    change(ORDERS, "answered:rate1m > 0", "answered:rate1m", "checkout.yml"),
+    change(
+        ORDERS,
+        "max without (instance) (retry_queue_depth",
+        "sum without (instance) (retry_queue_depth",
+        "checkout.yml",
+    ),
+    change(ORDERS, "max without (instance) (deriv", "sum without (instance) (deriv", "checkout.yml"),
+    change(ORDERS, "deriv2m < -0.001", "deriv2m < 0.001", "checkout.yml"),
+    change(
+        "alerts/checkout.yml",
+        "job_service_queue:retry_queue_dead_items:max > 0",
+        "retry_queue_dead_items > 0",
+        "checkout.yml",
     ),
     // Words.
     change(
