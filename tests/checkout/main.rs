@@ -5,6 +5,7 @@ mod chaos;
 mod kill;
 mod money;
 mod outage;
+mod paying;
 mod postgres;
 mod shared;
 mod throughput;
