@@ -7,6 +7,8 @@ mod money;
 mod outage;
 mod paying;
 mod postgres;
+mod promises;
+mod saga;
 mod shared;
 mod throughput;
 mod world;

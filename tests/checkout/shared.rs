@@ -1,5 +1,6 @@
 //! Breakers that several instances share.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use breakerbox::resilience::breaker::State;
@@ -95,4 +96,122 @@ async fn a_store_that_is_away_neither_trips_nor_holds_a_shared_breaker() {
     assert_eq!(other.order(&rent()).await.status, 201);
     other.stop().await;
     one.stop().await;
+}
+
+/// Two instances over one database, which only the second can reach until the link is made.
+struct CutOff {
+    one: World,
+    other: World,
+    directory: PathBuf,
+}
+
+impl CutOff {
+    async fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("breakerbox-cut-off-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(directory.join("store")).unwrap();
+        let world = async |way: &str| {
+            let url = format!("sqlite://{}", directory.join(way).join("checkout.db").display());
+            World::new(&[("BREAKERBOX_CHECKOUT__URL", url.as_str()), ("BREAKERBOX_CHECKOUT__BREAKER", "shared")]).await
+        };
+        let (one, other) = (world("link").await, world("store").await);
+        assert_eq!(other.order(&rent()).await.status, 201);
+        assert_eq!(one.order(&rent()).await.status, 503, "without a store no order can be promised");
+        Self { one, other, directory }
+    }
+
+    fn reach_the_store(&self) {
+        std::os::unix::fs::symlink(self.directory.join("store"), self.directory.join("link")).unwrap();
+    }
+
+    async fn stop(self) {
+        assert_eq!(self.one.order(&rent()).await.status, 503, "blocked");
+        self.one.stop().await;
+        self.other.stop().await;
+        std::fs::remove_dir_all(self.directory).unwrap();
+    }
+}
+
+/// Charges until the breaker opens.
+async fn trip(world: &World) {
+    world.fault("payment-gateway", r#"{"error_rate": 1}"#);
+    for _ in 0..3 {
+        assert_eq!(world.payment_breaker().state, State::Closed);
+        assert!(!world.charge().await);
+    }
+    assert_eq!(world.payment_breaker().state, State::Open);
+    world.fault("payment-gateway", "{}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_loses_its_store_with_payments_under_way_blocks_on_its_own() {
+    let (one, other) = two("lost", "shared").await;
+    one.fault("payment-gateway", r#"{"error_rate": 1, "latency": {"fixed": "1s"}}"#);
+    let body = rent();
+    let lose = async {
+        millis(500).await;
+        one.checkout.store().close().await;
+    };
+    let (first, second, third, ()) = tokio::join!(one.order(&body), one.order(&body), one.order(&body), lose);
+    assert_eq!([first.status, second.status, third.status], [503; 3]);
+    assert_eq!(one.payment_transitions(), [("closed", "open", "consecutive_failures")]);
+    // It could tell nobody, and the other goes on with what it sees itself.
+    millis(5_000).await;
+    assert_eq!(other.payment_breaker().state, State::Closed);
+    assert_eq!(other.order(&body).await.status, 201);
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trip_without_the_store_blocks_this_instance_and_is_shared_when_the_store_is_back() {
+    let cut_off = CutOff::new("trip").await;
+    trip(&cut_off.one).await;
+    millis(60_000).await;
+    assert_eq!(cut_off.one.payment_breaker().state, State::Open, "by itself");
+    assert_eq!(cut_off.other.order(&rent()).await.status, 201, "nobody told it");
+    cut_off.reach_the_store();
+    // One period until this one writes, one until the other looks.
+    millis(2_100).await;
+    assert_eq!(cut_off.other.payment_transitions(), [("closed", "open", "shared")]);
+    let answer = cut_off.other.order(&rent()).await;
+    let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!(answer.status == 503 && (230..=240).contains(&wait), "what is left of the block: {answer:?}");
+    cut_off.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trip_that_is_over_when_the_store_is_back_harms_nobody() {
+    let cut_off = CutOff::new("over").await;
+    trip(&cut_off.one).await;
+    millis(301_000).await;
+    cut_off.reach_the_store();
+    millis(5_000).await;
+    assert!(cut_off.other.payment_transitions().is_empty());
+    for world in [&cut_off.one, &cut_off.other] {
+        for _ in 0..5 {
+            assert_eq!(world.order(&rent()).await.status, 201);
+        }
+        assert_eq!(world.payment_breaker().state, State::Closed);
+    }
+    trip(&cut_off.one).await;
+    cut_off.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovery_without_the_store_does_not_undo_what_the_peers_found_since() {
+    let cut_off = CutOff::new("recovery").await;
+    trip(&cut_off.one).await;
+    millis(300_000).await;
+    for _ in 0..5 {
+        cut_off.one.charge().await;
+    }
+    assert_eq!(cut_off.one.payment_breaker().state, State::Closed);
+    trip(&cut_off.other).await;
+    millis(10_000).await;
+    cut_off.reach_the_store();
+    millis(2_100).await;
+    assert_eq!(cut_off.one.payment_transitions().last(), Some(&("closed", "open", "shared")));
+    assert_eq!(cut_off.other.payment_breaker().state, State::Open);
+    cut_off.stop().await;
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use breakerbox::client::{Client, Telemetry};
+use breakerbox::client::{Client, Context, Request as Call, Telemetry};
 use breakerbox::faults::{FaultPlan, Faults, OnInjected};
 use breakerbox::resilience::breaker::Snapshot;
 use breakerbox::server::{Site, Wiring};
@@ -147,10 +147,21 @@ impl World {
         own.map(|record| (record.from, record.to, record.reason)).collect()
     }
 
+    fn payment_client(&self) -> &Client {
+        let own = |client: &&Client| (client.service(), client.dependency()) == ("checkout", "payment-gateway");
+        self.clients.iter().find(own).unwrap()
+    }
+
     /// The breaker in front of the payment gateway.
     pub(crate) fn payment_breaker(&self) -> Snapshot {
-        let own = |client: &&Client| (client.service(), client.dependency()) == ("checkout", "payment-gateway");
-        self.clients.iter().find(own).unwrap().snapshot().unwrap()
+        self.payment_client().snapshot().unwrap()
+    }
+
+    /// Charges as checkout does, and says whether it could. Without an order, so that it needs no store.
+    pub(crate) async fn charge(&self) -> bool {
+        let request = Call::post("/charges").header("idempotency-key", &self.new_key());
+        let request = request.json(&json!({"user_id": 7, "amount_won": 1000}));
+        self.payment_client().call(&Context::new(), request).await.is_ok()
     }
 
     /// The value of a series.

@@ -20,7 +20,8 @@
 //! ## How it fails
 //!
 //! While the store is away, each instance goes on with what it saw itself: the breaker in memory is a
-//! whole one. What it wanted to write it writes when the store is back, unless that is over by then.
+//! whole one. What it wanted to write it writes when the store is back, unless that is over by then
+//! or a peer, who could write, has opened the breaker since: then it follows the peer.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -146,16 +147,24 @@ impl Shared {
         BreakerRecord { version: 0, state: state.to_owned(), open_until, failures, changed_by: self.own.clone() }
     }
 
-    /// Writes what this instance decided over whatever is there, unless that goes further.
+    /// Writes what this instance decided over whatever is there, unless that is newer or goes further.
     async fn publish(&self, wanted: &BreakerRecord) -> Result<(), StoreError> {
-        if wanted.state == OPEN && wanted.open_until <= self.clock.unix_millis() {
-            return Ok(());
+        let now = self.clock.unix_millis();
+        if wanted.state == OPEN && wanted.open_until <= now {
+            return self.look().await;
         }
-        self.write(|present| {
-            let further = wanted.state == OPEN && present.state == OPEN && present.open_until >= wanted.open_until;
-            (!further).then(|| wanted.clone())
-        })
-        .await
+        // A trip that this instance has not seen: a peer came to another result, and could say so first.
+        let known = self.seen().map_or(0, |seen| seen.version);
+        let stands = |present: &BreakerRecord| {
+            present.state == OPEN
+                && present.open_until > now
+                && if wanted.state == OPEN { present.open_until >= wanted.open_until } else { present.version > known }
+        };
+        self.write(|present| (!stands(present)).then(|| wanted.clone())).await?;
+        if let Some(record) = self.seen().filter(stands) {
+            self.follow(&record);
+        }
+        Ok(())
     }
 
     /// Counts a failure, or begins anew after a success. Whoever completes the count trips all.
