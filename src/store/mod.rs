@@ -46,6 +46,10 @@ pub use queue::{DeadLetter, Job, QueueStats};
 /// How long a call waits for a connection, and SQLite for another process's write to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often, and how long apart, a file is asked for WAL while somebody else is opening it.
+const WAL_TRIES: u32 = 200;
+const WAL_PAUSE: Duration = Duration::from_millis(5);
+
 /// Where a store's database is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -275,9 +279,24 @@ impl Hold {
 }
 
 async fn prepare_sqlite(connection: &mut sqlx::AnyConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("PRAGMA busy_timeout = 5000").fetch_all(&mut *connection).await?;
+    // When two open a new file at the same moment, one change to WAL is refused at once: SQLite has no
+    // patience for that one. Handing the error to the pool would make it wait by Tokio's clock, which a
+    // paused test holds still meanwhile.
+    for attempt in 1..=WAL_TRIES {
+        match sqlx::query("PRAGMA journal_mode = WAL").fetch_all(&mut *connection).await {
+            Err(error) if is_busy(&error) && attempt < WAL_TRIES => {
+                let pause = tokio::task::spawn_blocking(|| std::thread::sleep(WAL_PAUSE));
+                // Ends with an error only when the whole program does.
+                let _ = pause.await;
+            }
+            done => {
+                done?;
+                break;
+            }
+        }
+    }
     for pragma in [
-        "PRAGMA busy_timeout = 5000",
-        "PRAGMA journal_mode = WAL",
         // Every commit reaches the disk: what was said to be paid stays paid after a power cut.
         "PRAGMA synchronous = FULL",
         // Kibibytes. The working set is the open orders, which are few.
@@ -286,6 +305,12 @@ async fn prepare_sqlite(connection: &mut sqlx::AnyConnection) -> Result<(), sqlx
         sqlx::query(pragma).fetch_all(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// Whether SQLite found somebody else at work, in any of its three ways to say so.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| matches!(&*code, "5" | "261" | "517"))
 }
 
 /// Reads a column that every statement here names.

@@ -10,5 +10,6 @@ mod postgres;
 mod promises;
 mod saga;
 mod shared;
+mod stores;
 mod throughput;
 mod world;
