@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::admin_client::{AdminArgs, request};
 use super::{Done, Failure};
+use crate::services::ServiceName;
 
 #[derive(Debug, Args)]
 pub(super) struct FaultArgs {
@@ -33,7 +34,7 @@ enum Action {
 #[derive(Debug, Args)]
 #[group(skip)]
 struct SetArgs {
-    /// The service: user, catalog, recommendation, ml-api, gateway, gateway-bare
+    #[arg(help = format!("The service: {}", ServiceName::fault_targets().collect::<Vec<_>>().join(", ")))]
     target: String,
     /// Share of requests answered with an error, 0–1
     #[arg(long, value_name = "SHARE")]
@@ -62,9 +63,23 @@ struct SetArgs {
     /// Nobody listens any more
     #[arg(long)]
     crash: bool,
+    #[arg(long, value_name = "SHARE", help = books("Share of requests that are done and whose answer is lost, 0–1"))]
+    lost_answer_rate: Option<f64>,
+    #[arg(long, value_name = "SHARE", help = books("Share of requests that are done and answered late, 0–1"))]
+    late_answer_rate: Option<f64>,
+    /// How late those are, such as 2s; 5s when left out
+    #[arg(long, value_name = "TIME", requires = "late_answer_rate", value_parser = humantime::parse_duration)]
+    late_by: Option<Duration>,
+    #[arg(long, value_name = "SHARE", help = books("Share of charges that are handled twice, 0–1"))]
+    handled_twice_rate: Option<f64>,
     /// How long it lasts, such as 60s; until cleared when left out
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
+}
+
+/// Help of what only some targets can do.
+fn books(text: &str) -> String {
+    format!("{text}; only {}", ServiceName::KEEPS_BOOKS.join(", "))
 }
 
 pub(super) fn run(args: FaultArgs) -> Done {
@@ -99,9 +114,14 @@ fn plan(set: &SetArgs) -> Result<Value, Failure> {
     put("slow_body", set.slow_body.map(|rate| json!({"bytes_per_second": rate, "rate": 1.0})));
     put("malformed_body_rate", set.malformed_rate.map(Value::from));
     put("crash", set.crash.then_some(Value::Bool(true)));
+    put("lost_answer_rate", set.lost_answer_rate.map(Value::from));
+    put("late_answer_rate", set.late_answer_rate.map(Value::from));
+    put("late_by", set.late_by.map(|late_by| Value::from(humantime::format_duration(late_by).to_string())));
+    put("handled_twice_rate", set.handled_twice_rate.map(Value::from));
     if plan.is_empty() {
         return Err(Failure::Refused(
-            "nothing to break: give --error-rate, --latency, --hang-rate, --reset-rate, --slow-body, --malformed-rate or --crash"
+            "nothing to break: give --error-rate, --latency, --hang-rate, --reset-rate, --slow-body, --malformed-rate, \
+             --crash, --lost-answer-rate, --late-answer-rate or --handled-twice-rate"
                 .to_owned(),
         ));
     }
@@ -159,6 +179,33 @@ fn print(answer: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        set: SetArgs,
+    }
+
+    #[test]
+    fn help_names_every_target_there_is() {
+        let help = <Line as clap::CommandFactory>::command().render_long_help().to_string();
+        for target in ServiceName::fault_targets() {
+            assert!(help.contains(target), "{target}: {help}");
+        }
+        assert_eq!(ServiceName::fault_targets().filter(|target| target.starts_with("user-")).count(), 2);
+    }
+
+    #[test]
+    fn what_a_plan_is_given_is_what_the_admin_port_takes() {
+        let line = "set payment-gateway --error-rate 0.1 --lost-answer-rate 0.3 --late-answer-rate 0.2 --late-by 2s \
+                    --handled-twice-rate 0.4";
+        let line = <Line as clap::Parser>::try_parse_from(line.split_whitespace()).unwrap();
+        let taken: crate::faults::FaultPlan = serde_json::from_value(plan(&line.set).unwrap()).unwrap();
+        let able = ServiceName::KEEPS_BOOKS;
+        assert_eq!(taken.validate_at("payment-gateway", able), Ok(()));
+        assert_eq!(taken.validate_at("catalog", able).unwrap_err().field(), "lost_answer_rate");
+        assert_eq!((taken.lost_answer_rate, taken.late_by), (0.3, Some(Duration::from_secs(2))));
+    }
 
     #[test]
     fn a_delay_is_read_in_each_of_its_forms() {

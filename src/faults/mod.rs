@@ -8,6 +8,9 @@
 //! live falls back to the target's baseline by itself. Each target rolls its own seeded dice, so
 //! that a run can be repeated.
 //!
+//! Work that is done and whose answer is lost, late or given twice can't be told from outside: a service
+//! that keeps books carries that out itself, by the same plan.
+//!
 //! Faults are real where they can be: a reset is a TCP RST, a crash is a closed port, a slow body
 //! trickles. A dependency's client can't tell them from the faults of a service that is truly ill.
 
@@ -21,4 +24,4 @@ pub use inject::{Severed, inject};
 pub use latency::Latency;
 pub use listener::{Connection, FaultListener};
 pub use plan::{FaultPlan, InvalidPlan, SlowBody};
-pub use registry::{Faults, OnInjected, TargetFaults, TargetStatus, UnknownTarget};
+pub use registry::{DrawnAnswer, Faults, OnInjected, Refused, TargetFaults, TargetStatus, UnknownTarget};

@@ -8,6 +8,8 @@ use super::latency::Latency;
 
 /// Longest time to live and longest delay.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// How late a late answer is when nothing else is said.
+const LATE_BY: Duration = Duration::from_secs(5);
 
 /// What goes wrong at a service. Shares are 0–1 of its requests and are drawn independently.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,19 @@ pub struct FaultPlan {
     /// Share whose answer is cut off in its middle, with a length that says it's whole.
     #[serde(alias = "malformed-body-rate", skip_serializing_if = "is_zero")]
     pub malformed_body_rate: f64,
+    /// Share that is done and whose answer is lost. This and the next three are carried out by the service
+    /// itself, and only by one that can: no edge knows whether work was done.
+    #[serde(alias = "lost-answer-rate", skip_serializing_if = "is_zero")]
+    pub lost_answer_rate: f64,
+    /// Share that is done and answered late.
+    #[serde(alias = "late-answer-rate", skip_serializing_if = "is_zero")]
+    pub late_answer_rate: f64,
+    /// How late; 5 s when left out.
+    #[serde(alias = "late-by", with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub late_by: Option<Duration>,
+    /// Share that is handled twice, as when a proxy in between sends it again.
+    #[serde(alias = "handled-twice-rate", skip_serializing_if = "is_zero")]
+    pub handled_twice_rate: f64,
     /// Nobody listens.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub crash: bool,
@@ -103,6 +118,33 @@ impl FaultPlan {
         if self.latency.is_some() { self.latency_rate.unwrap_or(1.0) } else { 0.0 }
     }
 
+    /// How late a late answer is.
+    pub(super) fn lateness(&self) -> Duration {
+        self.late_by.unwrap_or(LATE_BY)
+    }
+
+    /// The first field that only the service itself can carry out, if there is one.
+    pub(super) fn after_work(&self) -> Option<&'static str> {
+        let on = [
+            ("lost_answer_rate", self.lost_answer_rate > 0.0),
+            ("late_answer_rate", self.late_answer_rate > 0.0),
+            ("handled_twice_rate", self.handled_twice_rate > 0.0),
+        ];
+        on.iter().find(|(_, on)| *on).map(|(field, _)| *field)
+    }
+
+    /// Says which field can't be at this target. `able` are those whose service carries out what no edge can.
+    pub fn validate_at(&self, target: &str, able: &[&str]) -> Result<(), InvalidPlan> {
+        self.validate()?;
+        match self.after_work() {
+            Some(field) if able.is_empty() => Err(InvalidPlan::new(field, format!("{target} can't do this"))),
+            Some(field) if !able.contains(&target) => {
+                Err(InvalidPlan::new(field, format!("{target} can't do this, only {}", able.join(", "))))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Kinds that are switched on, spelled as the metrics contract does.
     #[must_use]
     pub fn active(&self) -> Vec<&'static str> {
@@ -114,6 +156,9 @@ impl FaultPlan {
             ("slow_body", self.slow_body.is_some_and(|slow| slow.rate > 0.0)),
             ("malformed_body", self.malformed_body_rate > 0.0),
             ("crash", self.crash),
+            ("lost_answer", self.lost_answer_rate > 0.0),
+            ("late_answer", self.late_answer_rate > 0.0),
+            ("handled_twice", self.handled_twice_rate > 0.0),
         ];
         on.iter().filter(|(_, on)| *on).map(|(kind, _)| *kind).collect()
     }
@@ -127,6 +172,9 @@ impl FaultPlan {
             ("reset_rate", self.reset_rate),
             ("slow_body.rate", self.slow_body.map_or(1.0, |slow| slow.rate)),
             ("malformed_body_rate", self.malformed_body_rate),
+            ("lost_answer_rate", self.lost_answer_rate),
+            ("late_answer_rate", self.late_answer_rate),
+            ("handled_twice_rate", self.handled_twice_rate),
         ];
         for (field, share) in shares {
             if !(0.0..=1.0).contains(&share) {
@@ -144,6 +192,12 @@ impl FaultPlan {
         }
         if self.slow_body.is_some_and(|slow| slow.bytes_per_second == 0) {
             return Err(InvalidPlan::new("slow_body.bytes_per_second", "must be at least 1; hang_rate never answers"));
+        }
+        if self.late_by.is_some() && self.late_answer_rate == 0.0 {
+            return Err(InvalidPlan::new("late_by", "says nothing without late_answer_rate"));
+        }
+        if self.lateness().is_zero() || self.lateness() > LONGEST {
+            return Err(InvalidPlan::new("late_by", "must be more than 0s and at most 1day"));
         }
         match self.ttl {
             Some(ttl) if ttl.is_zero() || ttl > LONGEST => {
@@ -173,9 +227,21 @@ mod tests {
             (r#"{"latency": {"uniform": {"min": "2s", "max": "1s"}}}"#, "latency"),
             (r#"{"slow_body": {"bytes_per_second": 0}}"#, "slow_body.bytes_per_second"),
             (r#"{"ttl": "0s"}"#, "ttl"),
+            (r#"{"lost_answer_rate": 2}"#, "lost_answer_rate"),
+            (r#"{"late_by": "1s"}"#, "late_by"),
+            (r#"{"late_answer_rate": 1, "late_by": "0s"}"#, "late_by"),
         ] {
             assert_eq!(plan(json).validate().unwrap_err().field(), field, "{json}");
         }
+    }
+
+    #[test]
+    fn what_no_edge_can_do_is_refused_where_the_service_does_not_either() {
+        let plan = plan(r#"{"error_rate": 0.5, "handled_twice_rate": 0.1}"#);
+        assert_eq!(plan.validate_at("books", &["books"]), Ok(()));
+        let refused = plan.validate_at("catalog", &["books"]).unwrap_err();
+        assert_eq!(refused.to_string(), "handled_twice_rate: catalog can't do this, only books");
+        assert_eq!(plan.validate_at("catalog", &[]).unwrap_err().field(), "handled_twice_rate");
     }
 
     #[test]
@@ -195,7 +261,8 @@ mod tests {
     fn every_kind_is_in_the_metrics_contract() {
         let all = plan(
             r#"{"error_rate": 1, "latency": {"fixed": "1s"}, "hang_rate": 1, "reset_rate": 1,
-                "slow_body": {"bytes_per_second": 9}, "malformed_body_rate": 1, "crash": true}"#,
+                "slow_body": {"bytes_per_second": 9}, "malformed_body_rate": 1, "crash": true,
+                "lost_answer_rate": 1, "late_answer_rate": 1, "handled_twice_rate": 1}"#,
         );
         assert_eq!(all.active(), crate::telemetry::names::value::FAULT_KINDS);
     }

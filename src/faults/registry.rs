@@ -1,6 +1,7 @@
 //! The plans of all targets of this process.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::plan::FaultPlan;
+use super::plan::{FaultPlan, InvalidPlan};
 
 /// Called with a target and a kind each time a request is touched.
 pub type OnInjected = dyn Fn(&str, &'static str) + Send + Sync;
@@ -21,6 +22,17 @@ pub type OnInjected = dyn Fn(&str, &'static str) + Send + Sync;
 pub struct UnknownTarget {
     name: String,
     known: String,
+}
+
+/// A plan that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Nobody there.
+    #[error(transparent)]
+    Unknown(#[from] UnknownTarget),
+    /// It can't be carried out there.
+    #[error(transparent)]
+    Invalid(#[from] InvalidPlan),
 }
 
 /// All targets of this process. Cheap to clone.
@@ -41,14 +53,17 @@ struct Inner {
     /// Changes wake whoever waits for a crash or its end.
     current: watch::Sender<Current>,
     random: Mutex<Random>,
+    /// Whether its service carries out what no edge can.
+    after_work: AtomicBool,
     on_injected: Arc<OnInjected>,
 }
 
-/// Two sources, because a delay takes a varying number of draws: from the dice's own source it would
-/// change the luck of the requests after it.
+/// A delay takes a varying number of draws: from the dice's own source it would change the luck of the
+/// requests after it. So would the service's own faults, which not every request comes to.
 struct Random {
     dice: ChaCha8Rng,
     delays: ChaCha8Rng,
+    answers: ChaCha8Rng,
 }
 
 #[derive(Clone)]
@@ -85,6 +100,15 @@ pub(super) struct Drawn {
     pub(super) bytes_per_second: Option<u32>,
 }
 
+/// What happens to the answer of a request whose work is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrawnAnswer {
+    /// How long it is held back.
+    pub late: Option<Duration>,
+    /// Whether it never arrives.
+    pub lost: bool,
+}
+
 impl Faults {
     /// Targets with what is wrong there from the start. `seed` makes their dice repeatable.
     #[must_use]
@@ -100,7 +124,9 @@ impl Faults {
                 random: Mutex::new(Random {
                     dice: ChaCha8Rng::seed_from_u64(own),
                     delays: ChaCha8Rng::seed_from_u64(own.wrapping_add(1)),
+                    answers: ChaCha8Rng::seed_from_u64(own.wrapping_add(2)),
                 }),
+                after_work: AtomicBool::new(false),
                 on_injected: Arc::clone(on_injected),
             };
             (name, TargetFaults { inner: Arc::new(inner) })
@@ -121,8 +147,12 @@ impl Faults {
     }
 
     /// Replaces a target's plan, from the next request on.
-    pub fn set(&self, target: &str, plan: FaultPlan) -> Result<(), UnknownTarget> {
-        self.known(target)?.set(plan);
+    pub fn set(&self, target: &str, plan: FaultPlan) -> Result<(), Refused> {
+        let known = self.known(target)?;
+        let able = self.targets.values().filter(|target| target.inner.after_work.load(Ordering::Relaxed));
+        let able: Vec<_> = able.map(|target| target.inner.name.as_str()).collect();
+        plan.validate_at(target, &able)?;
+        known.set(plan);
         Ok(())
     }
 
@@ -220,7 +250,7 @@ impl TargetFaults {
     pub(super) fn draw(&self) -> Drawn {
         let plan = self.current().plan;
         let mut random = self.inner.random.lock().unwrap_or_else(PoisonError::into_inner);
-        let Random { dice, delays } = &mut *random;
+        let Random { dice, delays, .. } = &mut *random;
         let mut hit = |share: f64| dice.random::<f64>() < share;
         let (reset, hang, delayed) = (hit(plan.reset_rate), hit(plan.hang_rate), hit(plan.delayed_share()));
         let (error, malformed) = (hit(plan.error_rate), hit(plan.malformed_body_rate));
@@ -236,6 +266,41 @@ impl TargetFaults {
             malformed,
             bytes_per_second: slow.map(|slow| slow.bytes_per_second),
         }
+    }
+
+    /// Says that its service carries out what no edge can.
+    #[must_use]
+    pub fn carried_out_by_the_service(self) -> Self {
+        self.inner.after_work.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// Rolls the dice for the answer of one request whose work is done.
+    #[must_use]
+    pub fn draw_answer(&self) -> DrawnAnswer {
+        let plan = self.current().plan;
+        let (lost, late) = (self.hit(plan.lost_answer_rate), self.hit(plan.late_answer_rate));
+        for (kind, on) in [("lost_answer", lost), ("late_answer", late)] {
+            if on {
+                self.injected(kind);
+            }
+        }
+        DrawnAnswer { late: late.then(|| plan.lateness()), lost }
+    }
+
+    /// Rolls the dice for whether one request is handled twice.
+    #[must_use]
+    pub fn draw_twice(&self) -> bool {
+        let twice = self.hit(self.current().plan.handled_twice_rate);
+        if twice {
+            self.injected("handled_twice");
+        }
+        twice
+    }
+
+    /// Rolled every time, so that one fault's switch leaves the luck of the others as it was.
+    fn hit(&self, share: f64) -> bool {
+        self.inner.random.lock().unwrap_or_else(PoisonError::into_inner).answers.random::<f64>() < share
     }
 
     pub(super) fn injected(&self, kind: &'static str) {

@@ -29,7 +29,7 @@ impl TryFrom<String> for Target {
     type Error = String;
 
     fn try_from(name: String) -> Result<Self, String> {
-        let all = || ServiceName::ALL.iter().flat_map(|service| [&[service.as_str()], service.stores()].concat());
+        let all = ServiceName::fault_targets;
         all()
             .find(|target| *target == name)
             .map(Self)
@@ -161,7 +161,7 @@ fn check(step: WrittenStep, length: Duration) -> Result<Step, String> {
     };
     let action = match (step.target, step.fault, step.rate) {
         (Some(target), Some(fault), None) => {
-            fault.validate().map_err(|error| format!("fault.{error}"))?;
+            fault.validate_at(target.as_str(), ServiceName::KEEPS_BOOKS).map_err(|error| format!("fault.{error}"))?;
             if fault.ttl.is_some() {
                 return Err("fault.ttl: the step's `for` says how long it lasts".to_owned());
             }

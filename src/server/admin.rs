@@ -26,7 +26,7 @@ use super::inbox::{Delivery, Inbox};
 use super::runbook::runbook;
 use super::settings::{AdminSettings, Secret};
 use crate::client::Client;
-use crate::faults::{FaultPlan, Faults};
+use crate::faults::{FaultPlan, Faults, Refused};
 use crate::resilience::breaker::Command;
 use crate::services::ServiceName;
 use crate::services::problem::{Body, Problem, Query};
@@ -298,8 +298,12 @@ async fn set_fault(
         let body = serde_json::to_value(&plan).unwrap_or_default();
         return admin.to_peer(&target, Method::PUT, &path, &headers, Some(&body)).await;
     }
-    tracing::info!(target, plan = %serde_json::to_string(&plan).unwrap_or_default(), "fault set");
-    admin.inner.parts.faults.set(&target, plan).map_err(|error| Problem::not_found(error.to_string()))?;
+    let shown = serde_json::to_string(&plan).unwrap_or_default();
+    admin.inner.parts.faults.set(&target, plan).map_err(|error| match error {
+        Refused::Unknown(error) => Problem::not_found(error.to_string()),
+        Refused::Invalid(error) => Problem::bad_request(error.field(), error.to_string()),
+    })?;
+    tracing::info!(target, plan = shown, "fault set");
     Ok(Json(json!({"targets": admin.inner.parts.faults.snapshot()})).into_response())
 }
 

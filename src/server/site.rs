@@ -154,9 +154,15 @@ impl Builder<'_> {
                 inventory::router(state)
             }
             ServiceName::PaymentGateway => {
-                let Blueprint { payment_gateway: own, store, seed, .. } = self.blueprint;
+                let Blueprint { payment_gateway: own, store, .. } = self.blueprint;
                 let telemetry = LedgerTelemetry::new(&self.telemetry.metrics, service.as_str());
-                let state = payment_gateway::PaymentState::new(own, store, telemetry, *seed, self.virtual_time())?;
+                let state = payment_gateway::PaymentState::new(
+                    own,
+                    store,
+                    telemetry,
+                    self.faults.target(service.as_str()),
+                    self.virtual_time(),
+                )?;
                 self.payment = Some(state.clone());
                 payment_gateway::router(state)
             }

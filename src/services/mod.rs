@@ -61,9 +61,17 @@ impl ServiceName {
         Self::Notification,
     ];
 
+    /// Targets of faults that no edge can carry out: work that is done twice, or whose answer is lost or late.
+    pub const KEEPS_BOOKS: &[&str] = &[Self::PaymentGateway.as_str()];
+
+    /// Every target of faults: the services, and the stores behind them.
+    pub fn fault_targets() -> impl Iterator<Item = &'static str> {
+        Self::ALL.iter().flat_map(|service| std::iter::once(service.as_str()).chain(service.stores().iter().copied()))
+    }
+
     /// Spelled as in labels, settings and on the command line.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
             Self::GatewayBare => "gateway-bare",

@@ -6,10 +6,10 @@
 //! or for nothing. A switch turns that off, to show what happens without it.
 //!
 //! That it fails is not here: errors are injected at its edge, three in ten by default. What no edge
-//! can do is here: to charge and lose the answer, to answer late, to handle a request twice.
+//! can do is here: to charge and lose the answer, to answer late, to handle a request twice. All of it
+//! is in its fault plan, and can be changed while it runs.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::middleware::{self, Next};
@@ -17,14 +17,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::inventory::away;
 use super::problem::{Body, Problem};
-use crate::faults::{Connection, Severed};
+use crate::faults::{Connection, Severed, TargetFaults};
 use crate::resilience::SettingsError;
 use crate::store::{Charged, LedgerStore, NewCharge, StoreSettings, Voided, check_url};
 use crate::telemetry::LedgerTelemetry;
@@ -44,28 +42,11 @@ pub struct PaymentSettings {
     pub honour_idempotency_keys: bool,
     /// Share of cards that are declined (0–1), by key, so that asking again doesn't help.
     pub decline_rate: f64,
-    /// Share of requests that are done and whose answer is lost (0–1).
-    pub lost_answer_rate: f64,
-    /// Share of requests that are done and answered late (0–1).
-    pub late_answer_rate: f64,
-    /// How late.
-    #[serde(with = "humantime_serde")]
-    pub late_by: Duration,
-    /// Share of charges that are handled twice, as when a proxy in between sends them again (0–1).
-    pub handled_twice_rate: f64,
 }
 
 impl Default for PaymentSettings {
     fn default() -> Self {
-        Self {
-            url: String::new(),
-            honour_idempotency_keys: true,
-            decline_rate: 0.02,
-            lost_answer_rate: 0.0,
-            late_answer_rate: 0.0,
-            late_by: Duration::from_secs(5),
-            handled_twice_rate: 0.0,
-        }
+        Self { url: String::new(), honour_idempotency_keys: true, decline_rate: 0.02 }
     }
 }
 
@@ -73,15 +54,9 @@ impl PaymentSettings {
     /// Says which field is wrong, and what it may be.
     pub fn validate(&self) -> Result<(), String> {
         check_url("payment-gateway.url", &self.url)?;
-        for (field, rate) in [
-            ("payment-gateway.decline-rate", self.decline_rate),
-            ("payment-gateway.lost-answer-rate", self.lost_answer_rate),
-            ("payment-gateway.late-answer-rate", self.late_answer_rate),
-            ("payment-gateway.handled-twice-rate", self.handled_twice_rate),
-        ] {
-            if !(0.0..=1.0).contains(&rate) {
-                return Err(SettingsError::new(field, rate, "from 0 to 1").to_string());
-            }
+        if !(0.0..=1.0).contains(&self.decline_rate) {
+            let field = "payment-gateway.decline-rate";
+            return Err(SettingsError::new(field, self.decline_rate, "from 0 to 1").to_string());
         }
         Ok(())
     }
@@ -98,7 +73,8 @@ struct Inner {
     settings: PaymentSettings,
     telemetry: LedgerTelemetry,
     clock: Clock,
-    dice: Mutex<ChaCha8Rng>,
+    /// What goes wrong after the work was done; nothing where nobody may break it.
+    faults: Option<TargetFaults>,
 }
 
 impl PaymentState {
@@ -107,27 +83,22 @@ impl PaymentState {
         settings: &PaymentSettings,
         store: &StoreSettings,
         telemetry: LedgerTelemetry,
-        seed: u64,
+        faults: Option<TargetFaults>,
         hold_clock: bool,
     ) -> Result<Self, String> {
         settings.validate()?;
         let url = store.locate("payment-gateway", &settings.url)?;
         let store =
             LedgerStore::new(&url, store, hold_clock).map_err(|error| format!("payment-gateway.url: {error}"))?;
-        let dice = Mutex::new(ChaCha8Rng::seed_from_u64(seed));
         let clock = Clock::system();
-        Ok(Self { inner: Arc::new(Inner { store, settings: settings.clone(), telemetry, clock, dice }) })
+        let faults = faults.map(TargetFaults::carried_out_by_the_service);
+        Ok(Self { inner: Arc::new(Inner { store, settings: settings.clone(), telemetry, clock, faults }) })
     }
 
     /// Its books, to be compared with the orders.
     #[must_use]
     pub fn ledger(&self) -> &LedgerStore {
         &self.inner.store
-    }
-
-    fn roll(&self, share: f64) -> bool {
-        // Rolled every time, so that one fault's switch leaves the luck of the others as it was.
-        self.inner.dice.lock().unwrap_or_else(PoisonError::into_inner).random::<f64>() < share
     }
 
     async fn charge(&self, key: &str, request: &ChargeRequest) -> Result<Response, Problem> {
@@ -184,14 +155,13 @@ pub fn router(state: PaymentState) -> Router {
 
 /// Loses answers or holds them back, after the work was done.
 async fn answer_badly(State(state): State<PaymentState>, request: Request, next: Next) -> Response {
-    let settings = &state.inner.settings;
-    let (lost, late) = (state.roll(settings.lost_answer_rate), state.roll(settings.late_answer_rate));
+    let drawn = state.inner.faults.as_ref().map(TargetFaults::draw_answer).unwrap_or_default();
     let connection = request.extensions().get::<ConnectInfo<Connection>>().cloned();
     let mut response = next.run(request).await;
-    if late {
-        tokio::time::sleep(settings.late_by).await;
+    if let Some(late_by) = drawn.late {
+        tokio::time::sleep(late_by).await;
     }
-    if lost {
+    if drawn.lost {
         if let Some(ConnectInfo(connection)) = connection {
             connection.sever();
         }
@@ -240,7 +210,7 @@ async fn charge(
         return Err(Problem::bad_request("amount_won", format!("must be from 1 to {LARGEST_AMOUNT}")));
     }
     let answer = state.charge(key, &request).await;
-    if state.roll(state.inner.settings.handled_twice_rate) {
+    if state.inner.faults.as_ref().is_some_and(TargetFaults::draw_twice) {
         if !state.inner.settings.honour_idempotency_keys {
             state.inner.telemetry.entry("charged_again");
         }

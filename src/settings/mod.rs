@@ -121,7 +121,8 @@ impl Settings {
         self.store.validate()?;
         self.traffic.validate().map_err(|error| format!("traffic.{error}"))?;
         for (service, plan) in &self.faults {
-            plan.validate().map_err(|error| format!("faults.{service}.{error}"))?;
+            plan.validate_at(service.as_str(), ServiceName::KEEPS_BOOKS)
+                .map_err(|error| format!("faults.{service}.{error}"))?;
         }
         self.blueprint().map(|_| ())
     }

@@ -235,7 +235,18 @@ pub mod value {
     /// `outcome` of `playback_requests_total`.
     pub const PLAYBACK_OUTCOMES: &[&str] = &["ok", "degraded", "error"];
     /// `kind` of a fault.
-    pub const FAULT_KINDS: &[&str] = &["error", "latency", "hang", "reset", "slow_body", "malformed_body", "crash"];
+    pub const FAULT_KINDS: &[&str] = &[
+        "error",
+        "latency",
+        "hang",
+        "reset",
+        "slow_body",
+        "malformed_body",
+        "crash",
+        "lost_answer",
+        "late_answer",
+        "handled_twice",
+    ];
     /// `outcome` of traffic.
     pub const TRAFFIC_OUTCOMES: &[&str] = &["ok", "degraded", "error"];
     /// `status` of a delivered alert.

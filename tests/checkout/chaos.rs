@@ -40,8 +40,7 @@ fn life() -> impl Strategy<Value = Life> {
         .prop_map(|(plan, lost, twice, orders, sleep, turns)| Life { plan, lost, twice, orders, sleep, turns })
 }
 
-async fn world(directory: &Path, life: Option<&Life>) -> World {
-    let share = |on: bool| if on { "0.5" } else { "0.0" };
+async fn world(directory: &Path) -> World {
     World::new(&[
         ("BREAKERBOX_STORE__URL", ""),
         ("BREAKERBOX_STORE__DIRECTORY", directory.to_str().unwrap()),
@@ -50,8 +49,6 @@ async fn world(directory: &Path, life: Option<&Life>) -> World {
         ("BREAKERBOX_CHECKOUT__QUEUE__MAX_ATTEMPTS", "1000"),
         ("BREAKERBOX_INVENTORY__PREMIERE_SEATS", "2"),
         ("BREAKERBOX_POLICIES__CHECKOUT__PAYMENT_GATEWAY__CIRCUIT_BREAKER__WAIT_DURATION_IN_OPEN_STATE", "5s"),
-        ("BREAKERBOX_PAYMENT_GATEWAY__LOST_ANSWER_RATE", share(life.is_some_and(|life| life.lost))),
-        ("BREAKERBOX_PAYMENT_GATEWAY__HANDLED_TWICE_RATE", share(life.is_some_and(|life| life.twice))),
     ])
     .await
 }
@@ -60,8 +57,12 @@ async fn world(directory: &Path, life: Option<&Life>) -> World {
 fn live_and_die(directory: &Path, life: &Life) {
     let runtime = runtime();
     runtime.block_on(async {
-        let world = world(directory, Some(life)).await;
-        world.fault("payment-gateway", life.plan);
+        let world = world(directory).await;
+        let mut plan: serde_json::Value = serde_json::from_str(life.plan).unwrap();
+        for (fault, on) in [("lost_answer_rate", life.lost), ("handled_twice_rate", life.twice)] {
+            plan[fault] = json!(if on { 0.5 } else { 0.0 });
+        }
+        world.fault("payment-gateway", &plan.to_string());
         let orders = life.orders.iter().map(|n| {
             let kind = ["rent", "premiere"][usize::from(n % 2)];
             let body = json!({"film_id": 1, "kind": kind, "retry_later": n % 3 != 0});
@@ -100,7 +101,7 @@ proptest! {
         }
         let runtime = runtime();
         runtime.block_on(async {
-            let world = world(&directory, None).await;
+            let world = world(&directory).await;
             for _ in 0..120 {
                 if world.checkout.store().audit().await.unwrap().unfinished == 0 {
                     break;

@@ -123,12 +123,12 @@ fn settings(ports: &BTreeMap<&str, u16>, books: &Books) -> String {
         showing = "5s"
         [payment-gateway]
         url = "{}"
+        [faults.payment-gateway]
+        error-rate = 0.1
         lost-answer-rate = 0.1
         handled-twice-rate = 0.1
         late-answer-rate = 0.02
         late-by = "2s"
-        [faults.payment-gateway]
-        error-rate = 0.1
         [policies.checkout.payment-gateway.circuit-breaker]
         wait-duration-in-open-state = "300ms"
         "#,

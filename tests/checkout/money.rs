@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use breakerbox::faults::FaultPlan;
 use breakerbox::store::OrderState;
 use serde_json::{Value, json};
 
@@ -68,7 +69,7 @@ async fn concurrent_duplicates_wait_for_the_first_or_are_told_to_come_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_payment_that_timed_out_after_charging_is_never_charged_twice() {
-    let world = World::new(&[("BREAKERBOX_PAYMENT_GATEWAY__LOST_ANSWER_RATE", "1.0")]).await;
+    let world = World::new(&[("BREAKERBOX_FAULTS__PAYMENT_GATEWAY__LOST_ANSWER_RATE", "1.0")]).await;
     // One may wait and is asked for again, with the same key; one may not and is given back.
     let queued = world.order(&later()).await;
     let refused = world.order(&buy()).await;
@@ -83,9 +84,9 @@ async fn a_payment_that_timed_out_after_charging_is_never_charged_twice() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_comes_late_twice_or_never_charges_once() {
     for (variable, rate) in [
-        ("BREAKERBOX_PAYMENT_GATEWAY__LOST_ANSWER_RATE", "0.5"),
-        ("BREAKERBOX_PAYMENT_GATEWAY__LATE_ANSWER_RATE", "0.5"),
-        ("BREAKERBOX_PAYMENT_GATEWAY__HANDLED_TWICE_RATE", "1.0"),
+        ("BREAKERBOX_FAULTS__PAYMENT_GATEWAY__LOST_ANSWER_RATE", "0.5"),
+        ("BREAKERBOX_FAULTS__PAYMENT_GATEWAY__LATE_ANSWER_RATE", "0.5"),
+        ("BREAKERBOX_FAULTS__PAYMENT_GATEWAY__HANDLED_TWICE_RATE", "1.0"),
     ] {
         let world = World::new(&[(variable, rate)]).await;
         for n in 0..12 {
@@ -98,10 +99,34 @@ async fn an_answer_that_comes_late_twice_or_never_charges_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answers_can_be_lost_late_and_doubled_while_it_runs_and_only_by_whoever_keeps_books() {
+    let world = World::new(&[]).await;
+    assert_eq!(world.order(&buy()).await.status, 201);
+    for (plan, kind, status) in [
+        (r#"{"lost_answer_rate": 1}"#, "lost_answer", 503),
+        (r#"{"late_answer_rate": 1, "late_by": "1s"}"#, "late_answer", 201),
+        (r#"{"handled_twice_rate": 1}"#, "handled_twice", 201),
+    ] {
+        world.fault("payment-gateway", plan);
+        assert_eq!(world.order(&buy()).await.status, status, "{plan}");
+        let own = world.faults.snapshot().into_iter().find(|status| status.target == "payment-gateway").unwrap();
+        assert_eq!(own.active, [kind]);
+        world.faults.clear("payment-gateway").unwrap();
+        assert_eq!(world.order(&buy()).await.status, 201, "after {plan}");
+        let plan: FaultPlan = serde_json::from_str(plan).unwrap();
+        let refused = world.faults.set("inventory", plan).unwrap_err().to_string();
+        assert!(refused.ends_with("_rate: inventory can't do this, only payment-gateway"), "{refused}");
+    }
+    seconds(60).await;
+    world.books_agree().await;
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_gateway_that_ignores_keys_charges_twice_and_the_books_show_it() {
     let world = World::new(&[
         ("BREAKERBOX_PAYMENT_GATEWAY__HONOUR_IDEMPOTENCY_KEYS", "false"),
-        ("BREAKERBOX_PAYMENT_GATEWAY__HANDLED_TWICE_RATE", "1.0"),
+        ("BREAKERBOX_FAULTS__PAYMENT_GATEWAY__HANDLED_TWICE_RATE", "1.0"),
     ])
     .await;
     let answer = world.order(&buy()).await;
