@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Done, Failure, UpArgs};
 use crate::client::{Telemetry, Transport};
-use crate::faults::{FaultPlan, Faults, OnInjected};
+use crate::faults::Faults;
 use crate::scenario::{self, Actuator, Mode, Scenario, Timeline};
 use crate::server::{self, Admin, Running, Site, Wiring};
 use crate::services::{ServiceName, checkout};
@@ -140,7 +140,7 @@ async fn start(settings: &Settings, services: &[ServiceName]) -> Result<(Running
     let addresses: BTreeMap<_, _> =
         bound.iter().map(|(service, bound)| (*service, server::reachable(bound.address))).collect();
 
-    let faults = faults_of(settings, services, &metrics);
+    let faults = server::targets(&settings.faults, services, settings.seed, &metrics);
     let site = Site::build(&blueprint, services, &Wiring::Sockets(addresses.clone()), &telemetry, faults.clone())?;
     let names: Vec<_> = services.iter().map(|service| service.as_str()).collect();
     let address = server::reachable(admin_bound.address).to_string();
@@ -165,33 +165,6 @@ async fn start(settings: &Settings, services: &[ServiceName]) -> Result<(Running
     }
     let running = Running::start(site, bound, admin, admin_bound, more);
     Ok((running, telemetry.transitions, extras))
-}
-
-/// A target for each service of this process, with what is wrong there from the start.
-fn faults_of(settings: &Settings, services: &[ServiceName], metrics: &Metrics) -> Faults {
-    let plan = |service: &ServiceName| settings.faults.get(service).cloned().unwrap_or_default();
-    let mut baselines: BTreeMap<String, FaultPlan> =
-        services.iter().map(|service| (service.as_str().to_owned(), plan(service))).collect();
-    for service in services {
-        baselines.extend(service.stores().iter().map(|store| ((*store).to_owned(), FaultPlan::default())));
-    }
-    let telemetry: BTreeMap<String, _> = baselines.keys().map(|name| (name.clone(), metrics.faults(name))).collect();
-    let injected = telemetry.clone();
-    let on_injected: Arc<OnInjected> = Arc::new(move |target, kind| {
-        if let Some(target) = injected.get(target) {
-            target.injected(kind);
-        }
-    });
-    let faults = Faults::new(baselines, settings.seed, &on_injected);
-    let watched = faults.clone();
-    metrics.on_scrape(move || {
-        for status in watched.snapshot() {
-            if let Some(target) = telemetry.get(&status.target) {
-                target.active(&status.active);
-            }
-        }
-    });
-    faults
 }
 
 /// The scenario to run, read before any port is taken.

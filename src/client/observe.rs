@@ -126,6 +126,7 @@ fn reading(now: &Snapshot) -> BreakerReading {
         health_score: now.health_score,
         failure_ratio_threshold: now.failure_ratio_threshold.unwrap_or(f64::NAN),
         slow_ratio_threshold: now.slow_ratio_threshold.unwrap_or(f64::NAN),
+        consecutive_failures_threshold: now.consecutive_failure_threshold.map_or(f64::NAN, f64::from),
         open_wait: now.open_wait,
     }
 }

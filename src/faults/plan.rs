@@ -145,22 +145,28 @@ impl FaultPlan {
         }
     }
 
+    /// Share (0–1) of requests that each kind is set to touch, spelled as the metrics contract does.
+    /// Each is a die of its own; a crash touches all.
+    #[must_use]
+    pub fn shares(&self) -> [(&'static str, f64); 10] {
+        [
+            ("error", self.error_rate),
+            ("latency", self.delayed_share()),
+            ("hang", self.hang_rate),
+            ("reset", self.reset_rate),
+            ("slow_body", self.slow_body.map_or(0.0, |slow| slow.rate)),
+            ("malformed_body", self.malformed_body_rate),
+            ("crash", f64::from(u8::from(self.crash))),
+            ("lost_answer", self.lost_answer_rate),
+            ("late_answer", self.late_answer_rate),
+            ("handled_twice", self.handled_twice_rate),
+        ]
+    }
+
     /// Kinds that are switched on, spelled as the metrics contract does.
     #[must_use]
     pub fn active(&self) -> Vec<&'static str> {
-        let on = [
-            ("error", self.error_rate > 0.0),
-            ("latency", self.delayed_share() > 0.0),
-            ("hang", self.hang_rate > 0.0),
-            ("reset", self.reset_rate > 0.0),
-            ("slow_body", self.slow_body.is_some_and(|slow| slow.rate > 0.0)),
-            ("malformed_body", self.malformed_body_rate > 0.0),
-            ("crash", self.crash),
-            ("lost_answer", self.lost_answer_rate > 0.0),
-            ("late_answer", self.late_answer_rate > 0.0),
-            ("handled_twice", self.handled_twice_rate > 0.0),
-        ];
-        on.iter().filter(|(_, on)| *on).map(|(kind, _)| *kind).collect()
+        self.shares().iter().filter(|(_, share)| *share > 0.0).map(|(kind, _)| *kind).collect()
     }
 
     /// Says which field can't be, and what it may be.

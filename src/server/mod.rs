@@ -7,6 +7,7 @@ mod listen;
 mod runbook;
 mod settings;
 mod site;
+mod targets;
 
 pub use admin::{Admin, AdminParts};
 pub use edge::{Edge, Entry};
@@ -14,3 +15,4 @@ pub use inbox::{Alert, Inbox, Overview};
 pub use listen::{Bound, Running, bind, bind_one, interrupted, reachable};
 pub use settings::{AdminSettings, Blueprint, Secret, ServiceSettings};
 pub use site::{Site, Wiring};
+pub use targets::targets;

@@ -57,6 +57,8 @@ pub struct BreakerReading {
     pub failure_ratio_threshold: f64,
     /// 0–1, NaN when the breaker has no such threshold.
     pub slow_ratio_threshold: f64,
+    /// Calls, NaN when the breaker has no such threshold.
+    pub consecutive_failures_threshold: f64,
     /// Configured wait in the open state.
     pub open_wait: Duration,
 }
@@ -93,6 +95,7 @@ struct ReadingGauges {
     points: Gauge,
     failure_threshold: Gauge,
     slow_threshold: Gauge,
+    consecutive_threshold: Gauge,
     open_wait: Gauge,
 }
 
@@ -147,6 +150,7 @@ impl BreakerTelemetry {
                 points: f.breaker_health_points.with_label_values(&own),
                 failure_threshold: f.breaker_failure_ratio_threshold.with_label_values(&own),
                 slow_threshold: f.breaker_slow_call_ratio_threshold.with_label_values(&own),
+                consecutive_threshold: f.breaker_consecutive_failures_threshold.with_label_values(&own),
                 open_wait: f.breaker_open_wait.with_label_values(&own),
             },
             retry_calls: counters(&f.retry_calls, value::RETRY_OUTCOMES),
@@ -259,6 +263,7 @@ impl BreakerTelemetry {
         g.points.set(health_points(reading.failure_ratio, self.response_time.seconds()));
         g.failure_threshold.set(reading.failure_ratio_threshold);
         g.slow_threshold.set(reading.slow_ratio_threshold);
+        g.consecutive_threshold.set(reading.consecutive_failures_threshold);
         g.open_wait.set(reading.open_wait.as_secs_f64());
     }
 

@@ -8,7 +8,7 @@ use prometheus::{Gauge, IntCounter};
 
 use super::exemplars::TracedHistogram;
 use super::metrics::Metrics;
-use super::names::value;
+use super::names::{OBJECTIVES, value};
 
 /// What a viewer got from a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ struct Inner {
 
 impl EdgeTelemetry {
     /// `pages` says whether this service answers viewers, so that `playback_requests_total` is its
-    /// to count. `routes` are created at zero for status 200.
+    /// to count, and the objectives are what it is measured by. `routes` are created at zero for status 200.
     #[must_use]
     pub fn new(metrics: &Metrics, service: &str, pages: bool, routes: &[(&'static str, &str)]) -> Self {
         let f = metrics.families();
@@ -55,6 +55,9 @@ impl EdgeTelemetry {
                 durations: Mutex::default(),
             }),
         };
+        for (slo, objective) in OBJECTIVES.iter().filter(|_| pages) {
+            f.slo_objective.with_label_values(&[service, slo]).set(*objective);
+        }
         for (method, route) in routes {
             edge.histogram(method, route, 200);
         }

@@ -67,6 +67,7 @@ families! {
     breaker_health_points: GaugeVec = CIRCUIT_BREAKER_HEALTH_POINTS;
     breaker_failure_ratio_threshold: GaugeVec = CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD;
     breaker_slow_call_ratio_threshold: GaugeVec = CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD;
+    breaker_consecutive_failures_threshold: GaugeVec = CIRCUIT_BREAKER_CONSECUTIVE_FAILURES_THRESHOLD;
     breaker_timeout: GaugeVec = CIRCUIT_BREAKER_TIMEOUT;
     breaker_open_wait: GaugeVec = CIRCUIT_BREAKER_OPEN_WAIT;
     fallback_calls: IntCounterVec = FALLBACK_CALLS;
@@ -86,6 +87,7 @@ families! {
     http_duration: HistogramVec = HTTP_SERVER_REQUEST_DURATION (LATENCY_BOUNDS);
     http_active: GaugeVec = HTTP_SERVER_ACTIVE_REQUESTS;
     playback: IntCounterVec = PLAYBACK_REQUESTS;
+    slo_objective: GaugeVec = SLO_OBJECTIVE;
     checkout_orders: IntCounterVec = CHECKOUT_ORDERS;
     checkout_revenue: IntCounterVec = CHECKOUT_REVENUE;
     checkout_saga_steps: IntCounterVec = CHECKOUT_SAGA_STEPS;
@@ -99,6 +101,7 @@ families! {
     queue_wait: HistogramVec = RETRY_QUEUE_WAIT (AGE_BOUNDS);
     ledger_entries: IntCounterVec = PAYMENT_LEDGER_ENTRIES;
     fault_active: GaugeVec = FAULT_ACTIVE;
+    fault_configured: GaugeVec = FAULT_CONFIGURED;
     fault_injected: IntCounterVec = FAULT_INJECTED;
     traffic_journeys: IntCounterVec = TRAFFIC_JOURNEYS;
     traffic_duration: HistogramVec = TRAFFIC_REQUEST_DURATION (LATENCY_BOUNDS);
@@ -213,16 +216,13 @@ impl Metrics {
     #[must_use]
     pub fn faults(&self, target: &str) -> FaultTelemetry {
         let families = self.families();
-        FaultTelemetry {
-            kinds: value::FAULT_KINDS
-                .iter()
-                .map(|kind| {
-                    let labels = [target, *kind];
-                    let active = families.fault_active.with_label_values(&labels);
-                    (*kind, active, families.fault_injected.with_label_values(&labels))
-                })
-                .collect(),
-        }
+        let kind = |kind: &'static str| FaultKind {
+            name: kind,
+            active: families.fault_active.with_label_values(&[target, kind]),
+            configured: families.fault_configured.with_label_values(&[target, kind]),
+            injected: families.fault_injected.with_label_values(&[target, kind]),
+        };
+        FaultTelemetry { kinds: value::FAULT_KINDS.iter().copied().map(kind).collect() }
     }
 
     /// Series of the load sent to `target`, all at zero.
@@ -260,21 +260,31 @@ impl Metrics {
 /// Handles for the faults of one target.
 #[derive(Clone)]
 pub struct FaultTelemetry {
-    kinds: Vec<(&'static str, prometheus::Gauge, prometheus::IntCounter)>,
+    kinds: Vec<FaultKind>,
+}
+
+#[derive(Clone)]
+struct FaultKind {
+    name: &'static str,
+    active: prometheus::Gauge,
+    configured: prometheus::Gauge,
+    injected: prometheus::IntCounter,
 }
 
 impl FaultTelemetry {
     /// A request was touched by a fault of this kind.
     pub fn injected(&self, kind: &str) {
-        if let Some((.., injected)) = self.kinds.iter().find(|(name, ..)| *name == kind) {
-            injected.inc();
+        if let Some(of) = self.kinds.iter().find(|of| of.name == kind) {
+            of.injected.inc();
         }
     }
 
-    /// Exactly these kinds are switched on.
-    pub fn active(&self, kinds: &[&str]) {
-        for (name, active, _) in &self.kinds {
-            active.set(f64::from(u8::from(kinds.contains(name))));
+    /// The plan in force touches these shares (0–1) of requests, by kind; of other kinds, none.
+    pub fn planned(&self, shares: &[(&'static str, f64)]) {
+        for kind in &self.kinds {
+            let share = shares.iter().find(|(name, _)| *name == kind.name).map_or(0.0, |(_, share)| *share);
+            kind.active.set(f64::from(u8::from(share > 0.0)));
+            kind.configured.set(share);
         }
     }
 }

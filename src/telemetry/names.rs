@@ -52,6 +52,7 @@ pub mod label {
     pub const BULKHEAD: &str = "bulkhead";
     pub const QUEUE: &str = "queue";
     pub const TARGET: &str = "target";
+    pub const SLO: &str = "slo";
     pub const STATUS: &str = "status";
     pub const STEP: &str = "step";
     pub const VERSION: &str = "version";
@@ -95,6 +96,9 @@ families! {
         "Failure ratio (0-1) at which the breaker trips; NaN when it has none.";
     CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD = Gauge "circuit_breaker_slow_call_ratio_threshold" [SERVICE, BREAKER]
         "Slow-call ratio (0-1) at which the breaker trips; NaN when it has none.";
+    CIRCUIT_BREAKER_CONSECUTIVE_FAILURES_THRESHOLD = Gauge "circuit_breaker_consecutive_failures_threshold"
+        [SERVICE, BREAKER]
+        "Failures in a row at which the breaker trips; NaN when it has no such threshold.";
     CIRCUIT_BREAKER_TIMEOUT = Gauge "circuit_breaker_timeout_seconds" [SERVICE, BREAKER]
         "Timeout of one attempt.";
     CIRCUIT_BREAKER_OPEN_WAIT = Gauge "circuit_breaker_open_wait_seconds" [SERVICE, BREAKER]
@@ -134,6 +138,8 @@ families! {
         "Requests being served now.";
     PLAYBACK_REQUESTS = Counter "playback_requests_total" [SERVICE, OUTCOME]
         "Pages by what the viewer got: all live, degraded by a fallback, or an error.";
+    SLO_OBJECTIVE = Gauge "slo_objective_ratio" [SERVICE, SLO]
+        "Share (0-1) of pages promised to be good: no error for availability, live for quality.";
     CHECKOUT_ORDERS = Counter "checkout_orders_total" [SERVICE, OUTCOME]
         "Orders by what became of them; a queued one counts again when it is paid later or dies.";
     CHECKOUT_REVENUE = Counter "checkout_revenue_total" [SERVICE, OUTCOME]
@@ -160,6 +166,8 @@ families! {
         "Requests at the payment gateway by what they did to its books.";
     FAULT_ACTIVE = Gauge "fault_active" [TARGET, KIND]
         "1 while a fault of this kind is switched on at the target.";
+    FAULT_CONFIGURED = Gauge "fault_configured_ratio" [TARGET, KIND]
+        "Share (0-1) of the target's requests that a fault of this kind is set to touch, whether any arrive or not.";
     FAULT_INJECTED = Counter "fault_injected_total" [TARGET, KIND]
         "Requests that an injected fault touched.";
     TRAFFIC_JOURNEYS = Counter "traffic_journeys_total" [TARGET, OUTCOME]
@@ -175,6 +183,10 @@ families! {
     BUILD_INFO = Gauge "breakerbox_build_info" [VERSION]
         "1, with the version of the program.";
 }
+
+/// What viewers are promised over 30 days: the share of good pages, by [`value::SLOS`]. The burn-rate
+/// alerts in `alerts/slo.yml` are written against the same numbers, which a test compares.
+pub const OBJECTIVES: &[(&str, f64)] = &[("availability", 0.99), ("quality", 0.95)];
 
 /// Label values with a closed set.
 pub mod value {
@@ -234,6 +246,8 @@ pub mod value {
         &["charged", "charged_again", "replayed", "declined", "voided", "refunded", "refused"];
     /// `outcome` of `playback_requests_total`.
     pub const PLAYBACK_OUTCOMES: &[&str] = &["ok", "degraded", "error"];
+    /// `slo` of an objective.
+    pub const SLOS: &[&str] = &["availability", "quality"];
     /// `kind` of a fault.
     pub const FAULT_KINDS: &[&str] = &[
         "error",

@@ -79,8 +79,9 @@ fn values_of(metric: &str, name: &str) -> Option<&'static [&'static str]> {
         ("checkout_idempotency_requests_total", label::OUTCOME) => value::IDEMPOTENCY_OUTCOMES,
         ("retry_queue_attempts_total", label::OUTCOME) => value::QUEUE_OUTCOMES,
         ("payment_ledger_entries_total", label::OUTCOME) => value::LEDGER_OUTCOMES,
-        ("fault_active" | "fault_injected_total", label::KIND) => value::FAULT_KINDS,
+        ("fault_active" | "fault_configured_ratio" | "fault_injected_total", label::KIND) => value::FAULT_KINDS,
         ("traffic_journeys_total" | "traffic_request_duration_seconds", label::OUTCOME) => value::TRAFFIC_OUTCOMES,
+        ("slo_objective_ratio", label::SLO) => value::SLOS,
         ("alert_webhook_notifications_total", label::STATUS) => value::ALERT_STATUSES,
         _ => return None,
     };

@@ -60,6 +60,7 @@ fn closed_set(family: &str, label: &str) -> Option<&'static [&'static str]> {
         ("checkout_idempotency_requests_total", label::OUTCOME) => value::IDEMPOTENCY_OUTCOMES,
         ("retry_queue_attempts_total", label::OUTCOME) => value::QUEUE_OUTCOMES,
         ("payment_ledger_entries_total", label::OUTCOME) => value::LEDGER_OUTCOMES,
+        (_, label::SLO) => value::SLOS,
         (family, label::KIND) if family.starts_with("fallback_") => value::FALLBACK_KINDS,
         (family, label::KIND) if family.starts_with("fault_") => value::FAULT_KINDS,
         _ => return None,

@@ -13,5 +13,6 @@ mod mutations;
 mod promql;
 mod runbook;
 mod scratch;
+mod slo;
 mod tools;
 mod validity;

@@ -1,6 +1,7 @@
 //! The whole site in one process under a paused clock: hours of it take seconds, and every run is
 //! the same run.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::float_cmp, reason = "a gauge gives back the very value that it was set to")]
 #![allow(unreachable_pub, reason = "the modules of a test binary are its own")]
 
 mod site;
@@ -166,9 +167,36 @@ async fn every_series_stands_at_zero_before_the_first_request() {
     }
     assert!(moved.is_empty(), "{moved:?}");
     // Families of what this site does not run have no series here.
-    let elsewhere = ["scenario_step_active", "traffic_", "alert_webhook", "rate_limiter", "fault_"];
+    let elsewhere = ["scenario_step_active", "traffic_", "alert_webhook", "rate_limiter"];
     for family in breakerbox::telemetry::names::ALL {
         let expected = !elsewhere.iter().any(|prefix| family.name.starts_with(prefix));
         assert!(!expected || names.iter().any(|name| name == family.name), "{} has no series", family.name);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_much_of_a_target_is_broken_is_seen_even_when_no_call_reaches_it() {
+    let site = TestSite::start(&[]);
+    let share = |target, kind| site.gauge("fault_configured_ratio", &[("target", target), ("kind", kind)]);
+    // What is wrong there from the start counts too.
+    assert_eq!([share("payment-gateway", "error"), share("user", "error")], [0.3, 0.0]);
+    site.break_service("payment-gateway", r#"{"error_rate": 1, "latency": {"fixed": "1s"}, "latency_rate": 0.25}"#);
+    assert_eq!([share("payment-gateway", "error"), share("payment-gateway", "latency")], [1.0, 0.25]);
+    assert_eq!(site.gauge("fault_active", &[("target", "payment-gateway"), ("kind", "latency")]), 1.0);
+    site.break_service("payment-gateway", r#"{"crash": true}"#);
+    assert_eq!([share("payment-gateway", "error"), share("payment-gateway", "crash")], [0.0, 1.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_breaker_trips_at_is_shown_as_it_stands_now() {
+    let site = TestSite::start(&[]);
+    let at = [("service", "recommendation"), ("breaker", "ml-api")];
+    let threshold = || site.gauge("circuit_breaker_consecutive_failures_threshold", &at);
+    let settings = site.client("recommendation", "ml-api").breaker_settings().unwrap();
+    assert_eq!(threshold(), f64::from(settings.consecutive_failure_threshold.unwrap()));
+    let change = |to| serde_json::json!({ "consecutive-failure-threshold": to });
+    site.client("recommendation", "ml-api").reconfigure(change(Some(9))).unwrap();
+    assert_eq!(threshold(), 9.0);
+    site.client("recommendation", "ml-api").reconfigure(change(None)).unwrap();
+    assert!(threshold().is_nan());
 }

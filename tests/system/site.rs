@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use breakerbox::client::{Reply, Request, Telemetry, Transport};
-use breakerbox::faults::{FaultPlan, Faults, OnInjected};
+use breakerbox::client::{Client, Reply, Request, Telemetry, Transport};
+use breakerbox::faults::FaultPlan;
 use breakerbox::scenario::{self, Actuator, Mode, Scenario, Timeline};
-use breakerbox::server::{Site, Wiring};
+use breakerbox::server::{self, Site, Wiring};
 use breakerbox::services::ServiceName;
 use breakerbox::settings::Settings;
 use breakerbox::telemetry::{Metrics, TransitionLog, TransitionRecord};
@@ -38,10 +38,7 @@ impl TestSite {
         let blueprint = settings.blueprint().unwrap();
         let metrics = Metrics::new(&Site::call_timeouts(&blueprint));
         let telemetry = Telemetry { metrics, transitions: TransitionLog::new() };
-        let plan = |service: &ServiceName| settings.faults.get(service).cloned().unwrap_or_default();
-        let baselines: BTreeMap<_, _> = ServiceName::ALL.iter().map(|s| (s.as_str().to_owned(), plan(s))).collect();
-        let on_injected: Arc<OnInjected> = Arc::new(|_, _| {});
-        let faults = Faults::new(baselines, settings.seed, &on_injected);
+        let faults = server::targets(&settings.faults, ServiceName::ALL, settings.seed, &telemetry.metrics);
         let site = Site::build(&blueprint, ServiceName::ALL, &Wiring::InProcess, &telemetry, faults).unwrap();
         let clients = site.clients.clone();
         tokio::spawn(async move {
@@ -130,6 +127,19 @@ impl TestSite {
             count += metric.get_histogram().get_sample_count();
         }
         seconds / count as f64
+    }
+
+    /// The value of a gauge with exactly one such series.
+    pub fn gauge(&self, family: &str, labels: &[(&str, &str)]) -> f64 {
+        let series = self.metrics(family, labels);
+        assert_eq!(series.len(), 1, "{family} {labels:?}");
+        series[0].get_gauge().get_value()
+    }
+
+    /// A protected client by its caller and its dependency.
+    pub fn client(&self, service: &str, dependency: &str) -> &Client {
+        let is = |client: &&Client| client.service() == service && client.dependency() == dependency;
+        self.site.clients.iter().find(is).unwrap()
     }
 
     fn sum(&self, family: &str, labels: &[(&str, &str)]) -> u64 {
