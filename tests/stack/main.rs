@@ -11,6 +11,7 @@ mod inhibition;
 mod mutations;
 #[path = "../support/promql.rs"]
 mod promql;
+mod reference;
 mod runbook;
 mod scratch;
 mod slo;

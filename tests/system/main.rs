@@ -4,6 +4,7 @@
 #![allow(clippy::float_cmp, reason = "a gauge gives back the very value that it was set to")]
 #![allow(unreachable_pub, reason = "the modules of a test binary are its own")]
 
+mod cardinality;
 mod site;
 
 use std::sync::OnceLock;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use axum::body::Body;
 use breakerbox::client::{Client, Reply, Request, Telemetry, Transport};
 use breakerbox::faults::FaultPlan;
 use breakerbox::scenario::{self, Actuator, Mode, Scenario, Timeline};
@@ -14,6 +15,7 @@ use breakerbox::telemetry::{Metrics, TransitionLog, TransitionRecord};
 use breakerbox::traffic::{Target, Traffic, TrafficSettings};
 use prometheus::proto::Metric;
 use serde_json::Value;
+use tower::ServiceExt;
 
 /// What viewers of one gateway got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +109,16 @@ impl TestSite {
 
     pub fn transitions(&self) -> Vec<TransitionRecord> {
         self.telemetry.transitions.latest()
+    }
+
+    pub fn registry(&self) -> &Metrics {
+        &self.telemetry.metrics
+    }
+
+    /// Any request at all to any service.
+    pub async fn send(&self, service: ServiceName, request: http::Request<Body>) -> http::StatusCode {
+        let response = self.site.routers[&service].clone().oneshot(request).await.unwrap();
+        response.status()
     }
 
     pub fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
