@@ -8,12 +8,13 @@
 #   PROMTOOL_2_42               the oldest version that the rules promise to work with
 #   ALERTMANAGER, AMTOOL        Alertmanager 0.28 or newer
 #   AMTOOL_0_25                 the oldest version that alertmanager.yml promises to work with
+#   PYTHON_PROMETHEUS           a Python with prometheus_client, whose parser of OpenMetrics is the reference
 #   CHROMIUM                    any Chromium, optional, for the pictures of the dashboards
 #
 # A variable that is already set is believed. What is on the PATH is used when its version fits.
 # The rest comes from Debian: packages are downloaded through a private apt root (own lists, own
 # cache, the mirror this machine already uses) and unpacked with dpkg -x, so nothing is installed
-# and no package of this machine changes. Whatever can't be had is named on stderr with the reason;
+# and no package of this machine changes. The Python package comes from PyPI, by pip. Whatever can't be had is named on stderr with the reason;
 # with CI=true a missing part is an error.
 set -euo pipefail
 
@@ -117,6 +118,36 @@ provide() {
     missing+=("$name")
 }
 
+# The version of prometheus_client that a Python has, or nothing.
+client_of() {
+    "$1" -c 'from importlib.metadata import version; print(version("prometheus-client"))' 2>/dev/null
+}
+
+# provide_python NAME VERSION: prints NAME=path of a Python with that or a newer prometheus_client.
+provide_python() {
+    local name=$1 wanted=$2 wrapper=$tools/python/python program version
+    for attempt in found fetched; do
+        for program in "${!name:-}" python3 "$wrapper"; do
+            program=$(command -v "${program:-none}" || true)
+            [ -n "$program" ] || continue
+            version=$(client_of "$program" || true)
+            if [ -n "$version" ] && at_least "$version" "$wanted"; then printf '%s=%s\n' "$name" "$program"; return; fi
+        done
+        [ "$attempt" = found ] || break
+        say "fetching prometheus-client $wanted from PyPI"
+        mkdir -p "$tools/python"
+        if ! python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --upgrade \
+            --target "$tools/python/packages" "prometheus-client==$wanted" >&2; then
+            say "pip could not install prometheus-client"
+            break
+        fi
+        printf '#!/bin/sh\nPYTHONPATH=%q exec python3 "$@"\n' "$tools/python/packages" >"$wrapper"
+        chmod +x "$wrapper"
+    done
+    say "MISSING $name: a Python with prometheus-client $wanted or newer"
+    missing+=("$name")
+}
+
 # Two runs at once would unpack into each other's hands.
 mkdir -p "$tools"
 if command -v flock >/dev/null; then exec 9>"$tools/.lock" && flock 9; fi
@@ -127,6 +158,7 @@ provide PROMTOOL_2_42 2.42.0 2.46.0 bookworm "prometheus" promtool
 provide ALERTMANAGER 0.28.0 1.0.0 sid "prometheus-alertmanager" alertmanager prometheus-alertmanager
 provide AMTOOL 0.28.0 1.0.0 sid "prometheus-alertmanager" amtool
 provide AMTOOL_0_25 0.25.0 0.26.0 bookworm "prometheus-alertmanager" amtool
+provide_python PYTHON_PROMETHEUS 0.26.0
 
 for program in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
     if [ -n "$program" ] && found=$(command -v "$program"); then printf 'CHROMIUM=%s\n' "$found"; break; fi

@@ -2,13 +2,16 @@
 //!
 //! promtool and amtool judge syntax and behaviour, in the oldest and the newest version that is
 //! promised (`scripts/tools.sh` finds them); the rest holds the files together with each other and
-//! with `telemetry::names`. Without a tool its tests say so and pass, unless `CI` is set.
+//! with `telemetry::names`. The exposition of the running program goes to the reference parser. Without a tool its tests say so and pass, unless `CI` is set.
 
 mod cases;
 mod contract;
+mod exposition;
 mod files;
 mod inhibition;
 mod mutations;
+#[path = "../support/process.rs"]
+mod process;
 #[path = "../support/promql.rs"]
 mod promql;
 mod reference;

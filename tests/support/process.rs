@@ -1,4 +1,5 @@
-//! Runs the program.
+//! Runs the program. Each test binary uses a part of this.
+#![allow(dead_code, clippy::unwrap_used, unreachable_pub, reason = "shared by tests that need different parts")]
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -40,8 +41,9 @@ pub fn breakerbox(arguments: &[&str], variables: &[(&str, &str)]) -> Done {
 pub struct Process {
     child: Child,
     log: PathBuf,
-    site: String,
     /// Such as `http://127.0.0.1:43210`.
+    pub site: String,
+    /// As well.
     pub admin: String,
 }
 
