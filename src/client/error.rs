@@ -44,11 +44,10 @@ impl AttemptError {
         Err(Self::Status { status: reply.status, retry_after, reply: Box::new(reply) })
     }
 
-    /// OpenTelemetry's `error.type`.
-    pub(super) fn kind(&self) -> &'static str {
+    /// OpenTelemetry's `error.type`: the status where there is one.
+    pub(super) fn kind(&self) -> &str {
         match self {
-            Self::Status { status, .. } if status.is_server_error() => "server_error",
-            Self::Status { .. } => "client_error",
+            Self::Status { status, .. } => status.as_str(),
             Self::Transport(TransportError::Connect(_)) => "connect",
             Self::Transport(TransportError::Reset(_)) => "reset",
             Self::Transport(TransportError::Malformed(_)) => "malformed",

@@ -18,6 +18,7 @@ mod error;
 mod fallback;
 mod observe;
 mod request;
+mod span;
 mod transport;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::policy::{Attempt, Call, Policy, PolicySettings};
 use crate::telemetry::{BulkheadTelemetry, Metrics, TransitionLog};
 use observe::Reporter;
+use span::{AttemptSpan, Peer};
 
 /// Where a client's facts go.
 #[derive(Clone)]
@@ -56,7 +58,7 @@ pub struct Client {
 
 struct Inner {
     service: String,
-    dependency: String,
+    peer: Peer,
     transport: Transport,
     guard: Guard,
 }
@@ -121,8 +123,8 @@ impl Client {
     }
 
     fn build(service: &str, dependency: &str, transport: Transport, guard: Guard) -> Self {
-        let (service, dependency) = (service.to_owned(), dependency.to_owned());
-        Self { inner: Arc::new(Inner { service, dependency, transport, guard }) }
+        let (service, peer) = (service.to_owned(), transport.peer(dependency));
+        Self { inner: Arc::new(Inner { service, peer, transport, guard }) }
     }
 
     /// The service that calls.
@@ -134,7 +136,7 @@ impl Client {
     /// The dependency that is called.
     #[must_use]
     pub fn dependency(&self) -> &str {
-        &self.inner.dependency
+        &self.inner.peer.name
     }
 
     /// The policy; none in a bare client.
@@ -247,23 +249,9 @@ impl Client {
         attempt: Attempt,
         read: &impl Fn(Reply) -> Result<T, AttemptError>,
     ) -> Result<T, AttemptError> {
-        let span = tracing::info_span!(
-            "call",
-            otel.kind = "client",
-            otel.name = %format_args!("{} {}", request.method, self.inner.dependency),
-            otel.status_code = tracing::field::Empty,
-            http.request.method = %request.method,
-            http.response.status_code = tracing::field::Empty,
-            http.request.resend_count = attempt.number - 1,
-            server.address = %self.inner.dependency,
-            error.r#type = tracing::field::Empty,
-            breakerbox.hedge = attempt.hedge,
-        );
-        let result = self.exchange(context, request, attempt, read).instrument(span.clone()).await;
-        if let Err(error) = &result {
-            span.record("error.type", error.kind());
-            span.record("otel.status_code", "ERROR");
-        }
+        let span = AttemptSpan::begin(&self.inner.peer, request, &attempt);
+        let result = self.exchange(context, request, attempt, read).instrument(span.span()).await;
+        span.end(&result);
         result
     }
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::Telemetry;
 use crate::resilience::breaker::{Outcome, Snapshot, State, Transition};
 use crate::resilience::policy::{Event, Observer, Policy};
+use crate::resilience::retry::RetryOutcome;
 use crate::telemetry::{BreakerReading, BreakerTelemetry, BulkheadTelemetry};
 
 /// The observer of one dependency's policy.
@@ -62,10 +63,22 @@ impl Observer for Reporter {
                 breaker.retried(kind.as_str());
                 tracing::debug!(attempt, ?delay, kind = kind.as_str(), "retrying");
             }
-            Event::RetryEnded { outcome, .. } => breaker.retry_ended(outcome.as_str()),
+            Event::RetryEnded { outcome, attempts } => {
+                breaker.retry_ended(outcome.as_str());
+                if matches!(outcome, RetryOutcome::BudgetExhausted | RetryOutcome::Stopped) {
+                    tracing::debug!(attempts, outcome = outcome.as_str(), "not retried");
+                }
+            }
             Event::Predicted { chance, succeeded } => breaker.predicted(chance, succeeded),
-            Event::Hedge { outcome } => breaker.hedged(outcome.as_str()),
-            Event::BulkheadRejected(_) => bulkhead.rejected(),
+            Event::Hedge { outcome } => {
+                breaker.hedged(outcome.as_str());
+                tracing::debug!(outcome = outcome.as_str(), "hedge ended");
+            }
+            Event::BulkheadRejected(_) => {
+                bulkhead.rejected();
+                tracing::debug!("bulkhead full");
+            }
+            Event::Throttled => tracing::debug!("call throttled"),
             // Seen in what follows them; and whatever a later core adds, until it is named here.
             _ => {}
         }

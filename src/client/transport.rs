@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::ServiceExt;
 
 use super::request::{Reply, Request};
+use super::span::Peer;
 use crate::faults::Severed;
 
 /// Largest answer that is read, in bytes.
@@ -61,6 +62,22 @@ impl Transport {
         let base = base.trim_end_matches('/');
         reqwest::Url::parse(base).map_err(|error| format!("{base:?} is not a URL: {error}"))?;
         Ok(Self::Http { pool, base: base.into() })
+    }
+
+    /// Whom requests to `dependency` go to by this way.
+    pub(super) fn peer(&self, dependency: &str) -> Peer {
+        let name = dependency.to_owned();
+        match self {
+            Self::Http { base, .. } => {
+                let url = reqwest::Url::parse(base).ok();
+                let address = url.as_ref().and_then(|url| url.host_str()).unwrap_or(dependency).to_owned();
+                let port = url.as_ref().and_then(reqwest::Url::port_or_known_default);
+                Peer { name, address, port, base: base.to_string() }
+            }
+            Self::InProcess(_) => {
+                Peer { name, address: dependency.to_owned(), port: None, base: format!("http://{dependency}") }
+            }
+        }
     }
 
     /// Sends a request once and reads the whole answer.

@@ -43,26 +43,22 @@ pub async fn inject(State(faults): State<TargetFaults>, request: Request, next: 
             () = faults.crashed() => ("crash", Severed::Reset),
         }
     };
-    faults.injected(kind);
-    tracing::debug!(kind, "fault injected");
+    touch(&faults, kind);
     sever(connection.as_ref(), severed)
 }
 
 async fn answer(faults: &TargetFaults, drawn: Drawn, request: Request, next: Next) -> Response {
     if drawn.hang {
-        faults.injected("hang");
-        tracing::debug!(kind = "hang", "fault injected");
+        touch(faults, "hang");
         // Until the caller leaves, which drops this future.
         std::future::pending::<()>().await;
     }
     if let Some(delay) = drawn.delay {
-        faults.injected("latency");
-        tracing::debug!(kind = "latency", ?delay, "fault injected");
+        touch(faults, "latency");
         tokio::time::sleep(delay).await;
     }
     if let Some(status) = drawn.error {
-        faults.injected("error");
-        tracing::debug!(kind = "error", status, "fault injected");
+        touch(faults, "error");
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
         let body =
@@ -71,14 +67,20 @@ async fn answer(faults: &TargetFaults, drawn: Drawn, request: Request, next: Nex
     }
     let mut response = next.run(request).await;
     if drawn.malformed {
-        faults.injected("malformed_body");
+        touch(faults, "malformed_body");
         response = cut(response).await;
     }
     if let Some(bytes_per_second) = drawn.bytes_per_second {
-        faults.injected("slow_body");
+        touch(faults, "slow_body");
         response = slowed(response, bytes_per_second).await;
     }
     response
+}
+
+/// Counts it, and leaves an event on the span of the request.
+fn touch(faults: &TargetFaults, kind: &'static str) {
+    faults.injected(kind);
+    tracing::debug!(fault.target = faults.name(), fault.kind = kind, "fault injected");
 }
 
 fn sever(connection: Option<&Connection>, severed: Severed) -> Response {

@@ -204,6 +204,12 @@ impl TargetFaults {
         }
     }
 
+    /// The target's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
     /// As it stands.
     #[must_use]
     pub fn status(&self) -> TargetStatus {

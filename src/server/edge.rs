@@ -18,6 +18,8 @@ use crate::telemetry::{EdgeTelemetry, Playback, TraceContext};
 
 /// Status that stands for a caller that left before the answer, as nginx counts it.
 const CALLER_LEFT: u16 = 499;
+/// What stands for methods that no standard knows.
+const OTHER_METHOD: &str = "_OTHER";
 
 /// What kind of edge it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +65,17 @@ pub(super) async fn edge(State(edge): State<Edge>, mut request: Request, next: N
     let span = tracing::info_span!(
         "request",
         otel.kind = "server",
-        otel.name = %format_args!("{method} {route_name}"),
+        otel.name = %format_args!("{} {route_name}", if method == OTHER_METHOD { "HTTP" } else { method }),
         otel.status_code = tracing::field::Empty,
         service = edge.service,
         trace_id = tracing::field::Empty,
         http.request.method = method,
+        http.request.method_original = (method == OTHER_METHOD).then(|| request.method().as_str()),
         http.route = route_name,
         http.response.status_code = tracing::field::Empty,
+        url.scheme = "http",
+        url.path = request.uri().path(),
+        error.r#type = tracing::field::Empty,
     );
     let mut context = edge.context(&request);
     context.trace = Some(TraceContext::adopt(&span, request.headers(), rand::random()));
@@ -80,6 +86,7 @@ pub(super) async fn edge(State(edge): State<Edge>, mut request: Request, next: N
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
+        span.record("error.type", status.as_str());
         span.record("otel.status_code", "ERROR");
     }
     served.finish(status.as_u16(), response.extensions().get::<Playback>().copied());
@@ -122,6 +129,9 @@ impl Drop for Served<'_> {
     fn drop(&mut self) {
         // Within its span, so that its duration leaves an exemplar.
         let _within = self.span.enter();
+        if self.status == CALLER_LEFT {
+            self.span.record("error.type", "cancelled");
+        }
         let route = self.route.as_ref().map_or("unmatched", MatchedPath::as_str);
         self.edge.telemetry.served(self.method, route, self.status, self.since.elapsed());
         if let Some(playback) = self.playback {
@@ -147,6 +157,6 @@ fn method_name(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::HEAD => "HEAD",
         Method::OPTIONS => "OPTIONS",
-        _ => "_OTHER",
+        _ => OTHER_METHOD,
     }
 }

@@ -1,15 +1,14 @@
-//! Log lines and the span exporter.
+//! Log lines, and the start of everything that is told while the program runs.
 
 use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+use super::spans;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -80,9 +79,6 @@ impl Drop for TelemetryGuard {
 }
 
 /// Starts logging, and exporting spans when an endpoint is set. Call it once, before a runtime runs.
-///
-/// Spans are exported by a thread of their own from a bounded queue: an endpoint that is slow or
-/// gone costs dropped spans, never a request's time.
 pub fn init(settings: &TelemetrySettings, service_name: &str) -> Result<TelemetryGuard, String> {
     settings.validate()?;
     let filter = EnvFilter::new(&settings.log_filter);
@@ -92,40 +88,14 @@ pub fn init(settings: &TelemetrySettings, service_name: &str) -> Result<Telemetr
             fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr).boxed()
         }
     };
-    let provider = exporter(settings, service_name)?;
-    let spans = provider.as_ref().map(|provider| {
-        tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("breakerbox"))
-            .with_location(false)
-            .with_threads(false)
-            .with_filter(EnvFilter::new("off,breakerbox=info"))
-    });
+    let endpoint = &settings.otlp_endpoint;
+    let provider = (!endpoint.is_empty())
+        .then(|| spans::exporting(endpoint, settings.trace_sample_ratio, service_name))
+        .transpose()?;
     tracing_subscriber::registry()
-        .with(spans)
+        .with(provider.as_ref().map(spans::span_layer))
         .with(lines.with_filter(filter))
         .try_init()
         .map_err(|error| format!("logging was already started: {error}"))?;
     Ok(TelemetryGuard { provider })
-}
-
-fn exporter(settings: &TelemetrySettings, service_name: &str) -> Result<Option<SdkTracerProvider>, String> {
-    if settings.otlp_endpoint.is_empty() {
-        return Ok(None);
-    }
-    let base = settings.otlp_endpoint.trim_end_matches('/');
-    let endpoint = if base.ends_with("/v1/traces") { base.to_owned() } else { format!("{base}/v1/traces") };
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_endpoint(endpoint)
-        .with_timeout(Duration::from_secs(3))
-        .build()
-        .map_err(|error| format!("telemetry.otlp-endpoint: {error}"))?;
-    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.trace_sample_ratio)));
-    let resource = Resource::builder().with_service_name(service_name.to_owned()).build();
-    let provider = SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_sampler(sampler)
-        .with_resource(resource)
-        .build();
-    Ok(Some(provider))
 }

@@ -14,6 +14,7 @@ mod logs;
 mod metrics;
 pub mod names;
 mod openmetrics;
+mod spans;
 mod trace;
 
 pub use checkout::{CheckoutTelemetry, LedgerTelemetry, QueueReading, QueueTelemetry};
@@ -24,4 +25,5 @@ pub use edge::{EdgeTelemetry, Playback, RequestGuard};
 pub use exposition::{Exposition, encode};
 pub use logs::{LogFormat, TelemetryGuard, TelemetrySettings, init};
 pub use metrics::{FaultTelemetry, InboxTelemetry, Metrics, ScenarioTelemetry, TrafficTelemetry};
+pub use spans::{sampler, span_layer};
 pub use trace::TraceContext;

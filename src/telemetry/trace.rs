@@ -38,8 +38,9 @@ impl TraceContext {
         context
     }
 
-    /// The trace of an OpenTelemetry span, when there is one.
-    pub(super) fn of(span: &Span) -> Option<Self> {
+    /// The trace of an OpenTelemetry span; none when spans aren't exported.
+    #[must_use]
+    pub fn of(span: &Span) -> Option<Self> {
         let context = span.context();
         let span_context = context.span().span_context().clone();
         span_context.is_valid().then(|| Self { trace_id: span_context.trace_id(), sampled: span_context.is_sampled() })

@@ -8,13 +8,15 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::Deserialize;
 use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::journeys::{Journey, Step};
 use super::recorder::{Outcome, Recorder};
 use crate::client::{Reply, Request, Transport};
 use crate::services::checkout::CheckoutRequest;
 use crate::services::wire::{LoginReply, LoginRequest, Source};
-use crate::telemetry::TrafficTelemetry;
+use crate::telemetry::{TraceContext, TrafficTelemetry};
 
 /// Every demonstration viewer's password.
 const PASSWORD: &str = "popcorn";
@@ -73,7 +75,11 @@ impl Target {
     }
 
     async fn send(&self, request: &Request, click: Click) -> Option<Reply> {
-        let sent = self.transport.send(request, request.headers().clone());
+        let mut headers = request.headers().clone();
+        if let Some(trace) = click.trace {
+            trace.inject(&Span::current(), rand::random(), &mut headers);
+        }
+        let sent = self.transport.send(request, headers);
         tokio::time::timeout_at(click.due + click.patience, sent).await.ok()?.ok()
     }
 
@@ -103,13 +109,24 @@ impl Drop for Place {
 struct Click {
     due: Instant,
     patience: Duration,
+    /// The journey's trace, where traces are exported from here. Nobody else's decision to record is
+    /// made for them where they aren't.
+    trace: Option<TraceContext>,
 }
 
 impl Place {
-    /// Walks a journey to its end. A viewer who gets no page tries the next click all the same.
+    /// Walks a journey to its end, as one trace.
     pub(super) async fn walk(self, journey: &Journey, intended: Instant, patience: Duration) {
+        let span =
+            tracing::info_span!("journey", otel.name = %format_args!("journey {}", self.0.name), outcome = Empty);
+        let walked = self.steps(journey, Click { due: intended, patience, trace: TraceContext::of(&span) });
+        let outcome = walked.instrument(span.clone()).await;
+        span.record("outcome", outcome.as_str());
+    }
+
+    /// A viewer who gets no page tries the next click all the same.
+    async fn steps(self, journey: &Journey, mut click: Click) -> Outcome {
         let target = &*self.0;
-        let mut click = Click { due: intended, patience };
         let mut viewer = Visit { target, journey, token: None, worst: Outcome::Ok };
         if journey.logged_in {
             viewer.log_in(click).await;
@@ -122,6 +139,7 @@ impl Place {
             click.due = click.due.max(Instant::now());
         }
         target.telemetry.journey(viewer.worst.as_str());
+        viewer.worst
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! promtool and amtool judge syntax and behaviour, in the oldest and the newest version that is
 //! promised (`scripts/tools.sh` finds them); the rest holds the files together with each other and
-//! with `telemetry::names`. The exposition of the running program goes to the reference parser. Without a tool its tests say so and pass, unless `CI` is set.
+//! with `telemetry::names`. What the running program exposes goes to the reference parser. Without a
+//! tool its tests say so and pass, unless `CI` is set.
 
 mod cases;
 mod contract;

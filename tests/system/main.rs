@@ -6,6 +6,7 @@
 
 mod cardinality;
 mod site;
+mod traces;
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -1,0 +1,86 @@
+//! The span of one attempt, by OpenTelemetry's conventions for HTTP clients.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::error::AttemptError;
+use super::request::Request;
+use crate::resilience::policy::Attempt;
+
+/// How much earlier than its timeout an attempt may be given up and still have timed out: its span
+/// begins a moment after its timer.
+const SLACK: Duration = Duration::from_millis(2);
+
+/// Whom an attempt goes to.
+pub(super) struct Peer {
+    /// The dependency's name.
+    pub(super) name: String,
+    /// Its host; its name where no network is.
+    pub(super) address: String,
+    /// Its port, where there is a network.
+    pub(super) port: Option<u16>,
+    /// What its paths are appended to.
+    pub(super) base: String,
+}
+
+/// An attempt's span. One that is dropped before its end was timed out or given up.
+pub(super) struct AttemptSpan {
+    span: Span,
+    since: Instant,
+    timeout: Duration,
+    ended: bool,
+}
+
+impl AttemptSpan {
+    pub(super) fn begin(peer: &Peer, request: &Request, attempt: &Attempt) -> Self {
+        let span = tracing::info_span!(
+            "call",
+            otel.kind = "client",
+            otel.name = %format_args!("{} {}", request.method, peer.name),
+            otel.status_code = tracing::field::Empty,
+            http.request.method = %request.method,
+            http.response.status_code = tracing::field::Empty,
+            http.request.resend_count = attempt.number.checked_sub(1).filter(|resent| *resent > 0),
+            url.full = %format_args!("{}{}", peer.base, request.path),
+            server.address = peer.address,
+            server.port = peer.port,
+            peer.service = peer.name,
+            error.r#type = tracing::field::Empty,
+            breakerbox.hedge = attempt.hedge,
+        );
+        Self { span, since: Instant::now(), timeout: attempt.timeout, ended: false }
+    }
+
+    /// To run the attempt in.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    pub(super) fn end<T>(mut self, result: &Result<T, AttemptError>) {
+        self.ended = true;
+        if let Err(error) = result {
+            self.fail(error.kind());
+        }
+    }
+
+    fn fail(&self, kind: &str) {
+        self.span.record("error.type", kind);
+        self.span.record("otel.status_code", "ERROR");
+    }
+}
+
+impl Drop for AttemptSpan {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        if self.since.elapsed() + SLACK >= self.timeout {
+            self.fail("timeout");
+        } else {
+            // The other of a hedged pair was faster, or the caller left: no fault of the dependency.
+            self.span.record("error.type", "cancelled");
+        }
+    }
+}
