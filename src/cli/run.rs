@@ -67,13 +67,11 @@ fn lay_over(settings: &mut Settings, args: &UpArgs) {
 /// One process from its start to its end.
 fn process(settings: &Settings, name: &str, services: &[ServiceName], friendly: bool) -> Done {
     settings.validate().map_err(Failure::Refused)?;
-    let mut logs = settings.telemetry.clone();
+    let logs = &settings.telemetry;
     let live_lines = friendly && logs.log_format == LogFormat::Pretty;
-    if live_lines && logs.log_filter == "info" {
-        // Transitions have a line of their own there, which is easier to read.
-        "warn,breakerbox::telemetry=off".clone_into(&mut logs.log_filter);
-    }
-    let _telemetry = telemetry::init(&logs, name).map_err(Failure::Refused)?;
+    // Transitions have a line of their own there, which is easier to read.
+    let shown = (live_lines && logs.log_filter == "info").then_some("warn,breakerbox::telemetry=off");
+    let _telemetry = telemetry::init(logs, name, shown).map_err(Failure::Refused)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(worker_threads())
         .max_blocking_threads(4)

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
-use super::spans;
+use super::{records, spans};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -31,6 +32,8 @@ pub struct TelemetrySettings {
     pub log_filter: String,
     /// Where spans go over OTLP/HTTP, such as `http://jaeger:4318`; empty for nowhere.
     pub otlp_endpoint: String,
+    /// Whether log lines go there too, with the trace they belong to.
+    pub otlp_logs: bool,
     /// Share of new traces that is recorded, 0–1. A caller's decision is followed.
     pub trace_sample_ratio: f64,
 }
@@ -41,6 +44,7 @@ impl Default for TelemetrySettings {
             log_format: LogFormat::Pretty,
             log_filter: "info".to_owned(),
             otlp_endpoint: String::new(),
+            otlp_logs: false,
             trace_sample_ratio: 1.0,
         }
     }
@@ -58,30 +62,43 @@ impl TelemetrySettings {
                 self.otlp_endpoint
             ));
         }
+        if self.otlp_logs && self.otlp_endpoint.is_empty() {
+            return Err("telemetry.otlp-logs: true needs telemetry.otlp-endpoint, which says where to".to_owned());
+        }
         EnvFilter::try_new(&self.log_filter)
             .map(|_| ())
             .map_err(|error| format!("telemetry.log-filter: {:?} is not a filter: {error}", self.log_filter))
     }
 }
 
-/// Flushes spans when dropped.
+/// Flushes what is exported when dropped.
 pub struct TelemetryGuard {
-    provider: Option<SdkTracerProvider>,
+    spans: Option<SdkTracerProvider>,
+    records: Option<SdkLoggerProvider>,
 }
+
+/// How long the last spans and records may take, each.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Drop for TelemetryGuard {
     fn drop(&mut self) {
-        if let Some(provider) = &self.provider {
-            // Whoever receives spans may be gone; leaving must not wait for it long.
-            let _ = provider.shutdown_with_timeout(Duration::from_secs(2));
+        // Whoever receives them may be gone; leaving must not wait for it long.
+        if let Some(spans) = &self.spans {
+            let _ = spans.shutdown_with_timeout(FAREWELL);
+        }
+        if let Some(records) = &self.records {
+            let _ = records.shutdown_with_timeout(FAREWELL);
         }
     }
 }
 
 /// Starts logging, and exporting spans when an endpoint is set. Call it once, before a runtime runs.
-pub fn init(settings: &TelemetrySettings, service_name: &str) -> Result<TelemetryGuard, String> {
+///
+/// `shown` is what is written here instead of what [`TelemetrySettings::log_filter`] says, which is
+/// still what is exported.
+pub fn init(settings: &TelemetrySettings, service_name: &str, shown: Option<&str>) -> Result<TelemetryGuard, String> {
     settings.validate()?;
-    let filter = EnvFilter::new(&settings.log_filter);
+    let filter = EnvFilter::new(shown.unwrap_or(&settings.log_filter));
     let lines = match settings.log_format {
         LogFormat::Pretty => fmt::layer().with_target(false).with_writer(std::io::stderr).boxed(),
         LogFormat::Json => {
@@ -89,13 +106,15 @@ pub fn init(settings: &TelemetrySettings, service_name: &str) -> Result<Telemetr
         }
     };
     let endpoint = &settings.otlp_endpoint;
-    let provider = (!endpoint.is_empty())
+    let exported = (!endpoint.is_empty())
         .then(|| spans::exporting(endpoint, settings.trace_sample_ratio, service_name))
         .transpose()?;
+    let records = settings.otlp_logs.then(|| records::exporting(endpoint, service_name)).transpose()?;
     tracing_subscriber::registry()
-        .with(provider.as_ref().map(spans::span_layer))
+        .with(exported.as_ref().map(spans::span_layer))
+        .with(records.as_ref().map(|provider| records::layer(provider, &settings.log_filter)))
         .with(lines.with_filter(filter))
         .try_init()
         .map_err(|error| format!("logging was already started: {error}"))?;
-    Ok(TelemetryGuard { provider })
+    Ok(TelemetryGuard { spans: exported, records })
 }

@@ -14,6 +14,7 @@ mod logs;
 mod metrics;
 pub mod names;
 mod openmetrics;
+mod records;
 mod spans;
 mod trace;
 

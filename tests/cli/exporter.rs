@@ -1,9 +1,20 @@
-//! A receiver of spans that is ill costs spans, and nobody's time.
+//! What is exported over OTLP: a receiver that is ill costs nobody's time, and records find their trace.
 
 use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::process::Process;
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
+use opentelemetry::TraceId;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use prost::Message;
+
+use super::process::{Process, breakerbox, within};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 /// Takes connections and never answers: each export ends in its own timeout, three seconds later.
 fn black_hole() -> String {
@@ -45,4 +56,90 @@ fn a_receiver_of_spans_that_never_answers_slows_no_request_and_no_farewell() {
     let since = Instant::now();
     assert_eq!(process.interrupt(), 0);
     assert!(since.elapsed() < Duration::from_secs(8), "leaving took {:?}", since.elapsed());
+}
+
+/// A collector that keeps the records it is sent, each with what wrote it.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<(String, LogRecord)>>>);
+
+impl Collector {
+    /// Starts it, and says where it is.
+    fn start() -> (Self, String) {
+        let collector = Self::default();
+        let kept = collector.clone();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let receive = move |body: Bytes| {
+            let kept = kept.clone();
+            async move { kept.keep(ExportLogsServiceRequest::decode(body).unwrap()) }
+        };
+        let router = Router::new().route("/v1/logs", post(receive)).route("/v1/traces", post(|| async {}));
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                axum::serve(listener, router).await.unwrap();
+            });
+        });
+        (collector, format!("http://{address}"))
+    }
+
+    fn keep(&self, request: ExportLogsServiceRequest) {
+        let mut kept = self.0.lock().unwrap();
+        for scope in request.resource_logs.into_iter().flat_map(|resource| resource.scope_logs) {
+            let wrote = scope.scope.map(|scope| scope.name).unwrap_or_default();
+            kept.extend(scope.log_records.into_iter().map(|record| (wrote.clone(), record)));
+        }
+    }
+
+    /// Who wrote records so far, and the traces of those that say this.
+    fn seen(&self, words: &str) -> (Vec<String>, Vec<String>) {
+        let kept = self.0.lock().unwrap();
+        let says = |record: &LogRecord| format!("{:?}", record.body).contains(words);
+        let hex = |bytes: &[u8]| TraceId::from_bytes(bytes.try_into().unwrap_or_default()).to_string();
+        let wrote = kept.iter().map(|(wrote, _)| wrote.clone()).collect();
+        (wrote, kept.iter().filter(|(_, record)| says(record)).map(|(_, record)| hex(&record.trace_id)).collect())
+    }
+}
+
+#[test]
+fn log_records_are_exported_with_their_trace_and_without_those_of_the_export_itself() {
+    let (collector, endpoint) = Collector::start();
+    let threshold = "BREAKERBOX_POLICIES__GATEWAY__CATALOG__CIRCUIT_BREAKER__CONSECUTIVE_FAILURE_THRESHOLD";
+    let process = Process::start(
+        &["--no-traffic", "--no-scenario"],
+        &[
+            ("BREAKERBOX_TELEMETRY__OTLP_ENDPOINT", &endpoint),
+            ("BREAKERBOX_TELEMETRY__OTLP_LOGS", "true"),
+            // At this level each request of the exporter would say something.
+            ("BREAKERBOX_TELEMETRY__LOG_FILTER", "debug"),
+            (threshold, "1"),
+        ],
+    );
+    let admin = [("BREAKERBOX_ADMIN_URL", process.admin.as_str())];
+    assert_eq!(breakerbox(&["fault", "set", "catalog", "--error-rate", "1"], &admin).code, 0);
+    let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let page = client.get(format!("{}/api/movies", process.site)).header("traceparent", &parent);
+        assert!(page.send().await.unwrap().status().is_success());
+    });
+    within(Duration::from_secs(15), || !collector.seen("breaker opened").1.is_empty());
+    assert_eq!(collector.seen("breaker opened").1, [TRACE]);
+    assert_eq!(collector.seen("fault injected").1.first().map(String::as_str), Some(TRACE));
+    assert_eq!(process.interrupt(), 0);
+    let way_out = ["h2", "hyper", "opentelemetry", "reqwest"];
+    let (wrote, _) = collector.seen("");
+    let looped: Vec<_> = wrote.iter().filter(|name| way_out.iter().any(|own| name.starts_with(own))).collect();
+    assert!(looped.is_empty(), "{looped:?}");
+    assert!(wrote.iter().any(|name| name.starts_with("breakerbox")), "{wrote:?}");
+}
+
+#[test]
+fn records_without_an_address_are_refused() {
+    let done = breakerbox(&["--no-traffic"], &[("BREAKERBOX_TELEMETRY__OTLP_LOGS", "true")]);
+    assert_eq!(done.code, 2);
+    assert!(done.stderr.contains("telemetry.otlp-logs"), "{}", done.stderr);
 }
