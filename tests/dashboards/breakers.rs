@@ -115,7 +115,8 @@ fn table() -> Panel {
     Table::new(
         "Every breaker now",
         "State, time in it, time until an open breaker probes, and the measures beside the limits at which it trips. \
-         Ratios are 0 while the window has fewer calls than it needs.",
+         A dash is a limit that it doesn't have. Ratios are 0 while the window has fewer calls than it needs. Health is \
+         of 100 points: 70 for success, 30 for answers within a second.",
     )
     .label("call", "Breaker")
     .words("State", call_label(&state_code(BREAKER)), &theme::state_words(), 85)
@@ -123,14 +124,16 @@ fn table() -> Panel {
     .number("Probe in", now(&names::CIRCUIT_BREAKER_OPEN_REMAINING), "s", 0, 75)
     .number("Failing", ratio(&names::CIRCUIT_BREAKER_FAILURE_RATIO), "percentunit", 0, 72)
     .number("trips at", now(&names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD), "percentunit", 0, 75)
-    .nan_means("trips at", "never")
+    .nan_means("trips at", "–")
+    .number("or in a row", now(&names::CIRCUIT_BREAKER_CONSECUTIVE_FAILURES_THRESHOLD), "none", 0, 82)
+    .nan_means("or in a row", "–")
     .number("Slow", ratio(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO), "percentunit", 0, 65)
     // A column's name is its key: the blank at the end tells the two limits apart.
     .number("trips at ", now(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD), "percentunit", 0, 75)
-    .nan_means("trips at ", "never")
+    .nan_means("trips at ", "–")
     .number("Window", now(&names::CIRCUIT_BREAKER_WINDOW_CALLS), "none", 0, 72)
     .number("needs", now(&names::CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS), "none", 0, 65)
-    .number("Health", now(&names::CIRCUIT_BREAKER_HEALTH_SCORE), "percentunit", 0, 70)
+    .number("Health", now(&names::CIRCUIT_BREAKER_HEALTH_POINTS), "none", 0, 65)
     .sorted("State", true, "No breaker is scraped")
 }
 

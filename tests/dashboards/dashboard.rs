@@ -152,17 +152,3 @@ fn choice(name: &str, label: &str, series: &str, values_of: &str) -> Value {
         "current": { "text": ["All"], "value": ["$__all"], "selected": true }, "options": [],
     })
 }
-
-/// A variable with a few fixed values, the first one chosen; given as (text, value).
-pub fn fixed_choice(name: &str, label: &str, description: &str, values: &[(&str, &str)]) -> Value {
-    let options: Vec<_> = values
-        .iter()
-        .enumerate()
-        .map(|(at, (text, value))| json!({ "text": text, "value": value, "selected": at == 0 }))
-        .collect();
-    let query: Vec<_> = values.iter().map(|(text, value)| format!("{text} : {value}")).collect();
-    json!({
-        "name": name, "label": label, "description": description, "type": "custom", "query": query.join(","),
-        "multi": false, "includeAll": false, "hide": 0, "skipUrlSync": false, "current": options[0], "options": options,
-    })
-}

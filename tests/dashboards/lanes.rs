@@ -4,7 +4,7 @@ use breakerbox::telemetry::names::{self, label, value};
 use serde_json::Value;
 
 use super::panel::{Kind, Panel, Query};
-use super::query::{alerts, any, is, max, not, or_zero, rate, series, sum};
+use super::query::{alerts, any, is, max, not, or_zero, series, sum};
 use super::theme;
 
 /// The kind of the fault at each target as a number of `fault_words`; 0 while there is none.
@@ -19,11 +19,9 @@ pub fn fault_code() -> String {
 /// Errors for a few callers and errors for nearly all are different stories, and one kind of fault.
 const MOST_FAIL: i32 = 11;
 
+/// By what is configured, not by what is hit: behind an open breaker nothing is.
 fn most_fail() -> String {
-    let hit = sum(&[label::TARGET], &rate(&names::FAULT_INJECTED, &[is(label::KIND, "error")]));
-    let asked = sum(&[label::SERVICE], &rate(&names::HTTP_SERVER_REQUEST_DURATION, &[]));
-    // A fault's target is a service: only the labels have different names.
-    format!("{hit} > {} * 0.5", sum(&[label::TARGET], &format!("label_join({asked}, \"target\", \"\", \"service\")")))
+    format!("{} >= 0.5", series(&names::FAULT_CONFIGURED, &[is(label::KIND, "error")]))
 }
 
 /// How the codes of faults are shown.

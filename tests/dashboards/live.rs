@@ -24,7 +24,6 @@ const EVERYTHING: &[(&str, &str)] = &[
     ("$instance", ".+"),
     ("$service", ".+"),
     ("$breaker", ".+"),
-    ("$slo", "0.99"),
 ];
 
 fn plain(expr: &str) -> String {

@@ -94,14 +94,17 @@ fn spared() -> Panel {
     Panel::new(
         Kind::TimeSeries,
         "Health and rejected share",
-        "Health is the success rate less half the slow rate, and 0 while open. Rejected is \
-         the share of calls that were answered without the dependency.",
+        "Health is the success rate less half the slow rate, and 0 while open; points are 70 % \
+         success and 30 % answer time. Rejected is the share of calls that were answered without \
+         the dependency.",
     )
     .unit("percentunit")
     .between(0.0, Some(1.0))
     .configure(theme::paint("health", theme::GOOD))
+    .configure(theme::paint("points", theme::colour("popular")))
     .configure(theme::paint("rejected", theme::colour("rejected")))
     .ask(Query::over_time(max(&[], &series(&names::CIRCUIT_BREAKER_HEALTH_SCORE, &[])), "health"))
+    .ask(Query::over_time(format!("{} / 100", max(&[], &series(&names::CIRCUIT_BREAKER_HEALTH_POINTS, &[]))), "points"))
     .ask(Query::over_time(or_zero(&rejected), "rejected"))
     .when_empty("This breaker is not scraped")
 }

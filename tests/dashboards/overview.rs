@@ -7,11 +7,11 @@ use breakerbox::telemetry::names::{self, label, value};
 use serde_json::json;
 
 use super::checkout;
-use super::dashboard::{Dashboard, Section, fixed_choice};
+use super::dashboard::{Dashboard, Section};
 use super::lanes::{alert_timeline, fault_code, fault_words, faults, no_fault, quiet};
 use super::panel::{Kind, Panel, Query};
 use super::query::{
-    alerts, call_label, increase, is, judged, max, not, or_zero, quantile, rate, series, share, state_code, sum,
+    alerts, any, call_label, increase, is, judged, max, not, or_zero, quantile, rate, series, share, state_code, sum,
 };
 use super::table::Table;
 use super::theme;
@@ -28,13 +28,7 @@ pub fn page() -> Dashboard {
         description: "Is the service good for viewers now? What is broken, what they feel, and what the \
             breakers did about it.",
         lists_targets_by: names::BUILD_INFO.name,
-        variables: vec![fixed_choice(
-            "slo",
-            "Objective",
-            "Share of pages that must not be errors. A degraded page is no error: the viewer can \
-             go on.",
-            &[("99 %", "0.99"), ("99.5 %", "0.995"), ("99.9 %", "0.999")],
-        )],
+        variables: Vec::new(),
         sections: vec![
             Section::top(now()),
             Section::titled("Service level", service_level()),
@@ -252,44 +246,55 @@ fn beside(title: &str, description: &str, unit: &str, max: Option<f64>, measure:
         .when_empty("Neither gateway is scraped")
 }
 
-/// Errors of all pages within a window of the objective's definition.
-fn error_share(range: &str) -> String {
-    let errors = sum(
-        &[],
-        &increase(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY), is(label::OUTCOME, "error")], range),
-    );
-    let pages = sum(&[], &increase(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY)], range));
-    or_zero(&format!("({errors} / ({pages} > 0)) or ({pages} * 0)"))
+/// What each objective counts as bad, and what it is called here.
+const OBJECTIVES: &[(&str, &str, &[&str])] =
+    &[("availability", "no error", &["error"]), ("quality", "live", &["error", "degraded"])];
+
+/// Share of the pages within a window that are bad for an objective, as a share of what it allows.
+fn spent(slo: &str, bad: &[&str], range: &str) -> String {
+    let at = is(label::SERVICE, GATEWAY);
+    let bad = sum(&[], &increase(&names::PLAYBACK_REQUESTS, &[at.clone(), any(label::OUTCOME, bad)], range));
+    let pages = sum(&[], &increase(&names::PLAYBACK_REQUESTS, std::slice::from_ref(&at), range));
+    let allowed = format!("(1 - {})", max(&[], &series(&names::SLO_OBJECTIVE, &[at, is(label::SLO, slo)])));
+    or_zero(&format!("({bad} / ({pages} > 0) / {allowed}) or ({pages} * 0)"))
 }
 
 fn service_level() -> Vec<([u32; 4], Panel)> {
-    let left = Panel::new(
+    let mut left = Panel::new(
         Kind::Gauge,
-        "Error budget left",
-        "What is left of the errors that the objective allows, over the shown time. At 0 the \
-         objective is missed: stop taking risks until it recovers.",
+        "Budgets left",
+        "What is left, over the shown time, of the pages that may be errors (no error) and of those that may be \
+         degraded (live). At 0 the objective is missed: stop taking risks until it recovers.",
     )
     .unit("percentunit")
     .decimals(0)
     .between(0.0, Some(1.0))
     .steps(&[(None, theme::BAD), (Some(0.0001), theme::WARN), (Some(0.5), theme::GOOD)])
-    .ask(Query::now(format!("clamp_min(1 - ({}) / (1 - $slo), 0)", error_share("$__range")), "budget left"))
     .when_empty("No viewer traffic is measured");
-    let burn = Panel::new(
+    let mut burn = Panel::new(
         Kind::TimeSeries,
-        "Error budget burn",
-        "How many times faster than allowed the budget is spent, over 5 minutes and over 1 \
-         hour. At 1 it lasts exactly its period; above 14.4 in both, page somebody.",
+        "Budget burn",
+        "How many times faster than allowed the budgets are spent, over 5 minutes and over 1 \
+         hour. At 1 one lasts exactly its period; above 14.4 in both, page somebody.",
     )
     .unit("suffix: ×")
     .between(0.0, None)
+    .custom("fillOpacity", json!(0))
     .limit("spent exactly")
-    .configure(theme::paint("5 minutes", theme::colour("p95")))
-    .configure(theme::paint("1 hour", theme::colour("p99")))
-    .ask(Query::over_time(format!("({}) / (1 - $slo)", error_share("5m")), "5 minutes"))
-    .ask(Query::over_time(format!("({}) / (1 - $slo)", error_share("1h")), "1 hour"))
-    .ask(Query::over_time("vector(1)", "spent exactly"))
     .when_empty("No viewer traffic is measured");
+    for (slo, name, bad) in OBJECTIVES {
+        left = left.ask(Query::now(format!("clamp_min(1 - ({}), 0)", spent(slo, bad, "$__range")), name));
+        for (range, spoken, dash) in [("5m", "5 minutes", [0, 0]), ("1h", "1 hour", [8, 4])] {
+            let legend = format!("{name}, {spoken}");
+            let colour = json!({ "mode": "fixed", "fixedColor": theme::colour(bad.last().expect("something is bad")) });
+            let style =
+                if dash == [0, 0] { json!({ "fill": "solid" }) } else { json!({ "fill": "dash", "dash": dash }) };
+            burn = burn
+                .configure(theme::by_name(&legend, &[("color", colour), ("custom.lineStyle", style)]))
+                .ask(Query::over_time(spent(slo, bad, range), &legend));
+        }
+    }
+    burn = burn.ask(Query::over_time("vector(1)", "spent exactly"));
     let mut latency = Panel::new(
         Kind::TimeSeries,
         "Answer time with traces",
@@ -307,7 +312,7 @@ fn service_level() -> Vec<([u32; 4], Panel)> {
         );
         latency = latency.ask(if name == "p99" { query.with_exemplars() } else { query });
     }
-    vec![([0, 0, 4, 8], left), ([4, 0, 10, 8], burn), ([14, 0, 10, 8], latency)]
+    vec![([0, 0, 5, 8], left), ([5, 0, 9, 8], burn), ([14, 0, 10, 8], latency)]
 }
 
 fn routes() -> Vec<([u32; 4], Panel)> {

@@ -147,7 +147,7 @@ fn processes() -> Vec<([u32; 4], Panel)> {
     let used = format!("{} / {}", per_target("process_open_fds"), per_target("process_max_fds"));
     vec![
         (
-            [0, 0, 8, 8],
+            [0, 0, 12, 9],
             lines(
                 "Memory",
                 "Resident memory of each process. Each breaker's memory is bounded: under steady load \
@@ -157,7 +157,7 @@ fn processes() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [8, 0, 8, 8],
+            [12, 0, 12, 9],
             lines(
                 "CPU",
                 "Share of one core that each process uses. A service that waits for a hanging \
@@ -167,13 +167,23 @@ fn processes() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [16, 0, 8, 8],
+            [0, 9, 12, 9],
             lines(
                 "File descriptors in use",
                 "Open files and sockets as a share of what the process may have. Rising during an \
                  outage: calls pile up that should have been rejected.",
                 "percentunit",
                 Query::over_time(used, AT),
+            ),
+        ),
+        (
+            [12, 9, 12, 9],
+            lines(
+                "Scrape time",
+                "How long Prometheus takes to ask each target. Near the scrape interval of 5 s, \
+                 points go missing.",
+                "s",
+                Query::over_time(per_target("scrape_duration_seconds"), AT),
             ),
         ),
     ]
@@ -212,17 +222,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
     .ask(Query::over_time(held("suppressed"), "suppressed"));
     vec![
         (
-            [0, 0, 8, 8],
-            lines(
-                "Scrape time",
-                "How long Prometheus takes to ask each target. Near the scrape interval of 5 s, \
-                 points go missing.",
-                "s",
-                Query::over_time(per_target("scrape_duration_seconds"), AT),
-            ),
-        ),
-        (
-            [8, 0, 8, 8],
+            [0, 0, 12, 8],
             lines(
                 "Rule groups: time used of time allowed",
                 "How much of its interval each rule group needs. At 100 % evaluations are skipped and \
@@ -232,7 +232,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [16, 0, 8, 8],
+            [12, 0, 12, 8],
             lines(
                 "Samples stored",
                 "Samples that Prometheus takes in each second: the cost of everything on these pages.",
