@@ -74,7 +74,7 @@ impl Scenario {
     /// A scenario that stands at its beginning.
     #[must_use]
     pub fn new(timeline: Timeline, metrics: &Metrics) -> Self {
-        let steps: Vec<_> = timeline.steps.iter().map(|step| step.name.clone()).collect();
+        let steps: Vec<_> = timeline.incidents().map(|step| step.name.clone()).collect();
         let telemetry = metrics.scenario(&steps);
         let inner = Inner { timeline, mode: watch::Sender::new(Mode::Stopped), progress: Mutex::default(), telemetry };
         Self { inner: Arc::new(inner) }
@@ -102,7 +102,7 @@ impl Scenario {
             rounds: progress.rounds,
             position_seconds: progress.position().min(timeline.length).as_secs_f64(),
             length_seconds: timeline.length.as_secs_f64(),
-            active: progress.active.iter().map(|index| timeline.steps[*index].name.clone()).collect(),
+            active: self.names(&progress.active),
         }
     }
 
@@ -135,6 +135,12 @@ impl Scenario {
     /// Takes its faults away, for a process that ends.
     pub async fn restore(&self, actuator: &Actuator) {
         self.act(Mode::Stopped, actuator, true).await;
+    }
+
+    /// Names of those of these steps that break something.
+    fn names(&self, steps: &BTreeSet<usize>) -> Vec<String> {
+        let steps = steps.iter().map(|index| &self.inner.timeline.steps[*index]);
+        steps.filter(|step| !step.calm).map(|step| step.name.clone()).collect()
     }
 
     fn progress<T>(&self, with: impl FnOnce(&mut Progress) -> T) -> T {
@@ -186,10 +192,11 @@ impl Scenario {
             Mode::Running | Mode::Paused => timeline.active(position).map(|(index, _)| index).collect(),
         };
         self.progress(|progress| progress.active.clone_from(&due));
-        let names: Vec<_> = due.iter().map(|index| timeline.steps[*index].name.clone()).collect();
-        self.inner.telemetry.active(&names);
+        self.inner.telemetry.active(&self.names(&due));
         for step in before.difference(&due).map(|index| &timeline.steps[*index]) {
-            tracing::info!(step = step.name, "scenario step ended");
+            if !step.calm {
+                tracing::info!(step = step.name, "scenario step ended");
+            }
             match &step.action {
                 Action::Fault(target, _) if mode == Mode::Stopped => actuator.restore(target.as_str()).await,
                 // Its time to live ends it, unless it isn't there any more: what somebody set by hand
@@ -200,7 +207,7 @@ impl Scenario {
         }
         for index in due {
             let (step, begins) = (&timeline.steps[index], !before.contains(&index));
-            if begins {
+            if begins && !step.calm {
                 tracing::info!(step = step.name, note = step.note, "scenario step began");
             }
             if begins || entering {
@@ -291,6 +298,19 @@ mod tests {
         assert!((stage.after(10).await - 0.3).abs() < 1e-9);
         assert!((stage.after(50).await - 1.0).abs() < 1e-9, "second round");
         assert_eq!(stage.scenario.status().rounds, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_calm_takes_the_baseline_s_place_until_the_scenario_stops() {
+        let calm = format!("{SCENARIO}\n[calm]\nml-api = {{ error_rate = 0.1 }}");
+        let stage = stage_of(&calm, BTreeMap::new());
+        stage.scenario.set(Mode::Running);
+        for (seconds, wanted) in [(19, 0.1), (2, 1.0), (10, 0.1), (40, 0.1), (10, 1.0), (10, 0.1)] {
+            assert!((stage.after(seconds).await - wanted).abs() < 1e-9, "{:?}", stage.scenario.status());
+        }
+        assert!(stage.scenario.status().active.is_empty());
+        stage.scenario.set(Mode::Stopped);
+        assert!((stage.after(1).await - 0.3).abs() < 1e-9);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! A scenario's steps, and which of them are active when.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -14,7 +15,7 @@ const MOST_STEPS: usize = 64;
 const LONGEST: Duration = Duration::from_hours(24);
 
 /// What a fault is aimed at: a service, or a store inside one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target(&'static str);
 
 impl Target {
@@ -65,6 +66,8 @@ pub struct Step {
     pub to: Duration,
     /// What it does.
     pub action: Action,
+    /// Whether it only fills the time around the steps that act on the same target.
+    pub calm: bool,
 }
 
 /// A scenario that was checked.
@@ -88,6 +91,9 @@ struct Written {
     length: Duration,
     #[serde(default, rename = "loop")]
     looped: bool,
+    /// What is wrong with a target while no step acts on it, instead of what usually is.
+    #[serde(default)]
+    calm: BTreeMap<Target, FaultPlan>,
     #[serde(default)]
     step: Vec<WrittenStep>,
 }
@@ -131,6 +137,18 @@ impl Timeline {
             }
             steps.push(checked);
         }
+        for (target, plan) in &written.calm {
+            let plan = broken_by(*target, plan).map_err(|why| format!("calm.{}.{why}", target.as_str()))?;
+            let around = gaps(&steps, *target, written.length);
+            steps.extend(around.into_iter().map(|(from, to)| Step {
+                name: format!("{}-calm", target.as_str()),
+                note: String::new(),
+                from,
+                to,
+                action: Action::Fault(*target, plan.clone()),
+                calm: true,
+            }));
+        }
         steps.sort_by_key(|step| step.from);
         Ok(Self { name: written.name, length: written.length, looped: written.looped, steps })
     }
@@ -138,6 +156,11 @@ impl Timeline {
     /// Steps that are active at a position within a round.
     pub fn active(&self, position: Duration) -> impl Iterator<Item = (usize, &Step)> {
         self.steps.iter().enumerate().filter(move |(_, step)| step.from <= position && position < step.to)
+    }
+
+    /// Its steps without those that only fill the time around others.
+    pub fn incidents(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| !step.calm)
     }
 
     /// The first moment after `position` at which something begins or ends, or the round does.
@@ -161,17 +184,32 @@ fn check(step: WrittenStep, length: Duration) -> Result<Step, String> {
     };
     let action = match (step.target, step.fault, step.rate) {
         (Some(target), Some(fault), None) => {
-            fault.validate_at(target.as_str(), ServiceName::KEEPS_BOOKS).map_err(|error| format!("fault.{error}"))?;
-            if fault.ttl.is_some() {
-                return Err("fault.ttl: the step's `for` says how long it lasts".to_owned());
-            }
-            Action::Fault(target, fault)
+            Action::Fault(target, broken_by(target, &fault).map_err(|why| format!("fault.{why}"))?)
         }
         (None, None, Some(rate)) if (0.0..=10_000.0).contains(&rate) => Action::Rate(rate),
         (None, None, Some(_)) => return Err("rate: must be within 0–10000 journeys per second".to_owned()),
         _ => return Err("must have either target and fault, or rate".to_owned()),
     };
-    Ok(Step { name: step.name, note: step.note, from: step.at, to, action })
+    Ok(Step { name: step.name, note: step.note, from: step.at, to, action, calm: false })
+}
+
+/// A fault that this target can have.
+fn broken_by(target: Target, fault: &FaultPlan) -> Result<FaultPlan, String> {
+    fault.validate_at(target.as_str(), ServiceName::KEEPS_BOOKS).map_err(|error| error.to_string())?;
+    if fault.ttl.is_some() {
+        return Err("ttl: the scenario says how long it lasts".to_owned());
+    }
+    Ok(fault.clone())
+}
+
+/// The times within a round in which no step acts on a target.
+fn gaps(steps: &[Step], target: Target, length: Duration) -> Vec<(Duration, Duration)> {
+    let own = |step: &&Step| matches!(step.action, Action::Fault(its, _) if its == target);
+    let mut taken: Vec<_> = steps.iter().filter(own).map(|step| (step.from, step.to)).collect();
+    taken.sort_unstable();
+    let ends: Vec<_> = std::iter::once(Duration::ZERO).chain(taken.iter().map(|(_, to)| *to)).collect();
+    let begins = taken.into_iter().map(|(from, _)| from).chain([length]);
+    ends.into_iter().zip(begins).filter(|(end, begin)| end < begin).collect()
 }
 
 /// Whether two steps act on the same thing at the same time.
@@ -221,6 +259,19 @@ mod tests {
     }
 
     #[test]
+    fn a_calm_fills_the_time_around_the_steps_of_its_target() {
+        let timeline =
+            Timeline::parse(&format!("{TWO}\n[calm]\ncatalog = {{ error_rate = 0.1 }}\nuser = {{}}")).unwrap();
+        let calm = |target: &str| -> Vec<_> {
+            let own = timeline.steps.iter().filter(|step| step.calm && step.name == format!("{target}-calm"));
+            own.map(|step| (step.from.as_secs(), step.to.as_secs())).collect()
+        };
+        assert_eq!(calm("catalog"), [(0, 30), (40, 60)]);
+        assert_eq!(calm("user"), [(0, 60)]);
+        assert_eq!(timeline.incidents().count(), 2);
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (from, to, expected) in [
             ("\"catalog\"", "\"catalogue\"", "step[0].target"),
@@ -230,6 +281,7 @@ mod tests {
             ("\"early\"", "\"late\"", "step \"late\": name"),
             ("rate = 50.0", "target = \"catalog\"\nfault = { hang_rate = 1.0 }", "step \"early\": at: overlaps"),
             ("rate = 50.0", "rat = 50.0", "rat"),
+            ("rate = 50.0", "rate = 50.0\n[calm]\ncatalog = { hang_rate = 7.0 }", "calm.catalog.hang_rate"),
             ("length = \"60s\"", "", "length"),
             ("length = \"60s\"", "length = \"25h\"", "length"),
             ("for = \"10s\"", "for = \"18446744073709551615s\"", "step \"late\": for"),
@@ -242,15 +294,15 @@ mod tests {
     #[test]
     fn the_default_scenario_shows_its_first_incident_after_twenty_seconds() {
         let timeline = Timeline::parse(super::super::DEFAULT).unwrap();
-        assert_eq!(timeline.steps[0].from, Duration::from_secs(20));
+        assert_eq!(timeline.incidents().next().map(|step| step.from), Some(Duration::from_secs(20)));
         assert!(timeline.looped);
     }
 
     #[test]
     fn the_default_scenario_leaves_room_to_recover_between_faults_of_one_target() {
         let timeline = Timeline::parse(super::super::DEFAULT).unwrap();
-        for one in &timeline.steps {
-            for other in timeline.steps.iter().filter(|other| other.from >= one.to) {
+        for one in timeline.incidents() {
+            for other in timeline.incidents().filter(|other| other.from >= one.to) {
                 assert!(
                     other.from.saturating_sub(one.to) >= Duration::from_secs(30),
                     "{} then {}",

@@ -12,6 +12,8 @@ impl Stack {
             // The longest there is, two minutes without a sample, on a machine that may be busy.
             arguments.extend(["--budget", "5m/7m"]);
         }
+        // A scrape may take longer than it may on a busy machine, and a drill wants a healthy stack.
+        self.is_up().await;
         passed(&self.drill(&arguments).await);
     }
 

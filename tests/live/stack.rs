@@ -125,7 +125,7 @@ impl Stack {
             name: setup.name.to_owned(),
             scratch,
         };
-        until("all targets to be up", START, || stack.all_up()).await;
+        stack.is_up().await;
         stack
     }
 
@@ -135,6 +135,11 @@ impl Stack {
         let Ok(answer) = answer else { return Value::Null };
         let body: Value = answer.json().await.unwrap_or_default();
         body["data"].clone()
+    }
+
+    /// Waits until all targets are scraped.
+    pub(crate) async fn is_up(&self) {
+        until("all targets to be up", START, || self.all_up()).await;
     }
 
     async fn all_up(&self) -> bool {
