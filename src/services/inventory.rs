@@ -12,6 +12,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::clock::Clock;
@@ -19,7 +21,12 @@ use super::data::films;
 use super::params;
 use super::problem::{Body, Problem, Query};
 use crate::resilience::SettingsError;
-use crate::store::{InventoryStore, OrderKind, Place, Reserved, StoreError, StoreSettings, check_url};
+use crate::store::{InventoryStore, OrderKind, Place, Reserved, StoreError, StoreSettings, check_url, millis};
+
+/// How often what is too old is forgotten, how much in one transaction, and how often in a row.
+const PRUNE: Duration = Duration::from_mins(5);
+const PRUNE_AT_ONCE: u32 = 500;
+const PRUNE_ROUNDS: u32 = 200;
 
 /// Settings of inventory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,11 +41,20 @@ pub struct InventorySettings {
     /// How long a showing lasts.
     #[serde(with = "humantime_serde")]
     pub showing: Duration,
+    /// How long reservations are kept, and at least until their showing is over.
+    #[serde(with = "humantime_serde")]
+    pub keep_reservations: Duration,
 }
 
 impl Default for InventorySettings {
     fn default() -> Self {
-        Self { url: String::new(), premiere_seats: 20, licences: 100_000, showing: Duration::from_mins(10) }
+        Self {
+            url: String::new(),
+            premiere_seats: 20,
+            licences: 100_000,
+            showing: Duration::from_mins(10),
+            keep_reservations: Duration::from_hours(72),
+        }
     }
 }
 
@@ -50,6 +66,11 @@ impl InventorySettings {
             let showing = humantime::format_duration(self.showing);
             return Err(SettingsError::new("inventory.showing", showing, "at least 1s").to_string());
         }
+        // Longer than any order may have a request on its way.
+        if self.keep_reservations < Duration::from_hours(1) {
+            let keep = humantime::format_duration(self.keep_reservations);
+            return Err(SettingsError::new("inventory.keep-reservations", keep, "at least 1h").to_string());
+        }
         Ok(())
     }
 }
@@ -60,6 +81,8 @@ pub struct InventoryState {
     store: InventoryStore,
     settings: InventorySettings,
     clock: Clock,
+    /// When what is too old was last forgotten, Unix milliseconds.
+    pruned: Arc<AtomicI64>,
 }
 
 impl InventoryState {
@@ -68,7 +91,9 @@ impl InventoryState {
         settings.validate()?;
         let url = store.locate("inventory", &settings.url)?;
         let store = InventoryStore::new(&url, store, hold_clock).map_err(|error| format!("inventory.url: {error}"))?;
-        Ok(Self { store, settings: settings.clone(), clock: Clock::system() })
+        let clock = Clock::system();
+        let pruned = Arc::new(AtomicI64::new(clock.unix_millis()));
+        Ok(Self { store, settings: settings.clone(), clock, pruned })
     }
 
     /// Its database, to be compared with others' books.
@@ -82,8 +107,32 @@ impl InventoryState {
             OrderKind::Premiere => self.settings.premiere_seats,
             OrderKind::Rent | OrderKind::Buy => self.settings.licences,
         };
+        Place { film_id, kind, showing: self.showing(), capacity: capacity.into() }
+    }
+
+    /// The present one.
+    fn showing(&self) -> i64 {
         let length = i64::try_from(self.settings.showing.as_secs()).unwrap_or(i64::MAX).max(1);
-        Place { film_id, kind, showing: self.clock.unix_millis() / 1000 / length, capacity: capacity.into() }
+        self.clock.unix_millis() / 1000 / length
+    }
+
+    /// Forgets what is too old now and then, beside the requests: whoever adds is who makes it grow.
+    fn prune(&self) {
+        let (now, last) = (self.clock.unix_millis(), self.pruned.load(Ordering::Relaxed));
+        let due = now - last >= millis(PRUNE);
+        if !due || self.pruned.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return;
+        }
+        let (own, before) = (self.clone(), now - millis(self.settings.keep_reservations));
+        tokio::spawn(async move {
+            for _ in 0..PRUNE_ROUNDS {
+                match own.store.prune(before, own.showing(), PRUNE_AT_ONCE).await {
+                    Ok(gone) if gone >= u64::from(PRUNE_AT_ONCE) => {}
+                    Ok(_) => return,
+                    Err(error) => return tracing::warn!(%error, "old reservations can't be forgotten"),
+                }
+            }
+        });
     }
 }
 
@@ -129,6 +178,7 @@ async fn reserve(
     if films::by_id(request.film_id).is_none() {
         return Err(Problem::bad_request("film_id", format!("must be a film's id, 1 to {}", films::count())));
     }
+    state.prune();
     let place = state.place(request.film_id, request.kind);
     match state.store.reserve(&request.order_id, place, state.clock.unix_millis()).await.map_err(|e| away(&e))? {
         Reserved::Held { showing } => Ok((StatusCode::CREATED, Json(Reservation { showing }))),

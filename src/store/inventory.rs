@@ -130,6 +130,39 @@ impl InventoryStore {
         Ok(row.is_some())
     }
 
+    /// Forgets up to `most` reservations that were made before `before` at a showing before `showing`, and
+    /// the stock of such showings once nothing is left of it. Says how many reservations went.
+    ///
+    /// Nobody needs them: seats of a showing that is over can't be sold to anybody else, whatever
+    /// becomes of the order, and no request is on its way for as long as that.
+    pub async fn prune(&self, before: i64, showing: i64, most: u32) -> Result<u64, StoreError> {
+        let mut writing = self.store.write().await?;
+        let gone = sqlx::query(
+            "DELETE FROM reservations WHERE order_id IN (
+                SELECT order_id FROM reservations WHERE at < $1 AND showing < $2 ORDER BY at LIMIT $3
+             )",
+        )
+        .bind(before)
+        .bind(showing)
+        .bind(i64::from(most))
+        .execute(&mut *writing.transaction)
+        .await?
+        .rows_affected();
+        if gone < u64::from(most) {
+            sqlx::query(
+                "DELETE FROM stock WHERE showing < $1 AND NOT EXISTS (
+                    SELECT 1 FROM reservations r WHERE r.film_id = stock.film_id AND r.kind = stock.kind
+                    AND r.showing = stock.showing
+                 )",
+            )
+            .bind(showing)
+            .execute(&mut *writing.transaction)
+            .await?;
+        }
+        writing.commit().await?;
+        Ok(gone)
+    }
+
     /// Places left in a showing that somebody has asked for before.
     pub async fn left(&self, place: Place) -> Result<i64, StoreError> {
         let mut reading = self.store.read().await?;

@@ -370,22 +370,44 @@ impl CheckoutStore {
         writing.commit().await
     }
 
-    /// Forgets keys that have expired, and orders that were final before `before`.
-    pub async fn prune(&self, before: i64, now: i64) -> Result<(), StoreError> {
+    /// Forgets up to `most` keys that have expired and up to `most` orders that were final before
+    /// `before`, with their log. Says how many rows of the larger kind went: as many as `most` means
+    /// that there may be more.
+    ///
+    /// What is not final stays whole, however old: an order that waits for a person still needs its
+    /// key, or a caller that asks again would be taken for a new one.
+    pub async fn prune(&self, before: i64, now: i64, most: u32) -> Result<u64, StoreError> {
         let mut writing = self.store.write().await?;
         let transaction = &mut writing.transaction;
-        sqlx::query("DELETE FROM idempotency_keys WHERE expires_at <= $1")
-            .bind(now)
-            .execute(&mut **transaction)
-            .await?;
-        for statement in [
-            "DELETE FROM saga_log WHERE order_id IN
-             (SELECT id FROM orders WHERE state IN ('paid', 'cancelled') AND updated_at < $1)",
-            "DELETE FROM orders WHERE state IN ('paid', 'cancelled') AND updated_at < $1",
-        ] {
-            sqlx::query(statement).bind(before).execute(&mut **transaction).await?;
+        let keys = sqlx::query(
+            "DELETE FROM idempotency_keys WHERE order_id IN (
+                SELECT k.order_id FROM idempotency_keys k WHERE k.expires_at <= $1 AND NOT EXISTS (
+                    SELECT 1 FROM orders o WHERE o.id = k.order_id AND o.state NOT IN ('paid', 'cancelled')
+                ) ORDER BY k.expires_at LIMIT $2
+             )",
+        )
+        .bind(now)
+        .bind(i64::from(most))
+        .execute(&mut **transaction)
+        .await?;
+        let orders = sqlx::query(
+            "DELETE FROM orders WHERE id IN (
+                SELECT id FROM orders WHERE state IN ('paid', 'cancelled') AND updated_at < $1
+                ORDER BY updated_at LIMIT $2
+             ) RETURNING id",
+        )
+        .bind(before)
+        .bind(i64::from(most))
+        .fetch_all(&mut **transaction)
+        .await?;
+        for row in &orders {
+            sqlx::query("DELETE FROM saga_log WHERE order_id = $1")
+                .bind(text(row, "id")?)
+                .execute(&mut **transaction)
+                .await?;
         }
-        writing.commit().await
+        writing.commit().await?;
+        Ok(keys.rows_affected().max(u64::try_from(orders.len()).unwrap_or(u64::MAX)))
     }
 
     /// What all orders come to.
@@ -421,7 +443,8 @@ impl CheckoutStore {
     }
 }
 
-/// Takes the key for this order; false when it is in use and has not expired.
+/// Takes the key for this order; false when it is in use and has not expired. A key doesn't expire
+/// before its order is final: asking again must not become a second order beside one that still waits.
 async fn claim_key(writing: &mut Writing, new: &NewOrder<'_>, now: i64) -> Result<bool, StoreError> {
     let claimed = sqlx::query(
         "INSERT INTO idempotency_keys (user_id, idempotency_key, fingerprint, order_id, answer, expires_at)
@@ -429,7 +452,10 @@ async fn claim_key(writing: &mut Writing, new: &NewOrder<'_>, now: i64) -> Resul
          ON CONFLICT (user_id, idempotency_key) DO UPDATE
          SET fingerprint = excluded.fingerprint, order_id = excluded.order_id, answer = NULL,
              expires_at = excluded.expires_at
-         WHERE idempotency_keys.expires_at <= $6",
+         WHERE idempotency_keys.expires_at <= $6 AND NOT EXISTS (
+            SELECT 1 FROM orders WHERE orders.id = idempotency_keys.order_id
+            AND orders.state NOT IN ('paid', 'cancelled')
+         )",
     )
     .bind(i64::from(new.user_id))
     .bind(new.key)

@@ -1,6 +1,12 @@
 //! The stores by themselves.
 
-use breakerbox::store::{CheckoutStore, StoreSettings};
+use std::time::Duration;
+
+use breakerbox::store::{
+    Change, CheckoutStore, Effect, InventoryStore, NewOrder, Opened, OrderKind, OrderState, Place, Step, StoreSettings,
+};
+
+use crate::postgres::Postgres;
 
 /// A place for databases that is gone when the test is.
 struct Directory(std::path::PathBuf);
@@ -34,4 +40,91 @@ async fn two_may_open_a_new_file_at_the_same_moment() {
         let (first, second) = tokio::join!(one.queue(), other.queue());
         assert_eq!((first.unwrap().depth, second.unwrap().depth), (0, 0));
     }
+}
+
+const HOUR: i64 = 3_600_000;
+const DAY: Duration = Duration::from_hours(24);
+
+fn order<'a>(id: &'a str, key: &'a str) -> NewOrder<'a> {
+    NewOrder {
+        id,
+        user_id: 7,
+        film_id: 3,
+        kind: OrderKind::Rent,
+        amount: 4_500,
+        retry_later: true,
+        key,
+        fingerprint: "f",
+        key_lifetime: DAY,
+        lease: Duration::from_mins(1),
+    }
+}
+
+/// Takes an order with a key of the same name and brings it to a state, all in the first second.
+async fn bring(store: &CheckoutStore, id: &str, state: OrderState) {
+    let Opened::New(taken) = store.open(&order(id, id), 0).await.unwrap() else { panic!("{id} is taken") };
+    let effect = match state {
+        OrderState::Queued => Effect::Park { due_at: 0, attempts: 1, error: "away".to_owned() },
+        OrderState::Dead => Effect::Bury { error: "away".to_owned() },
+        _ => Effect::Remove,
+    };
+    let steps = vec![Step { step: "charge", outcome: "done", detail: String::new() }];
+    let change = Change { state, charge_sent: None, reason: String::new(), steps, effect, answer: None };
+    store.change(&taken, &change, 1000).await.unwrap().unwrap();
+}
+
+async fn orders_are_forgotten(store: &CheckoutStore) {
+    for (id, state) in [("paid", OrderState::Paid), ("queued", OrderState::Queued), ("dead", OrderState::Dead)] {
+        bring(store, id, state).await;
+    }
+    let (now, before) = (100 * HOUR, 28 * HOUR);
+    assert_eq!(store.prune(0, HOUR, 100).await.unwrap(), 0, "nothing is old yet");
+    assert_eq!(store.prune(before, now, 100).await.unwrap(), 1);
+    assert_eq!(store.order("paid").await.unwrap(), None);
+    assert!(store.steps("paid").await.unwrap().is_empty());
+    for id in ["queued", "dead"] {
+        assert!(store.order(id).await.unwrap().is_some());
+        assert_eq!(store.steps(id).await.unwrap().len(), 2);
+        // Days after its key was to expire, asking again finds the order that still waits.
+        let again = store.open(&order("another", id), now).await.unwrap();
+        assert!(matches!(again, Opened::Known { same: true, order: Some(found), .. } if found.id == id), "{id}");
+    }
+    assert!(store.replay("dead", now).await.unwrap().is_some(), "a person may still decide");
+    assert!(matches!(store.open(&order("new", "paid"), now).await.unwrap(), Opened::New(_)), "its key is free");
+
+    // A little at a time.
+    for n in 0..5 {
+        bring(store, &format!("old-{n}"), OrderState::Cancelled).await;
+    }
+    for gone in [2, 2, 1, 0] {
+        assert_eq!(store.prune(before, now, 2).await.unwrap(), gone);
+    }
+}
+
+async fn seats_are_forgotten(store: &InventoryStore) {
+    let place = |showing| Place { film_id: 1, kind: OrderKind::Premiere, showing, capacity: 20 };
+    store.reserve("over", place(1), 0).await.unwrap();
+    store.reserve("over and given back", place(1), 0).await.unwrap();
+    store.release("over and given back", 0).await.unwrap();
+    store.release("never reserved", 0).await.unwrap();
+    store.reserve("lately over", place(2), 90 * HOUR).await.unwrap();
+    store.reserve("old, and still to come", place(9), 0).await.unwrap();
+    assert_eq!(store.prune(28 * HOUR, 9, 2).await.unwrap(), 2);
+    assert_eq!(store.prune(28 * HOUR, 9, 2).await.unwrap(), 1);
+    let audit = store.audit().await.unwrap();
+    assert_eq!((audit.held, audit.taken), (vec!["lately over".to_owned(), "old, and still to come".to_owned()], 2));
+    assert!(store.release("old, and still to come", 100 * HOUR).await.unwrap());
+    // Who is given up after their seat was forgotten takes none from anybody else.
+    assert!(!store.release("over", 100 * HOUR).await.unwrap());
+    assert_eq!(store.audit().await.unwrap().taken, 1);
+}
+
+#[tokio::test]
+async fn what_is_over_is_forgotten_and_what_somebody_may_need_is_not() {
+    let settings = StoreSettings::default();
+    orders_are_forgotten(&CheckoutStore::new("sqlite::memory:", &settings, false).unwrap()).await;
+    seats_are_forgotten(&InventoryStore::new("sqlite::memory:", &settings, false).unwrap()).await;
+    let Some(postgres) = Postgres::start("prune") else { return };
+    orders_are_forgotten(&CheckoutStore::new(&postgres.url("shop"), &settings, false).unwrap()).await;
+    seats_are_forgotten(&InventoryStore::new(&postgres.url("shop"), &settings, false).unwrap()).await;
 }

@@ -13,7 +13,7 @@ use crate::store::check_url;
 pub struct CheckoutSettings {
     /// Its database; empty for the one that `store` says.
     pub url: String,
-    /// How long an idempotency key is remembered.
+    /// How long an idempotency key is remembered, at least: not before its order is final is it forgotten.
     #[serde(with = "humantime_serde")]
     pub key_lifetime: Duration,
     /// How long a request may work on its order before a worker takes the order over.

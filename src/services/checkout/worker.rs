@@ -15,6 +15,9 @@ use crate::telemetry::QueueReading;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// How often what is too old is forgotten.
 const PRUNE: Duration = Duration::from_mins(5);
+/// Orders that are forgotten in one transaction, and transactions in a row.
+const PRUNE_AT_ONCE: u32 = 200;
+const PRUNE_ROUNDS: u32 = 500;
 
 impl CheckoutState {
     /// Works until `stopped` becomes true; what is under way then is ended first.
@@ -93,10 +96,18 @@ impl CheckoutState {
         }
     }
 
+    /// Forgets what is too old, a little at a time: orders under way must not wait for it.
     async fn prune(&self) {
         let before = self.now() - millis(self.inner.settings.keep_orders);
-        if let Err(error) = self.inner.store.prune(before, self.now()).await {
-            tracing::warn!(%error, "old orders can't be forgotten");
+        for _ in 0..PRUNE_ROUNDS {
+            match self.inner.store.prune(before, self.now(), PRUNE_AT_ONCE).await {
+                Ok(gone) if gone >= u64::from(PRUNE_AT_ONCE) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "old orders can't be forgotten");
+                    return;
+                }
+            }
         }
     }
 }
