@@ -88,7 +88,7 @@ impl Shared {
             Err(_) => return,
         };
         // A success after successes changes nothing.
-        if failed || self.seen().is_some_and(|record| record.failures > 0) {
+        if failed || self.row_counts_failures() {
             // Nobody listens while the process ends.
             let _ = self.outcomes.send(failed);
         }
@@ -227,11 +227,80 @@ impl Shared {
         }
     }
 
+    /// The one question that every call asks; it copies nothing.
+    fn row_counts_failures(&self) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.as_ref().is_some_and(|record| record.failures > 0)
+    }
+
     fn seen(&self) -> Option<BreakerRecord> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn remember(&self, record: BreakerRecord) {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+    use std::sync::{Arc, OnceLock};
+    use std::time::Instant;
+
+    use axum::Router;
+    use axum::routing::get;
+
+    use super::*;
+    use crate::client::{Context, Request, Telemetry, Transport};
+    use crate::resilience::policy::preset;
+    use crate::store::{CheckoutStore, StoreSettings};
+    use crate::telemetry::Metrics;
+
+    const ROUNDS: u32 = 31;
+
+    /// `cargo test --release --lib what_a_shared_breaker_costs -- --ignored --nocapture`
+    #[tokio::test]
+    #[ignore = "a measurement"]
+    async fn what_a_shared_breaker_costs_a_call_beyond_a_local_one() {
+        let telemetry =
+            Telemetry { metrics: Metrics::new(&[Duration::from_secs(1)]), transitions: TransitionLog::new() };
+        let slot = Arc::new(OnceLock::new());
+        slot.set(Router::new().route("/", get(|| async {}))).unwrap();
+        let policy = preset("payment-gateway").unwrap();
+        let transport = Transport::InProcess(slot);
+        let client = Client::new("checkout", "payment-gateway", &policy, transport, &telemetry, 1).unwrap();
+        let store = CheckoutStore::new("sqlite::memory:", &StoreSettings::default(), false).unwrap();
+        let (cache, clock) = (Duration::from_secs(1), Clock::system());
+        let shared = Shared::new(store.breakers(), client.clone(), cache, clock, &telemetry.transitions);
+        // Both in one round, so that what changes on the machine changes for both.
+        let (mut local, mut with_peers, mut noted) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            for (share, times) in [(false, &mut local), (true, &mut with_peers)] {
+                let since = Instant::now();
+                for _ in 0..2_000 {
+                    let result = client.call(&Context::new(), Request::get("/")).await;
+                    if share {
+                        shared.saw(&result);
+                    }
+                    assert!(black_box(result).is_ok());
+                }
+                times.push(since.elapsed().as_secs_f64() / 2_000.0 * 1e9);
+            }
+            let (result, since) = (Ok::<(), Error>(()), Instant::now());
+            for _ in 0..100_000 {
+                shared.saw(black_box(&result));
+            }
+            noted.push(since.elapsed().as_secs_f64() / 100_000.0 * 1e9);
+        }
+        let median = |mut times: Vec<f64>| {
+            times.sort_unstable_by(f64::total_cmp);
+            times[times.len() / 2]
+        };
+        let (local, with_peers, noted) = (median(local), median(with_peers), median(noted));
+        eprintln!(
+            "a call, local: {local:.0} ns; shared: {with_peers:.0} ns; taking note for the peers alone: {noted:.1} ns"
+        );
+        assert!(noted < local / 10.0, "{noted} of {local}");
     }
 }
