@@ -22,6 +22,7 @@
 mod breaker;
 mod inventory;
 mod ledger;
+mod order;
 mod orders;
 mod queue;
 mod schema;
@@ -40,7 +41,8 @@ use tokio::sync::OnceCell;
 pub use breaker::{BreakerRecord, SharedBreakers};
 pub use inventory::{InventoryStore, Place, Reserved, StockAudit};
 pub use ledger::{Charged, LedgerAudit, LedgerStore, NewCharge, Voided};
-pub use orders::{Change, CheckoutStore, Effect, NewOrder, Opened, Order, OrderAudit, OrderKind, OrderState, Step};
+pub use order::{Change, Effect, NewOrder, Opened, Order, OrderAudit, OrderKind, OrderState, Step};
+pub use orders::CheckoutStore;
 pub use queue::{DeadLetter, Job, QueueStats};
 
 /// How long a call waits for a connection, and SQLite for another process's write to end.

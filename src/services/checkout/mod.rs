@@ -32,6 +32,7 @@ mod saga;
 mod settings;
 mod shared;
 mod stateless;
+mod undo;
 mod wire;
 mod worker;
 

@@ -1,4 +1,4 @@
-//! The saga: what is done for an order, in which order, and what is given back when it can't be.
+//! The saga: what is done for an order, in which order, and when it is given up.
 //!
 //! ```text
 //! pending ── reserve ──► charging ── charge ──► paid ── notify
@@ -10,20 +10,18 @@
 //!
 //! [`advance`](CheckoutState::advance) goes on from whatever state the order is in. The request that
 //! takes an order and the worker that finds one left behind run the same code.
+//!
+//! What is given back for an order that was given up is in `undo`.
 
 use super::wire::{OrderAnswer, OrderOutcome, PAYMENT_NOTICE};
 use super::{CheckoutState, Gate, Inner, retry_after};
 use crate::client::{Context, Error, FallbackKind, Request};
-use crate::resilience::breaker::State;
 use crate::services::inventory::ReservationRequest;
 use crate::services::notification::Notification;
-use crate::services::payment_gateway::{Charge, ChargeRequest, Void};
+use crate::services::payment_gateway::{Charge, ChargeRequest};
 use crate::store::{Change, Effect, Job, Order, OrderState, Step, StoreError, millis};
 use http::StatusCode;
 use std::time::Duration;
-
-/// How long a void may take.
-const VOID_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a charge ended.
 enum Charging {
@@ -345,94 +343,14 @@ impl CheckoutState {
         });
         Ok(Some(answer))
     }
-
-    /// Voids what may have been charged and releases what may be reserved, as often as it takes.
-    async fn unwind(&self, context: &Context, order: Order, job: Option<&Job>) -> Result<(), StoreError> {
-        let Inner { queue, settings, .. } = &*self.inner;
-        let (steps, failed) = self.give_back(context, &order).await;
-        let Some(error) = failed else {
-            let change = Change { steps, ..change(OrderState::Cancelled, Effect::Remove, step("", "", "")) };
-            if self.store().change(&order, &change, self.now()).await?.is_some()
-                && let Some(job) = job.filter(|job| job.parked)
-            {
-                queue.attempted("done");
-                queue.left(Duration::from_millis(u64::try_from(self.now() - job.enqueued_at).unwrap_or(0)));
-            }
-            return Ok(());
-        };
-        let turned_away = matches!(error, Error::Open { .. } | Error::BulkheadFull | Error::Throttled);
-        let attempts = job.map_or(0, |job| job.attempts) + i64::from(!turned_away);
-        let effect = if attempts >= i64::from(settings.queue.max_attempts) {
-            queue.attempted("dead");
-            tracing::error!(order = order.id, %error, "an order can't be given back; it waits for a person");
-            Effect::Bury { error: format!("not given back: {error}, {attempts} attempts") }
-        } else {
-            queue.attempted(if turned_away { "postponed" } else { "retried" });
-            let delay = if turned_away { retry_after(&error) } else { settings.queue.delay(attempts) };
-            Effect::Park { due_at: self.now() + millis(delay), attempts, error: format!("not given back: {error}") }
-        };
-        let change = Change { steps, ..change(OrderState::Cancelling, effect, step("", "", "")) };
-        self.store().change(&order, &change, self.now()).await.map(|_| ())
-    }
-
-    /// Voids a key. The queue repeats that for as long as it takes, so it neither counts for the
-    /// breaker nor takes the place of a probe; but while the breaker is open it keeps away as well.
-    async fn void(&self, context: &Context, key: &str) -> Result<Void, Error> {
-        let payment = &self.inner.clients.payment;
-        if let Some(now) = payment.protected.snapshot() {
-            match now.state {
-                State::ForcedOpen => return Err(Error::Open { retry_after: VOID_TIMEOUT }),
-                State::Open if !now.open_remaining.is_zero() => {
-                    return Err(Error::Open { retry_after: now.open_remaining });
-                }
-                _ => {}
-            }
-        }
-        let request = Request::post(format!("/charges/{key}/void")).repeatable();
-        let context = context.within(VOID_TIMEOUT);
-        let void = payment.bare.call_json::<Void>(&context, request);
-        tokio::time::timeout(VOID_TIMEOUT, void).await.unwrap_or(Err(Error::TimedOut))
-    }
-
-    /// What could be given back, and what kept the rest.
-    async fn give_back(&self, context: &Context, order: &Order) -> (Vec<Step>, Option<Error>) {
-        let Inner { clients, telemetry, .. } = &*self.inner;
-        let mut steps = Vec::new();
-        if order.charge_sent {
-            match self.void(context, &order.id).await {
-                Ok(Void { refunded }) => {
-                    telemetry.step("void", "done");
-                    steps.push(step("void", "done", if refunded { "refunded" } else { "nothing was charged" }));
-                }
-                Err(error) => {
-                    telemetry.step("void", "failed");
-                    steps.push(step("void", "failed", error.to_string()));
-                    return (steps, Some(error));
-                }
-            }
-        }
-        let request = Request::post(format!("/reservations/{}/release", order.id)).repeatable();
-        match clients.inventory.of(context).call(context, request).await {
-            Ok(_) => {
-                telemetry.step("release", "done");
-                steps.push(step("release", "done", ""));
-                (steps, None)
-            }
-            Err(error) => {
-                telemetry.step("release", "failed");
-                steps.push(step("release", "failed", error.to_string()));
-                (steps, Some(error))
-            }
-        }
-    }
 }
 
-fn step(step: &'static str, outcome: &'static str, detail: impl Into<String>) -> Step {
+pub(super) fn step(step: &'static str, outcome: &'static str, detail: impl Into<String>) -> Step {
     Step { step, outcome, detail: detail.into() }
 }
 
 /// A change to `state` that is due to one step.
-fn change(state: OrderState, effect: Effect, why: Step) -> Change {
+pub(super) fn change(state: OrderState, effect: Effect, why: Step) -> Change {
     Change { state, charge_sent: None, reason: String::new(), steps: vec![why], effect, answer: None }
 }
 
