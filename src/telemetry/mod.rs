@@ -5,11 +5,14 @@
 //! a fact is called in Prometheus or in a log. Counters are written when a fact happens; gauges that
 //! mirror live state are read from it at each scrape, so they can't drift from what they describe.
 
+mod breaker;
+mod bulkhead;
 mod checkout;
-mod dependency;
 mod edge;
 mod exemplars;
 mod exposition;
+mod fallback;
+mod health;
 mod logs;
 mod metrics;
 pub mod names;
@@ -17,14 +20,16 @@ mod openmetrics;
 mod records;
 mod spans;
 mod trace;
+mod transitions;
 
+pub use breaker::{BreakerReading, BreakerTelemetry};
+pub use bulkhead::BulkheadTelemetry;
 pub use checkout::{CheckoutTelemetry, LedgerTelemetry, QueueReading, QueueTelemetry};
-pub use dependency::{
-    BreakerReading, BreakerTelemetry, BulkheadTelemetry, FallbackTelemetry, TransitionLog, TransitionRecord,
-};
 pub use edge::{EdgeTelemetry, Playback, RequestGuard};
 pub use exposition::{Exposition, encode};
+pub use fallback::FallbackTelemetry;
 pub use logs::{LogFormat, TelemetryGuard, TelemetrySettings, init};
 pub use metrics::{FaultTelemetry, InboxTelemetry, Metrics, ScenarioTelemetry, TrafficTelemetry};
 pub use spans::{sampler, span_layer};
 pub use trace::TraceContext;
+pub use transitions::{TransitionLog, TransitionRecord};

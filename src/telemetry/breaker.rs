@@ -1,20 +1,17 @@
-//! A dependency's facts: its breaker, retries, hedges, bulkhead and fallbacks.
+//! A breaker's facts, and those of the retries and hedges around it.
 //!
-//! All children are created when the dependency is, so each series stands at zero from the first
-//! scrape and recording a fact is an atomic add without a look-up.
+//! All children are created when the dependency's client is, so each series stands at zero from the
+//! first scrape and recording a fact is an atomic add without a look-up.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{Gauge, Histogram, IntCounter};
-use serde::Serialize;
-use tokio::sync::broadcast;
 
 use super::exemplars::TracedHistogram;
+use super::health::{RecentMean, health_points};
 use super::metrics::Metrics;
 use super::names::value;
+use super::transitions::{TransitionLog, TransitionRecord};
 
 /// Changes of state that can happen, so that their counters exist before they do.
 const AUTOMATIC: &[(&str, &str, &str)] = &[
@@ -288,192 +285,8 @@ impl BreakerTelemetry {
     }
 }
 
-/// Points for success and for speed, as dashboards of services show them; nothing known is full points.
-fn health_points(failure_ratio: f64, response_seconds: f64) -> f64 {
-    let success = if failure_ratio.is_nan() { 1.0 } else { 1.0 - failure_ratio };
-    let speed = ((5.0 - response_seconds) / 4.0).clamp(0.0, 1.0);
-    70.0 * success + 30.0 * speed
-}
-
-/// Mean response time, in which each call weighs a twentieth of what is known: about the last forty.
-#[derive(Default)]
-struct RecentMean {
-    seconds: AtomicU64,
-}
-
-impl RecentMean {
-    const WEIGHT: f64 = 0.05;
-
-    fn add(&self, elapsed: Duration) {
-        // Two calls that end at once may lose one of them, which a mean can bear.
-        let mean = self.seconds();
-        let next = mean + (elapsed.as_secs_f64() - mean) * Self::WEIGHT;
-        self.seconds.store(next.to_bits(), Ordering::Relaxed);
-    }
-
-    fn seconds(&self) -> f64 {
-        f64::from_bits(self.seconds.load(Ordering::Relaxed))
-    }
-}
-
-/// Handles for one bulkhead.
-pub struct BulkheadTelemetry {
-    in_flight: Gauge,
-    capacity: Gauge,
-    queued: Gauge,
-    rejected: IntCounter,
-}
-
-impl BulkheadTelemetry {
-    /// Creates every series of this bulkhead at zero.
-    #[must_use]
-    pub fn new(metrics: &Metrics, service: &str, bulkhead: &str) -> Self {
-        let f = metrics.families();
-        let own = [service, bulkhead];
-        Self {
-            in_flight: f.bulkhead_in_flight.with_label_values(&own),
-            capacity: f.bulkhead_capacity.with_label_values(&own),
-            queued: f.bulkhead_queue_length.with_label_values(&own),
-            rejected: f.bulkhead_rejected.with_label_values(&own),
-        }
-    }
-
-    /// A call found no place in time.
-    pub fn rejected(&self) {
-        self.rejected.inc();
-    }
-
-    /// Copies live values into the gauges.
-    pub fn read(&self, in_flight: u32, capacity: u32, queued: u32) {
-        self.in_flight.set(in_flight.into());
-        self.capacity.set(capacity.into());
-        self.queued.set(queued.into());
-    }
-}
-
-/// Handles for the fallbacks around one dependency.
-#[derive(Clone)]
-pub struct FallbackTelemetry {
-    calls: Arc<Vec<(&'static str, &'static str, IntCounter)>>,
-    failures: Arc<Vec<(&'static str, IntCounter)>>,
-    staleness: Histogram,
-}
-
-impl FallbackTelemetry {
-    /// Creates the series of these kinds of fallback, for every reason, at zero.
-    #[must_use]
-    pub fn new(metrics: &Metrics, service: &str, breaker: &str, kinds: &[&'static str]) -> Self {
-        let f = metrics.families();
-        let mut calls = Vec::new();
-        for kind in kinds {
-            for reason in value::FALLBACK_REASONS {
-                let child = f.fallback_calls.with_label_values(&[service, breaker, *kind, *reason]);
-                calls.push((*kind, *reason, child));
-            }
-        }
-        let failures = kinds.iter().map(|k| (*k, f.fallback_failures.with_label_values(&[service, breaker, *k])));
-        Self {
-            calls: Arc::new(calls),
-            failures: Arc::new(failures.collect()),
-            staleness: f.fallback_staleness.with_label_values(&[service, breaker]),
-        }
-    }
-
-    /// An answer of this kind was served instead of the live one; `age` is how old it was.
-    pub fn served(&self, kind: &str, reason: &str, age: Option<Duration>) {
-        if let Some((.., calls)) = self.calls.iter().find(|(k, r, _)| *k == kind && *r == reason) {
-            calls.inc();
-        }
-        if let Some(age) = age {
-            self.staleness.observe(age.as_secs_f64());
-        }
-    }
-
-    /// A fallback of this kind had nothing to give.
-    pub fn failed(&self, kind: &str) {
-        count(&self.failures, kind);
-    }
-}
-
-/// One change of a breaker's state, with the numbers behind it.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct TransitionRecord {
-    /// Service that owns the breaker.
-    pub service: String,
-    /// Dependency the breaker guards.
-    pub breaker: String,
-    /// State before.
-    pub from: &'static str,
-    /// State after.
-    pub to: &'static str,
-    /// Why, spelled as in [`value::TRANSITION_REASONS`].
-    pub reason: &'static str,
-    /// Number of the state this transition began; grows by one with each.
-    pub generation: u64,
-    /// When, seconds since 1970.
-    pub unix_seconds: f64,
-    /// Calls in the window at that moment.
-    pub calls: u64,
-    /// Failed ones among them.
-    pub failures: u64,
-    /// Slow ones among them.
-    pub slow_calls: u64,
-    /// Failed share, 0–1; absent below the minimum number of calls.
-    pub failure_ratio: Option<f64>,
-    /// Slow share, 0–1; absent below the minimum number of calls.
-    pub slow_ratio: Option<f64>,
-    /// How long an opened breaker will wait before a probe, seconds.
-    pub open_wait_seconds: Option<f64>,
-}
-
-/// The latest transitions of this process, and a live feed of them.
-#[derive(Clone)]
-pub struct TransitionLog {
-    latest: Arc<Mutex<VecDeque<TransitionRecord>>>,
-    feed: broadcast::Sender<TransitionRecord>,
-}
-
-impl TransitionLog {
-    /// How many transitions are kept.
-    pub const KEPT: usize = 500;
-
-    /// An empty log.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { latest: Arc::default(), feed: broadcast::channel(256).0 }
-    }
-
-    fn push(&self, record: TransitionRecord) {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if latest.len() == Self::KEPT {
-            latest.pop_front();
-        }
-        latest.push_back(record.clone());
-        drop(latest);
-        // Nobody listening is fine.
-        let _ = self.feed.send(record);
-    }
-
-    /// The latest transitions, oldest first.
-    #[must_use]
-    pub fn latest(&self) -> Vec<TransitionRecord> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-
-    /// Transitions from now on. A listener that falls 256 behind loses the oldest.
-    #[must_use]
-    pub fn subscribe(&self) -> broadcast::Receiver<TransitionRecord> {
-        self.feed.subscribe()
-    }
-}
-
-impl Default for TransitionLog {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-fn count(counters: &[(&'static str, IntCounter)], label: &str) {
+/// Counts what has this label.
+pub(super) fn count(counters: &[(&'static str, IntCounter)], label: &str) {
     match counters.iter().find(|(name, _)| *name == label) {
         Some((_, counter)) => counter.inc(),
         None => debug_assert!(false, "{label} is not in the metrics contract"),
@@ -505,38 +318,5 @@ mod tests {
             assert!(value::STATES.contains(from) && value::STATES.contains(to));
             assert!(value::TRANSITION_REASONS.contains(reason));
         }
-    }
-
-    #[test]
-    fn health_points_are_seventy_for_success_and_thirty_for_speed() {
-        for (failures, seconds, points) in [
-            (f64::NAN, 0.0, 100.0),
-            (0.0, 1.0, 100.0),
-            (0.5, 1.0, 65.0),
-            (0.0, 3.0, 85.0),
-            (0.0, 5.0, 70.0),
-            (1.0, 9.0, 0.0),
-        ] {
-            assert!((health_points(failures, seconds) - points).abs() < 1e-9, "{failures} {seconds}");
-        }
-    }
-
-    #[test]
-    fn the_recent_mean_follows_a_change() {
-        let mean = RecentMean::default();
-        for _ in 0..100 {
-            mean.add(Duration::from_secs(2));
-        }
-        assert!((mean.seconds() - 2.0).abs() < 0.02);
-    }
-
-    #[test]
-    fn the_log_forgets_the_oldest_first() {
-        let log = TransitionLog::new();
-        for generation in 0..=TransitionLog::KEPT as u64 {
-            log.push(TransitionRecord { generation, ..TransitionRecord::default() });
-        }
-        let latest = log.latest();
-        assert_eq!((latest.len(), latest[0].generation), (TransitionLog::KEPT, 1));
     }
 }
