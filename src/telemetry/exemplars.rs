@@ -8,15 +8,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use opentelemetry::trace::TraceId;
 use prometheus::Histogram;
 use tracing::Span;
 
 use super::trace::TraceContext;
 
 /// A request that fell into a bucket.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Exemplar {
-    pub(super) trace_id: String,
+    pub(super) trace_id: TraceId,
     pub(super) value: f64,
     pub(super) unix_seconds: f64,
 }
@@ -24,8 +25,8 @@ pub(super) struct Exemplar {
 /// Exemplars of one histogram series, one place a bucket, `+Inf` last.
 pub(super) type Places = Arc<Mutex<Box<[Option<Exemplar>]>>>;
 
-/// Series of one family, by label values in the family's label order.
-type Series = HashMap<Vec<String>, Places>;
+/// Series of one family, by the [`key`] of their label values.
+pub(super) type Series = HashMap<String, Places>;
 
 /// All series with exemplars, by family.
 #[derive(Clone, Default)]
@@ -42,18 +43,28 @@ impl Exemplars {
         histogram: Histogram,
         bounds: &Arc<[f64]>,
     ) -> TracedHistogram {
-        let key = labels.iter().map(|&label| label.to_owned()).collect();
+        let mut own = String::new();
+        key(&mut own, labels.iter().copied());
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         let empty = || Arc::new(Mutex::new(vec![None; bounds.len() + 1].into()));
-        let places = Arc::clone(families.entry(family).or_default().entry(key).or_insert_with(empty));
+        let places = Arc::clone(families.entry(family).or_default().entry(own).or_insert_with(empty));
         TracedHistogram { histogram, bounds: Arc::clone(bounds), places }
     }
 
-    /// The exemplars of one series, bucket by bucket.
-    pub(super) fn of(&self, family: &str, labels: &[String]) -> Option<Box<[Option<Exemplar>]>> {
+    /// Does something with the exemplars of a family's series; none where they leave none.
+    pub(super) fn with<T>(&self, family: &str, act: impl FnOnce(Option<&Series>) -> T) -> T {
         let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let places = families.get(family)?.get(labels)?.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(places.clone())
+        act(families.get(family))
+    }
+}
+
+/// Writes what names a series among those of its family: its label values, in the order of the
+/// contract, with a character between them that none of them has.
+pub(super) fn key<'a>(out: &mut String, values: impl Iterator<Item = &'a str>) {
+    out.clear();
+    for value in values {
+        out.push_str(value);
+        out.push('\u{1f}');
     }
 }
 

@@ -3,28 +3,35 @@
 //! What differs from the Prometheus text format, and fails a whole scrape when it is wrong: counter
 //! families lose their `_total` in `# TYPE` and `# HELP`, bucket bounds are floats (`le="1.0"`),
 //! exemplars stand on `_bucket` lines only and inside their bucket, and the last line is `# EOF`.
+//!
+//! A scrape of many breakers is many thousand lines, so each is appended piece by piece to the one
+//! body, and what lines share (a family's bounds, a series' labels) is written once and copied.
 
 use std::fmt::Write as _;
+use std::sync::PoisonError;
 
-use prometheus::proto::{Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::exemplars::{Exemplar, Exemplars};
+use super::exemplars::{Exemplar, Exemplars, Series, key};
 use super::names;
 
 /// Negotiated content type of this encoding.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Below this, whole numbers are written with all their digits.
+const ALL_DIGITS: f64 = 1e15;
+
 /// Encodes families as they were gathered.
 pub(super) fn encode(families: &[MetricFamily], exemplars: &Exemplars) -> String {
     let mut out = String::with_capacity(96 * 1024);
     for family in families {
-        write_family(&mut out, family, exemplars);
+        exemplars.with(family.name(), |series| write_family(&mut out, family, series));
     }
     out.push_str("# EOF\n");
     out
 }
 
-fn write_family(out: &mut String, family: &MetricFamily, exemplars: &Exemplars) {
+fn write_family(out: &mut String, family: &MetricFamily, exemplars: Option<&Series>) {
     let kind = family.get_field_type();
     let (name, word) = match kind {
         MetricType::COUNTER => (family.name().trim_end_matches("_total"), "counter"),
@@ -33,108 +40,174 @@ fn write_family(out: &mut String, family: &MetricFamily, exemplars: &Exemplars) 
         // Nothing here registers any other kind.
         MetricType::SUMMARY | MetricType::UNTYPED => return,
     };
-    line(out, format_args!("# TYPE {name} {word}"));
-    line(out, format_args!("# HELP {name} {}", escaped(family.help())));
+    push(out, &["# TYPE ", name, " ", word, "\n# HELP ", name, " "]);
+    escape(out, family.help());
+    out.push('\n');
+    if kind == MetricType::HISTOGRAM {
+        return Histograms::of(family, exemplars).write(out, family);
+    }
+    let mut labels = String::new();
     for metric in family.get_metric() {
-        let labels = labels_of(metric);
+        write_labels(&mut labels, metric);
         match kind {
-            MetricType::COUNTER => sample(out, &format!("{name}_total"), &labels, metric.get_counter().get_value()),
-            MetricType::GAUGE => sample(out, name, &labels, metric.get_gauge().get_value()),
-            _ => write_histogram(out, name, &labels, metric, exemplars),
+            MetricType::COUNTER => sample(out, name, "_total", &labels, metric.get_counter().get_value()),
+            _ => sample(out, name, "", &labels, metric.get_gauge().get_value()),
         }
     }
 }
 
-fn write_histogram(out: &mut String, name: &str, labels: &str, metric: &Metric, exemplars: &Exemplars) {
-    let histogram = metric.get_histogram();
-    let own = exemplars.of(name, &values_in_order(name, metric));
-    let exemplar = |bucket: usize| own.as_ref().and_then(|places| places.get(bucket)?.as_ref());
-    let separator = if labels.is_empty() { "" } else { "," };
-    let buckets = histogram.get_bucket();
-    for (index, bucket) in buckets.iter().enumerate() {
-        let bound = number(bucket.upper_bound());
-        let count = bucket.cumulative_count();
-        bucket_line(out, format_args!("{name}_bucket{{{labels}{separator}le=\"{bound}\"}} {count}"), exemplar(index));
-    }
-    let count = histogram.get_sample_count();
-    let infinite = exemplar(buckets.len());
-    bucket_line(out, format_args!("{name}_bucket{{{labels}{separator}le=\"+Inf\"}} {count}"), infinite);
-    sample(out, &format!("{name}_sum"), labels, histogram.get_sample_sum());
-    sample(out, &format!("{name}_count"), labels, count as f64);
+/// What the histograms of one family share.
+struct Histograms<'a> {
+    name: &'a str,
+    /// Label names in the order of the contract; gathered ones are sorted by name.
+    order: &'static [&'static str],
+    exemplars: Option<&'a Series>,
+    /// `le` of each bucket but the last.
+    bounds: Vec<String>,
 }
 
-fn bucket_line(out: &mut String, text: std::fmt::Arguments<'_>, exemplar: Option<&Exemplar>) {
-    let _ = out.write_fmt(text);
-    if let Some(Exemplar { trace_id, value, unix_seconds }) = exemplar {
-        let _ = write!(out, " # {{trace_id=\"{trace_id}\"}} {} {unix_seconds:.3}", number(*value));
+impl<'a> Histograms<'a> {
+    fn of(family: &'a MetricFamily, exemplars: Option<&'a Series>) -> Self {
+        let name = family.name();
+        let order = names::ALL.iter().find(|known| known.name == name).map_or(&[][..], |known| known.labels);
+        let buckets = family.get_metric().first().map_or(&[][..], |metric| metric.get_histogram().get_bucket());
+        let bound = |bucket: &Bucket| {
+            let mut bound = String::new();
+            number(&mut bound, bucket.upper_bound());
+            bound
+        };
+        Self { name, order, exemplars, bounds: buckets.iter().map(bound).collect() }
     }
+
+    fn write(&self, out: &mut String, family: &MetricFamily) {
+        let (mut labels, mut own) = (String::new(), String::new());
+        for metric in family.get_metric() {
+            write_labels(&mut labels, metric);
+            let places = self.exemplars.and_then(|series| {
+                key(&mut own, values_in_order(self.order, metric));
+                series.get(&own)
+            });
+            // Few and small: copied, so that nobody who is served waits for the body to be written.
+            let places = places.map(|places| places.lock().unwrap_or_else(PoisonError::into_inner).clone());
+            self.write_one(out, metric, &labels, places.as_deref().unwrap_or_default());
+        }
+    }
+
+    fn write_one(&self, out: &mut String, metric: &Metric, labels: &str, exemplars: &[Option<Exemplar>]) {
+        let histogram = metric.get_histogram();
+        let separator = if labels.is_empty() { "" } else { "," };
+        let counts = histogram.get_bucket().iter().map(Bucket::cumulative_count).chain([histogram.get_sample_count()]);
+        let bounds = self.bounds.iter().map(String::as_str).chain(["+Inf"]);
+        for (index, (bound, count)) in bounds.zip(counts).enumerate() {
+            push(out, &[self.name, "_bucket{", labels, separator, "le=\"", bound, "\"} "]);
+            let _ = write!(out, "{count}");
+            if let Some(Some(exemplar)) = exemplars.get(index) {
+                write_exemplar(out, exemplar);
+            }
+            out.push('\n');
+        }
+        sample(out, self.name, "_sum", labels, histogram.get_sample_sum());
+        sample(out, self.name, "_count", labels, histogram.get_sample_count() as f64);
+    }
+}
+
+fn write_exemplar(out: &mut String, Exemplar { trace_id, value, unix_seconds }: &Exemplar) {
+    let _ = write!(out, " # {{trace_id=\"{trace_id}\"}} ");
+    number(out, *value);
+    let _ = write!(out, " {unix_seconds:.3}");
+}
+
+fn sample(out: &mut String, name: &str, ending: &str, labels: &str, value: f64) {
+    push(out, &[name, ending]);
+    if !labels.is_empty() {
+        push(out, &["{", labels, "}"]);
+    }
+    out.push(' ');
+    number(out, value);
     out.push('\n');
 }
 
-fn sample(out: &mut String, name: &str, labels: &str, value: f64) {
-    let value = number(value);
-    if labels.is_empty() {
-        line(out, format_args!("{name} {value}"));
-    } else {
-        line(out, format_args!("{name}{{{labels}}} {value}"));
+fn push(out: &mut String, pieces: &[&str]) {
+    for piece in pieces {
+        out.push_str(piece);
     }
 }
 
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing into a String can't fail.
-    let _ = out.write_fmt(text);
-    out.push('\n');
-}
-
-/// `name="value",…` as they stand between braces.
-fn labels_of(metric: &Metric) -> String {
-    let mut out = String::new();
+/// Writes `name="value",…` as they stand between braces, in place of what `out` holds.
+fn write_labels(out: &mut String, metric: &Metric) {
+    out.clear();
     for pair in metric.get_label() {
-        if !out.is_empty() {
-            out.push(',');
+        push(out, &[if out.is_empty() { "" } else { "," }, pair.name(), "=\""]);
+        escape(out, pair.value());
+        out.push('"');
+    }
+}
+
+fn values_in_order<'a>(order: &'static [&'static str], metric: &'a Metric) -> impl Iterator<Item = &'a str> {
+    order.iter().filter_map(|name| metric.get_label().iter().find(|pair| pair.name() == *name).map(LabelPair::value))
+}
+
+fn escape(out: &mut String, text: &str) {
+    if !text.contains(['\\', '\n', '"']) {
+        return out.push_str(text);
+    }
+    for character in text.chars() {
+        match character {
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '"' => out.push_str("\\\""),
+            other => out.push(other),
         }
-        let _ = write!(out, "{}=\"{}\"", pair.name(), escaped(pair.value()));
     }
-    out
 }
 
-/// Label values in the order of the contract; gathered metrics are sorted by label name.
-fn values_in_order(family: &str, metric: &Metric) -> Vec<String> {
-    let Some(family) = names::ALL.iter().find(|known| known.name == family) else { return Vec::new() };
-    let value =
-        |name: &&str| metric.get_label().iter().find(|pair| pair.name() == *name).map(|pair| pair.value().to_owned());
-    family.labels.iter().filter_map(value).collect()
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"")
-}
-
-/// A float as OpenMetrics writes it: always with a point or an exponent, so that `1` reads `1.0`.
-fn number(value: f64) -> String {
-    if value.is_nan() {
-        "NaN".to_owned()
+/// Writes a float as OpenMetrics does: always with a point or an exponent, so that `1` reads `1.0`.
+fn number(out: &mut String, value: f64) {
+    // Writing into a String can't fail.
+    let _ = if value.is_nan() {
+        write!(out, "NaN")
     } else if value.is_infinite() {
-        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+        write!(out, "{}Inf", if value > 0.0 { '+' } else { '-' })
+    } else if value.fract() == 0.0 && value.abs() < ALL_DIGITS && (value != 0.0 || value.is_sign_positive()) {
+        // Most samples are counts, and whole numbers are written several times faster as such.
+        #[allow(clippy::cast_possible_truncation, reason = "whole, and far below 2^63")]
+        let whole = value as i64;
+        write!(out, "{whole}.0")
     } else {
-        format!("{value:?}")
-    }
+        write!(out, "{value:?}")
+    };
 }
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::trace::TraceId;
+
     use super::*;
 
     #[test]
     fn numbers_are_floats() {
-        assert_eq!([1.0, 0.25, f64::NAN, f64::INFINITY, 1e21].map(number), ["1.0", "0.25", "NaN", "+Inf", "1e21"]);
+        let written = |value| {
+            let mut out = String::new();
+            number(&mut out, value);
+            out
+        };
+        for value in [0.0, -0.0, 1.0, -3.0, 0.25, 1e-9, 999_999_999_999_999.0, 1e15, 1e16, 1e21, f64::MAX, f64::MIN] {
+            assert_eq!(written(value), format!("{value:?}"));
+        }
+        assert_eq!([f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(written), ["NaN", "+Inf", "-Inf"]);
     }
 
     #[test]
-    fn an_exemplar_stands_on_its_bucket_s_line() {
+    fn an_exemplar_has_its_trace_value_and_time() {
         let mut out = String::new();
-        let exemplar = Exemplar { trace_id: "ab".to_owned(), value: 0.3, unix_seconds: 12.5 };
-        bucket_line(&mut out, format_args!("x_bucket{{le=\"0.5\"}} 1"), Some(&exemplar));
-        assert_eq!(out, "x_bucket{le=\"0.5\"} 1 # {trace_id=\"ab\"} 0.3 12.500\n");
+        write_exemplar(&mut out, &Exemplar { trace_id: TraceId::from(0xab), value: 0.3, unix_seconds: 12.5 });
+        assert_eq!(out, " # {trace_id=\"000000000000000000000000000000ab\"} 0.3 12.500");
+    }
+
+    #[test]
+    fn what_would_end_a_value_is_escaped() {
+        let mut out = String::new();
+        escape(&mut out, "a\"b\\c\nd");
+        assert_eq!(out, "a\\\"b\\\\c\\nd");
     }
 }

@@ -62,10 +62,9 @@ impl TraceContext {
         }
     }
 
-    /// The trace id as an exemplar carries it, when the trace is recorded.
-    #[must_use]
-    pub fn exemplar(&self) -> Option<String> {
-        self.sampled.then(|| self.trace_id.to_string())
+    /// The trace id for an exemplar, when the trace is recorded.
+    pub(super) fn exemplar(&self) -> Option<TraceId> {
+        self.sampled.then_some(self.trace_id)
     }
 }
 
