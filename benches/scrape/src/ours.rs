@@ -1,0 +1,68 @@
+//! Ours: the default topology after a while of viewers, and so many breakers more.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use breakerbox::client::{Client, Context, Request, Telemetry, Transport};
+use breakerbox::resilience::bulkhead::BulkheadSettings;
+use breakerbox::resilience::policy::PolicySettings;
+use breakerbox::resilience::retry::RetrySettings;
+use breakerbox::scenario::{self, Scenario, Timeline};
+use breakerbox::server::{self, Site, Wiring};
+use breakerbox::services::ServiceName;
+use breakerbox::settings::Settings;
+use breakerbox::telemetry::{Metrics, TransitionLog};
+use breakerbox::traffic::{Target, Traffic};
+
+/// A registry, and what keeps its gauges alive.
+pub struct Ours {
+    pub metrics: Metrics,
+    _alive: Box<dyn std::any::Any>,
+}
+
+/// Everything in one process, after a virtual minute of viewers and of ml-api's usual faults.
+pub async fn default_topology() -> Ours {
+    let settings = Settings::load(None, std::iter::empty()).expect("the defaults are valid");
+    let blueprint = settings.blueprint().expect("the defaults are valid");
+    let metrics = Metrics::new(&Site::call_timeouts(&blueprint));
+    let telemetry = Telemetry { metrics: metrics.clone(), transitions: TransitionLog::new() };
+    let faults = server::targets(&settings.faults, ServiceName::ALL, settings.seed, &metrics);
+    let site =
+        Site::build(&blueprint, ServiceName::ALL, &Wiring::InProcess, &telemetry, faults).expect("it can be built");
+    let scenario = Scenario::new(Timeline::parse(scenario::DEFAULT).expect("it is valid"), &metrics);
+    let inbox = metrics.inbox();
+    let doors = [ServiceName::Gateway, ServiceName::GatewayBare].map(|door| {
+        let router = Arc::new(OnceLock::from(site.routers[&door].clone()));
+        Target::new(door.as_str(), Transport::InProcess(router), metrics.traffic(door.as_str()))
+    });
+    let traffic = Traffic::new(&settings.traffic, settings.seed, doors.into());
+    traffic.run(tokio::time::sleep(Duration::from_secs(60))).await;
+    Ours { metrics, _alive: Box::new((site, scenario, inbox)) }
+}
+
+/// So many breakers with all that surrounds them, each after a hundred calls.
+pub async fn breakers(many: usize) -> Ours {
+    let metrics = Metrics::new(&[Duration::from_secs(1)]);
+    let telemetry = Telemetry { metrics: metrics.clone(), transitions: TransitionLog::new() };
+    let router = Router::new().route("/", get(|| async { "fine" }));
+    let transport = Transport::InProcess(Arc::new(OnceLock::from(router)));
+    let settings = PolicySettings {
+        bulkhead: Some(BulkheadSettings::default()),
+        retry: Some(RetrySettings::default()),
+        ..PolicySettings::default()
+    };
+    let mut clients = BTreeMap::new();
+    for number in 0..many {
+        let dependency = format!("dependency-{number:04}");
+        let client = Client::new("gateway", &dependency, &settings, transport.clone(), &telemetry, 1)
+            .expect("the defaults are valid");
+        for _ in 0..100 {
+            client.call(&Context::new(), Request::get("/")).await.expect("it answers");
+        }
+        clients.insert(dependency, client);
+    }
+    Ours { metrics, _alive: Box::new(clients) }
+}
