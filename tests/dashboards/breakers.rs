@@ -171,7 +171,7 @@ fn closeness() -> Panel {
     .decimals(0)
     .between(0.0, Some(1.0))
     .option("namePlacement", json!("top"))
-    .option("text", json!({ "titleSize": 12, "valueSize": 16 }))
+    .option("text", json!({ "titleSize": 12, "valueSize": 12 }))
     .steps(TO_THE_LIMIT)
     .ask(Query::now(format!("sort_desc({})", max(BREAKER, &both)), CALL))
     .when_empty("No breaker is scraped")

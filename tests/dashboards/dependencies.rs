@@ -92,7 +92,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
     let (calls, legend) = (&names::CIRCUIT_BREAKER_CALLS, "{{service}} → {{breaker}}");
     let panels = vec![
         (
-            [0, 0, 8, 10],
+            [0, 0, 8, 11],
             lines(
                 "Calls by dependency",
                 "Executed calls a second. A line that drops to 0 while others go on is an open breaker.",
@@ -102,7 +102,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [8, 0, 8, 10],
+            [8, 0, 8, 11],
             lines(
                 "Errors by dependency",
                 "Share of executed calls that failed or timed out. It falls to 0 while a breaker is \
@@ -113,7 +113,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [16, 0, 8, 10],
+            [16, 0, 8, 11],
             lines(
                 "p99 by dependency",
                 "The slowest one in a hundred executed calls. A dot opens the trace of one real call.",

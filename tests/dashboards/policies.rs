@@ -42,9 +42,9 @@ fn retries() -> Vec<([u32; 4], Panel)> {
     vec![
         ([0, 0, 12, 8], ended()),
         ([12, 0, 12, 8], amplified()),
-        ([0, 8, 8, 10], causes()),
-        ([8, 8, 8, 10], budget()),
-        ([16, 8, 8, 10], prediction()),
+        ([0, 8, 8, 11], causes()),
+        ([8, 8, 8, 11], budget()),
+        ([16, 8, 8, 11], prediction()),
     ]
 }
 
@@ -212,11 +212,11 @@ fn failed() -> Panel {
 
 fn limits() -> Vec<([u32; 4], Panel)> {
     vec![
-        ([0, 0, 8, 10], saturation()),
-        ([8, 0, 8, 10], waiting()),
-        ([16, 0, 8, 10], turned_away()),
-        ([0, 10, 12, 8], hedges()),
-        ([12, 10, 12, 8], limiter()),
+        ([0, 0, 8, 11], saturation()),
+        ([8, 0, 8, 11], waiting()),
+        ([16, 0, 8, 11], turned_away()),
+        ([0, 11, 12, 8], hedges()),
+        ([12, 11, 12, 8], limiter()),
     ]
 }
 

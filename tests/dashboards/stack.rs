@@ -191,8 +191,9 @@ fn processes() -> Vec<([u32; 4], Panel)> {
 
 fn watchers() -> Vec<([u32; 4], Panel)> {
     let group = &["rule_group"];
+    // Prometheus names a group by its file and its name; the name is enough.
     let on_time = format!(
-        "{} / {}",
+        "label_replace({} / {}, \"group\", \"$1\", \"rule_group\", \".*;(?:breakerbox\\\\.)?(.+)\")",
         max(group, &foreign("prometheus_rule_group_last_duration_seconds", &[])),
         max(group, &foreign("prometheus_rule_group_interval_seconds", &[]))
     );
@@ -228,7 +229,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
                 "How much of its interval each rule group needs. At 100 % evaluations are skipped and \
                  alerts come late.",
                 "percentunit",
-                Query::over_time(on_time, "{{rule_group}}"),
+                Query::over_time(on_time, "{{group}}"),
             ),
         ),
         (
