@@ -259,7 +259,7 @@ fn checkout() -> Vec<Plan> {
              has no attempts left",
             ERRORS,
             s(420),
-            s(15),
+            s(45),
         )
     };
     vec![

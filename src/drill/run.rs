@@ -18,6 +18,8 @@ use super::world::{BreakerSeen, FaultSeen, InboxSeen, Phase, RuleSeen, Transitio
 const OPENING: Duration = Duration::from_secs(60);
 /// Faults outlive the drill by this much, should it be killed.
 const MARGIN: Duration = Duration::from_secs(60);
+/// Orders that were on their last attempt when the trouble ended die after it.
+const REPLAY_AGAIN: Duration = Duration::from_secs(5);
 /// Pause between two questions to Alertmanager.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
 
@@ -252,8 +254,13 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
     /// Watches until the alert is over, and its end is delivered.
     async fn resolve(&self, start: &Start, marks: &mut Marks) -> Result<(), Verdict> {
         let begun = Instant::now();
-        let mut told = false;
+        let replays = self.raise.steps.contains(&Step::ReplayAfterwards);
+        let (mut told, mut replayed) = (false, begun);
         loop {
+            if replays && !told && replayed.elapsed() >= REPLAY_AGAIN {
+                replayed = Instant::now();
+                self.conductor.world.replay_dead_letters().await?;
+            }
             let sight = self.sight().await?;
             let now = begun.elapsed();
             // An alert that is away for a single evaluation is not over.

@@ -116,7 +116,8 @@ async fn dead_letters_are_replayed_once_all_else_is_put_back() {
     raise.steps.insert(0, super::Step::ReplayAfterwards);
     let options = Options::default();
     Conductor::new(&world, &options, |_: Event<'_>| {}).run(&plans, pending()).await.unwrap();
-    assert_eq!(changes(&world), [SET, "restore catalog", "replay dead letters"]);
+    // Again and again until the alert is over: orders on their last attempt die late.
+    assert_eq!(changes(&world)[..4], [SET, "restore catalog", "replay dead letters", "replay dead letters"]);
 }
 
 #[tokio::test(start_paused = true)]
