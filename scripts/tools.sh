@@ -9,7 +9,7 @@
 #   ALERTMANAGER, AMTOOL        Alertmanager 0.28 or newer
 #   AMTOOL_0_25                 the oldest version that alertmanager.yml promises to work with
 #   PYTHON_PROMETHEUS           a Python with prometheus_client, whose parser of OpenMetrics is the reference
-#   CHROMIUM                    any Chromium, optional, for the pictures of the dashboards
+#   CHROMIUM                    any Chromium, which looks at the console; Debian's is too large to unpack here
 #
 # A variable that is already set is believed. What is on the PATH is used when its version fits.
 # The rest comes from Debian: packages are downloaded through a private apt root (own lists, own
@@ -160,9 +160,11 @@ provide AMTOOL 0.28.0 1.0.0 sid "prometheus-alertmanager" amtool
 provide AMTOOL_0_25 0.25.0 0.26.0 bookworm "prometheus-alertmanager" amtool
 provide_python PYTHON_PROMETHEUS 0.26.0
 
+browser=
 for program in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
-    if [ -n "$program" ] && found=$(command -v "$program"); then printf 'CHROMIUM=%s\n' "$found"; break; fi
+    if [ -n "$program" ] && browser=$(command -v "$program"); then printf 'CHROMIUM=%s\n' "$browser"; break; fi
 done
+[ -n "$browser" ] || { say "no Chromium: install Debian's package chromium"; missing+=(CHROMIUM); }
 
 if [ ${#missing[@]} -gt 0 ]; then
     say "without ${missing[*]} the tests that need them do not run"

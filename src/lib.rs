@@ -16,6 +16,7 @@
 //! | [`server`] | listeners, the admin port, graceful shutdown |
 //! | [`traffic`] | open-loop viewers and what they experienced |
 //! | [`scenario`] | timelines of faults |
+//! | [`console`] | the page on the admin port |
 //! | [`drill`] | proves each alert against a live Prometheus |
 //! | [`settings`] | everything above, configured from defaults, a file, the environment and flags |
 //! | [`cli`] | the command line |
@@ -34,6 +35,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod console;
 pub mod drill;
 pub mod faults;
 pub mod resilience;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Done, Failure, UpArgs};
 use crate::client::{Telemetry, Transport};
+use crate::console;
 use crate::faults::Faults;
 use crate::scenario::{self, Actuator, Mode, Scenario, Timeline};
 use crate::server::{self, Admin, Running, Site, Wiring};
@@ -157,7 +158,8 @@ async fn start(settings: &Settings, services: &[ServiceName]) -> Result<(Running
     let mut more = extras
         .scenario
         .as_ref()
-        .map_or_else(|| admin.scenario_elsewhere(), |(scenario, _)| scenario::routes(scenario.clone()));
+        .map_or_else(|| admin.scenario_elsewhere(), |(scenario, _)| scenario::routes(scenario.clone()))
+        .merge(console::routes());
     if let Some(checkout) = &site.checkout {
         more = more.merge(checkout::admin_routes(checkout.clone()));
     }

@@ -12,7 +12,7 @@ use axum::body::Body as HttpBody;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, patch, post, put};
 use axum::{Json, Router};
 use futures_util::stream::{self, Stream};
@@ -158,16 +158,22 @@ fn from_another_site(headers: &HeaderMap) -> bool {
     }
 }
 
-async fn index(State(admin): State<Admin>) -> Json<Value> {
-    Json(json!({
+/// What there is: for a browser the console, for everybody else a list.
+async fn index(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains("text/html")) {
+        return Redirect::to("/console").into_response();
+    }
+    let list = json!({
         "program": concat!("breakerbox ", env!("CARGO_PKG_VERSION")),
         "services": admin.inner.parts.services,
-        "read": ["/metrics", "/healthz", "/readyz", "/health", "/breakers", "/transitions", "/faults", "/alerts", "/events", "/sd", "/scenario", "/runbook"],
+        "read": ["/metrics", "/healthz", "/readyz", "/health", "/breakers", "/transitions", "/faults", "/alerts", "/events", "/sd", "/scenario", "/runbook", "/console"],
         "change": [
             "PATCH /breakers/{service}/{name}", "PUT /faults/{target}", "DELETE /faults/{target}", "DELETE /faults",
             "POST /scenario/{start,pause,stop}", "POST /alerts/webhook",
         ],
-    }))
+    });
+    Json(list).into_response()
 }
 
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
