@@ -40,8 +40,9 @@ fn revenue(outcome: &str, range: &str) -> String {
 /// Won that were put at risk in the shown time and are neither kept nor lost yet.
 pub fn at_risk() -> String {
     let [risked, kept, lost] = ["at_risk", "kept", "lost"].map(|outcome| revenue(outcome, SHOWN));
-    // An increase is an estimate from two samples: the difference of three may fall below nothing.
-    format!("clamp_min(({risked}) - ({kept}) - ({lost}), 0)")
+    // An increase is an estimate from two samples: the difference of three may fall below nothing, or
+    // stay a hair above it.
+    format!("round(clamp_min(({risked}) - ({kept}) - ({lost}), 0))")
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {

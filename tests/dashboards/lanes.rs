@@ -21,7 +21,9 @@ const MOST_FAIL: i32 = 11;
 
 /// By what is configured, not by what is hit: behind an open breaker nothing is.
 fn most_fail() -> String {
-    format!("{} >= 0.5", series(&names::FAULT_CONFIGURED, &[is(label::KIND, "error")]))
+    // Without `kind`, or `or` would take it for what `active` has said already.
+    let configured = series(&names::FAULT_CONFIGURED, &[is(label::KIND, "error")]);
+    format!("{} >= 0.5", max(&[label::TARGET], &configured))
 }
 
 /// How the codes of faults are shown.
