@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A running program. Its output goes to a file, of which the end is shown when the test fails.
 pub(crate) struct Process {
@@ -70,8 +71,14 @@ impl Drop for Scratch {
     }
 }
 
-/// Ports that nobody has, all different.
+/// Ports that nobody has, all different, and below those that a system hands out by itself: a process
+/// that asks for any port must not get one that another is about to take.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(97);
+    [(); N].map(|()| {
+        let next = || begin.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % 17_000 + 15_000;
+        let ports = std::iter::repeat_with(next).take(17_000).map(|port| u16::try_from(port).unwrap());
+        ports.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a port is free")
+    })
 }
