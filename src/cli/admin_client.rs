@@ -1,5 +1,7 @@
 //! Commands to a running process, through its admin port.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use reqwest::Method;
 use serde_json::Value;
@@ -21,6 +23,9 @@ pub(super) struct AdminArgs {
     /// Admin token, if one is set there
     #[arg(long, global = true, env = "BREAKERBOX_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
+    /// A file that holds the admin token instead; inside a container of the compose stack it is known
+    #[arg(long, global = true, env = "BREAKERBOX_ADMIN__TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 impl AdminArgs {
@@ -28,8 +33,14 @@ impl AdminArgs {
         &self.admin
     }
 
-    pub(super) fn token(&self) -> Option<&str> {
-        self.token.as_deref()
+    /// The token, from wherever it is.
+    pub(super) fn token(&self) -> Result<Option<String>, Failure> {
+        let Some(file) = self.token_file.as_ref().filter(|_| self.token.is_none()) else {
+            return Ok(self.token.clone());
+        };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Failure::Refused(format!("--token-file {}: {error}", file.display())))?;
+        Ok(Some(text.trim().to_owned()))
     }
 }
 
@@ -51,7 +62,7 @@ async fn send(args: &AdminArgs, method: Method, path: &str, body: Option<&Value>
         .build()
         .map_err(|error| Failure::Failed(error.to_string()))?;
     let mut request = client.request(method, &url);
-    if let Some(token) = &args.token {
+    if let Some(token) = args.token()? {
         request = request.bearer_auth(token);
     }
     if let Some(body) = body {

@@ -83,7 +83,7 @@ pub(super) fn run(args: &DrillArgs, settings: &Settings) -> Result<ExitCode, Fai
     }
     let plans = chosen(args).map_err(Failure::Refused)?;
     let options = options(args).map_err(Failure::Refused)?;
-    let live = Live::new(&access(args, settings)).map_err(Failure::Refused)?;
+    let live = Live::new(&access(args, settings)?).map_err(Failure::Refused)?;
     let failed = |error: std::io::Error| Failure::Failed(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let mut progress = Progress::new(std::io::stderr(), std::io::stderr().is_terminal());
@@ -158,19 +158,19 @@ fn options(args: &DrillArgs) -> Result<Options, String> {
     })
 }
 
-fn access(args: &DrillArgs, settings: &Settings) -> Access {
+fn access(args: &DrillArgs, settings: &Settings) -> Result<Access, Failure> {
     // Inside a container the settings name all others. This process's own name leads back to itself.
     let mut admin = vec![args.admin.url().to_owned()];
     let peers = if args.peer.is_empty() { settings.admin.peers.values().cloned().collect() } else { args.peer.clone() };
     admin.extend(peers);
-    Access {
+    Ok(Access {
         prometheus: args.prometheus.clone(),
         prometheus_token: args.prometheus_token.clone(),
         alertmanager: args.alertmanager.clone(),
         admin,
-        admin_token: args.admin.token().map(ToOwned::to_owned),
+        admin_token: args.admin.token()?,
         matchers: args.matcher.clone(),
-    }
+    })
 }
 
 fn matcher(text: &str) -> Result<(String, String), String> {

@@ -29,7 +29,13 @@ impl Reporter {
         let facts = Arc::new(Facts {
             policy: Arc::downgrade(policy),
             timeout,
-            breaker: BreakerTelemetry::new(metrics, transitions, service, dependency, timeout),
+            breaker: BreakerTelemetry::new(
+                metrics,
+                transitions,
+                [service, dependency],
+                timeout,
+                policy.breaker().is_some(),
+            ),
             bulkhead: BulkheadTelemetry::new(metrics, service, dependency),
         });
         let gauges = Arc::clone(&facts);

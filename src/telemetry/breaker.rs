@@ -66,19 +66,25 @@ pub struct BreakerTelemetry {
     breaker: String,
     log: TransitionLog,
     metrics: Metrics,
-    states: Vec<(&'static str, Gauge)>,
+    /// What only a breaker has. Without one there is nothing to say: all of its states at zero would
+    /// be a contradiction.
+    own: Option<Own>,
     calls: Vec<(&'static str, IntCounter)>,
     durations: Vec<(&'static str, TracedHistogram)>,
     response_time: RecentMean,
     slow: IntCounter,
-    late: IntCounter,
-    last_transition: Gauge,
-    gauges: ReadingGauges,
     retry_calls: Vec<(&'static str, IntCounter)>,
     retry_attempts: Vec<(&'static str, IntCounter)>,
     predicted: [Histogram; 2],
     budget: (Gauge, Gauge),
     hedges: Vec<(&'static str, IntCounter)>,
+}
+
+struct Own {
+    states: Vec<(&'static str, Gauge)>,
+    late: IntCounter,
+    last_transition: Gauge,
+    gauges: ReadingGauges,
 }
 
 struct ReadingGauges {
@@ -96,17 +102,10 @@ struct ReadingGauges {
     open_wait: Gauge,
 }
 
-impl BreakerTelemetry {
-    /// Creates every series of this breaker at zero.
-    ///
-    /// `timeout` is the timeout of one attempt.
-    #[must_use]
-    pub fn new(metrics: &Metrics, log: &TransitionLog, service: &str, breaker: &str, timeout: Duration) -> Self {
+impl Own {
+    fn new(metrics: &Metrics, service: &str, breaker: &str) -> Self {
         let f = metrics.families();
         let own = [service, breaker];
-        let counters = |vec: &prometheus::IntCounterVec, values: &'static [&'static str]| {
-            values.iter().map(|v| (*v, vec.with_label_values(&[service, breaker, *v]))).collect::<Vec<_>>()
-        };
         for (from, to, reason) in AUTOMATIC {
             f.breaker_transitions.with_label_values(&[service, breaker, *from, *to, *reason]);
         }
@@ -115,25 +114,13 @@ impl BreakerTelemetry {
                 f.breaker_transitions.with_label_values(&[service, breaker, *from, *to, "command"]);
             }
         }
-        f.breaker_timeout.with_label_values(&own).set(timeout.as_secs_f64());
         let last_transition = f.breaker_last_transition.with_label_values(&own);
         last_transition.set(unix_seconds(SystemTime::now()));
         Self {
-            service: service.to_owned(),
-            breaker: breaker.to_owned(),
-            log: log.clone(),
-            metrics: metrics.clone(),
             states: value::STATES
                 .iter()
                 .map(|state| (*state, f.breaker_state.with_label_values(&[service, breaker, *state])))
                 .collect(),
-            calls: counters(&f.breaker_calls, value::CALL_OUTCOMES),
-            durations: value::EXECUTED_OUTCOMES
-                .iter()
-                .map(|o| (*o, metrics.call_duration(&[service, breaker, *o])))
-                .collect(),
-            response_time: RecentMean::default(),
-            slow: f.breaker_slow_calls.with_label_values(&own),
             late: f.breaker_late_results.with_label_values(&own),
             last_transition,
             gauges: ReadingGauges {
@@ -150,6 +137,41 @@ impl BreakerTelemetry {
                 consecutive_threshold: f.breaker_consecutive_failures_threshold.with_label_values(&own),
                 open_wait: f.breaker_open_wait.with_label_values(&own),
             },
+        }
+    }
+}
+
+impl BreakerTelemetry {
+    /// Creates every series of this dependency's calls at zero, and with `guarded` those of its breaker.
+    ///
+    /// `timeout` is the timeout of one attempt.
+    #[must_use]
+    pub fn new(
+        metrics: &Metrics,
+        log: &TransitionLog,
+        [service, breaker]: [&str; 2],
+        timeout: Duration,
+        guarded: bool,
+    ) -> Self {
+        let f = metrics.families();
+        let own = [service, breaker];
+        let counters = |vec: &prometheus::IntCounterVec, values: &'static [&'static str]| {
+            values.iter().map(|v| (*v, vec.with_label_values(&[service, breaker, *v]))).collect::<Vec<_>>()
+        };
+        f.breaker_timeout.with_label_values(&own).set(timeout.as_secs_f64());
+        Self {
+            service: service.to_owned(),
+            breaker: breaker.to_owned(),
+            log: log.clone(),
+            metrics: metrics.clone(),
+            own: guarded.then(|| Own::new(metrics, service, breaker)),
+            calls: counters(&f.breaker_calls, value::CALL_OUTCOMES),
+            durations: value::EXECUTED_OUTCOMES
+                .iter()
+                .map(|o| (*o, metrics.call_duration(&[service, breaker, *o])))
+                .collect(),
+            response_time: RecentMean::default(),
+            slow: f.breaker_slow_calls.with_label_values(&own),
             retry_calls: counters(&f.retry_calls, value::RETRY_OUTCOMES),
             retry_attempts: counters(&f.retry_attempts, value::RETRY_REASONS),
             predicted: ["success", "failure"]
@@ -169,8 +191,8 @@ impl BreakerTelemetry {
         if slow {
             self.slow.inc();
         }
-        if late {
-            self.late.inc();
+        if let Some(own) = self.own.as_ref().filter(|_| late) {
+            own.late.inc();
         }
     }
 
@@ -205,7 +227,9 @@ impl BreakerTelemetry {
         let TransitionRecord { from, to, reason, .. } = record;
         let labels = [self.service.as_str(), self.breaker.as_str(), from, to, reason];
         self.metrics.families().breaker_transitions.with_label_values(&labels).inc();
-        self.last_transition.set(record.unix_seconds);
+        if let Some(own) = &self.own {
+            own.last_transition.set(record.unix_seconds);
+        }
         let (service, breaker) = (&self.service, &self.breaker);
         let TransitionRecord { generation, calls, failures, slow_calls, failure_ratio, slow_ratio, .. } = record;
         let retry_after = record.open_wait_seconds;
@@ -246,10 +270,11 @@ impl BreakerTelemetry {
 
     /// Copies live values into the gauges.
     pub fn read(&self, reading: &BreakerReading) {
-        for (state, gauge) in &self.states {
+        let Some(own) = &self.own else { return };
+        for (state, gauge) in &own.states {
             gauge.set(f64::from(u8::from(*state == reading.state)));
         }
-        let g = &self.gauges;
+        let g = &own.gauges;
         g.failure_ratio.set(reading.failure_ratio);
         g.slow_ratio.set(reading.slow_ratio);
         g.window_calls.set(reading.window_calls as f64);
@@ -305,11 +330,23 @@ mod tests {
     fn every_series_of_a_breaker_exists_at_zero_before_its_first_call() {
         let metrics = Metrics::new(&[]);
         let log = TransitionLog::new();
-        let _breaker = BreakerTelemetry::new(&metrics, &log, "gateway", "user", Duration::from_secs(1));
+        let _breaker = BreakerTelemetry::new(&metrics, &log, ["gateway", "user"], Duration::from_secs(1), true);
         let families = metrics.gather();
         let transitions = families.iter().find(|f| f.name() == "circuit_breaker_transitions_total").unwrap();
         assert_eq!(transitions.get_metric().len(), AUTOMATIC.len() + 6 * 4 - 4);
         assert!(transitions.get_metric().iter().all(|m| m.get_counter().get_value().abs() < f64::EPSILON));
+    }
+
+    /// A contradiction is an alert, and no breaker is none.
+    #[test]
+    fn calls_without_a_breaker_have_no_state() {
+        let (metrics, log) = (Metrics::new(&[]), TransitionLog::new());
+        let calls = BreakerTelemetry::new(&metrics, &log, ["gateway", "user"], Duration::from_secs(1), false);
+        calls.finished("success", false, false, Duration::from_millis(1));
+        let families = metrics.gather();
+        let samples = |name: &str| families.iter().find(|f| f.name() == name).map_or(0, |f| f.get_metric().len());
+        assert_eq!((samples("circuit_breaker_state"), samples("circuit_breaker_transitions_total")), (0, 0));
+        assert!(samples("circuit_breaker_calls_total") > 0);
     }
 
     #[test]
