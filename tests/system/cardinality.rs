@@ -99,7 +99,13 @@ async fn no_service_has_more_series_than_documented_whatever_happens_to_it() {
     let _ = Scenario::new(Timeline::parse(scenario::DEFAULT).unwrap(), site.registry());
     let start = series(&site.gather());
     site.run_scenario(5.0, Duration::from_secs(480)).await;
-    strangers(&site).await;
+    // Once with every target well and once with none, so that each route gives every answer it has.
+    for plan in ["{}", r#"{"error_rate": 1}"#] {
+        for target in site.targets() {
+            site.break_service(&target, plan);
+        }
+        strangers(&site).await;
+    }
     let end = series(&site.gather());
     let documented = documented();
     println!("at the start {start:?}\nat the end {end:?}");

@@ -92,6 +92,11 @@ impl TestSite {
         self.site.faults.set(target, plan).unwrap();
     }
 
+    /// Everything that can be broken.
+    pub fn targets(&self) -> Vec<String> {
+        self.site.faults.targets()
+    }
+
     pub async fn ask(&self, request: Request) -> Reply {
         self.transport(ServiceName::Gateway).send(&request, request.headers().clone()).await.unwrap()
     }
