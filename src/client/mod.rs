@@ -39,7 +39,8 @@ use crate::resilience::bulkhead::Bulkhead;
 use crate::resilience::policy::{Attempt, Call, Policy, PolicySettings};
 use crate::telemetry::{BulkheadTelemetry, Metrics, TransitionLog};
 use observe::Reporter;
-use span::{AttemptSpan, Peer};
+use span::AttemptSpan;
+use transport::Peer;
 
 /// Where a client's facts go.
 #[derive(Clone)]

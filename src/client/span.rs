@@ -7,23 +7,12 @@ use tracing::Span;
 
 use super::error::AttemptError;
 use super::request::Request;
+use super::transport::Peer;
 use crate::resilience::policy::Attempt;
 
 /// How much earlier than its timeout an attempt may be given up and still have timed out: its span
 /// begins a moment after its timer.
 const SLACK: Duration = Duration::from_millis(2);
-
-/// Whom an attempt goes to.
-pub(super) struct Peer {
-    /// The dependency's name.
-    pub(super) name: String,
-    /// Its host; its name where no network is.
-    pub(super) address: String,
-    /// Its port, where there is a network.
-    pub(super) port: Option<u16>,
-    /// What its paths are appended to.
-    pub(super) base: String,
-}
 
 /// An attempt's span. One that is dropped before its end was timed out or given up.
 pub(super) struct AttemptSpan {

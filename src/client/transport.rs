@@ -12,7 +12,6 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::ServiceExt;
 
 use super::request::{Reply, Request};
-use super::span::Peer;
 use crate::faults::Severed;
 
 /// Largest answer that is read, in bytes.
@@ -30,6 +29,18 @@ pub enum TransportError {
     /// The answer can't be understood.
     #[error("malformed answer: {0}")]
     Malformed(String),
+}
+
+/// Whom an attempt goes to.
+pub(super) struct Peer {
+    /// The dependency's name.
+    pub(super) name: String,
+    /// Its host; its name where no network is.
+    pub(super) address: String,
+    /// Its port, where there is a network.
+    pub(super) port: Option<u16>,
+    /// What its paths are appended to.
+    pub(super) base: String,
 }
 
 /// A way to a dependency. Cheap to clone.

@@ -6,58 +6,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::budget::{Budget, Overrides};
+use super::budget::Budget;
 use super::event::Event;
 use super::look::Subject;
 use super::plan::{How, Plan, Raise};
 use super::report::{Drill, Outcome, Report, Times};
-use super::run::{Run, Verdict, patiently};
-use super::undo::Undo;
+use super::run::{Run, Verdict};
+use super::stage::{Options, Stage, patiently};
 use super::world::{Phase, RuleSeen, ScenarioSeen, Trouble, World};
 
 /// A drill that is longer than this is left out of a fast run.
 const FAST: Duration = Duration::from_secs(180);
 /// A drill that is longer than this is left out unless it is asked for.
 const LONG: Duration = Duration::from_mins(30);
-
-/// What a drill may take, and what it looks at.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Pause between two looks.
-    pub poll: Duration,
-    /// How long a notification may take once the alert fires, and once it is over.
-    pub notify: Duration,
-    /// How long the stack may take to calm down between two drills.
-    pub calm: Duration,
-    /// How long Prometheus or the admin port may be silent.
-    pub silence: Duration,
-    /// Budgets of the user's.
-    pub budgets: Overrides,
-    /// Labels that a target or alert must have to be ours.
-    pub matchers: Vec<(String, String)>,
-    /// Leaves out what takes more than three minutes.
-    pub fast: bool,
-    /// Includes what takes more than half an hour.
-    pub long: bool,
-    /// Not seeing notifications is a reason to refuse.
-    pub need_inbox: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            poll: Duration::from_secs(1),
-            notify: Duration::from_secs(90),
-            calm: Duration::from_secs(180),
-            silence: Duration::from_secs(30),
-            budgets: Overrides::default(),
-            matchers: Vec::new(),
-            fast: false,
-            long: false,
-            need_inbox: false,
-        }
-    }
-}
 
 /// The stack is not fit for drills.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,20 +27,13 @@ pub struct Refused(pub String);
 
 /// Carries drills out.
 pub struct Conductor<'a, W, L> {
-    pub(super) world: &'a W,
-    pub(super) options: &'a Options,
-    pub(super) undo: Undo,
-    tell: RefCell<L>,
+    stage: Stage<'a, W, L>,
 }
 
 impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
     /// A conductor that tells `tell` what happens.
     pub fn new(world: &'a W, options: &'a Options, tell: L) -> Self {
-        Self { world, options, undo: Undo::default(), tell: RefCell::new(tell) }
-    }
-
-    pub(super) fn tell(&self, event: Event<'_>) {
-        (self.tell.borrow_mut())(event);
+        Self { stage: Stage::new(world, options, tell) }
     }
 
     /// Runs these plans until they are done or `interrupted` completes, and puts everything back.
@@ -89,7 +43,7 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
         let done = {
             let work = async {
                 self.check().await?;
-                let found = self.world.scenario().await.map_err(|trouble| Refused(trouble.to_string()))?;
+                let found = self.stage.world.scenario().await.map_err(|trouble| Refused(trouble.to_string()))?;
                 scenario.borrow_mut().clone_from(&found);
                 self.halt(found).await?;
                 self.each(plans, &mut report).await;
@@ -102,13 +56,13 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
             }
         };
         report.interrupted = done.is_none();
-        report.not_restored = self.undo.restore(self.world).await;
+        report.not_restored = self.stage.undo.restore(self.stage.world).await;
         let found = scenario.take();
         if let Some(trouble) = self.resume(found).await {
             report.not_restored.push(trouble);
         }
         for trouble in &report.not_restored {
-            self.tell(Event::NotRestored(trouble));
+            self.stage.tell(Event::NotRestored(trouble));
         }
         match done {
             Some(Err(refused)) if report.drills.is_empty() => Err(refused),
@@ -124,10 +78,11 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
 
     async fn check(&self) -> Result<(), Refused> {
         let say = |trouble: Trouble| Refused(trouble.to_string());
-        let faults = self.world.faults().await.map_err(say)?;
+        let faults = self.stage.world.faults().await.map_err(say)?;
         if let Some(fault) = faults.iter().find(|fault| !fault.at_baseline && !fault.active.is_empty()) {
             let (target, kinds) = (&fault.target, fault.active.join(", "));
-            let running = matches!(self.world.scenario().await, Ok(Some(ScenarioSeen { running: true, active: true })));
+            let running =
+                matches!(self.stage.world.scenario().await, Ok(Some(ScenarioSeen { running: true, active: true })));
             // The scenario's own faults go with it.
             if !running {
                 return Err(Refused(format!(
@@ -136,7 +91,7 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
                 )));
             }
         }
-        let targets = self.world.targets().await.map_err(say)?;
+        let targets = self.stage.world.targets().await.map_err(say)?;
         if targets.is_empty() {
             return Err(Refused(
                 "Prometheus has no target whose job is breakerbox or breakerbox-…: add the scrape job of \
@@ -148,13 +103,13 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
         if !down.is_empty() {
             return Err(Refused(format!("Prometheus can't scrape {}", down.join(", "))));
         }
-        let rules = self.world.rules().await.map_err(say)?;
+        let rules = self.stage.world.rules().await.map_err(say)?;
         if rules.is_empty() {
             return Err(Refused("Prometheus has no alerting rules: add those of alerts/ to rule_files".to_owned()));
         }
         let inbox = self.inbox().await.map_err(say)?;
-        self.tell(Event::Healthy { targets: targets.len(), rules: rules.len(), inbox });
-        if !inbox && self.options.need_inbox {
+        self.stage.tell(Event::Healthy { targets: targets.len(), rules: rules.len(), inbox });
+        if !inbox && self.stage.options.need_inbox {
             return Err(Refused(
                 "no Watchdog arrives at the inbox, so notifications can't be seen: point an Alertmanager webhook at \
                  /alerts/webhook of the admin port"
@@ -169,13 +124,13 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
     async fn inbox(&self) -> Result<bool, Trouble> {
         let begun = Instant::now();
         loop {
-            let connected = self.world.inbox().await?.connected;
+            let connected = self.stage.world.inbox().await?.connected;
             let since = begun.elapsed();
-            if connected || !self.options.need_inbox || since >= self.options.notify {
+            if connected || !self.stage.options.need_inbox || since >= self.stage.options.notify {
                 return Ok(connected);
             }
-            self.tell(Event::Waiting { what: "a Watchdog at the inbox", since });
-            tokio::time::sleep(self.options.poll).await;
+            self.stage.tell(Event::Waiting { what: "a Watchdog at the inbox", since });
+            tokio::time::sleep(self.stage.options.poll).await;
         }
     }
 
@@ -185,35 +140,35 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
         let say = |trouble: Trouble| Refused(format!("the scenario can't be paused: {trouble}"));
         let mut active = scenario.active;
         if !active {
-            self.world.command_scenario("pause").await.map_err(say)?;
+            self.stage.world.command_scenario("pause").await.map_err(say)?;
             // A step may have begun a moment ago.
-            active = self.world.scenario().await.map_err(say)?.is_some_and(|scenario| scenario.active);
+            active = self.stage.world.scenario().await.map_err(say)?.is_some_and(|scenario| scenario.active);
         }
         if active {
-            self.tell(Event::Note(
+            self.stage.tell(Event::Note(
                 "an incident of the scenario is going on: it is stopped, and begins anew afterwards",
             ));
-            self.world.command_scenario("stop").await.map_err(say)?;
+            self.stage.world.command_scenario("stop").await.map_err(say)?;
         } else {
-            self.tell(Event::Note("the scenario is paused until the drills are over"));
+            self.stage.tell(Event::Note("the scenario is paused until the drills are over"));
         }
         Ok(())
     }
 
     async fn resume(&self, scenario: Option<ScenarioSeen>) -> Option<String> {
         scenario.filter(|scenario| scenario.running)?;
-        let trouble = self.world.command_scenario("start").await.err()?;
+        let trouble = self.stage.world.command_scenario("start").await.err()?;
         Some(format!("the scenario: {trouble}; start it at POST /scenario/start"))
     }
 
     async fn each(&self, plans: &[Plan], report: &mut Report) {
         for (index, plan) in plans.iter().enumerate() {
             let started = Instant::now();
-            let rules = match patiently(self.options.silence, || self.world.rules()).await {
+            let rules = match patiently(self.stage.options.silence, || self.stage.world.rules()).await {
                 Ok(rules) => rules,
                 Err(trouble) => {
                     // Nothing more can be seen, and what comes would only say the same again.
-                    self.tell(Event::Note(&trouble.to_string()));
+                    self.stage.tell(Event::Note(&trouble.to_string()));
                     let left = plans.iter().skip(index);
                     report.drills.extend(left.map(|plan| blank(plan, Outcome::Failed, &trouble.to_string())));
                     return;
@@ -221,7 +176,7 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
             };
             let mut drill = self.one(plan, (index + 1, plans.len()), &rules).await;
             drill.took_seconds = (started.elapsed().as_secs_f64() * 10.0).round() / 10.0;
-            self.tell(Event::Ended(&drill));
+            self.stage.tell(Event::Ended(&drill));
             report.drills.push(drill);
         }
     }
@@ -232,7 +187,7 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
             How::Always => None,
             How::Raise(raise) => Some(raise),
         };
-        let subject = Subject::new(plan, raise, if raise.is_some() { &self.options.matchers } else { &[] });
+        let subject = Subject::new(plan, raise, if raise.is_some() { &self.stage.options.matchers } else { &[] });
         let Some(rule) = subject.rule(rules) else {
             return blank(plan, Outcome::Refused, "Prometheus has not loaded this rule: add it to rule_files");
         };
@@ -243,17 +198,17 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
         if let Some(drill) = self.unfit(plan, raise, rule).await {
             return drill;
         }
-        let budget = self.options.budgets.apply(plan.alert, Budget::of(raise, rule));
-        self.tell(Event::Began { plan, number: place.0, of: place.1, budget });
+        let budget = self.stage.options.budgets.apply(plan.alert, Budget::of(raise, rule));
+        self.stage.tell(Event::Began { plan, number: place.0, of: place.1, budget });
         let mut drill = Drill {
             firing_budget_seconds: budget.firing.as_secs_f64(),
             resolve_budget_seconds: budget.resolve.as_secs_f64(),
             ..blank(plan, Outcome::Passed, "")
         };
         drill.why = None;
-        let run = Run { conductor: self, raise, subject: &subject, budget, first: place.0 == 1 };
+        let run = Run { stage: &self.stage, raise, subject: &subject, budget, first: place.0 == 1 };
         let verdict = run.drill(&mut drill).await;
-        let left = self.undo.restore(self.world).await;
+        let left = self.stage.undo.restore(self.stage.world).await;
         drill.notes.extend(left.iter().map(|trouble| format!("not restored: {trouble}")));
         (drill.outcome, drill.why) = match verdict {
             Ok(()) if left.is_empty() => (Outcome::Passed, None),
@@ -267,16 +222,16 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
     /// Why it can't be tried here, as a drill that was not run.
     async fn unfit(&self, plan: &Plan, raise: &Raise, rule: &RuleSeen) -> Option<Drill> {
         let expected = Budget::expected(raise, rule);
-        if self.options.fast && expected > FAST {
+        if self.stage.options.fast && expected > FAST {
             let why = format!("takes about {} min; leave --fast out", expected.as_secs().div_ceil(60));
             return Some(blank(plan, Outcome::Skipped, &why));
         }
-        if !self.options.long && expected > LONG {
+        if !self.stage.options.long && expected > LONG {
             let why = format!("takes up to {} min; add --long", expected.as_secs().div_ceil(60));
             return Some(blank(plan, Outcome::Skipped, &why));
         }
         let needs = raise.needs?;
-        match self.world.gives(needs.query).await {
+        match self.stage.world.gives(needs.query).await {
             Ok(true) => None,
             Ok(false) => Some(blank(plan, Outcome::Skipped, needs.otherwise)),
             Err(trouble) => Some(blank(plan, Outcome::Failed, &trouble.to_string())),
@@ -290,7 +245,7 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
         }
         let mut drill = blank(plan, Outcome::Passed, "");
         drill.why = None;
-        if !self.world.inbox().await.is_ok_and(|inbox| inbox.connected) {
+        if !self.stage.world.inbox().await.is_ok_and(|inbox| inbox.connected) {
             drill.notes.push("its notification does not arrive at the inbox".to_owned());
         }
         drill

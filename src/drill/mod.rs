@@ -33,6 +33,7 @@ mod plans;
 pub mod progress;
 mod report;
 mod run;
+mod stage;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -40,12 +41,13 @@ mod undo;
 mod world;
 
 pub use budget::{Budget, Overrides};
-pub use conductor::{Conductor, Options, Refused};
+pub use conductor::{Conductor, Refused};
 pub use event::{Event, Milestone};
 pub use http::{Access, Live};
 pub use plan::{Heal, How, Needs, Plan, Raise, Step};
 pub use plans::plans;
 pub use report::{Drill, Outcome, Report, Times};
+pub use stage::Options;
 pub use world::{
     BreakerSeen, FaultSeen, InboxSeen, Instance, Labels, Monitor, NoticeSeen, Phase, RuleSeen, ScenarioSeen, Shell,
     Site, TargetSeen, TransitionSeen, Trouble, World,

@@ -6,12 +6,12 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::budget::Budget;
-use super::conductor::Conductor;
 use super::event::{Event, Milestone};
 use super::look::{Before, Look, Subject};
 use super::marks::Marks;
 use super::plan::{Raise, Step};
 use super::report::Drill;
+use super::stage::{Stage, patiently};
 use super::world::{BreakerSeen, FaultSeen, InboxSeen, Phase, RuleSeen, TransitionSeen, Trouble, World};
 
 /// How long a breaker may take to open where a step waits for it.
@@ -25,7 +25,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(3);
 
 /// One drill.
 pub(super) struct Run<'a, W, L> {
-    pub(super) conductor: &'a Conductor<'a, W, L>,
+    pub(super) stage: &'a Stage<'a, W, L>,
     pub(super) raise: &'a Raise,
     pub(super) subject: &'a Subject,
     pub(super) budget: Budget,
@@ -83,13 +83,13 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
             // What was ill before would keep the alert firing: it is put back at the very end.
             self.heal().await?;
             if self.raise.steps.contains(&Step::ReplayAfterwards) {
-                self.conductor.world.replay_dead_letters().await?;
+                self.stage.world.replay_dead_letters().await?;
             }
         } else {
-            let left = self.conductor.undo.restore(self.conductor.world).await;
+            let left = self.stage.undo.restore(self.stage.world).await;
             drill.notes.extend(left.iter().map(|trouble| format!("not restored: {trouble}")));
         }
-        self.conductor.tell(Event::Cleared);
+        self.stage.tell(Event::Cleared);
         let resolved = self.resolve(&start, &mut marks).await;
         drill.seconds = marks.times();
         if marks.muted() {
@@ -103,16 +103,16 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
 
     /// Makes well what is never quite well, until the drill is over.
     async fn heal(&self) -> Result<(), Verdict> {
-        let (Some(heals), world) = (self.raise.heals, self.conductor.world) else { return Ok(()) };
+        let (Some(heals), world) = (self.raise.heals, self.stage.world) else { return Ok(()) };
         let faults = world.faults().await?;
         let Some(before) = faults.iter().find(|fault| fault.target == heals.target) else { return Ok(()) };
-        self.conductor.undo.fault(before);
+        self.stage.undo.fault(before);
         let lasts = self.longest() + heals.calm + self.budget.resolve;
         world.set_fault(heals.target, &serde_json::json!({"ttl": format!("{}s", lasts.as_secs())})).await?;
         let (service, name) = heals.breaker;
         let own = |breaker: &BreakerSeen| (&*breaker.service, &*breaker.name) == heals.breaker;
         if world.breakers().await?.iter().any(own) {
-            self.conductor.undo.breaker(service, name, None);
+            self.stage.undo.breaker(service, name, None);
             world.change_breaker(service, name, &serde_json::json!({"state": "reset"})).await?;
         }
         Ok(())
@@ -131,7 +131,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
             let Some(what) = waits_for(phase, open.as_deref()) else { return Ok(()) };
             let since = begun.elapsed();
             let calm = self.raise.heals.map_or(Duration::ZERO, |heals| heals.calm);
-            if since >= self.conductor.options.calm.max(calm) {
+            if since >= self.stage.options.calm.max(calm) {
                 return match (phase, open) {
                     (Some(Phase::Firing), _) => {
                         Err(Verdict::Refused(format!("is still firing: {}", self.already(&sight.rule))))
@@ -144,8 +144,8 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
                     }
                 };
             }
-            self.conductor.tell(Event::Waiting { what: &what, since });
-            sleep(self.conductor.options.poll).await;
+            self.stage.tell(Event::Waiting { what: &what, since });
+            sleep(self.stage.options.poll).await;
         }
     }
 
@@ -161,7 +161,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
     /// A breaker of the drill's that does not let calls through. Others may: a payment gateway that
     /// fails a third of the time opens its breaker without anybody's help.
     async fn open_breaker(&self) -> Result<Option<String>, Verdict> {
-        let breakers = patiently(self.conductor.options.silence, || self.conductor.world.breakers()).await?;
+        let breakers = patiently(self.stage.options.silence, || self.stage.world.breakers()).await?;
         let own = self.raise.breakers();
         let open = breakers.iter().find(|breaker| {
             own.contains(&(&*breaker.service, &*breaker.name))
@@ -171,7 +171,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
     }
 
     async fn start(&self, drill: &mut Drill) -> Result<Start, Verdict> {
-        let world = self.conductor.world;
+        let world = self.stage.world;
         let faults = world.faults().await?;
         let breakers = world.breakers().await?;
         let sight = self.sight().await?;
@@ -203,14 +203,14 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
             if let Some(firing) = marks.firing() {
                 let delivered = !start.inbox || marks.notified() || marks.muted();
                 let opened = start.breaker.is_none() || marks.breaker_open();
-                if (delivered && opened) || now >= firing + self.conductor.options.notify {
+                if (delivered && opened) || now >= firing + self.stage.options.notify {
                     return Ok(());
                 }
                 if !delivered && asked.is_none_or(|at: Instant| at.elapsed() >= ASK_AGAIN) {
                     asked = Some(Instant::now());
                     if self.muted(&sight).await {
                         marks.mute();
-                        self.conductor.tell(Event::Reached { milestone: Milestone::Muted, after: now });
+                        self.stage.tell(Event::Reached { milestone: Milestone::Muted, after: now });
                         continue;
                     }
                 }
@@ -218,14 +218,14 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
                 return Ok(());
             }
             let what = if marks.firing().is_some() { "its notification" } else { "the alert to fire" };
-            self.conductor.tell(Event::Waiting { what, since: now });
-            sleep(self.conductor.options.poll).await;
+            self.stage.tell(Event::Waiting { what, since: now });
+            sleep(self.stage.options.poll).await;
         }
     }
 
     fn reached(&self, marks: &mut Marks, look: &Look, after: Duration) {
         for milestone in marks.raised(look, after) {
-            self.conductor.tell(Event::Reached { milestone, after });
+            self.stage.tell(Event::Reached { milestone, after });
         }
     }
 
@@ -244,7 +244,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
                 Err(Verdict::Failed("fired, but its breaker never opened".to_owned()))
             }
             Some(_) if start.inbox && !marks.notified() && !marks.muted() && self.raise.muted_by.is_none() => {
-                let notify = seconds(self.conductor.options.notify);
+                let notify = seconds(self.stage.options.notify);
                 Err(Verdict::Failed(format!("fired, but no notification arrived within {notify}")))
             }
             Some(_) => Ok(()),
@@ -259,7 +259,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         loop {
             if replays && !told && replayed.elapsed() >= REPLAY_AGAIN {
                 replayed = Instant::now();
-                self.conductor.world.replay_dead_letters().await?;
+                self.stage.world.replay_dead_letters().await?;
             }
             let sight = self.sight().await?;
             let now = begun.elapsed();
@@ -269,25 +269,25 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
             let resolved = marks.resolved(now, settle);
             if let (Some(after), false) = (resolved, told) {
                 told = true;
-                self.conductor.tell(Event::Reached { milestone: Milestone::Resolved, after });
+                self.stage.tell(Event::Reached { milestone: Milestone::Resolved, after });
             }
             let delivered = !marks.notified() || marks.resolved_notified().is_some();
             if resolved.is_some() && delivered {
                 if let Some(after) = marks.resolved_notified() {
-                    self.conductor.tell(Event::Reached { milestone: Milestone::ResolvedNotified, after });
+                    self.stage.tell(Event::Reached { milestone: Milestone::ResolvedNotified, after });
                 }
                 return Ok(());
             }
             self.judge_resolving(marks, now, settle)?;
             let what = if resolved.is_some() { "the notification of its end" } else { "the alert to resolve" };
-            self.conductor.tell(Event::Waiting { what, since: now });
-            sleep(self.conductor.options.poll).await;
+            self.stage.tell(Event::Waiting { what, since: now });
+            sleep(self.stage.options.poll).await;
         }
     }
 
     /// Whether there is still hope.
     fn judge_resolving(&self, marks: &Marks, now: Duration, settle: Duration) -> Result<(), Verdict> {
-        let (budget, notify) = (self.budget.resolve, self.conductor.options.notify);
+        let (budget, notify) = (self.budget.resolve, self.stage.options.notify);
         match marks.inactive().filter(|over| *over <= budget) {
             Some(over) if now >= over + notify.max(settle) => Err(Verdict::Failed(format!(
                 "resolved, but the notification of that did not arrive within {} s",
@@ -308,7 +308,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         (openings, begun): (usize, Instant),
         marks: &mut Marks,
     ) -> Result<(), Verdict> {
-        let (world, undo) = (self.conductor.world, &self.conductor.undo);
+        let (world, undo) = (self.stage.world, &self.stage.undo);
         match step {
             Step::Fault(target, plan) => {
                 undo.fault(fault(start, target)?);
@@ -362,13 +362,13 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
                 let why = format!("breaker {service}/{name} did not open within {} s", OPENING.as_secs());
                 return Err(Verdict::Failed(why));
             }
-            self.conductor.tell(Event::Waiting { what: "the breaker to open", since: since.elapsed() });
-            sleep(self.conductor.options.poll).await;
+            self.stage.tell(Event::Waiting { what: "the breaker to open", since: since.elapsed() });
+            sleep(self.stage.options.poll).await;
         }
     }
 
     fn longest(&self) -> Duration {
-        self.budget.firing + self.conductor.options.notify + MARGIN
+        self.budget.firing + self.stage.options.notify + MARGIN
     }
 
     fn look(&self, start: &Start, sight: &Sight) -> Look {
@@ -377,7 +377,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
 
     async fn muted(&self, sight: &Sight) -> bool {
         for instance in self.subject.instances(&sight.rule) {
-            if self.conductor.world.suppressed(instance).await == Some(true) {
+            if self.stage.world.suppressed(instance).await == Some(true) {
                 return true;
             }
         }
@@ -386,7 +386,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
 
     /// Looks at everything at once. Silence is borne for a while.
     async fn sight(&self) -> Result<Sight, Verdict> {
-        let world = self.conductor.world;
+        let world = self.stage.world;
         let look = || async {
             let (rules, inbox, transitions) = tokio::join!(world.rules(), world.inbox(), world.transitions());
             let (rules, inbox, transitions) = (rules?, inbox?, transitions?);
@@ -394,7 +394,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
                 self.subject.rule(&rules).cloned().ok_or_else(|| Trouble("Prometheus lost the rule".to_owned()))?;
             Ok(Sight { rule, inbox, transitions })
         };
-        Ok(patiently(self.conductor.options.silence, look).await?)
+        Ok(patiently(self.stage.options.silence, look).await?)
     }
 }
 
@@ -420,19 +420,4 @@ fn breaker<'a>(start: &'a Start, service: &str, name: &str) -> Result<&'a Breake
     start.breakers.iter().find(|breaker| breaker.service == service && breaker.name == name).ok_or_else(|| {
         Verdict::Refused(format!("there is no breaker {service}/{name} here: name its process (--peer)"))
     })
-}
-
-/// Asks until there is an answer, for at most `silence`.
-pub(super) async fn patiently<T, F: Future<Output = Result<T, Trouble>>>(
-    silence: Duration,
-    ask: impl Fn() -> F,
-) -> Result<T, Trouble> {
-    let begun = Instant::now();
-    loop {
-        match ask().await {
-            Ok(answer) => return Ok(answer),
-            Err(trouble) if begun.elapsed() >= silence => return Err(trouble),
-            Err(_) => sleep(Duration::from_secs(1)).await,
-        }
-    }
 }

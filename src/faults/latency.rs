@@ -6,7 +6,7 @@ use rand::{Rng, RngExt};
 use rand_distr::{Distribution, LogNormal, Pareto};
 use serde::{Deserialize, Serialize};
 
-use super::plan::InvalidPlan;
+use super::invalid::InvalidPlan;
 
 /// Longest delay that is drawn: a heavy tail has no bound of its own.
 const LONGEST: Duration = Duration::from_secs(600);

@@ -15,13 +15,15 @@
 //! trickles. A dependency's client can't tell them from the faults of a service that is truly ill.
 
 mod inject;
+mod invalid;
 mod latency;
 mod listener;
 mod plan;
 mod registry;
 
 pub use inject::{Severed, inject};
+pub use invalid::InvalidPlan;
 pub use latency::Latency;
 pub use listener::{Connection, FaultListener};
-pub use plan::{FaultPlan, InvalidPlan, SlowBody};
+pub use plan::{FaultPlan, SlowBody};
 pub use registry::{DrawnAnswer, Faults, OnInjected, Refused, TargetFaults, TargetStatus, UnknownTarget};

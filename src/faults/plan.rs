@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::invalid::InvalidPlan;
 use super::latency::Latency;
 
 /// Longest time to live and longest delay.
@@ -79,32 +80,6 @@ fn is_zero(share: &f64) -> bool {
 
 fn one() -> f64 {
     1.0
-}
-
-/// A plan that can't be carried out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {why}")]
-pub struct InvalidPlan {
-    field: &'static str,
-    why: String,
-}
-
-impl InvalidPlan {
-    pub(super) fn new(field: &'static str, why: impl Into<String>) -> Self {
-        Self { field, why: why.into() }
-    }
-
-    /// The field that is wrong.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// What it may be.
-    #[must_use]
-    pub fn why(&self) -> &str {
-        &self.why
-    }
 }
 
 impl FaultPlan {

@@ -11,7 +11,8 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::plan::{FaultPlan, InvalidPlan};
+use super::invalid::InvalidPlan;
+use super::plan::FaultPlan;
 
 /// Called with a target and a kind each time a request is touched.
 pub type OnInjected = dyn Fn(&str, &'static str) + Send + Sync;

@@ -10,7 +10,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use prometheus::IntCounter;
 use tokio::time::Instant;
 
-use super::{GatewayState, Protection, Viewer, relayed};
+use super::answers::relayed;
+use super::viewer::Viewer;
+use super::{GatewayState, Protection};
 use crate::client::{Context, Error, Request, Telemetry};
 use crate::resilience::limiter::{KeyedRateLimiter, RateLimiterSettings};
 use crate::services::ServiceName;

@@ -1,0 +1,152 @@
+//! Answers of the services behind the door, and what stands in for them.
+
+use std::future::Ready;
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{GatewayState, Inner, Protection};
+use crate::client::{Context, Error, FallbackKind, Reply, Request};
+use crate::resilience::fallback::{Aged, Chain, FallbackSettings, Served};
+use crate::services::problem::Problem;
+use crate::services::user::SOURCE_HEADER;
+use crate::services::wire::{FilmList, FilmPage, Recommendation, Recommendations, Source};
+
+/// Films in a row of the home page.
+const ROW: u32 = 12;
+
+impl GatewayState {
+    /// Without protection an error is the page's error; with it, it's something to fall back from.
+    /// What the caller did wrong is theirs either way.
+    pub(super) fn or_problem<T>(&self, result: Result<T, Error>) -> Result<Result<T, Error>, Problem> {
+        match result {
+            Err(error)
+                if error
+                    .status()
+                    .is_some_and(|status| status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS) =>
+            {
+                Err(relayed(error))
+            }
+            Err(error) if self.inner.protection == Protection::Off => Err(error.into()),
+            other => Ok(other),
+        }
+    }
+
+    /// What the user service keeps, and which copy it comes from.
+    pub(super) async fn stored<T: DeserializeOwned>(
+        &self,
+        context: &Context,
+        path: String,
+    ) -> Result<(T, Source), Error> {
+        let reply = self.inner.clients.user.call(context, Request::get(path)).await?;
+        let replica = reply.headers.get(SOURCE_HEADER).is_some_and(|source| source == "replica");
+        let kept = reply.json().map_err(|error| Error::Failed(error.into()))?;
+        Ok((kept, if replica { Source::Replica } else { Source::Live }))
+    }
+
+    pub(super) async fn popular(&self, context: &Context) -> Result<(FilmList, Source), Problem> {
+        let inner = &self.inner;
+        let request = Request::get(format!("/films/popular?limit={ROW}"));
+        let result: Result<FilmList, Error> = inner.clients.catalog.call_json(context, request).await;
+        match self.or_problem(result)? {
+            Ok(films) => {
+                inner.popular.put((), films.clone());
+                Ok((films, Source::Live))
+            }
+            Err(error) => {
+                let chain = inner.popular.chain(&()).await.or(NOTICE, nothing_but(FilmList::default())).await;
+                Ok(sourced(inner.catalog_fallbacks.settle(chain, error.reason())))
+            }
+        }
+    }
+
+    pub(super) async fn recommended(&self, context: &Context, user: u32) -> Result<Recommendations, Problem> {
+        let inner = &self.inner;
+        let request = Request::get(format!("/recommendations/{user}?limit={ROW}"));
+        let result: Result<Recommendations, Error> = inner.clients.recommendation.call_json(context, request).await;
+        match self.or_problem(result)? {
+            Ok(recommendations) => {
+                if recommendations.source == Source::Live {
+                    inner.recommended.put(user, recommendations.clone());
+                }
+                Ok(recommendations)
+            }
+            Err(error) => {
+                let chain = inner.recommended.chain_with(&user, |cached| cached.items).await;
+                Ok(self.or_impersonal(chain, error.reason()).await)
+            }
+        }
+    }
+
+    /// What most viewers watch, or at least the notice.
+    pub(super) async fn impersonal(&self, reason: &'static str) -> Recommendations {
+        self.or_impersonal(Chain::new(&FallbackSettings::default()), reason).await
+    }
+
+    async fn or_impersonal(&self, chain: Chain<Vec<Recommendation>>, reason: &'static str) -> Recommendations {
+        let Inner { popular, recommendation_fallbacks, .. } = &*self.inner;
+        let unranked = |film| Recommendation { film, score: 0.0, because: None };
+        let popular = popular.last(&()).map(|Aged { value, age }| {
+            let items = value.items.into_iter().map(unranked).collect();
+            Aged { value: items, age }
+        });
+        let chain = chain.or(POPULAR, std::future::ready(popular)).await.or(NOTICE, nothing_but(Vec::new())).await;
+        let (items, source) = sourced(recommendation_fallbacks.settle(chain, reason));
+        Recommendations::new(source, items)
+    }
+
+    pub(super) async fn cached_page(
+        &self,
+        key: &str,
+        reason: &'static str,
+        page: u32,
+        per_page: u32,
+    ) -> (FilmPage, Source) {
+        let Inner { pages, popular, catalog_fallbacks, .. } = &*self.inner;
+        let popular = popular.last(&()).map(|Aged { value: FilmList { items }, age }| {
+            let total = items.len();
+            Aged { value: FilmPage { items, total, page, per_page }, age }
+        });
+        let empty = FilmPage { items: Vec::new(), total: 0, page, per_page };
+        let chain = pages.chain(&key.to_owned()).await.or(POPULAR, std::future::ready(popular)).await;
+        let served = catalog_fallbacks.settle(chain.or(NOTICE, nothing_but(empty.clone())).await, reason);
+        served.map_or((empty, Source::None), |served| (served.value, source_of(served.kind)))
+    }
+}
+
+const POPULAR: &str = FallbackKind::Popular.as_str();
+pub(super) const NOTICE: &str = FallbackKind::Notice.as_str();
+
+/// The last step of a chain: it always has something, if only words around it.
+pub(super) fn nothing_but<T>(value: T) -> Ready<Option<Aged<T>>> {
+    std::future::ready(Some(Aged::fresh(value)))
+}
+
+/// What a chain with a last step served, and where it came from.
+pub(super) fn sourced<T: Default>(served: Option<Served<T>>) -> (T, Source) {
+    served.map_or_else(|| (T::default(), Source::None), |served| (served.value, source_of(served.kind)))
+}
+
+fn source_of(kind: &str) -> Source {
+    match kind {
+        "cache" => Source::Cache,
+        "popular" => Source::Popular,
+        _ => Source::None,
+    }
+}
+
+/// A dependency's own words about the caller's mistake, where it said any.
+pub(super) fn relayed(error: Error) -> Problem {
+    #[derive(Deserialize)]
+    struct Said {
+        detail: String,
+    }
+    fn said<T: DeserializeOwned>(reply: &Reply) -> Option<T> {
+        serde_json::from_slice(&reply.body).ok()
+    }
+    match (error.status(), error.reply().and_then(said::<Said>)) {
+        (Some(status), Some(said)) if status.is_client_error() => Problem::new(status, said.detail),
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,192 @@
+//! The pages that viewers get.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+
+use super::answers::{NOTICE, nothing_but, relayed, sourced};
+use super::viewer::Viewer;
+use super::{CATALOG_NOTICE, GatewayState};
+use crate::client::{Context, Error, Request};
+use crate::services::params;
+use crate::services::problem::{Body, Problem, Query};
+use crate::services::wire::{
+    Film, FilmPage, History, Home, HomeRow, LoginReply, LoginRequest, Profile, Recommendations, Source,
+};
+use crate::telemetry::Playback;
+
+/// A page, and what the viewer got with it.
+pub(super) struct Page<T>(T, Source);
+
+impl<T: Serialize> IntoResponse for Page<T> {
+    fn into_response(self) -> Response {
+        let playback = if self.1 == Source::Live { Playback::Ok } else { Playback::Degraded };
+        (Extension(playback), Json(self.0)).into_response()
+    }
+}
+
+/// A page of films as viewers get it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Movies {
+    source: Source,
+    notice: Option<String>,
+    #[serde(flatten)]
+    page: FilmPage,
+}
+
+/// One film as viewers get it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Movie {
+    source: Source,
+    notice: Option<String>,
+    film: Option<Film>,
+}
+
+/// A viewer's own page.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Me {
+    source: Source,
+    profile: Profile,
+    history: History,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MoviesQuery {
+    page: Option<String>,
+    per_page: Option<String>,
+    genre: Option<String>,
+    q: Option<String>,
+    sort: Option<String>,
+}
+
+pub(super) async fn home(
+    State(state): State<GatewayState>,
+    context: Context,
+    headers: HeaderMap,
+) -> Result<Page<Home>, Problem> {
+    let personal = async {
+        match state.viewer(&context, &headers).await? {
+            Viewer::Known(user) => state.recommended(&context, user).await.map(Some),
+            Viewer::Anonymous => Ok(None),
+            Viewer::Unverified(reason) => Ok(Some(state.impersonal(reason).await)),
+        }
+    };
+    let (popular, personal) = tokio::join!(state.popular(&context), personal);
+    let ((popular, source), personal) = (popular?, personal?);
+    let rows = vec![HomeRow { title: "Popular now".to_owned(), items: popular.items }];
+    let notice = (source != Source::Live).then(|| CATALOG_NOTICE.to_owned());
+    // Nobody who is not logged in misses recommendations of their own.
+    let recommendations =
+        personal.unwrap_or_else(|| Recommendations { source: Source::Live, items: Vec::new(), notice: None });
+    let worst = source.max(recommendations.source);
+    Ok(Page(Home { source: worst, rows, recommendations, notice }, worst))
+}
+
+pub(super) async fn movies(
+    State(state): State<GatewayState>,
+    context: Context,
+    Query(query): Query<MoviesQuery>,
+) -> Result<Page<Movies>, Problem> {
+    let page = params::number("page", query.page.as_deref(), 1, &(1..=10_000))?;
+    let per_page = params::number("per_page", query.per_page.as_deref(), 20, &(1..=100))?;
+    let (page_text, per_page_text) = (page.to_string(), per_page.to_string());
+    let mut pairs = vec![("page", page_text.as_str()), ("per_page", per_page_text.as_str())];
+    let optional = [("genre", &query.genre), ("q", &query.q), ("sort", &query.sort)];
+    pairs.extend(optional.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));
+    let request = Request::get("/films").query(&pairs);
+
+    let key = request.path().to_owned();
+    let inner = &state.inner;
+    let result: Result<FilmPage, Error> = inner.clients.catalog.call_json(&context, request).await;
+    let (films, source) = match state.or_problem(result)? {
+        Ok(films) => {
+            inner.pages.put(key, films.clone());
+            for film in &films.items {
+                inner.films.put(film.id, film.clone());
+            }
+            (films, Source::Live)
+        }
+        Err(error) => state.cached_page(&key, error.reason(), page, per_page).await,
+    };
+    let notice = (source != Source::Live).then(|| CATALOG_NOTICE.to_owned());
+    Ok(Page(Movies { source, notice, page: films }, source))
+}
+
+pub(super) async fn movie(
+    State(state): State<GatewayState>,
+    context: Context,
+    Path(id): Path<String>,
+) -> Result<Page<Movie>, Problem> {
+    let id = params::id("id", &id)?;
+    let inner = &state.inner;
+    let request = Request::get(format!("/films/{id}"));
+    let result: Result<Film, Error> = inner.clients.catalog.call_json(&context, request).await;
+    let (film, source) = match state.or_problem(result)? {
+        Ok(film) => {
+            inner.films.put(id, film.clone());
+            (Some(film), Source::Live)
+        }
+        Err(error) => {
+            let chain = inner.films.chain_with(&id, Some).await.or(NOTICE, nothing_but(None)).await;
+            sourced(inner.catalog_fallbacks.settle(chain, error.reason()))
+        }
+    };
+    let notice = (source != Source::Live).then(|| CATALOG_NOTICE.to_owned());
+    Ok(Page(Movie { source, notice, film }, source))
+}
+
+pub(super) async fn recommendations(
+    State(state): State<GatewayState>,
+    context: Context,
+    headers: HeaderMap,
+) -> Result<Page<Recommendations>, Problem> {
+    let recommendations = match state.viewer(&context, &headers).await? {
+        Viewer::Known(user) => state.recommended(&context, user).await?,
+        Viewer::Unverified(reason) => state.impersonal(reason).await,
+        Viewer::Anonymous => return Err(Problem::unauthorized("log in first: POST /api/login")),
+    };
+    let source = recommendations.source;
+    Ok(Page(recommendations, source))
+}
+
+pub(super) async fn login(
+    State(state): State<GatewayState>,
+    context: Context,
+    Body(body): Body<LoginRequest>,
+) -> Result<Json<LoginReply>, Problem> {
+    let request = Request::post("/login").json(&body);
+    match state.inner.clients.user.call_json(&context, request).await {
+        Ok(reply) => Ok(Json(reply)),
+        Err(error) => Err(relayed(error)),
+    }
+}
+
+pub(super) async fn me(
+    State(state): State<GatewayState>,
+    context: Context,
+    headers: HeaderMap,
+) -> Result<Json<Me>, Problem> {
+    let user = match state.viewer(&context, &headers).await? {
+        Viewer::Known(user) => user,
+        Viewer::Anonymous => return Err(Problem::unauthorized("log in first: POST /api/login")),
+        Viewer::Unverified(_) => return Err(Problem::unavailable("nobody can say who you are just now", None)),
+    };
+    let inner = &state.inner;
+    let profile = state.stored::<Profile>(&context, format!("/users/{user}"));
+    let history = state.stored::<History>(&context, format!("/users/{user}/history"));
+    let both = async { tokio::try_join!(profile, history) };
+    match state.or_problem(both.await)? {
+        Ok(((profile, source), (history, other))) => {
+            let me = Me { source: source.max(other), profile, history };
+            inner.profiles.put(user, me.clone());
+            Ok(Json(me))
+        }
+        Err(error) => match inner.user_fallbacks.settle(inner.profiles.chain(&user).await, error.reason()) {
+            Some(served) => Ok(Json(Me { source: Source::Cache, ..served.value })),
+            None => Err(error.into()),
+        },
+    }
+}

@@ -1,0 +1,48 @@
+//! Who asks.
+
+use http::{HeaderMap, header};
+
+use super::GatewayState;
+use super::answers::{NOTICE, nothing_but};
+use crate::client::{Context, Error, Request};
+use crate::services::problem::Problem;
+use crate::services::wire::{VerifyReply, VerifyRequest};
+
+/// Who asks.
+pub(super) enum Viewer {
+    Known(u32),
+    Anonymous,
+    /// They showed a token that nobody can verify now, for this reason.
+    Unverified(&'static str),
+}
+
+impl GatewayState {
+    pub(super) async fn viewer(&self, context: &Context, headers: &HeaderMap) -> Result<Viewer, Problem> {
+        let Some(token) = bearer(headers)? else { return Ok(Viewer::Anonymous) };
+        let inner = &self.inner;
+        // Verifying changes nothing, so it may be repeated although it is a POST; the token is kept
+        // out of the path, which logs and spans may hold.
+        let request = Request::post("/verify").json(&VerifyRequest { token: token.to_owned() }).repeatable();
+        let result: Result<VerifyReply, Error> = inner.clients.user.call_json(context, request).await;
+        match self.or_problem(result)? {
+            Ok(verified) => {
+                inner.sessions.put(token.to_owned(), verified);
+                Ok(Viewer::Known(verified.user_id))
+            }
+            Err(error) => {
+                let chain =
+                    inner.sessions.chain_with(&token.to_owned(), |verified| Viewer::Known(verified.user_id)).await;
+                let chain = chain.or(NOTICE, nothing_but(Viewer::Unverified(error.reason()))).await;
+                let served = inner.user_fallbacks.settle(chain, error.reason());
+                Ok(served.map_or(Viewer::Unverified(error.reason()), |served| served.value))
+            }
+        }
+    }
+}
+
+/// The token of `Authorization: Bearer …`; none is fine, another scheme is not.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let wrong = || Problem::unauthorized("Authorization must be `Bearer <token>`, as POST /api/login gives it");
+    value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).map(Some).ok_or_else(wrong)
+}
