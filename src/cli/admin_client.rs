@@ -88,3 +88,10 @@ async fn send(args: &AdminArgs, method: Method, path: &str, body: Option<&Value>
     // What the caller asked for can't be; anything else is the server's doing.
     if status.is_client_error() { Err(Failure::Refused(detail)) } else { Err(Failure::Failed(detail)) }
 }
+
+/// Says which processes are missing in a page of all of them.
+pub(super) fn tell_unreachable(page: &Value) {
+    for missing in page["unreachable"].as_array().into_iter().flatten() {
+        eprintln!("without {}: {}", missing["name"].as_str().unwrap_or("?"), missing["why"].as_str().unwrap_or("?"));
+    }
+}

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::admin_client::{AdminArgs, request};
+use super::admin_client::{AdminArgs, request, tell_unreachable};
 use super::{Done, Failure};
 
 #[derive(Debug, Args)]
@@ -17,7 +17,7 @@ pub(super) struct BreakerArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// All breakers of the process, worst health first
+    /// All breakers, worst health first
     List,
     /// Turn every call away until told otherwise
     ForceOpen(Target),
@@ -60,7 +60,7 @@ pub(super) fn run(args: BreakerArgs) -> Done {
 }
 
 fn list(admin: &AdminArgs) -> Done {
-    let answer = request(admin, Method::GET, "/breakers", None)?;
+    let answer = request(admin, Method::GET, "/breakers?everywhere=true", None)?;
     let breakers = answer["breakers"].as_array().cloned().unwrap_or_default();
     println!(
         "{:<32} {:<12} {:>7} {:>9} {:>9} {:>7} {:>11}",
@@ -69,6 +69,7 @@ fn list(admin: &AdminArgs) -> Done {
     for breaker in &breakers {
         print_one(breaker);
     }
+    tell_unreachable(&answer);
     Ok(())
 }
 
@@ -79,8 +80,10 @@ fn print_one(breaker: &Value) {
     let name = format!("{}/{}", text("service"), text("name"));
     let remaining = breaker["open_remaining_seconds"].as_f64().unwrap_or_default();
     let probe = if remaining > 0.0 { format!("{remaining:.0} s") } else { "-".to_owned() };
+    // Where services run apart, which process it is in.
+    let process = breaker["process"].as_str().map(|process| format!("  {process}")).unwrap_or_default();
     println!(
-        "{name:<32} {:<12} {:>7} {:>9} {:>9} {:>7} {probe:>11}",
+        "{name:<32} {:<12} {:>7} {:>9} {:>9} {:>7} {probe:>11}{process}",
         text("state"),
         percent("health_score"),
         percent("failure_ratio"),

@@ -83,9 +83,10 @@ pub(super) fn run(args: &DrillArgs, settings: &Settings) -> Result<ExitCode, Fai
     }
     let plans = chosen(args).map_err(Failure::Refused)?;
     let options = options(args).map_err(Failure::Refused)?;
-    let live = Live::new(&access(args, settings)?).map_err(Failure::Refused)?;
     let failed = |error: std::io::Error| Failure::Failed(error.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let access = runtime.block_on(access(args, settings))?;
+    let live = Live::new(&access).map_err(Failure::Refused)?;
     let mut progress = Progress::new(std::io::stderr(), std::io::stderr().is_terminal());
     let conductor = Conductor::new(&live, &options, |event: crate::drill::Event<'_>| progress.tell(&event));
     let report = runtime
@@ -158,11 +159,17 @@ fn options(args: &DrillArgs) -> Result<Options, String> {
     })
 }
 
-fn access(args: &DrillArgs, settings: &Settings) -> Result<Access, Failure> {
+async fn access(args: &DrillArgs, settings: &Settings) -> Result<Access, Failure> {
     // Inside a container the settings name all others. This process's own name leads back to itself.
     let mut admin = vec![args.admin.url().to_owned()];
     let peers = if args.peer.is_empty() { settings.admin.peers.values().cloned().collect() } else { args.peer.clone() };
-    admin.extend(peers);
+    for peer in peers {
+        // What can't be looked up stays as it is: the drill says that it does not answer.
+        match server::instances(&peer).await {
+            Ok(instances) => admin.extend(instances.iter().map(|instance| instance.base().to_owned())),
+            Err(_) => admin.push(peer),
+        }
+    }
     Ok(Access {
         prometheus: args.prometheus.clone(),
         prometheus_token: args.prometheus_token.clone(),

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::admin_client::{AdminArgs, request};
+use super::admin_client::{AdminArgs, request, tell_unreachable};
 use super::{Done, Failure};
 use crate::services::ServiceName;
 
@@ -84,7 +84,7 @@ fn books(text: &str) -> String {
 
 pub(super) fn run(args: FaultArgs) -> Done {
     let answer = match args.action {
-        Action::List => request(&args.admin, Method::GET, "/faults", None)?,
+        Action::List => request(&args.admin, Method::GET, "/faults?everywhere=true", None)?,
         Action::Set(set) => {
             let path = format!("/faults/{}", set.target);
             request(&args.admin, Method::PUT, &path, Some(&plan(&set)?))?
@@ -95,6 +95,7 @@ pub(super) fn run(args: FaultArgs) -> Done {
         }
     };
     print(&answer);
+    tell_unreachable(&answer);
     Ok(())
 }
 
@@ -168,10 +169,12 @@ fn print(answer: &Value) {
     for target in answer["targets"].as_array().unwrap_or(&none) {
         let name = target["target"].as_str().unwrap_or("?");
         let active: Vec<_> = target["active"].as_array().unwrap_or(&none).iter().filter_map(Value::as_str).collect();
+        // Which of several, where services run apart.
+        let name = target["process"].as_str().map_or_else(|| name.to_owned(), |process| format!("{name} ({process})"));
         let state = if active.is_empty() { "healthy".to_owned() } else { active.join(", ") };
         match target["remaining_seconds"].as_f64() {
-            Some(seconds) => println!("{name:<16} {state}, {seconds:.0} s left"),
-            None => println!("{name:<16} {state}"),
+            Some(seconds) => println!("{name:<32} {state}, {seconds:.0} s left"),
+            None => println!("{name:<32} {state}"),
         }
     }
 }

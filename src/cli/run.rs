@@ -13,7 +13,7 @@ use crate::client::{Telemetry, Transport};
 use crate::console;
 use crate::faults::Faults;
 use crate::scenario::{self, Actuator, Mode, Scenario, Timeline};
-use crate::server::{self, Admin, Running, Site, Wiring};
+use crate::server::{self, Admin, Peers, Running, Site, Wiring};
 use crate::services::{ServiceName, checkout};
 use crate::settings::Settings;
 use crate::telemetry::{self, LogFormat, Metrics, TransitionLog, TransitionRecord};
@@ -160,9 +160,10 @@ async fn start(settings: &Settings, services: &[ServiceName]) -> Result<(Running
         .as_ref()
         .map_or_else(|| admin.scenario_elsewhere(), |(scenario, _)| scenario::routes(scenario.clone()))
         .merge(console::routes());
-    if let Some(checkout) = &site.checkout {
-        more = more.merge(checkout::admin_routes(checkout.clone()));
-    }
+    more = more.merge(match &site.checkout {
+        Some(checkout) => checkout::admin_routes(checkout.clone()),
+        None => admin.queue_elsewhere(),
+    });
     let running = Running::start(site, bound, admin, admin_bound, more);
     Ok((running, telemetry.transitions, extras))
 }
@@ -194,22 +195,10 @@ fn extras(
             rate.set(to);
         }
     });
-    let AdminPeers { peers, token } = AdminPeers::of(settings);
-    let actuator = Actuator::new(faults.clone(), peers, token, set_rate)?;
+    let actuator = Actuator::new(faults.clone(), Peers::new(&settings.admin)?, set_rate);
     let scenario = Scenario::new(timeline, metrics);
     scenario.set(Mode::Running);
     Ok(Extras { traffic, scenario: Some((scenario, actuator)) })
-}
-
-struct AdminPeers {
-    peers: BTreeMap<String, String>,
-    token: Option<server::Secret>,
-}
-
-impl AdminPeers {
-    fn of(settings: &Settings) -> Self {
-        Self { peers: settings.admin.peers.clone(), token: settings.admin.token.clone() }
-    }
 }
 
 fn viewers(

@@ -116,8 +116,12 @@ function alerts({ alerts, pipeline_alive_since_unix_seconds: alive }) {
   }), "No alert has been delivered.");
 }
 
-function breakers({ breakers }) {
-  rows("breakers", breakers.map((own) => {
+function breakers({ breakers, unreachable = [] }) {
+  $("unreachable").textContent = unreachable.map((own) => `${own.name} does not answer`).join(", ");
+  $("unreachable").title = unreachable.map((own) => own.why).join("; ");
+  const names = breakers.map((own) => `${own.service} → ${own.name}`);
+  const twins = new Set(names.filter((name, at) => names.indexOf(name) !== at));
+  rows("breakers", breakers.map((own, at) => {
     const path = `/breakers/${own.service}/${own.name}`;
     const command = (state) => () => change("PATCH", path, { state });
     const last = document.createElement("td");
@@ -126,7 +130,8 @@ function breakers({ breakers }) {
       button("reset", "Close it and forget its window", command("reset")),
     );
     return [
-      cell(`${own.service} → ${own.name}`), cell(own.state, STATES[own.state] ?? "fault"),
+      cell(twins.has(names[at]) ? `${names[at]} (${own.process ?? "here"})` : names[at]),
+      cell(own.state, STATES[own.state] ?? "fault"),
       cell(own.state === "open" ? span(own.open_remaining_seconds) : "–"), cell(percent(own.failure_ratio)),
       cell(percent(own.health_score)), last,
     ];
@@ -168,8 +173,9 @@ function health(own) {
   $("health").className = `pill ${HEALTH[own.status] ?? ""}`;
 }
 
-const PARTS = [["/health", health], ["/alerts", alerts], ["/breakers", breakers], ["/faults", faults],
-  ["/transitions", transitions], ["/scenario", scenario]];
+// Where services run apart, the port that is asked speaks for all of them.
+const PARTS = [["/health?everywhere=true", health], ["/alerts", alerts], ["/breakers?everywhere=true", breakers],
+  ["/faults?everywhere=true", faults], ["/transitions?everywhere=true", transitions], ["/scenario", scenario]];
 
 async function refresh() {
   const read_all = await Promise.allSettled(PARTS.map(async ([path, show]) => show(await read(path))));

@@ -1,14 +1,11 @@
 //! How a scenario reaches what it breaks: here, or through another process's admin port.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use reqwest::Method;
 
 use crate::faults::{FaultPlan, Faults};
-use crate::server::Secret;
-use crate::services::ServiceName;
+use crate::server::{Command, Peers};
 
 type SetRate = dyn Fn(Option<f64>) + Send + Sync;
 
@@ -16,28 +13,15 @@ type SetRate = dyn Fn(Option<f64>) + Send + Sync;
 #[derive(Clone)]
 pub struct Actuator {
     faults: Faults,
-    peers: BTreeMap<String, String>,
-    token: Option<Secret>,
-    http: reqwest::Client,
+    peers: Peers,
     set_rate: Arc<SetRate>,
 }
 
 impl Actuator {
-    /// `faults` are those of this process; targets it doesn't have are reached at the admin ports
-    /// that `peers` names. `set_rate` changes the load, and given nothing restores it.
-    pub fn new(
-        faults: Faults,
-        peers: BTreeMap<String, String>,
-        token: Option<Secret>,
-        set_rate: Arc<SetRate>,
-    ) -> Result<Self, String> {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(5))
-            .pool_max_idle_per_host(0)
-            .build()
-            .map_err(|error| error.to_string())?;
-        Ok(Self { faults, peers, token, http, set_rate })
+    /// `faults` are those of this process; targets it doesn't have are reached at the admin ports of
+    /// `peers`. `set_rate` changes the load, and given nothing restores it.
+    pub fn new(faults: Faults, peers: Peers, set_rate: Arc<SetRate>) -> Self {
+        Self { faults, peers, set_rate }
     }
 
     /// Breaks a target.
@@ -69,24 +53,21 @@ impl Actuator {
     }
 
     async fn send(&self, method: Method, target: &str, path: &str, body: Option<serde_json::Value>) {
-        // A store is reached where its service is.
-        let owner = || ServiceName::ALL.iter().find(|service| service.stores().contains(&target));
-        let Some(base) = self.peers.get(target).or_else(|| self.peers.get(owner()?.as_str())) else {
+        let Some(name) = self.peers.owner(target) else {
             tracing::warn!(target, "no such target here, and admin.peers.{target} is not set");
             return;
         };
-        let mut request = self.http.request(method, format!("{}{path}", base.trim_end_matches('/')));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.reveal());
-        }
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        match request.send().await {
-            Ok(answer) if answer.status().is_success() => {}
-            Ok(answer) => tracing::warn!(target, status = answer.status().as_u16(), "fault refused"),
-            // A container that somebody killed can't be broken further.
-            Err(error) => tracing::warn!(target, %error, "fault not delivered"),
+        // A container that somebody killed can't be broken further.
+        let answers = match self.peers.tell_all(name, &Command { method, path, body: body.as_ref() }).await {
+            Ok(answers) => answers,
+            Err(error) => return tracing::warn!(target, error, "fault not delivered"),
+        };
+        for answer in answers {
+            match answer {
+                Ok(answer) if answer.status.is_success() => {}
+                Ok(answer) => tracing::warn!(target, status = answer.status.as_u16(), "fault refused"),
+                Err(error) => tracing::warn!(target, error, "fault not delivered"),
+            }
         }
     }
 }

@@ -238,6 +238,7 @@ mod tests {
 
     use super::*;
     use crate::faults::{Faults, OnInjected};
+    use crate::server::{AdminSettings, Peers};
 
     const SCENARIO: &str = r#"
         name = "test"
@@ -270,7 +271,8 @@ mod tests {
         let baseline = FaultPlan { error_rate: 0.3, ..FaultPlan::default() };
         let on_injected: Arc<OnInjected> = Arc::new(|_, _| {});
         let faults = Faults::new(BTreeMap::from([("ml-api".to_owned(), baseline)]), 1, &on_injected);
-        let actuator = Actuator::new(faults.clone(), peers, None, Arc::new(|_| {})).unwrap();
+        let peers = Peers::new(&AdminSettings { peers, ..AdminSettings::default() }).unwrap();
+        let actuator = Actuator::new(faults.clone(), peers, Arc::new(|_| {}));
         let scenario = Scenario::new(Timeline::parse(text).unwrap(), &Metrics::new(&[]));
         let own = scenario.clone();
         let task = tokio::spawn(async move { own.run(&actuator).await });

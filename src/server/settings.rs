@@ -71,7 +71,8 @@ pub struct AdminSettings {
     pub token_file: Option<PathBuf>,
     /// Lets it listen beyond this machine without a token.
     pub allow_remote_without_token: bool,
-    /// Admin addresses of other processes, to which commands for their services are forwarded.
+    /// Admin addresses of other processes, to which commands for their services are forwarded. A name
+    /// may have several, separated by commas, and so may an address: all instances are told.
     pub peers: BTreeMap<String, String>,
 }
 
@@ -110,8 +111,8 @@ impl AdminSettings {
                 self.listen
             ));
         }
-        for (peer, url) in &self.peers {
-            if !url.starts_with("http://") {
+        for (peer, urls) in &self.peers {
+            if let Some(url) = urls.split(',').map(str::trim).find(|url| !url.starts_with("http://")) {
                 return Err(format!(
                     "admin.peers.{peer}: {url:?} must be an http:// address such as http://{peer}:8090"
                 ));

@@ -1,5 +1,6 @@
 //! Log lines, and the start of everything that is told while the program runs.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use opentelemetry_sdk::logs::SdkLoggerProvider;
@@ -100,7 +101,11 @@ pub fn init(settings: &TelemetrySettings, service_name: &str, shown: Option<&str
     settings.validate()?;
     let filter = EnvFilter::new(shown.unwrap_or(&settings.log_filter));
     let lines = match settings.log_format {
-        LogFormat::Pretty => fmt::layer().with_target(false).with_writer(std::io::stderr).boxed(),
+        LogFormat::Pretty => {
+            // A file or a pipe is read by programs, which colours are in the way of.
+            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            fmt::layer().with_target(false).with_ansi(colours).with_writer(std::io::stderr).boxed()
+        }
         LogFormat::Json => {
             fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr).boxed()
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![allow(unreachable_pub, reason = "the modules of a test binary are its own")]
 
+mod apart;
 mod console;
 mod exporter;
 #[path = "../support/process.rs"]

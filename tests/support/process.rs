@@ -41,7 +41,7 @@ pub fn breakerbox(arguments: &[&str], variables: &[(&str, &str)]) -> Done {
 pub struct Process {
     child: Child,
     log: PathBuf,
-    /// Such as `http://127.0.0.1:43210`.
+    /// Such as `http://127.0.0.1:43210`; empty without a gateway.
     pub site: String,
     /// As well.
     pub admin: String,
@@ -66,17 +66,23 @@ impl Process {
             .spawn()
             .unwrap();
         let mut process = Self { child, log, site: String::new(), admin: String::new() };
-        within(Duration::from_secs(20), || process.logs().contains("/metrics"));
+        // All in one, it greets; a service by itself says in its log where it is.
+        let logged =
+            |logs: &str| logs.split_whitespace().find_map(|word| word.strip_prefix("admin=").map(str::to_owned));
+        within(Duration::from_secs(20), || process.logs().contains("/metrics") || logged(&process.logs()).is_some());
         process.site = process.address_before("/api/home");
         process.admin = process.address_before("/metrics");
+        if process.admin.is_empty() {
+            process.admin = format!("http://{}", logged(&process.logs()).unwrap());
+        }
         process
     }
 
     /// The first address that is followed by `path` in what it printed.
     fn address_before(&self, path: &str) -> String {
         let logs = self.logs();
-        let word = logs.split_whitespace().find(|word| word.ends_with(path)).unwrap();
-        word.trim_end_matches(path).to_owned()
+        let word = logs.split_whitespace().find(|word| word.ends_with(path));
+        word.map(|word| word.trim_end_matches(path).to_owned()).unwrap_or_default()
     }
 
     pub fn logs(&self) -> String {
@@ -91,6 +97,11 @@ impl Process {
     /// What a page of the site says.
     pub fn get_site(&self, path: &str) -> Value {
         fetch(&format!("{}{path}", self.site))
+    }
+
+    /// Such as `127.0.0.1:43211`.
+    pub fn admin_address(&self) -> &str {
+        self.admin.trim_start_matches("http://")
     }
 
     /// Interrupts it as Ctrl-C does, and gives back its exit code.

@@ -1,6 +1,5 @@
 //! All services wired to each other in this process, with viewers and a scenario at hand.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use axum::body::Body;
 use breakerbox::client::{Client, Reply, Request, Telemetry, Transport};
 use breakerbox::faults::FaultPlan;
 use breakerbox::scenario::{self, Actuator, Mode, Scenario, Timeline};
-use breakerbox::server::{self, Site, Wiring};
+use breakerbox::server::{self, AdminSettings, Peers, Site, Wiring};
 use breakerbox::services::ServiceName;
 use breakerbox::settings::Settings;
 use breakerbox::telemetry::{Metrics, TransitionLog, TransitionRecord};
@@ -77,7 +76,8 @@ impl TestSite {
 
     /// Viewers and the default scenario for so long.
     pub async fn run_scenario(&self, rate: f64, lasts: Duration) {
-        let actuator = Actuator::new(self.site.faults.clone(), BTreeMap::new(), None, Arc::new(|_| {})).unwrap();
+        let actuator =
+            Actuator::new(self.site.faults.clone(), Peers::new(&AdminSettings::default()).unwrap(), Arc::new(|_| {}));
         let scenario = Scenario::new(Timeline::parse(scenario::DEFAULT).unwrap(), &self.telemetry.metrics);
         scenario.set(Mode::Running);
         tokio::select! {

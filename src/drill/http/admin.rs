@@ -1,5 +1,6 @@
 //! Admin ports: one, or one a process.
 
+use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use reqwest::Method;
@@ -85,12 +86,12 @@ impl Site for Live {
     }
 
     async fn set_fault(&self, target: &str, plan: &Value) -> Result<(), Trouble> {
-        self.send(self.owner(target), Method::PUT, &format!("/faults/{target}"), Some(plan)).await.map(drop)
+        self.tell(target, &Method::PUT, &format!("/faults/{target}"), Some(plan)).await
     }
 
     async fn restore_fault(&self, target: &str) -> Result<(), Trouble> {
         let path = format!("/faults/{target}?baseline=true");
-        self.send(self.owner(target), Method::DELETE, &path, None).await.map(drop)
+        self.tell(target, &Method::DELETE, &path, None).await
     }
 
     async fn breakers(&self) -> Result<Vec<BreakerSeen>, Trouble> {
@@ -105,8 +106,8 @@ impl Site for Live {
     }
 
     async fn change_breaker(&self, service: &str, name: &str, change: &Value) -> Result<(), Trouble> {
-        let place = self.owner(&format!("{service}/{name}"));
-        self.send(place, Method::PATCH, &format!("/breakers/{service}/{name}"), Some(change)).await.map(drop)
+        let breaker = format!("{service}/{name}");
+        self.tell(&breaker, &Method::PATCH, &format!("/breakers/{breaker}"), Some(change)).await
     }
 
     async fn replay_dead_letters(&self) -> Result<(), Trouble> {
@@ -124,7 +125,7 @@ impl Site for Live {
     async fn transitions(&self) -> Result<Vec<TransitionSeen>, Trouble> {
         let all: Vec<(_, Transitions)> = self.everywhere("/transitions").await?;
         let all = all.into_iter().flat_map(|(_, page)| page.transitions);
-        Ok(all
+        let mut seen: Vec<_> = all
             .map(|Transition { service, breaker, to, generation, unix_seconds }| TransitionSeen {
                 service,
                 breaker,
@@ -132,7 +133,12 @@ impl Site for Live {
                 generation,
                 unix_seconds,
             })
-            .collect())
+            .collect();
+        // A process that is named twice is still one.
+        let name = |seen: &TransitionSeen| (seen.service.clone(), seen.breaker.clone(), seen.generation);
+        seen.sort_by(|a, b| a.unix_seconds.total_cmp(&b.unix_seconds).then_with(|| name(a).cmp(&name(b))));
+        seen.dedup();
+        Ok(seen)
     }
 
     async fn inbox(&self) -> Result<InboxSeen, Trouble> {
@@ -190,12 +196,17 @@ impl Live {
     }
 
     fn own(&self, name: &str, index: usize) {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), index);
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.entry(name.to_owned()).or_default().insert(index);
     }
 
-    /// The first admin port forwards what it does not have itself.
-    fn owner(&self, name: &str) -> &Place {
-        let index = self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
-        &self.admin[index.unwrap_or_default()]
+    /// Has every process that has this target or breaker do something.
+    async fn tell(&self, name: &str, method: &Method, path: &str, body: Option<&Value>) -> Result<(), Trouble> {
+        let known = self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        // The first admin port forwards what it does not have itself.
+        for index in known.unwrap_or_else(|| BTreeSet::from([0])) {
+            self.send(&self.admin[index], method.clone(), path, body).await?;
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 mod admin;
 mod prometheus;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -43,8 +43,8 @@ pub struct Live {
     alertmanager: Option<Place>,
     admin: Vec<Place>,
     matchers: Vec<(String, String)>,
-    /// Which admin port has which target or breaker, by index.
-    owners: Mutex<BTreeMap<String, usize>>,
+    /// Which admin ports have which target or breaker, by index: those of a service's every instance.
+    owners: Mutex<BTreeMap<String, BTreeSet<usize>>>,
 }
 
 /// A server.

@@ -7,16 +7,20 @@ use http::{HeaderMap, Method};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Admin;
+use super::{Admin, Scope};
 use crate::client::Client;
 use crate::resilience::breaker::Command;
-use crate::services::problem::{Body, Problem};
+use crate::server::peers;
+use crate::services::problem::{Body, Problem, Query};
 
-pub(super) async fn breakers(State(admin): State<Admin>) -> Json<Value> {
-    let mut all: Vec<_> = admin.inner.parts.clients.iter().filter_map(describe).collect();
-    let score = |breaker: &Value| breaker["health_score"].as_f64().unwrap_or_default();
-    all.sort_by(|a, b| score(a).total_cmp(&score(b)));
-    Json(json!({"breakers": all}))
+pub(super) async fn breakers(State(admin): State<Admin>, Query(scope): Query<Scope>) -> Json<Value> {
+    let own: Vec<_> = admin.inner.parts.clients.iter().filter_map(describe).collect();
+    let mut page = admin.joined(scope.everywhere, json!({"breakers": own}), ("/breakers", "breakers")).await;
+    if let Some(all) = page["breakers"].as_array_mut() {
+        let score = |breaker: &Value| breaker["health_score"].as_f64().unwrap_or_default();
+        all.sort_by(|a, b| score(a).total_cmp(&score(b)));
+    }
+    Json(page)
 }
 
 fn describe(client: &Client) -> Option<Value> {
@@ -56,7 +60,8 @@ pub(super) async fn change_breaker(
     let Some(client) = own.filter(|client| client.snapshot().is_some()) else {
         let body = json!({"state": change.state, "settings": change.settings});
         let path = format!("/breakers/{service}/{name}");
-        return match admin.forward(&service, Method::PATCH, &path, &headers, Some(&body)).await {
+        let command = peers::Command { method: Method::PATCH, path: &path, body: Some(&body) };
+        return match admin.forward(&service, &command, &headers).await {
             Some(answer) => answer,
             None => Err(Problem::not_found(format!(
                 "no breaker {service}/{name} here; there are {}",

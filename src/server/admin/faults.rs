@@ -7,12 +7,14 @@ use http::{HeaderMap, Method};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Admin;
+use super::{Admin, Scope};
 use crate::faults::{FaultPlan, Refused};
+use crate::server::peers::Command;
 use crate::services::problem::{Body, Problem, Query};
 
-pub(super) async fn faults(State(admin): State<Admin>) -> Json<Value> {
-    Json(json!({"targets": admin.inner.parts.faults.snapshot()}))
+pub(super) async fn faults(State(admin): State<Admin>, Query(scope): Query<Scope>) -> Json<Value> {
+    let own = json!({"targets": admin.inner.parts.faults.snapshot()});
+    Json(admin.joined(scope.everywhere, own, ("/faults", "targets")).await)
 }
 
 pub(super) async fn set_fault(
@@ -21,16 +23,17 @@ pub(super) async fn set_fault(
     headers: HeaderMap,
     Body(plan): Body<FaultPlan>,
 ) -> Result<Response, Problem> {
-    plan.validate().map_err(|error| Problem::bad_request(error.field(), error.to_string()))?;
+    plan.validate().map_err(|error| Problem::bad_request(error.field(), error.why()))?;
     if admin.inner.parts.faults.target(&target).is_none() {
         let path = format!("/faults/{target}");
         let body = serde_json::to_value(&plan).unwrap_or_default();
-        return admin.to_peer(&target, Method::PUT, &path, &headers, Some(&body)).await;
+        let command = Command { method: Method::PUT, path: &path, body: Some(&body) };
+        return admin.to_peer(&target, &command, &headers).await;
     }
     let shown = serde_json::to_string(&plan).unwrap_or_default();
     admin.inner.parts.faults.set(&target, plan).map_err(|error| match error {
         Refused::Unknown(error) => Problem::not_found(error.to_string()),
-        Refused::Invalid(error) => Problem::bad_request(error.field(), error.to_string()),
+        Refused::Invalid(error) => Problem::bad_request(error.field(), error.why()),
     })?;
     tracing::info!(target, plan = shown, "fault set");
     Ok(Json(json!({"targets": admin.inner.parts.faults.snapshot()})).into_response())
@@ -53,7 +56,8 @@ pub(super) async fn clear_fault(
     let faults = &admin.inner.parts.faults;
     if faults.target(&target).is_none() {
         let path = format!("/faults/{target}?baseline={}", query.baseline);
-        return admin.to_peer(&target, Method::DELETE, &path, &headers, None).await;
+        let command = Command { method: Method::DELETE, path: &path, body: None };
+        return admin.to_peer(&target, &command, &headers).await;
     }
     tracing::info!(target, baseline = query.baseline, "fault cleared");
     let cleared = if query.baseline { faults.restore(&target) } else { faults.clear(&target) };
@@ -64,12 +68,11 @@ pub(super) async fn clear_fault(
 pub(super) async fn clear_faults(State(admin): State<Admin>, headers: HeaderMap) -> Result<Response, Problem> {
     admin.inner.parts.faults.clear_all();
     tracing::info!("all faults cleared");
-    let own: Vec<_> = admin.inner.parts.services.clone();
-    for target in admin.inner.settings.peers.keys().filter(|peer| !own.contains(&peer.as_str())) {
-        let path = format!("/faults/{target}");
-        // A peer that is down has no faults to clear, and one that has none says so.
-        if let Some(Err(problem)) = admin.forward(target, Method::DELETE, &path, &headers, None).await {
-            tracing::warn!(target, problem = problem.detail(), "fault not cleared");
+    let command = Command { method: Method::DELETE, path: "/faults", body: None };
+    for name in admin.inner.peers.names() {
+        // A process that is down has no faults to clear.
+        if let Some(Err(problem)) = admin.forward(name, &command, &headers).await {
+            tracing::warn!(name, problem = problem.detail(), "faults not cleared");
         }
     }
     Ok(Json(json!({"targets": admin.inner.parts.faults.snapshot()})).into_response())

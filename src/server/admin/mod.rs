@@ -5,8 +5,8 @@
 
 mod breakers;
 mod faults;
+mod forward;
 mod lock;
-mod peers;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use axum::routing::{get, patch, post, put};
 use axum::{Json, Router};
 use futures_util::stream::{self, Stream};
 use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tower_http::compression::CompressionLayer;
@@ -29,11 +30,12 @@ use self::breakers::{breakers, change_breaker};
 use self::faults::{clear_fault, clear_faults, faults, set_fault};
 use self::lock::{Locked, locked};
 use super::inbox::{Delivery, Inbox};
+use super::peers::Peers;
 use super::runbook::runbook;
 use super::settings::AdminSettings;
 use crate::client::Client;
 use crate::faults::Faults;
-use crate::services::problem::{Body, Problem};
+use crate::services::problem::{Body, Problem, Query};
 use crate::telemetry::{Metrics, TransitionLog, encode};
 
 /// Largest body of an admin request, in bytes.
@@ -66,13 +68,13 @@ struct Inner {
     inbox: Inbox,
     settings: AdminSettings,
     ready: AtomicBool,
-    peers: reqwest::Client,
+    peers: Peers,
 }
 
 impl Admin {
     /// An admin port over these parts.
     pub fn new(parts: AdminParts, settings: &AdminSettings) -> Result<Self, String> {
-        let peers = peers::client()?;
+        let peers = Peers::new(settings)?;
         let inbox = Inbox::new(parts.metrics.inbox());
         let inner = Inner { parts, inbox, settings: settings.clone(), ready: AtomicBool::new(false), peers };
         Ok(Self { inner: Arc::new(inner) })
@@ -125,7 +127,8 @@ async fn index(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let list = json!({
         "program": concat!("breakerbox ", env!("CARGO_PKG_VERSION")),
         "services": admin.inner.parts.services,
-        "read": ["/metrics", "/healthz", "/readyz", "/health", "/breakers", "/transitions", "/faults", "/alerts", "/events", "/sd", "/scenario", "/runbook", "/console"],
+        "read": ["/metrics", "/healthz", "/readyz", "/health", "/breakers", "/transitions", "/faults", "/alerts", "/events", "/sd", "/scenario", "/queue", "/runbook", "/console"],
+        "of all processes": ["/health?everywhere=true", "/breakers?everywhere=true", "/transitions?everywhere=true", "/faults?everywhere=true"],
         "change": [
             "PATCH /breakers/{service}/{name}", "PUT /faults/{target}", "DELETE /faults/{target}", "DELETE /faults",
             "POST /scenario/{start,pause,stop}", "POST /alerts/webhook",
@@ -147,25 +150,44 @@ async fn ready(State(admin): State<Admin>) -> Result<Json<Value>, Problem> {
     Err(Problem::unavailable("not ready: starting or stopping", None))
 }
 
+/// What a page tells of.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scope {
+    /// All processes that the settings name, instead of this one alone.
+    #[serde(default)]
+    everywhere: bool,
+}
+
 /// `healthy` while no breaker is open, `degraded` while fewer than half are, `unhealthy` beyond.
-async fn health(State(admin): State<Admin>) -> Json<Value> {
-    let states: Vec<_> =
-        admin.inner.parts.clients.iter().filter_map(|c| Some((c, c.snapshot()?.state.as_str()))).collect();
-    let open: Vec<_> = states
+async fn health(State(admin): State<Admin>, scope: Query<Scope>) -> Json<Value> {
+    let Json(page) = breakers(State(admin), scope).await;
+    let all = page["breakers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let open: Vec<_> = all
         .iter()
-        .filter(|(_, state)| matches!(*state, "open" | "forced_open"))
-        .map(|(client, _)| format!("{}/{}", client.service(), client.dependency()))
+        .filter(|breaker| matches!(breaker["state"].as_str(), Some("open" | "forced_open")))
+        .map(|breaker| {
+            let text = |key: &str| breaker[key].as_str().unwrap_or_default();
+            format!("{}/{}", text("service"), text("name"))
+        })
         .collect();
     let status = match open.len() {
         0 => "healthy",
-        n if n * 2 < states.len() => "degraded",
+        n if n * 2 < all.len() => "degraded",
         _ => "unhealthy",
     };
-    Json(json!({"status": status, "breakers": states.len(), "open": open}))
+    Json(json!({"status": status, "breakers": all.len(), "open": open}))
 }
 
-async fn transitions(State(admin): State<Admin>) -> Json<Value> {
-    Json(json!({"transitions": admin.inner.parts.transitions.latest()}))
+/// The latest last.
+async fn transitions(State(admin): State<Admin>, Query(scope): Query<Scope>) -> Json<Value> {
+    let own = json!({"transitions": admin.inner.parts.transitions.latest()});
+    let mut page = admin.joined(scope.everywhere, own, ("/transitions", "transitions")).await;
+    if let Some(all) = page["transitions"].as_array_mut() {
+        let at = |transition: &Value| transition["unix_seconds"].as_f64().unwrap_or_default();
+        all.sort_by(|a, b| at(a).total_cmp(&at(b)));
+    }
+    Json(page)
 }
 
 async fn alerts(State(admin): State<Admin>) -> Response {
@@ -194,16 +216,22 @@ async fn events(State(admin): State<Admin>) -> Sse<impl Stream<Item = Result<Eve
     Sse::new(feed).keep_alive(KeepAlive::default())
 }
 
-/// Prometheus' HTTP service discovery: this process and its peers.
+/// Prometheus' HTTP service discovery: this process, or all that its settings name.
 async fn discovery(State(admin): State<Admin>) -> Json<Value> {
     let inner = &admin.inner;
     let group =
-        |name: &str, address: &str| json!({"targets": [address], "labels": {"__meta_breakerbox_process": name}});
-    let host = |url: &str| url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-    let groups: Vec<_> = if inner.settings.peers.is_empty() {
-        vec![group("breakerbox", &inner.parts.address)]
-    } else {
-        inner.settings.peers.iter().map(|(name, url)| group(name, &host(url))).collect()
-    };
+        |name: &str, targets: &[String]| json!({"targets": targets, "labels": {"__meta_breakerbox_process": name}});
+    let mut groups = Vec::new();
+    for name in inner.peers.names() {
+        // Whoever is not to be found now was a target before, and Prometheus shall go on missing it.
+        let targets = match inner.peers.behind(name).await {
+            Ok(instances) => instances.into_iter().map(|instance| instance.address).collect(),
+            Err(_) => inner.peers.addresses(name),
+        };
+        groups.push(group(name, &targets));
+    }
+    if groups.is_empty() {
+        groups.push(group("breakerbox", std::slice::from_ref(&inner.parts.address)));
+    }
     Json(Value::Array(groups))
 }

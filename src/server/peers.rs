@@ -1,0 +1,244 @@
+//! Admin ports of other processes.
+//!
+//! A name may stand for several processes: the two instances of checkout in the compose stack share
+//! one, and a command that reached one of them alone would leave the other as it was. So a name is
+//! looked up anew for each command, which goes to every address behind it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use futures_util::future::join_all;
+use http::{HeaderValue, StatusCode, header};
+use reqwest::{Client, Method, Url};
+use serde_json::Value;
+
+use super::settings::{AdminSettings, Secret};
+use crate::services::ServiceName;
+
+/// Longest wait for another process's admin port.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for a page of it that is only one of many.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Stops two processes that name each other from playing ping-pong.
+pub(super) const FORWARDED: &str = "x-forwarded-admin";
+
+/// The other processes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    urls: BTreeMap<String, String>,
+    token: Option<Secret>,
+    http: Client,
+}
+
+/// One request to an admin port.
+#[derive(Clone, Debug)]
+pub struct Command<'a> {
+    /// How.
+    pub method: Method,
+    /// What, from the first slash on.
+    pub path: &'a str,
+    /// With what.
+    pub body: Option<&'a Value>,
+}
+
+/// What an admin port answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Whether it did as told.
+    pub status: StatusCode,
+    /// What the body is.
+    pub content_type: Option<HeaderValue>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// A process behind a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Such as `172.18.0.7:8090`, or the name's own `host:port` when it stands for one process.
+    pub address: String,
+    base: String,
+}
+
+impl Peers {
+    /// The processes that the settings name.
+    pub fn new(settings: &AdminSettings) -> Result<Self, String> {
+        let builder = Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(0);
+        let http = builder.build().map_err(|error| error.to_string())?;
+        Ok(Self { urls: settings.peers.clone(), token: settings.token.clone(), http })
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.urls.keys().map(String::as_str)
+    }
+
+    /// The name of those that have `target`, a service or a store: a store is reached where its service is.
+    #[must_use]
+    pub fn owner(&self, target: &str) -> Option<&str> {
+        let owner = || ServiceName::ALL.iter().find(|owner| owner.stores().contains(&target));
+        let found = self.urls.get_key_value(target).or_else(|| self.urls.get_key_value(owner()?.as_str()));
+        found.map(|(name, _)| name.as_str())
+    }
+
+    /// What the settings call a name's processes, as `host:port` each.
+    #[must_use]
+    pub fn addresses(&self, name: &str) -> Vec<String> {
+        let urls = self.urls.get(name).map_or("", String::as_str);
+        urls.split(',').map(|url| named(url.trim())).collect()
+    }
+
+    /// Every process behind a name, in the order of their addresses.
+    pub async fn behind(&self, name: &str) -> Result<Vec<Instance>, String> {
+        let url = self.urls.get(name).ok_or_else(|| format!("admin.peers.{name} is not set"))?;
+        instances(url).await.map_err(|why| format!("the admin port of {name} at {url}: {why}"))
+    }
+
+    /// Has every process behind a name do something. Each answer, or why there is none.
+    pub async fn tell_all(&self, name: &str, command: &Command<'_>) -> Result<Vec<Result<Answer, String>>, String> {
+        let instances = self.behind(name).await?;
+        Ok(join_all(instances.iter().map(|instance| self.tell(name, instance, command))).await)
+    }
+
+    /// Has one of the processes behind a name do something: the first that answers.
+    pub async fn tell_one(&self, name: &str, command: &Command<'_>) -> Result<Answer, String> {
+        let mut trouble = format!("nobody is behind {name}");
+        for instance in self.behind(name).await? {
+            match self.tell(name, &instance, command).await {
+                Ok(answer) => return Ok(answer),
+                Err(why) => trouble = why,
+            }
+        }
+        Err(trouble)
+    }
+
+    /// The same page of all processes but those called `but`: what each said, by its name and address.
+    pub async fn read_all(&self, but: &[&str], path: &str) -> Vec<(String, Result<(Instance, Value), String>)> {
+        let command = Command { method: Method::GET, path, body: None };
+        let read = |name: String| {
+            let command = &command;
+            async move {
+                let read = async {
+                    let instances = match self.behind(&name).await {
+                        Ok(instances) => instances,
+                        Err(why) => return vec![(name.clone(), Err(why))],
+                    };
+                    let pages = instances.into_iter().map(|instance| async {
+                        let page = self.tell(&name, &instance, command).await.and_then(|answer| answer.json());
+                        (name.clone(), page.map(|page| (instance, page)))
+                    });
+                    join_all(pages).await
+                };
+                match tokio::time::timeout(PATIENCE, read).await {
+                    Ok(pages) => pages,
+                    Err(_) => vec![(name.clone(), Err(format!("{name} does not answer in time")))],
+                }
+            }
+        };
+        let names = self.names().filter(|name| !but.contains(name)).map(str::to_owned);
+        join_all(names.map(read)).await.into_iter().flatten().collect()
+    }
+
+    async fn tell(&self, name: &str, instance: &Instance, command: &Command<'_>) -> Result<Answer, String> {
+        let Instance { address, base } = instance;
+        let mut request = self.http.request(command.method.clone(), format!("{base}{}", command.path));
+        request = request.header(FORWARDED, "1");
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.reveal());
+        }
+        if let Some(body) = command.body {
+            request = request.json(body);
+        }
+        let silent = |_| format!("the admin port of {name} at {address} does not answer");
+        let response = request.send().await.map_err(silent)?;
+        let (status, content_type) = (response.status(), response.headers().get(header::CONTENT_TYPE).cloned());
+        Ok(Answer { status, content_type, body: response.bytes().await.map_err(silent)? })
+    }
+}
+
+impl Answer {
+    fn json(&self) -> Result<Value, String> {
+        if !self.status.is_success() {
+            return Err(format!("answered {}", self.status));
+        }
+        serde_json::from_slice(&self.body).map_err(|error| error.to_string())
+    }
+}
+
+/// Every process behind these URLs, which commas separate.
+pub async fn instances(urls: &str) -> Result<Vec<Instance>, String> {
+    let mut all = Vec::new();
+    for url in urls.split(',') {
+        all.extend(resolved(url.trim()).await?);
+    }
+    Ok(all)
+}
+
+/// Every address behind one URL's host.
+async fn resolved(url: &str) -> Result<Vec<Instance>, String> {
+    let parsed = Url::parse(url).map_err(|error| error.to_string())?;
+    let (Some(host), Some(port)) = (parsed.host_str(), parsed.port_or_known_default()) else {
+        return Err("has no host".to_owned());
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|_| format!("no address of {host} is known"))?;
+    let found: BTreeSet<SocketAddr> = found.collect();
+    // A process may have an address of either family; counted by one of them, it is one process.
+    let family = found.iter().any(SocketAddr::is_ipv4);
+    let own: Vec<_> = found.into_iter().filter(|address| address.is_ipv4() == family).collect();
+    if let [_] = own[..] {
+        return Ok(vec![Instance { address: named(url), base: url.trim_end_matches('/').to_owned() }]);
+    }
+    let path = parsed.path().trim_end_matches('/');
+    Ok(own
+        .into_iter()
+        .map(|address| Instance { address: address.to_string(), base: format!("http://{address}{path}") })
+        .collect())
+}
+
+/// `host:port` of a URL.
+fn named(url: &str) -> String {
+    url.trim_start_matches("http://").trim_end_matches('/').to_owned()
+}
+
+impl Instance {
+    /// What its paths are appended to.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_is_one_process_and_keeps_its_name() {
+        let found = instances("http://127.0.0.1:8090/").await.unwrap();
+        assert_eq!(
+            found,
+            [Instance { address: "127.0.0.1:8090".to_owned(), base: "http://127.0.0.1:8090".to_owned() }]
+        );
+        // A name of both families is still one process.
+        assert_eq!(instances("http://localhost:8090").await.unwrap().len(), 1);
+        let two = instances("http://127.0.0.1:8090, http://127.0.0.1:8091").await.unwrap();
+        assert_eq!(
+            two.iter().map(Instance::base).collect::<Vec<_>>(),
+            ["http://127.0.0.1:8090", "http://127.0.0.1:8091"]
+        );
+        assert!(instances("nowhere").await.is_err());
+    }
+
+    #[test]
+    fn a_store_is_reached_where_its_service_is() {
+        let urls = BTreeMap::from([("user".to_owned(), "http://user:8090".to_owned())]);
+        let settings = AdminSettings { peers: urls, ..AdminSettings::default() };
+        let peers = Peers::new(&settings).unwrap();
+        assert_eq!(peers.owner("user-primary"), Some("user"));
+        assert_eq!(peers.owner("user"), Some("user"));
+        assert_eq!(peers.owner("catalog"), None);
+    }
+}
