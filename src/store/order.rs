@@ -181,6 +181,8 @@ pub enum Effect {
         attempts: i64,
         /// Why the last one did.
         error: String,
+        /// Whether no attempt was made, because the breaker turned it away.
+        blocked: bool,
     },
     /// Done with.
     Remove,

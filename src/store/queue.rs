@@ -58,10 +58,10 @@ impl CheckoutStore {
         // PostgreSQL's other workers step over rows that one is about to take; in SQLite there is only
         // one writer at a time.
         let statement = self.store.pick(
-            "UPDATE retry_queue SET due_at = $1 WHERE order_id IN (
+            "UPDATE retry_queue SET due_at = $1, blocked = 0 WHERE order_id IN (
                 SELECT order_id FROM retry_queue WHERE dead = 0 AND due_at <= $2 ORDER BY due_at LIMIT $3
              ) RETURNING order_id, attempts, enqueued_at, parked",
-            "UPDATE retry_queue SET due_at = $1 WHERE order_id IN (
+            "UPDATE retry_queue SET due_at = $1, blocked = 0 WHERE order_id IN (
                 SELECT order_id FROM retry_queue WHERE dead = 0 AND due_at <= $2 ORDER BY due_at LIMIT $3
                 FOR UPDATE SKIP LOCKED
              ) RETURNING order_id, attempts, enqueued_at, parked",
@@ -85,15 +85,29 @@ impl CheckoutStore {
             .collect()
     }
 
-    /// Puts a leased item back without a change of its order: it couldn't even be tried.
+    /// Puts a leased item back without a change of its order: the breaker turned it away.
     pub async fn postpone(&self, order_id: &str, due_at: i64) -> Result<(), StoreError> {
         let mut writing = self.store.write().await?;
-        sqlx::query("UPDATE retry_queue SET due_at = $1 WHERE order_id = $2 AND dead = 0")
+        sqlx::query("UPDATE retry_queue SET due_at = $1, blocked = 1 WHERE order_id = $2 AND dead = 0")
             .bind(due_at)
             .bind(order_id)
             .execute(&mut *writing.transaction)
             .await?;
         writing.commit().await
+    }
+
+    /// Makes due what waits for the breaker alone: it lets calls through again. Says how many.
+    pub async fn unblock(&self, now: i64) -> Result<u64, StoreError> {
+        let mut writing = self.store.write().await?;
+        let due = sqlx::query(
+            "UPDATE retry_queue SET due_at = $1, blocked = 0 WHERE blocked = 1 AND due_at > $1 AND dead = 0",
+        )
+        .bind(now)
+        .execute(&mut *writing.transaction)
+        .await?
+        .rows_affected();
+        writing.commit().await?;
+        Ok(due)
     }
 
     /// How many items wait. Reads an index; cheap enough to ask before each new one.
@@ -192,16 +206,17 @@ pub(super) async fn apply(writing: &mut Writing, order: &str, effect: &Effect, n
         Effect::Remove => {
             sqlx::query("DELETE FROM retry_queue WHERE order_id = $1").bind(order).execute(&mut **transaction).await?
         }
-        Effect::Park { due_at, attempts, error } => {
+        Effect::Park { due_at, attempts, error, blocked } => {
             // The wait counts from the first time it is parked.
             sqlx::query(
                 "UPDATE retry_queue SET enqueued_at = CASE WHEN parked = 0 THEN $1 ELSE enqueued_at END, parked = 1,
-                 due_at = $2, attempts = $3, last_error = $4 WHERE order_id = $5",
+                 due_at = $2, attempts = $3, last_error = $4, blocked = $5 WHERE order_id = $6",
             )
             .bind(now)
             .bind(*due_at)
             .bind(*attempts)
             .bind(error.as_str())
+            .bind(i64::from(*blocked))
             .bind(order)
             .execute(&mut **transaction)
             .await?

@@ -12,7 +12,7 @@ pub(super) struct Component {
     migrations: &'static [&'static [&'static str]],
 }
 
-pub(super) const CHECKOUT: Component = Component { name: "checkout", migrations: &[CHECKOUT_1] };
+pub(super) const CHECKOUT: Component = Component { name: "checkout", migrations: &[CHECKOUT_1, CHECKOUT_2] };
 pub(super) const INVENTORY: Component = Component { name: "inventory", migrations: &[INVENTORY_1] };
 pub(super) const LEDGER: Component = Component { name: "ledger", migrations: &[LEDGER_1] };
 
@@ -71,6 +71,9 @@ const CHECKOUT_1: &[&str] = &[
         changed_by TEXT NOT NULL
     )",
 ];
+
+/// Which items wait for the breaker alone.
+const CHECKOUT_2: &[&str] = &["ALTER TABLE retry_queue ADD COLUMN blocked BIGINT NOT NULL DEFAULT 0"];
 
 const INVENTORY_1: &[&str] = &[
     "CREATE TABLE stock (

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use breakerbox::resilience::breaker::Command;
 use breakerbox::store::OrderState;
 
 use crate::world::World;
@@ -115,6 +116,28 @@ async fn orders_that_may_wait_are_queued_and_paid_once_when_the_gateway_is_back(
     }
     assert!((world.series("checkout_revenue_total", &[("outcome", "kept")]) - 12.0 * 12_900.0).abs() < 0.1);
     assert!((world.series("fallback_calls_total", &[("kind", "queue")]) - 12.0).abs() < 0.1);
+    world.books_agree().await;
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn orders_that_wait_for_the_breaker_alone_are_paid_as_soon_as_somebody_closes_it() {
+    let world = World::new(&[]).await;
+    world.fault("payment-gateway", r#"{"error_rate": 1}"#);
+    let mut orders = Vec::new();
+    for _ in 0..8 {
+        let answer = world.order(&json!({"film_id": 3, "kind": "buy", "retry_later": true})).await;
+        orders.push(answer.json["order_id"].as_str().unwrap().to_owned());
+    }
+    // Three were tried, and go on trying at their own pace; five were turned away for 300 s.
+    seconds(20).await;
+    world.fault("payment-gateway", "{}");
+    world.payment_client().command(Command::Reset);
+    seconds(5).await;
+    for order in &orders[3..] {
+        assert_eq!(world.state_of(order).await, OrderState::Paid);
+    }
+    seconds(300).await;
     world.books_agree().await;
     world.stop().await;
 }

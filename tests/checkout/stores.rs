@@ -64,7 +64,7 @@ fn order<'a>(id: &'a str, key: &'a str) -> NewOrder<'a> {
 async fn bring(store: &CheckoutStore, id: &str, state: OrderState) {
     let Opened::New(taken) = store.open(&order(id, id), 0).await.unwrap() else { panic!("{id} is taken") };
     let effect = match state {
-        OrderState::Queued => Effect::Park { due_at: 0, attempts: 1, error: "away".to_owned() },
+        OrderState::Queued => Effect::Park { due_at: 0, attempts: 1, error: "away".to_owned(), blocked: false },
         OrderState::Dead => Effect::Bury { error: "away".to_owned() },
         _ => Effect::Remove,
     };
@@ -127,4 +127,22 @@ async fn what_is_over_is_forgotten_and_what_somebody_may_need_is_not() {
     let Some(postgres) = Postgres::start("prune") else { return };
     orders_are_forgotten(&CheckoutStore::new(&postgres.url("shop"), &settings, false).unwrap()).await;
     seats_are_forgotten(&InventoryStore::new(&postgres.url("shop"), &settings, false).unwrap()).await;
+}
+
+/// A lease is nobody else's to end, and an attempt that failed keeps its pause.
+#[tokio::test(start_paused = true)]
+async fn unblocking_makes_due_what_the_breaker_turned_away_and_nothing_else() {
+    let directory = Directory::new("unblock");
+    let store = CheckoutStore::new(&directory.url("checkout.db"), &StoreSettings::default(), true).unwrap();
+    for id in ["failed", "turned-away", "leased"] {
+        bring(&store, id, OrderState::Queued).await;
+    }
+    store.postpone("failed", HOUR).await.unwrap();
+    let jobs = store.claim(9, Duration::from_mins(1), HOUR).await.unwrap();
+    assert_eq!(jobs.len(), 3);
+    store.postpone("turned-away", 2 * HOUR).await.unwrap();
+    assert_eq!(store.unblock(HOUR + 1).await.unwrap(), 1);
+    let due = store.claim(9, Duration::from_mins(1), HOUR + 1).await.unwrap();
+    assert_eq!(due.iter().map(|job| job.order_id.as_str()).collect::<Vec<_>>(), ["turned-away"]);
+    assert_eq!(store.unblock(HOUR + 2).await.unwrap(), 0);
 }

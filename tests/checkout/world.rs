@@ -147,7 +147,7 @@ impl World {
         own.map(|record| (record.from, record.to, record.reason)).collect()
     }
 
-    fn payment_client(&self) -> &Client {
+    pub(crate) fn payment_client(&self) -> &Client {
         let own = |client: &&Client| (client.service(), client.dependency()) == ("checkout", "payment-gateway");
         self.clients.iter().find(own).unwrap()
     }

@@ -250,7 +250,8 @@ impl CheckoutState {
         }
         let attempts = i64::from(tried);
         let delay = if tried { settings.queue.delay(attempts) } else { wait };
-        let park = Effect::Park { due_at: self.now() + millis(delay), attempts, error: error.to_string() };
+        let park =
+            Effect::Park { due_at: self.now() + millis(delay), attempts, error: error.to_string(), blocked: !tried };
         let answer = answer(&order, OrderOutcome::Queued, Some(wait));
         let change = Change {
             charge_sent: Some(order.charge_sent),
@@ -301,7 +302,7 @@ impl CheckoutState {
             return Ok(());
         }
         let due_at = self.now() + millis(settings.queue.delay(attempts));
-        let park = Effect::Park { due_at, attempts, error: reason };
+        let park = Effect::Park { due_at, attempts, error: reason, blocked: false };
         let change = Change { charge_sent: Some(true), ..change(OrderState::Queued, park, failed) };
         if self.store().change(&order, &change, self.now()).await?.is_some() {
             queue.attempted("retried");

@@ -40,7 +40,12 @@ impl CheckoutState {
         } else {
             queue.attempted(if turned_away { "postponed" } else { "retried" });
             let delay = if turned_away { retry_after(&error) } else { settings.queue.delay(attempts) };
-            Effect::Park { due_at: self.now() + millis(delay), attempts, error: format!("not given back: {error}") }
+            Effect::Park {
+                due_at: self.now() + millis(delay),
+                attempts,
+                error: format!("not given back: {error}"),
+                blocked: false,
+            }
         };
         let change = Change { steps, ..change(OrderState::Cancelling, effect, step("", "", "")) };
         self.store().change(&order, &change, self.now()).await.map(|_| ())

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{CheckoutState, Gate, Inner};
 use crate::client::Context;
+use crate::resilience::breaker::State;
 use crate::store::{Job, OrderState, StoreError, millis};
 use crate::telemetry::QueueReading;
 
@@ -31,8 +32,9 @@ impl CheckoutState {
     async fn drain(&self, mut stopped: watch::Receiver<bool>) {
         let mut pruned = Instant::now();
         let mut away = false;
+        let mut admitting = false;
         loop {
-            let round = self.round().await;
+            let round = self.round(&mut admitting).await;
             let pause = match &round {
                 Ok(pause) => *pause,
                 Err(error) => {
@@ -55,10 +57,25 @@ impl CheckoutState {
         }
     }
 
-    /// Tries what is due, and says when to look again.
-    async fn round(&self) -> Result<Duration, StoreError> {
-        let Inner { store, settings, queue, .. } = &*self.inner;
+    /// Tries what is due, and says when to look again. `admitting` is whether the payment gateway's
+    /// breaker let calls through when it was last looked at.
+    async fn round(&self, admitting: &mut bool) -> Result<Duration, StoreError> {
+        let Inner { store, settings, queue, clients, .. } = &*self.inner;
         let own = &settings.queue;
+        // Somebody may close the breaker long before its wait is over. What a process that is gone
+        // was turned away by is unknown to this one, which begins with a look of its own.
+        let admits = clients
+            .payment
+            .protected
+            .snapshot()
+            .is_none_or(|breaker| matches!(breaker.state, State::Closed | State::Disabled | State::MetricsOnly));
+        if admits && !*admitting {
+            let due = store.unblock(self.now()).await?;
+            if due > 0 {
+                tracing::info!(orders = due, "the payment gateway's breaker is closed: what waited for it is due");
+            }
+        }
+        *admitting = admits;
         let jobs = store.claim(own.batch, own.visibility, self.now()).await?;
         let results = join_all(jobs.iter().map(|job| self.try_again(job))).await;
         let stats = store.queue().await?;
