@@ -302,6 +302,16 @@ fn by_hand() -> Vec<Plan> {
             (140, 15),
         ),
         cannot(
+            "TargetAbsent",
+            "warning",
+            (
+                "one of several targets has to leave service discovery",
+                "--raise 'docker stop breakerbox-checkout-2' --clear 'docker start breakerbox-checkout-2'",
+            ),
+            // Its address is asked for every 10 s, and its series end two scrapes later.
+            (30, 30),
+        ),
+        cannot(
             "MetricsAbsent",
             "critical",
             (

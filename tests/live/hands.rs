@@ -34,7 +34,15 @@ impl Stack {
     pub(crate) async fn a_target_that_left_the_configuration(&self) {
         let script = "/job_name: breakerbox-second/,/targets:/d";
         let (raise, clear) = self.edited("prometheus.yml", script, &self.prometheus_process);
-        self.by_hand("TargetAbsent", &raise, &clear).await;
+        self.by_hand("TargetAbsent/critical", &raise, &clear).await;
+    }
+
+    /// Service discovery forgets one of two.
+    pub(crate) async fn one_of_two_targets_that_left(&self) {
+        let file = self.scratch.path("pair.json");
+        let file = file.display();
+        let raise = format!("cp {file} {file}.whole && sed -i 's/, \"localhost[^]]*//' {file}");
+        self.by_hand("TargetAbsent/warning", &raise, &format!("cp {file}.whole {file}")).await;
     }
 
     /// Prometheus' own metrics are those of something else.

@@ -77,6 +77,7 @@ async fn targets_that_are_down_gone_or_wrong() {
     stack.something_else_at_the_address().await;
     stack.two_states_at_once().await;
     stack.a_part_of_the_monitoring_that_is_down().await;
+    stack.one_of_two_targets_that_left().await;
     stack.a_target_that_left_the_configuration().await;
     stack.has_history_of(Duration::from_secs(320)).await;
     stack.a_breaker_that_a_restart_lost().await;

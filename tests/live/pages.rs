@@ -16,6 +16,7 @@ const STATE: &str = "breakerbox_build_info{version=\"0\"} 1\n\
 pub(crate) async fn serve(folder: PathBuf, address: &str) {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("state.prom"), STATE).unwrap();
+    std::fs::write(folder.join("pair.prom"), "breakerbox_build_info{version=\"0\"} 1\n").unwrap();
     std::fs::write(folder.join("jaeger.prom"), "jaeger_up 1\n").unwrap();
     let page = move |Path(name): Path<String>| {
         let file = folder.join(name);

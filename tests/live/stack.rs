@@ -145,7 +145,7 @@ impl Stack {
     async fn all_up(&self) -> bool {
         let targets = self.ask("targets?state=active").await;
         let targets = targets["activeTargets"].as_array().cloned().unwrap_or_default();
-        targets.len() == 6 && targets.iter().all(|target| target["health"] == "up")
+        targets.len() == 8 && targets.iter().all(|target| target["health"] == "up")
     }
 
     /// Runs `breakerbox drill` and gives its report. What it says goes on. At the shipped pace its
@@ -281,6 +281,15 @@ fn start_prometheus(
         )
         .unwrap();
     }
+    // Two addresses of one page stand for two instances that service discovery knows.
+    let pair = scratch
+        .write("pair.json", &format!(r#"[{{"targets": ["{page}", "{}"]}}]"#, page.replace("127.0.0.1", "localhost")));
+    write!(
+        text,
+        "  - job_name: breakerbox-pair\n    metrics_path: /pair.prom\n    file_sd_configs:\n      - files: [{}]\n",
+        pair.display()
+    )
+    .unwrap();
     let mut command = Command::new(&tools.prometheus);
     command.arg("--config.file").arg(scratch.write("prometheus.yml", &text));
     command.arg("--storage.tsdb.path").arg(scratch.path("tsdb")).args(["--web.listen-address", own]);

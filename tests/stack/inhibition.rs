@@ -153,19 +153,47 @@ async fn an_open_breaker_mutes_its_symptoms_and_a_critical_alert_its_warning() {
     );
 }
 
+/// An alert about one instance.
+fn of(instance: &str, mut alert: Value) -> Value {
+    alert["instance"] = instance.into();
+    alert
+}
+
 #[tokio::test]
-async fn a_target_that_is_down_mutes_its_own_job_alone() {
+async fn a_target_that_is_down_mutes_what_it_said_itself_alone() {
     let Some(program) = tool("ALERTMANAGER") else { return };
     let alertmanager = start(&program, "inhibition-down").await;
+    let down = alert("TargetDown", "breakerbox-checkout", "critical");
     alertmanager
         .post(&[
-            json!({ "alertname": "TargetDown", "job": "breakerbox-user", "service": "user", "severity": "critical" }),
-            alert("CircuitBreakerOpen", "breakerbox-user", "critical"),
-            alert("CircuitBreakerOpen", "breakerbox-gateway", "critical"),
+            of("one:8090", down),
+            of("one:8090", alert("CircuitBreakerOpen", "breakerbox-checkout", "critical")),
+            // Another instance lives, and viewers still can't pay.
+            of("two:8090", alert("CircuitBreakerStuckHalfOpen", "breakerbox-checkout", "warning")),
+            alert("PaymentRevenueAtRisk", "breakerbox-checkout", "critical"),
+            of("one:8090", alert("CircuitBreakerOpen", "breakerbox-gateway", "critical")),
             json!({ "alertname": "Watchdog", "severity": "none" }),
         ])
         .await;
-    alertmanager.expect_muted(&["CircuitBreakerOpen breakerbox-user critical"]).await;
+    alertmanager.expect_muted(&["CircuitBreakerOpen breakerbox-checkout critical"]).await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_gone_mutes_the_rest_of_it_and_one_lost_instance_does_not() {
+    let Some(program) = tool("ALERTMANAGER") else { return };
+    let alertmanager = start(&program, "inhibition-gone").await;
+    alertmanager
+        .post(&[
+            json!({ "alertname": "TargetAbsent", "job": "breakerbox-checkout", "severity": "warning" }),
+            alert("RetryQueueStalled", "breakerbox-checkout", "critical"),
+            json!({ "alertname": "TargetAbsent", "job": "breakerbox-user", "severity": "warning" }),
+            json!({ "alertname": "TargetAbsent", "job": "breakerbox-user", "severity": "critical" }),
+            of("user:8090", alert("CircuitBreakerOpen", "breakerbox-user", "critical")),
+        ])
+        .await;
+    alertmanager
+        .expect_muted(&["CircuitBreakerOpen breakerbox-user critical", "TargetAbsent breakerbox-user warning"])
+        .await;
 }
 
 /// A label missing on both sides is equal: `TargetAbsent` has no job when no target is left at all.
@@ -178,7 +206,7 @@ async fn an_alert_without_a_job_mutes_nothing() {
             json!({ "alertname": "TargetAbsent", "severity": "critical" }),
             json!({ "alertname": "SomebodyElses", "severity": "warning" }),
             json!({ "alertname": "Watchdog", "severity": "none" }),
-            json!({ "alertname": "TargetDown", "job": "breakerbox-user", "severity": "critical" }),
+            json!({ "alertname": "TargetAbsent", "job": "breakerbox-user", "severity": "critical" }),
             alert("NoTraffic", "breakerbox-user", "warning"),
         ])
         .await;
