@@ -122,6 +122,14 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         Some(Aged::old(value.clone(), since.elapsed()))
     }
 
+    /// Takes an answer away that is good no more, by this test.
+    pub fn forget_if(&self, key: &K, over: impl FnOnce(&V) -> bool) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.peek(key).is_some_and(|(_, value)| over(value)) {
+            entries.pop(key);
+        }
+    }
+
     /// A chain that begins with the last good answer, if it is not too old.
     pub async fn chain(&self, key: &K) -> Chain<V> {
         self.chain_with(key, |value| value).await

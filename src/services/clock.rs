@@ -1,39 +1,63 @@
-//! Calendar time that moves with Tokio's clock, so that a paused test can wait out a token.
+//! Calendar time: the wall's, or one that moves with Tokio's clock, so that a paused test can wait out
+//! a token.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// Tells Unix time: read from the wall once, counted on the monotonic clock from then on.
+/// Tells Unix time.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    start: Instant,
-    unix_at_start: Duration,
+pub struct Clock(Kind);
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Read from the wall each time.
+    Wall,
+    /// Read once, counted on the monotonic clock from then on.
+    Counted { start: Instant, unix_at_start: Duration },
 }
 
 impl Clock {
-    /// The time of this machine.
+    /// The time of this machine, counted from now on: it never goes back.
     #[must_use]
     pub fn system() -> Self {
-        // A wall clock before 1970 is as good as one at 1970: tokens are made and read by the same one.
-        Self::starting_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+        Self::starting_at(wall())
+    }
+
+    /// The time of a store: that of this machine as it is now and then, which other processes agree on
+    /// even if they began before the machine slept or its clock was set. `counted` is for a paused clock.
+    #[must_use]
+    pub fn of_a_store(counted: bool) -> Self {
+        if counted { Self::system() } else { Self(Kind::Wall) }
     }
 
     /// A clock that shows this time, since 1970, now.
     #[must_use]
     pub fn starting_at(unix: Duration) -> Self {
-        Self { start: Instant::now(), unix_at_start: unix }
+        Self(Kind::Counted { start: Instant::now(), unix_at_start: unix })
+    }
+
+    fn unix(&self) -> Duration {
+        match self.0 {
+            Kind::Wall => wall(),
+            Kind::Counted { start, unix_at_start } => unix_at_start + start.elapsed(),
+        }
     }
 
     /// Seconds since 1970.
     #[must_use]
     pub fn unix_seconds(&self) -> u64 {
-        (self.unix_at_start + self.start.elapsed()).as_secs()
+        self.unix().as_secs()
     }
 
     /// Milliseconds since 1970.
     #[must_use]
     pub fn unix_millis(&self) -> i64 {
-        i64::try_from((self.unix_at_start + self.start.elapsed()).as_millis()).unwrap_or(i64::MAX)
+        i64::try_from(self.unix().as_millis()).unwrap_or(i64::MAX)
     }
+}
+
+fn wall() -> Duration {
+    // A wall clock before 1970 is as good as one at 1970.
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

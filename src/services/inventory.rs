@@ -91,7 +91,7 @@ impl InventoryState {
         settings.validate()?;
         let url = store.locate("inventory", &settings.url)?;
         let store = InventoryStore::new(&url, store, hold_clock).map_err(|error| format!("inventory.url: {error}"))?;
-        let clock = Clock::system();
+        let clock = Clock::of_a_store(hold_clock);
         let pruned = Arc::new(AtomicI64::new(clock.unix_millis()));
         Ok(Self { store, settings: settings.clone(), clock, pruned })
     }

@@ -90,7 +90,7 @@ impl PaymentState {
         let url = store.locate("payment-gateway", &settings.url)?;
         let store =
             LedgerStore::new(&url, store, hold_clock).map_err(|error| format!("payment-gateway.url: {error}"))?;
-        let clock = Clock::system();
+        let clock = Clock::of_a_store(hold_clock);
         let faults = faults.map(TargetFaults::carried_out_by_the_service);
         Ok(Self { inner: Arc::new(Inner { store, settings: settings.clone(), telemetry, clock, faults }) })
     }

@@ -103,28 +103,22 @@ impl InventoryStore {
     /// Gives an order's place back, if it holds one, and lets no late request take one for it.
     pub async fn release(&self, order: &str, now: i64) -> Result<bool, StoreError> {
         let mut writing = self.store.write().await?;
-        let row = sqlx::query(
-            "UPDATE reservations SET state = $1 WHERE order_id = $2 AND state = $3
-             RETURNING film_id, kind, showing",
-        )
-        .bind(RELEASED)
-        .bind(order)
-        .bind(HELD)
-        .fetch_optional(&mut *writing.transaction)
-        .await?;
-        match &row {
-            Some(row) => {
-                sqlx::query("UPDATE stock SET taken = taken - 1 WHERE film_id = $1 AND kind = $2 AND showing = $3")
-                    .bind(i64::from(id(row, "film_id")?))
-                    .bind(text(row, "kind")?)
-                    .bind(number(row, "showing")?)
-                    .execute(&mut *writing.transaction)
-                    .await?;
+        let mut row = give_back(&mut writing, order).await?;
+        if row.is_none() {
+            let none = Place { film_id: 0, kind: OrderKind::Rent, showing: 0, capacity: 0 };
+            // PostgreSQL waits here for a reservation that is about to be committed, and could not be seen
+            // above. It is there now.
+            if !add(&mut writing, order, none, RELEASED, now).await? {
+                row = give_back(&mut writing, order).await?;
             }
-            None => {
-                let none = Place { film_id: 0, kind: OrderKind::Rent, showing: 0, capacity: 0 };
-                add(&mut writing, order, none, RELEASED, now).await?;
-            }
+        }
+        if let Some(row) = &row {
+            sqlx::query("UPDATE stock SET taken = taken - 1 WHERE film_id = $1 AND kind = $2 AND showing = $3")
+                .bind(i64::from(id(row, "film_id")?))
+                .bind(text(row, "kind")?)
+                .bind(number(row, "showing")?)
+                .execute(&mut *writing.transaction)
+                .await?;
         }
         writing.commit().await?;
         Ok(row.is_some())
@@ -193,6 +187,19 @@ impl InventoryStore {
 }
 
 /// Adds a reservation, unless the order has one of any state.
+/// Marks what an order holds as given back, and says what that is.
+async fn give_back(writing: &mut Writing, order: &str) -> Result<Option<sqlx::any::AnyRow>, StoreError> {
+    let row = sqlx::query(
+        "UPDATE reservations SET state = $1 WHERE order_id = $2 AND state = $3 RETURNING film_id, kind, showing",
+    )
+    .bind(RELEASED)
+    .bind(order)
+    .bind(HELD)
+    .fetch_optional(&mut *writing.transaction)
+    .await?;
+    Ok(row)
+}
+
 async fn add(writing: &mut Writing, order: &str, place: Place, state: &str, now: i64) -> Result<bool, StoreError> {
     let added = sqlx::query(
         "INSERT INTO reservations (order_id, film_id, kind, showing, state, at) VALUES ($1, $2, $3, $4, $5, $6)

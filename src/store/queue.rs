@@ -21,6 +21,8 @@ pub struct Job {
     pub enqueued_at: i64,
     /// Whether it was parked, rather than left behind by a crash.
     pub parked: bool,
+    /// Until when it is the taker's, Unix milliseconds.
+    pub leased_until: i64,
 }
 
 /// The queue at one moment.
@@ -51,6 +53,15 @@ pub struct DeadLetter {
     pub amount: i64,
 }
 
+/// A dead item that got its attempts back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// What it is worth, won.
+    pub amount: i64,
+    /// Whether it may still be paid, rather than be given back.
+    pub to_be_paid: bool,
+}
+
 impl CheckoutStore {
     /// Leases up to `most` due items for `visibility`: nobody else gets them until then.
     pub async fn claim(&self, most: u32, visibility: Duration, now: i64) -> Result<Vec<Job>, StoreError> {
@@ -60,11 +71,11 @@ impl CheckoutStore {
         let statement = self.store.pick(
             "UPDATE retry_queue SET due_at = $1, blocked = 0 WHERE order_id IN (
                 SELECT order_id FROM retry_queue WHERE dead = 0 AND due_at <= $2 ORDER BY due_at LIMIT $3
-             ) RETURNING order_id, attempts, enqueued_at, parked",
+             ) RETURNING order_id, attempts, enqueued_at, parked, due_at",
             "UPDATE retry_queue SET due_at = $1, blocked = 0 WHERE order_id IN (
                 SELECT order_id FROM retry_queue WHERE dead = 0 AND due_at <= $2 ORDER BY due_at LIMIT $3
                 FOR UPDATE SKIP LOCKED
-             ) RETURNING order_id, attempts, enqueued_at, parked",
+             ) RETURNING order_id, attempts, enqueued_at, parked, due_at",
         );
         let rows = sqlx::query(statement)
             .bind(now + millis(visibility))
@@ -80,19 +91,25 @@ impl CheckoutStore {
                     attempts: number(row, "attempts")?,
                     enqueued_at: number(row, "enqueued_at")?,
                     parked: number(row, "parked")? != 0,
+                    leased_until: number(row, "due_at")?,
                 })
             })
             .collect()
     }
 
-    /// Puts a leased item back without a change of its order: the breaker turned it away.
-    pub async fn postpone(&self, order_id: &str, due_at: i64) -> Result<(), StoreError> {
+    /// Puts a leased item back without a change of its order: it couldn't even be tried. `blocked` says
+    /// that the breaker turned it away. Nothing happens when somebody else has the item by now.
+    pub async fn postpone(&self, job: &Job, due_at: i64, blocked: bool) -> Result<(), StoreError> {
         let mut writing = self.store.write().await?;
-        sqlx::query("UPDATE retry_queue SET due_at = $1, blocked = 1 WHERE order_id = $2 AND dead = 0")
-            .bind(due_at)
-            .bind(order_id)
-            .execute(&mut *writing.transaction)
-            .await?;
+        sqlx::query(
+            "UPDATE retry_queue SET due_at = $1, blocked = $2 WHERE order_id = $3 AND due_at = $4 AND dead = 0",
+        )
+        .bind(due_at)
+        .bind(i64::from(blocked))
+        .bind(job.order_id.as_str())
+        .bind(job.leased_until)
+        .execute(&mut *writing.transaction)
+        .await?;
         writing.commit().await
     }
 
@@ -166,8 +183,8 @@ impl CheckoutStore {
             .collect()
     }
 
-    /// Gives a dead item its attempts back. Says what it is worth; nothing when there is no such item.
-    pub async fn replay(&self, order_id: &str, now: i64) -> Result<Option<i64>, StoreError> {
+    /// Gives a dead item its attempts back; nothing when there is no such item.
+    pub async fn replay(&self, order_id: &str, now: i64) -> Result<Option<Replayed>, StoreError> {
         let mut writing = self.store.write().await?;
         let transaction = &mut writing.transaction;
         let revived = sqlx::query(
@@ -182,19 +199,24 @@ impl CheckoutStore {
             return Ok(None);
         }
         // What died while it was given back goes on being given back.
-        let row = sqlx::query(
+        let row = sqlx::query("SELECT state, amount FROM orders WHERE id = $1")
+            .bind(order_id)
+            .fetch_one(&mut **transaction)
+            .await?;
+        let to_be_paid = text(&row, "state")? == OrderState::Dead.as_str();
+        sqlx::query(
             "UPDATE orders SET state = CASE WHEN state = $1 THEN $2 ELSE state END, version = version + 1,
-             updated_at = $3 WHERE id = $4 RETURNING amount",
+             updated_at = $3 WHERE id = $4",
         )
         .bind(OrderState::Dead.as_str())
         .bind(OrderState::Queued.as_str())
         .bind(now)
         .bind(order_id)
-        .fetch_one(&mut **transaction)
+        .execute(&mut **transaction)
         .await?;
         let amount = number(&row, "amount")?;
         writing.commit().await?;
-        Ok(Some(amount))
+        Ok(Some(Replayed { amount, to_be_paid }))
     }
 }
 

@@ -8,6 +8,7 @@ mod outage;
 mod paying;
 mod postgres;
 mod promises;
+mod races;
 mod saga;
 mod shared;
 mod stores;

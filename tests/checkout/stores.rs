@@ -137,12 +137,15 @@ async fn unblocking_makes_due_what_the_breaker_turned_away_and_nothing_else() {
     for id in ["failed", "turned-away", "leased"] {
         bring(&store, id, OrderState::Queued).await;
     }
-    store.postpone("failed", HOUR).await.unwrap();
     let jobs = store.claim(9, Duration::from_mins(1), HOUR).await.unwrap();
-    assert_eq!(jobs.len(), 3);
-    store.postpone("turned-away", 2 * HOUR).await.unwrap();
+    let job = |id: &str| jobs.iter().find(|job| job.order_id == id).unwrap();
+    store.postpone(job("failed"), 2 * HOUR, false).await.unwrap();
+    store.postpone(job("turned-away"), 2 * HOUR, true).await.unwrap();
     assert_eq!(store.unblock(HOUR + 1).await.unwrap(), 1);
     let due = store.claim(9, Duration::from_mins(1), HOUR + 1).await.unwrap();
     assert_eq!(due.iter().map(|job| job.order_id.as_str()).collect::<Vec<_>>(), ["turned-away"]);
     assert_eq!(store.unblock(HOUR + 2).await.unwrap(), 0);
+    // Whoever had it before can't put it back.
+    store.postpone(job("turned-away"), 0, true).await.unwrap();
+    assert_eq!(store.claim(9, Duration::from_mins(1), HOUR + 3).await.unwrap(), []);
 }

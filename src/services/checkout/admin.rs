@@ -57,10 +57,12 @@ async fn replay(State(state): State<CheckoutState>, Body(replay): Body<Replay>) 
     };
     let mut replayed = 0;
     for id in &wanted {
-        if let Some(amount) = store.replay(id, state.now()).await.map_err(|error| away(&error))? {
+        if let Some(revived) = store.replay(id, state.now()).await.map_err(|error| away(&error))? {
             replayed += 1;
-            // Once more it may be kept or lost.
-            state.inner.telemetry.revenue("at_risk", amount);
+            if revived.to_be_paid {
+                // Once more it may be kept or lost.
+                state.inner.telemetry.revenue("at_risk", revived.amount);
+            }
         } else if wanted.len() == 1 {
             return Err(Problem::not_found(format!("no dead item {id}")));
         }

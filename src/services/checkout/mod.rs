@@ -146,7 +146,8 @@ impl CheckoutState {
         let url = store.locate("checkout", &settings.url)?;
         let store = CheckoutStore::new(&url, store, hold_clock).map_err(|error| format!("checkout.url: {error}"))?;
         let service = clients.payment.protected.service().to_owned();
-        let clock = Clock::system();
+        // Leases, visibility and trips are agreed on with other instances, through the store.
+        let clock = Clock::of_a_store(hold_clock);
         let payment = &clients.payment.protected;
         let gate = match settings.breaker {
             BreakerMode::Local => Gate::Local,
@@ -239,10 +240,12 @@ impl CheckoutState {
             key_lifetime: settings.key_lifetime,
             lease: settings.lease,
         };
+        // The lease counts from before the row is written, and so does the time that the first run has.
+        let leased = tokio::time::Instant::now() + settings.lease;
         match store.open(&new, self.now()).await.map_err(|error| away(&error))? {
             Opened::New(order) => {
                 telemetry.key("new");
-                self.first_run(context, order).await
+                self.first_run(context, order, leased).await
             }
             Opened::Known { same: false, .. } => {
                 telemetry.key("mismatch");
@@ -255,9 +258,15 @@ impl CheckoutState {
 
     /// Runs a new order's saga to its first answer. It goes on when the caller leaves: what was begun
     /// is ended, and the lease bounds how long that may take.
-    async fn first_run(&self, context: Context, order: Order) -> Result<OrderAnswer, Problem> {
-        let (own, id, lease) = (self.clone(), order.id.clone(), self.inner.settings.lease);
-        let run = tokio::spawn(async move { tokio::time::timeout(lease, own.advance(&context, order, None)).await });
+    async fn first_run(
+        &self,
+        context: Context,
+        order: Order,
+        leased: tokio::time::Instant,
+    ) -> Result<OrderAnswer, Problem> {
+        let (own, id) = (self.clone(), order.id.clone());
+        let run =
+            tokio::spawn(async move { tokio::time::timeout_at(leased, own.advance(&context, order, None)).await });
         let interrupted = || {
             let detail = format!("order {id} was taken and is being worked on; ask again with the same key");
             Problem::unavailable(detail, Some(Duration::from_secs(1)))

@@ -41,11 +41,17 @@ enum Charging {
 struct Refusal {
     outcome: OrderOutcome,
     retry_after: Option<Duration>,
+    /// Since when it waited in the queue, Unix milliseconds, if it did.
+    parked_since: Option<i64>,
 }
 
 impl Refusal {
     fn of(outcome: OrderOutcome) -> Self {
-        Self { outcome, retry_after: None }
+        Self { outcome, retry_after: None, parked_since: None }
+    }
+
+    fn parked(self, job: Option<&Job>) -> Self {
+        Self { parked_since: job.filter(|job| job.parked).map(|job| job.enqueued_at), ..self }
     }
 }
 
@@ -61,7 +67,11 @@ impl CheckoutState {
     ) -> Result<Option<OrderAnswer>, StoreError> {
         match order.state {
             OrderState::Pending => self.reserve(context, order, job).await,
-            OrderState::Charging | OrderState::Queued => self.charge(context, order, job).await,
+            OrderState::Charging => match self.take_over(&order).await? {
+                Some(order) => self.charge(context, order, job).await,
+                None => Ok(None),
+            },
+            OrderState::Queued => self.charge(context, order, job).await,
             OrderState::Cancelling => self.unwind(context, order, job).await.map(|()| None),
             OrderState::Paid | OrderState::Cancelled | OrderState::Dead => Ok(None),
         }
@@ -99,10 +109,19 @@ impl CheckoutState {
             Err(error) => {
                 telemetry.step("reserve", "failed");
                 let failed = step("reserve", "failed", error.to_string());
-                let refusal = Refusal { outcome: OrderOutcome::Unavailable, retry_after: Some(retry_after(&error)) };
+                let retry_after = Some(retry_after(&error));
+                let refusal = Refusal { retry_after, ..Refusal::of(OrderOutcome::Unavailable) };
                 self.give_up(context, order, failed, &refusal).await
             }
         }
+    }
+
+    /// Makes an order whose charge was under way this worker's own. Its first taker may still be at it,
+    /// and be turned away: what it would say then, that nothing was charged, must come too late.
+    async fn take_over(&self, order: &Order) -> Result<Option<Order>, StoreError> {
+        let resumed = step("charge", "resumed", "whoever began it did not end it in time");
+        let change = Change { charge_sent: Some(true), ..change(OrderState::Charging, Effect::Keep, resumed) };
+        self.store().change(order, &change, self.now()).await
     }
 
     async fn charge(
@@ -119,16 +138,16 @@ impl CheckoutState {
             }
             Charging::Declined => {
                 telemetry.step("charge", "refused");
-                if order.state == OrderState::Queued {
-                    telemetry.revenue("lost", order.amount);
-                }
                 let refused = step("charge", "refused", "declined");
-                self.give_up(context, order, refused, &Refusal::of(OrderOutcome::Declined)).await
+                // Of an earlier request nobody knows what became of it.
+                let sent = order.charge_sent && job.is_some();
+                let refusal = Refusal::of(OrderOutcome::Declined).parked(job);
+                self.give_up(context, Order { charge_sent: sent, ..order }, refused, &refusal).await
             }
             Charging::Voided => {
                 telemetry.step("charge", "refused");
                 let refused = step("charge", "refused", "the key was voided");
-                self.give_up(context, order, refused, &Refusal::of(OrderOutcome::PaymentFailed)).await
+                self.give_up(context, order, refused, &Refusal::of(OrderOutcome::PaymentFailed).parked(job)).await
             }
             Charging::NotSent(error) => {
                 telemetry.step("charge", "failed");
@@ -153,7 +172,10 @@ impl CheckoutState {
         }
         let body = ChargeRequest { user_id: order.user_id, amount_won: order.amount };
         let request = Request::post("/charges").header("idempotency-key", &order.id).json(&body);
-        let asked = clients.payment.of(context).call_json::<Charge>(context, request).await;
+        // The saga outlives its caller, and the policy bounds the call. What is left of a caller's patience
+        // would only cut it short, and make a slow store look like a payment gateway that fails.
+        let patient = Context { deadline: context.deadline.filter(|_| !context.protection), ..*context };
+        let asked = clients.payment.of(context).call_json::<Charge>(&patient, request).await;
         if let Gate::Shared(shared) = gate
             && context.protection
         {
@@ -245,13 +267,17 @@ impl CheckoutState {
         }
         if !room {
             payment_fallbacks.served(FallbackKind::Notice, error.reason(), None);
-            let refusal = Refusal { outcome: OrderOutcome::PaymentFailed, retry_after: Some(wait) };
+            let refusal = Refusal { retry_after: Some(wait), ..Refusal::of(OrderOutcome::PaymentFailed) };
             return self.give_up(context, order, failed, &refusal).await;
         }
         let attempts = i64::from(tried);
         let delay = if tried { settings.queue.delay(attempts) } else { wait };
-        let park =
-            Effect::Park { due_at: self.now() + millis(delay), attempts, error: error.to_string(), blocked: !tried };
+        let park = Effect::Park {
+            due_at: self.now() + millis(delay),
+            attempts,
+            error: error.to_string(),
+            blocked: is_open(error),
+        };
         let answer = answer(&order, OrderOutcome::Queued, Some(wait));
         let change = Change {
             charge_sent: Some(order.charge_sent),
@@ -280,7 +306,10 @@ impl CheckoutState {
             let spread = Duration::from_millis(u64::from(rand::random::<u8>()) * 4);
             queue.attempted("postponed");
             let due_at = self.now() + millis(retry_after(error) + spread);
-            return self.store().postpone(&order.id, due_at).await;
+            return match job {
+                Some(job) => self.store().postpone(job, due_at, is_open(error)).await,
+                None => Ok(()),
+            };
         }
         let attempts = job.map_or(0, |job| job.attempts) + 1;
         let failed = step("charge", "failed", error.to_string());
@@ -321,10 +350,8 @@ impl CheckoutState {
         let telemetry = &self.inner.telemetry;
         let first = order.state != OrderState::Queued;
         let answer = answer(&order, refusal.outcome, refusal.retry_after);
-        // A declined card was not charged, and neither was a key that is voided.
-        let charge_sent = order.charge_sent && refusal.outcome == OrderOutcome::PaymentFailed;
         let change = Change {
-            charge_sent: Some(charge_sent),
+            charge_sent: Some(order.charge_sent),
             reason: refusal.outcome.as_str().to_owned(),
             answer: first.then(|| text(&answer)),
             ..change(OrderState::Cancelling, Effect::Keep, why)
@@ -334,6 +361,12 @@ impl CheckoutState {
         if first && matches!(refusal.outcome, OrderOutcome::PaymentFailed | OrderOutcome::Unavailable) {
             telemetry.revenue("at_risk", given_up.amount);
             telemetry.revenue("lost", given_up.amount);
+        } else if !first {
+            // At risk since it was queued.
+            telemetry.revenue("lost", given_up.amount);
+        }
+        if let Some(since) = refusal.parked_since {
+            self.inner.queue.left(Duration::from_millis(u64::try_from(self.now() - since).unwrap_or(0)));
         }
         // The viewer needn't wait for what is given back.
         let (own, context) = (self.clone(), Context { deadline: None, protection: true, ..*context });
@@ -344,6 +377,11 @@ impl CheckoutState {
         });
         Ok(Some(answer))
     }
+}
+
+/// Whether a breaker turned the call away.
+fn is_open(error: &Error) -> bool {
+    matches!(error, Error::Open { .. })
 }
 
 pub(super) fn step(step: &'static str, outcome: &'static str, detail: impl Into<String>) -> Step {

@@ -23,6 +23,7 @@
 //! whole one. What it wanted to write it writes when the store is back, unless that is over by then
 //! or a peer, who could write, has opened the breaker since: then it follows the peer.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     seen: Mutex<Option<BreakerRecord>>,
     /// Calls whose outcome matters to the row: true for a failure.
     outcomes: broadcast::Sender<bool>,
+    /// Whether the last outcome that was sent is a failure, which the next success ends.
+    failing: AtomicBool,
 }
 
 impl Shared {
@@ -76,6 +79,7 @@ impl Shared {
             transitions: transitions.clone(),
             seen: Mutex::new(None),
             outcomes: broadcast::channel(256).0,
+            failing: AtomicBool::new(false),
         }
     }
 
@@ -87,8 +91,10 @@ impl Shared {
             Err(Error::Failed(error)) => error.verdict().counts != Outcome::Ignored,
             Err(_) => return,
         };
-        // A success after successes changes nothing.
-        if failed || self.row_counts_failures() {
+        // A success after successes changes nothing. What the row says may be older than what was sent.
+        let ends_failures = || self.failing.load(Ordering::Relaxed) || self.row_counts_failures();
+        if failed || ends_failures() {
+            self.failing.store(failed, Ordering::Relaxed);
             // Nobody listens while the process ends.
             let _ = self.outcomes.send(failed);
         }
@@ -171,12 +177,22 @@ impl Shared {
     async fn count(&self, failed: bool) -> Result<(), StoreError> {
         let Some(settings) = self.client.breaker_settings() else { return Ok(()) };
         let Some(threshold) = settings.consecutive_failure_threshold else { return Ok(()) };
-        let until = self.clock.unix_millis() + millis(settings.wait_duration_in_open_state);
-        self.write(|present| match (present.state.as_str(), failed) {
-            (CLOSED, true) if present.failures + 1 >= i64::from(threshold) => Some(self.record(OPEN, until, 0)),
-            (CLOSED, true) => Some(self.record(CLOSED, 0, present.failures + 1)),
-            (CLOSED, false) if present.failures > 0 => Some(self.record(CLOSED, 0, 0)),
-            _ => None,
+        // Probes are the own breaker's to judge; what it makes of them it says itself.
+        if self.client.snapshot().is_none_or(|own| own.state != State::Closed) {
+            return Ok(());
+        }
+        let now = self.clock.unix_millis();
+        let until = now + millis(settings.wait_duration_in_open_state);
+        self.write(|present| {
+            // A trip that is over, and whose instances are gone: nobody is left to say that it is.
+            let over = present.state == OPEN && present.open_until <= now;
+            let failures = if over { 0 } else { present.failures };
+            match failed {
+                _ if present.state == OPEN && !over => None,
+                true if failures + 1 >= i64::from(threshold) => Some(self.record(OPEN, until, 0)),
+                true => Some(self.record(CLOSED, 0, failures + 1)),
+                false => (failures > 0).then(|| self.record(CLOSED, 0, 0)),
+            }
         })
         .await?;
         if let Some(record) = self.seen().filter(|record| record.state == OPEN) {

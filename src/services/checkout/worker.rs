@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{CheckoutState, Gate, Inner};
 use crate::client::Context;
-use crate::resilience::breaker::State;
+use crate::resilience::breaker::{Command, State};
 use crate::store::{Job, OrderState, StoreError, millis};
 use crate::telemetry::QueueReading;
 
@@ -69,6 +69,9 @@ impl CheckoutState {
             .protected
             .snapshot()
             .is_none_or(|breaker| matches!(breaker.state, State::Closed | State::Disabled | State::MetricsOnly));
+        if let Gate::Stateless(_) = self.inner.gate {
+            self.keep_nothing();
+        }
         if admits && !*admitting {
             let due = store.unblock(self.now()).await?;
             if due > 0 {
@@ -89,6 +92,15 @@ impl CheckoutState {
         let until_due =
             stats.next_due.map_or(own.poll, |due| Duration::from_millis(u64::try_from(due - now).unwrap_or(0)));
         Ok(until_due.clamp(SHORTEST_PAUSE, own.poll.max(SHORTEST_PAUSE)))
+    }
+
+    /// A stateless breaker has no other beside it. A command may have brought that to life.
+    fn keep_nothing(&self) {
+        let payment = &self.inner.clients.payment.protected;
+        let alive = |state| matches!(state, State::Closed | State::Open | State::HalfOpen);
+        if payment.snapshot().is_some_and(|breaker| alive(breaker.state)) {
+            payment.command(Command::Disable);
+        }
     }
 
     async fn try_again(&self, job: &Job) -> Result<(), StoreError> {

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use self::pages::Me;
 use super::ServiceName;
+use super::clock::Clock;
 use super::problem::Problem;
 use super::wire::{Film, FilmList, FilmPage, Recommendations, VerifyReply};
 use crate::client::{Cache, Client, FallbackKind, Fallbacks, Telemetry};
@@ -114,6 +115,7 @@ struct Inner {
     profiles: Cache<u32, Me>,
     recommended: Cache<u32, Recommendations>,
     shop: shop::Shop,
+    clock: Clock,
 }
 
 impl GatewayState {
@@ -143,6 +145,7 @@ impl GatewayState {
             profiles: Cache::new(many, stale),
             recommended: Cache::new(many, stale),
             shop: shop::Shop::new(service, &settings.rate_limit, telemetry)?,
+            clock: Clock::system(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

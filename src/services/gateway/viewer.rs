@@ -30,6 +30,8 @@ impl GatewayState {
                 Ok(Viewer::Known(verified.user_id))
             }
             Err(error) => {
+                let now = inner.clock.unix_seconds();
+                inner.sessions.forget_if(&token.to_owned(), |session| session.expires_at <= now);
                 let chain =
                     inner.sessions.chain_with(&token.to_owned(), |verified| Viewer::Known(verified.user_id)).await;
                 let chain = chain.or(NOTICE, nothing_but(Viewer::Unverified(error.reason()))).await;
