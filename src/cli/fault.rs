@@ -28,6 +28,10 @@ enum Action {
     Clear {
         /// Which; all when left out
         target: Option<String>,
+        /// Back to what is wrong there from the start (ml-api and payment-gateway fail 30 % by default),
+        /// instead of nothing at all
+        #[arg(long)]
+        baseline: bool,
     },
 }
 
@@ -89,14 +93,26 @@ pub(super) fn run(args: FaultArgs) -> Done {
             let path = format!("/faults/{}", set.target);
             request(&args.admin, Method::PUT, &path, Some(&plan(&set)?))?
         }
-        Action::Clear { target: None } => request(&args.admin, Method::DELETE, "/faults", None)?,
-        Action::Clear { target: Some(target) } => {
-            request(&args.admin, Method::DELETE, &format!("/faults/{target}"), None)?
-        }
+        Action::Clear { target: None, baseline: false } => request(&args.admin, Method::DELETE, "/faults", None)?,
+        Action::Clear { target: None, baseline: true } => restore_all(&args.admin)?,
+        Action::Clear { target: Some(target), baseline } => clear(&args.admin, &target, baseline)?,
     };
     print(&answer);
     tell_unreachable(&answer);
     Ok(())
+}
+
+fn clear(admin: &AdminArgs, target: &str, baseline: bool) -> Result<Value, Failure> {
+    request(admin, Method::DELETE, &format!("/faults/{target}?baseline={baseline}"), None)
+}
+
+/// One by one: each target has a baseline of its own.
+fn restore_all(admin: &AdminArgs) -> Result<Value, Failure> {
+    let before = request(admin, Method::GET, "/faults", None)?;
+    for target in before["targets"].as_array().into_iter().flatten().filter_map(|target| target["target"].as_str()) {
+        clear(admin, target, true)?;
+    }
+    request(admin, Method::GET, "/faults", None)
 }
 
 fn plan(set: &SetArgs) -> Result<Value, Failure> {

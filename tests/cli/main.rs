@@ -56,6 +56,28 @@ fn a_fault_takes_effect_at_once_and_ends_when_it_is_cleared() {
 }
 
 #[test]
+fn what_is_wrong_from_the_start_is_brought_back_for_one_target_and_for_all() {
+    let process = Process::start(&["--no-scenario", "--no-traffic"], &[]);
+    let admin = [("BREAKERBOX_ADMIN_URL", process.admin.as_str())];
+    let broken = || {
+        let targets = process.get("/faults")["targets"].as_array().unwrap().clone();
+        let broken = targets.into_iter().filter(|target| !target["active"].as_array().unwrap().is_empty());
+        broken.map(|target| target["target"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let from_the_start = broken();
+    assert_eq!(from_the_start, ["ml-api", "payment-gateway"]);
+    assert_eq!(breakerbox(&["fault", "set", "catalog", "--crash"], &admin).code, 0);
+    assert_eq!(breakerbox(&["fault", "clear"], &admin).code, 0);
+    assert_eq!(broken(), [""; 0]);
+    assert_eq!(breakerbox(&["fault", "clear", "ml-api", "--baseline"], &admin).code, 0);
+    assert_eq!(broken(), ["ml-api"]);
+    assert_eq!(breakerbox(&["fault", "set", "catalog", "--error-rate", "1"], &admin).code, 0);
+    let all = breakerbox(&["fault", "clear", "--baseline"], &admin);
+    assert_eq!((all.code, broken()), (0, from_the_start), "{}", all.stderr);
+    assert!(all.stdout.lines().any(|line| line.starts_with("ml-api") && line.ends_with("error")), "{}", all.stdout);
+}
+
+#[test]
 fn what_can_t_be_is_said_in_one_line_with_exit_code_two() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
