@@ -3,10 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::Failure;
+
+/// What a 401 means to whoever gave no token, and to whoever gave one.
+const NO_TOKEN: &str =
+    "changes take the admin token there: give it with --token, --token-file or BREAKERBOX_ADMIN_TOKEN";
+const WRONG_TOKEN: &str = "the admin token is not the one that is set there; it was given with --token, --token-file \
+     or BREAKERBOX_ADMIN_TOKEN";
 
 /// Where the admin port is.
 #[derive(Debug, Args)]
@@ -62,7 +68,9 @@ async fn send(args: &AdminArgs, method: Method, path: &str, body: Option<&Value>
         .build()
         .map_err(|error| Failure::Failed(error.to_string()))?;
     let mut request = client.request(method, &url);
-    if let Some(token) = args.token()? {
+    let token = args.token()?;
+    let refused = if token.is_some() { WRONG_TOKEN } else { NO_TOKEN };
+    if let Some(token) = token {
         request = request.bearer_auth(token);
     }
     if let Some(body) = body {
@@ -83,6 +91,9 @@ async fn send(args: &AdminArgs, method: Method, path: &str, body: Option<&Value>
     let json: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
     if status.is_success() {
         return Ok(json);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(Failure::Refused(refused.to_owned()));
     }
     let detail = json.get("detail").and_then(Value::as_str).unwrap_or(text.as_str()).to_owned();
     // What the caller asked for can't be; anything else is the server's doing.

@@ -1,6 +1,6 @@
 //! `breakerbox queue`: look at the retry queue and replay what died in it.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -22,12 +22,13 @@ enum Action {
     /// Orders that ran out of attempts, and why
     Dead,
     /// Give dead orders their attempts back
+    #[command(group = ArgGroup::new("which").required(true))]
     Replay {
         /// Which
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        #[arg(group = "which")]
         order: Option<String>,
         /// All of them
-        #[arg(long)]
+        #[arg(long, group = "which")]
         all: bool,
     },
 }

@@ -96,6 +96,7 @@ fn what_can_t_be_is_said_in_one_line_with_exit_code_two() {
         (&["--scenario", "missing.toml"], &[anywhere], "missing.toml"),
         (&["fault", "set", "catalog"], &[], "--error-rate"),
         (&["breaker", "close", "gateway"], &[], "SERVICE/DEPENDENCY"),
+        (&["queue", "replay"], &[], "<ORDER|--all>"),
     ] {
         let done = breakerbox(arguments, variables);
         assert_eq!(done.code, 2, "{arguments:?}: {} {}", done.stdout, done.stderr);
@@ -121,8 +122,13 @@ fn a_token_locks_changes_and_leaves_reading_free() {
     let process = Process::start(&["--no-scenario", "--no-traffic"], &[("BREAKERBOX_ADMIN_TOKEN", "s3cret")]);
     let set = ["fault", "set", "catalog", "--crash"];
     let url = ("BREAKERBOX_ADMIN_URL", process.admin.as_str());
-    assert_eq!(breakerbox(&set, &[url]).code, 2);
-    assert_eq!(breakerbox(&set, &[url, ("BREAKERBOX_ADMIN_TOKEN", "wrong")]).code, 2);
+    let ways = "--token, --token-file or BREAKERBOX_ADMIN_TOKEN";
+    for (given, said) in [(&[url][..], "give it with"), (&[url, ("BREAKERBOX_ADMIN_TOKEN", "wrong")], "is not the one")]
+    {
+        let done = breakerbox(&set, given);
+        assert_eq!(done.code, 2);
+        assert!(done.stderr.contains(said) && done.stderr.contains(ways), "{}", done.stderr);
+    }
     assert_eq!(breakerbox(&set, &[url, ("BREAKERBOX_ADMIN_TOKEN", "s3cret")]).code, 0);
     assert!(process.get("/breakers")["breakers"].is_array());
     assert!(!process.logs().contains("s3cret"));
