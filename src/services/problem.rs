@@ -153,7 +153,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let json = &mut serde_json::Deserializer::from_str(raw.get());
         match serde_path_to_error::deserialize(json) {
             Ok(body) => Ok(Self(body)),
-            Err(error) => Err(Problem::bad_request(&path_or(error.path(), "body"), error.inner().to_string())),
+            Err(error) => {
+                let why = without_aliases(&error.inner().to_string());
+                Err(Problem::bad_request(&path_or(error.path(), "body"), why))
+            }
         }
     }
 }
@@ -176,6 +179,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             }
         }
     }
+}
+
+/// serde names a field that has an alias twice, as `error-rate` and as `error_rate`; a body takes either, and the
+/// second is the one that is documented.
+fn without_aliases(why: &str) -> String {
+    const LIST: &str = "expected one of ";
+    let Some((before, names)) = why.split_once(LIST) else { return why.to_owned() };
+    let alias = |name: &str| name.contains('-') && names.contains(&name.replace('-', "_"));
+    let names: Vec<_> = names.split(", ").filter(|name| !alias(name)).collect();
+    format!("{before}{LIST}{}", names.join(", "))
 }
 
 fn path_or(path: &serde_path_to_error::Path, otherwise: &str) -> String {
@@ -208,6 +221,18 @@ mod tests {
         assert_eq!(unknown.field.as_deref(), Some("cuont"));
         assert!(unknown.detail.contains("expected `count`"), "{}", unknown.detail);
         assert_eq!(body("{").await.field.as_deref(), Some("body"));
+    }
+
+    #[test]
+    fn a_field_with_two_spellings_is_named_once() {
+        let names =
+            "expected one of `error-rate`, `error_rate`, `status`, `log-normal`, `late-by`, `late_by` at line 1";
+        let said = without_aliases(&format!("unknown field `late-by-far`, {names}"));
+        assert_eq!(
+            said,
+            "unknown field `late-by-far`, expected one of `error_rate`, `status`, `log-normal`, `late_by` at line 1"
+        );
+        assert_eq!(without_aliases("expected `a-b`"), "expected `a-b`");
     }
 
     #[tokio::test]
