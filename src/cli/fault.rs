@@ -108,11 +108,11 @@ fn clear(admin: &AdminArgs, target: &str, baseline: bool) -> Result<Value, Failu
 
 /// One by one: each target has a baseline of its own.
 fn restore_all(admin: &AdminArgs) -> Result<Value, Failure> {
-    let before = request(admin, Method::GET, "/faults", None)?;
+    let before = request(admin, Method::GET, "/faults?everywhere=true", None)?;
     for target in before["targets"].as_array().into_iter().flatten().filter_map(|target| target["target"].as_str()) {
         clear(admin, target, true)?;
     }
-    request(admin, Method::GET, "/faults", None)
+    request(admin, Method::GET, "/faults?everywhere=true", None)
 }
 
 fn plan(set: &SetArgs) -> Result<Value, Failure> {
