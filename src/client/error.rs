@@ -36,11 +36,7 @@ impl AttemptError {
         if reply.status.is_success() || reply.status.is_redirection() {
             return Ok(reply);
         }
-        let retry_after = reply
-            .headers
-            .get(http::header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.parse().ok())
-            .map(|seconds: u64| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER));
+        let retry_after = retry_after(&reply.headers);
         Err(Self::Status { status: reply.status, retry_after, reply: Box::new(reply) })
     }
 
@@ -55,13 +51,30 @@ impl AttemptError {
     }
 }
 
+/// How long a dependency asks to be left alone: seconds, or a date by its own clock (RFC 9110, 10.2.3).
+fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let asked = text(http::header::RETRY_AFTER)?;
+    if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than fit are more than anybody waits.
+        return Some(asked.parse().map_or(LONGEST_RETRY_AFTER, Duration::from_secs).min(LONGEST_RETRY_AFTER));
+    }
+    let until = httpdate::parse_http_date(asked).ok()?;
+    let now = text(http::header::DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+    let now = now.unwrap_or_else(std::time::SystemTime::now);
+    Some(until.duration_since(now).unwrap_or_default().min(LONGEST_RETRY_AFTER))
+}
+
 impl Classify for AttemptError {
     fn verdict(&self) -> Verdict {
         match self {
             Self::Status { status, retry_after, .. } => {
                 // `check` lets no status through that is no error.
                 let usual = Verdict::of_status(status.as_u16()).unwrap_or(Verdict::of(ErrorKind::Malformed));
-                usual.after(*retry_after)
+                // RFC 9110: a 503 that says when to come back is overloaded, not broken.
+                let asks = *status == StatusCode::SERVICE_UNAVAILABLE && retry_after.is_some();
+                let kind = if asks { ErrorKind::RateLimited } else { usual.kind };
+                Verdict { kind, ..usual }.after(*retry_after)
             }
             Self::Transport(TransportError::Connect(_)) => Verdict::of(ErrorKind::Connect),
             Self::Transport(TransportError::Reset(_)) => Verdict::of(ErrorKind::Reset),
@@ -170,9 +183,22 @@ mod tests {
     }
 
     #[test]
+    fn a_date_or_a_number_beyond_all_numbers_is_a_time_to_come_back_too() {
+        let asked = |value: &str| {
+            let date = (http::header::DATE, "Sat, 21 Nov 2026 08:00:00 GMT".parse().unwrap());
+            retry_after(&http::HeaderMap::from_iter([(http::header::RETRY_AFTER, value.parse().unwrap()), date]))
+        };
+        assert_eq!(asked("Sat, 21 Nov 2026 08:01:30 GMT"), Some(Duration::from_secs(90)));
+        assert_eq!(asked("Sat, 21 Nov 2026 07:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(asked("99999999999999999999999"), Some(LONGEST_RETRY_AFTER));
+        assert_eq!(asked("soon"), None);
+    }
+
+    #[test]
     fn a_server_error_counts_and_says_when_to_come_back() {
         let verdict = failed(503);
         assert_eq!((verdict.counts, verdict.retryable), (Outcome::Failure, true));
-        assert_eq!(verdict.retry_after, Some(Duration::from_secs(7)));
+        assert_eq!((verdict.retry_after, verdict.kind), (Some(Duration::from_secs(7)), ErrorKind::RateLimited));
+        assert_eq!(failed(500).kind, ErrorKind::ServerError);
     }
 }

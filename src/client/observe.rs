@@ -17,7 +17,6 @@ pub(super) struct Reporter {
 
 struct Facts {
     policy: Weak<Policy>,
-    timeout: Duration,
     breaker: BreakerTelemetry,
     bulkhead: BulkheadTelemetry,
 }
@@ -28,7 +27,6 @@ impl Reporter {
         let Telemetry { metrics, transitions } = telemetry;
         let facts = Arc::new(Facts {
             policy: Arc::downgrade(policy),
-            timeout,
             breaker: BreakerTelemetry::new(
                 metrics,
                 transitions,
@@ -59,10 +57,11 @@ impl Observer for Reporter {
         match event {
             Event::Transition(transition) => self.facts.transition(transition),
             Event::Rejected(rejected) => breaker.rejected(rejected.retry_after),
-            Event::Finished { outcome, slow, late, elapsed, .. } => {
+            Event::Finished { outcome, slow, late, elapsed, attempt, .. } => {
                 // A timeout is noticed a moment after it: told as it is, every one of them would fall
                 // into the bucket above the timeout, and a p99 near it could not be read.
-                let elapsed = if outcome == Outcome::Timeout { elapsed.min(self.facts.timeout) } else { elapsed };
+                let elapsed =
+                    if outcome == Outcome::Timeout { elapsed.min(self.facts.timeout(attempt)) } else { elapsed };
                 breaker.finished(executed(outcome), slow, late, elapsed);
             }
             Event::RetryScheduled { attempt, delay, kind, .. } => {
@@ -92,6 +91,11 @@ impl Observer for Reporter {
 }
 
 impl Facts {
+    /// The timeout of an attempt: later ones may have longer ones.
+    fn timeout(&self, attempt: u32) -> Duration {
+        self.policy.upgrade().map_or(Duration::MAX, |policy| policy.time_limiter().attempt_timeout(attempt))
+    }
+
     fn transition(&self, transition: &Transition) {
         let window = &transition.window;
         let mut record =
@@ -118,8 +122,7 @@ impl Facts {
         }
         let budget = policy.retry_budget().snapshot(now);
         self.breaker.read_budget(budget.tokens, budget.capacity);
-        if let Some(bulkhead) = policy.bulkhead() {
-            let bulkhead = bulkhead.snapshot();
+        if let Some(bulkhead) = policy.bulkhead_snapshot() {
             self.bulkhead.read(bulkhead.in_flight, bulkhead.capacity, bulkhead.queued);
         }
     }

@@ -146,9 +146,16 @@ pub struct KeyedRateLimiter<K> {
     rate: Rate,
     epoch: Instant,
     max_keys: usize,
-    arrivals: Mutex<HashMap<K, u64>>,
+    arrivals: Mutex<Arrivals<K>>,
     /// For keys that found no place.
     overflow: RateLimiter,
+}
+
+#[derive(Debug)]
+struct Arrivals<K> {
+    by_key: HashMap<K, u64>,
+    /// Before this nobody can be forgotten: looking through all of them would be in vain.
+    forget_from: u64,
 }
 
 impl<K: Eq + Hash> KeyedRateLimiter<K> {
@@ -160,7 +167,7 @@ impl<K: Eq + Hash> KeyedRateLimiter<K> {
             rate: settings.rate(),
             epoch: now,
             max_keys,
-            arrivals: Mutex::new(HashMap::new()),
+            arrivals: Mutex::new(Arrivals { by_key: HashMap::new(), forget_from: 0 }),
         })
     }
 
@@ -168,14 +175,19 @@ impl<K: Eq + Hash> KeyedRateLimiter<K> {
     pub fn check(&self, key: K, now: Instant) -> Result<(), Limited> {
         let at = nanos(now.saturating_duration_since(self.epoch));
         let mut arrivals = lock(&self.arrivals);
-        if arrivals.len() >= self.max_keys && !arrivals.contains_key(&key) {
-            arrivals.retain(|_, arrival| *arrival > at);
-            if arrivals.len() >= self.max_keys {
+        let Arrivals { by_key, forget_from } = &mut *arrivals;
+        if by_key.len() >= self.max_keys && !by_key.contains_key(&key) {
+            if at >= *forget_from {
+                by_key.retain(|_, arrival| *arrival > at);
+                // Arrivals only ever grow.
+                *forget_from = by_key.values().min().copied().unwrap_or(0);
+            }
+            if by_key.len() >= self.max_keys {
                 drop(arrivals);
                 return self.overflow.check(now);
             }
         }
-        let arrival = arrivals.entry(key).or_insert(0);
+        let arrival = by_key.entry(key).or_insert(0);
         *arrival = self.rate.book(*arrival, at)?;
         Ok(())
     }
@@ -183,7 +195,7 @@ impl<K: Eq + Hash> KeyedRateLimiter<K> {
     /// Keys it knows now.
     #[must_use]
     pub fn keys(&self) -> usize {
-        lock(&self.arrivals).len()
+        lock(&self.arrivals).by_key.len()
     }
 }
 

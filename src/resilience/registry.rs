@@ -58,6 +58,9 @@ struct Entry {
     used: Instant,
 }
 
+/// Stands for the key of the breaker that keys without room share.
+pub const OVERFLOW: &str = "*";
+
 impl Registry {
     /// An empty registry for at most `max_keys` breakers with these settings.
     pub fn new(settings: BreakerSettings, max_keys: usize, now: Instant, seed: u64) -> Result<Self, SettingsError> {
@@ -78,7 +81,7 @@ impl Registry {
             entry.used = entry.used.max(now);
             return entry.breaker.clone();
         }
-        if entries.by_key.len() >= self.max_keys && !entries.make_way() {
+        if entries.by_key.len() >= self.max_keys && !entries.make_way(now) {
             return self.overflow.clone();
         }
         entries.made += 1;
@@ -107,7 +110,7 @@ impl Registry {
     }
 
     /// Gives new settings to every breaker there is and will be. The transitions this leads to come
-    /// with the keys of their breakers.
+    /// with the keys of their breakers, that of the [shared](Self::overflow) one with [`OVERFLOW`].
     pub fn reconfigure(
         &self,
         settings: &BreakerSettings,
@@ -115,9 +118,9 @@ impl Registry {
     ) -> Result<Vec<(String, Transition)>, SettingsError> {
         settings.validate()?;
         lock(&self.entries).settings = settings.clone();
-        self.overflow.reconfigure(settings.clone(), now)?;
         let mut transitions = Vec::new();
-        for (key, breaker) in self.breakers() {
+        let shared = (OVERFLOW.to_owned(), self.overflow.clone());
+        for (key, breaker) in self.breakers().into_iter().chain([shared]) {
             if let Some(transition) = breaker.reconfigure(settings.clone(), now)? {
                 transitions.push((key, transition));
             }
@@ -127,14 +130,21 @@ impl Registry {
 }
 
 impl Entries {
-    /// Makes room for one more; `false` when every breaker has something to tell.
-    fn make_way(&mut self) -> bool {
+    /// Makes room for one more; `false` when every breaker has something to tell. A closed one has
+    /// not, nor has one whose wait is over and that nobody has called since: its dependency may be
+    /// gone for good.
+    fn make_way(&mut self, now: Instant) -> bool {
+        let rank = |entry: &Entry| match entry.breaker.state() {
+            State::Closed => Some(0),
+            State::Open | State::HalfOpen if entry.breaker.would_reject(now).is_none() => Some(1),
+            _ => None,
+        };
         let idle = self
             .by_key
             .iter()
-            .filter(|(_, entry)| entry.breaker.state() == State::Closed)
-            .min_by_key(|(_, entry)| entry.used)
-            .map(|(key, _)| key.clone());
+            .filter_map(|(key, entry)| Some(((rank(entry)?, entry.used), key)))
+            .min()
+            .map(|(_, key)| key.clone());
         idle.is_some_and(|key| self.by_key.remove(&key).is_some())
     }
 }
@@ -174,6 +184,20 @@ mod tests {
         registry.breaker("open", now).command(Command::ForceOpen, now);
         assert!(Arc::ptr_eq(&registry.breaker("b", now), &registry.breaker("c", now)));
         assert!(Arc::ptr_eq(&registry.breaker("b", now), registry.overflow()));
+    }
+
+    #[test]
+    fn what_tripped_once_and_is_gone_makes_way_when_its_wait_is_over() {
+        let settings = BreakerSettings { consecutive_failure_threshold: Some(1), ..BreakerSettings::default() };
+        let now = Instant::now();
+        let registry = Registry::new(settings, 1, now, 1).unwrap();
+        let dead = registry.breaker("dead", now);
+        let permit = dead.try_acquire(now).permit.unwrap();
+        permit.record(crate::resilience::breaker::Outcome::Failure, now);
+        assert_eq!(dead.state(), State::Open);
+        assert!(Arc::ptr_eq(&registry.breaker("x", now), registry.overflow()), "it still has something to tell");
+        let later = now + Duration::from_hours(24);
+        assert!(!Arc::ptr_eq(&registry.breaker("x", later), registry.overflow()));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    future::pending,
+    future::{pending, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -160,6 +162,30 @@ async fn a_hedge_needs_a_place_of_its_own() {
         assert_eq!(tally.of("hedge won"), u32::from(winner));
         assert_eq!(policy.bulkhead().unwrap().snapshot().in_flight, 0);
     }
+}
+
+/// The first request was slow, and cancelled because the hedge had answered: that is no failure.
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_was_outrun_by_its_hedge_does_not_reopen_the_breaker() {
+    let policy = policy(PolicySettings {
+        circuit_breaker: Some(BreakerSettings {
+            slow_call_duration_threshold: Duration::from_millis(200),
+            ..in_a_row(1)
+        }),
+        hedge: Some(HedgeSettings { delay: Some(Duration::from_millis(250)), ..HedgeSettings::default() }),
+        ..PolicySettings::default()
+    });
+    let _ = policy.call(None, &(), |_| async { Err::<(), Down>(Down) }).await;
+    assert_eq!(policy.breaker().unwrap().state(), State::Open);
+    sleep(Duration::from_secs(20)).await;
+    let tally = Tally::default();
+    let answer = policy.call(None, &tally, |attempt| async move {
+        sleep(Duration::from_millis(if attempt.hedge { 5 } else { 900 })).await;
+        Ok::<_, Down>(attempt.hedge)
+    });
+    assert_eq!(answer.await, Ok(true));
+    assert_eq!((tally.of("hedge won"), tally.of("cancelled")), (1, 1));
+    assert_ne!(policy.breaker().unwrap().state(), State::Open, "a call that succeeded reopened it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -370,4 +396,41 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// A layer above that catches panics drops the call when nothing unwinds any more.
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_call_counts_even_if_it_is_caught_before_the_call_is_dropped() {
+    let policy = policy(PolicySettings { circuit_breaker: Some(in_a_row(1)), ..PolicySettings::default() });
+    let call = policy.call(None, &(), |_| async {
+        tokio::task::yield_now().await;
+        resume_unwind(Box::new("the call"));
+        #[allow(unreachable_code, reason = "says what kind of answer there would be")]
+        Ok::<(), Down>(())
+    });
+    let mut call = Box::pin(call);
+    let caught = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(_)) => Poll::Ready(false),
+        Err(_) => Poll::Ready(true),
+    });
+    assert!(caught.await);
+    drop(call);
+    assert_eq!(policy.breaker().unwrap().state(), State::Open);
+}
+
+/// What panics beside a call takes it along, and says nothing about its dependency.
+#[tokio::test(start_paused = true)]
+async fn a_panic_beside_the_call_is_no_failure_of_it() {
+    let policy = policy(PolicySettings { circuit_breaker: Some(in_a_row(1)), ..PolicySettings::default() });
+    let tally = Tally::default();
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let call = policy.call(None, &tally, |_| pending::<Result<(), Down>>());
+        let beside = poll_fn(|_| -> Poll<()> { resume_unwind(Box::new("somebody else")) });
+        let mut both = Box::pin(async { tokio::join!(biased; call, beside) });
+        let _ = both.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }));
+    assert!(unwound.is_err());
+    assert_eq!((tally.of("admitted"), tally.of("cancelled"), tally.of("panicked")), (1, 1, 0));
+    assert_eq!(policy.breaker().unwrap().state(), State::Closed);
 }

@@ -29,12 +29,17 @@ use stack::{Pace, Setup, Stack};
 const DRILLS: &[&str] = &["Watchdog", "CircuitBreakerOpen", "CircuitBreakerTripped", "PlaybackAvailabilityBurnDemo"];
 
 /// Payments that are well until a drill, and fail at a pace that suits a test: shorter waits, fewer
-/// attempts.
+/// attempts. Seats can be had also on a machine that is busy for a moment: an order that can't get one is
+/// at risk, too.
 const FAST_PAYMENTS: &str = r#"
 [faults.payment-gateway]
 error-rate = 0.0
 [policies.checkout.payment-gateway]
 circuit-breaker.wait-duration-in-open-state = "15s"
+[policies.checkout.inventory]
+circuit-breaker = false
+time-limiter.timeout-duration = "10s"
+time-limiter.total-timeout = "12s"
 [checkout.queue]
 max-attempts = 6
 "#;

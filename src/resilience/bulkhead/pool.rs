@@ -3,8 +3,10 @@
 //! It decides as a Java `ThreadPoolExecutor` does, which is how most people know bulkheads, without
 //! the threads: calls are futures and run where they are awaited. Up to `core` calls run at once.
 //! Further ones queue. When the queue is full, more run, up to `max`. When that is reached, too, a
-//! call is turned away or, with [`WhenFull::CallerRuns`], run by its caller outside the pool: the
-//! caller is busy with it and sends no more, which is the back-pressure.
+//! call is turned away or, with [`WhenFull::CallerRuns`], run by its caller outside the pool: a
+//! caller that makes one call at a time is busy with it and sends no more, which is the
+//! back-pressure. A service that answers each request in a task of its own has no such caller, and
+//! limits nothing with it: [`WhenFull::Reject`], the default, is for that.
 //!
 //! The queue is first come, first served. A caller that stops waiting leaves it at once.
 //!
@@ -36,9 +38,9 @@ use crate::resilience::{
 #[serde(rename_all = "kebab-case")]
 pub enum WhenFull {
     /// Its caller runs it, outside the pool.
-    #[default]
     CallerRuns,
     /// It is turned away.
+    #[default]
     Reject,
 }
 

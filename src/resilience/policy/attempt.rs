@@ -10,7 +10,9 @@ use std::{
 use tokio::time::{error::Elapsed, timeout_at};
 
 use super::{
-    Attempt, Call, CallError, Event, HedgeOutcome, Observer, Policy, clock, compartment::Entered, flight::Flight,
+    Attempt, Call, CallError, Event, HedgeOutcome, Observer, Policy, clock,
+    compartment::Entered,
+    flight::{Fate, Flight},
 };
 use crate::resilience::{
     breaker::{Breaker, Outcome, Permit},
@@ -36,13 +38,18 @@ impl Policy {
     {
         let attempt = self.plan(number, false, call.deadline, *now)?;
         let permit = self.permit(observer, *now)?;
+        if number == 1 {
+            // What this side turns away costs the dependency nothing, and earns no retry.
+            self.budget.deposit();
+        }
+        let (fate, other) = (Fate::default(), Fate::default());
         let Some(hedge) = self.hedge.as_ref().filter(|_| call.idempotent) else {
-            let (answer, end) = self.fly(attempt, permit, observer, op, *now).await;
+            let (answer, end) = self.fly((attempt, permit), observer, op, *now, &fate).await;
             *now = end;
             return answer;
         };
         let delay = hedge.delay(*now);
-        let mut first = pin!(self.fly(attempt, permit, observer, op, *now));
+        let mut first = pin!(self.fly((attempt, permit), observer, op, *now, &fate));
         if let Ok((answer, end)) = within(*now, delay, first.as_mut()).await {
             *now = end;
             return answer;
@@ -55,11 +62,12 @@ impl Policy {
             *now = end;
             return answer;
         };
-        let mut second = pin!(self.fly(attempt, permit, observer, op, *now));
+        let mut second = pin!(self.fly((attempt, permit), observer, op, *now, &other));
         let (answer, end) = tokio::select! {
             biased;
             (answer, end) = first.as_mut() => match answer {
                 Ok(value) => {
+                    other.outrun();
                     hedged(HedgeOutcome::Lost);
                     (Ok(value), end)
                 }
@@ -78,6 +86,7 @@ impl Policy {
             },
             (answer, end) = second.as_mut() => {
                 if answer.is_ok() {
+                    fate.outrun();
                     hedged(HedgeOutcome::Won);
                     (answer, end)
                 } else {
@@ -93,11 +102,11 @@ impl Policy {
     /// One request: timeout, the call itself, classification, record.
     async fn fly<'a, T, E, O, F, Fut>(
         &'a self,
-        attempt: Attempt,
-        permit: Option<Permit<'a>>,
+        (attempt, permit): (Attempt, Option<Permit<'a>>),
         observer: &'a O,
         op: &F,
         start: Instant,
+        fate: &'a Fate,
     ) -> (Result<T, CallError<E>>, Instant)
     where
         O: Observer,
@@ -105,8 +114,10 @@ impl Policy {
         Fut: Future<Output = Result<T, E>>,
         E: Classify,
     {
-        let flight = Flight::start(self, observer, permit, start, attempt);
-        let answer = within(start, attempt.timeout, op(attempt)).await;
+        let flight = Flight::start(self, observer, permit, start, (attempt, fate));
+        let mut call = pin!(fate.inside(|| op(attempt)));
+        let watched = poll_fn(|context| fate.inside(|| call.as_mut().poll(context)));
+        let answer = within(start, attempt.timeout, watched).await;
         let end = clock();
         let (answer, outcome) = match answer {
             Ok(Ok(value)) => (Ok(value), Outcome::Success),
@@ -114,10 +125,18 @@ impl Policy {
                 let counts = error.verdict().counts;
                 (Err(CallError::Failed(error)), counts)
             }
+            Err(_) if self.had_no_chance(attempt) => (Err(CallError::DeadlineExceeded), Outcome::Cancelled),
             Err(_) => (Err(self.timed_out(attempt)), Outcome::Timeout),
         };
         flight.land(outcome, end);
         (answer, end)
+    }
+
+    /// Whether the deadline left an attempt less than half of its own timeout. That is the caller's
+    /// hurry: counted as a failure, callers without time would trip the breaker of a healthy
+    /// dependency.
+    fn had_no_chance(&self, attempt: Attempt) -> bool {
+        attempt.timeout < self.time_limiter.attempt_timeout(attempt.number) / 2
     }
 
     /// Whether the attempt's own timeout or the deadline ended it.

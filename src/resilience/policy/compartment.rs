@@ -57,7 +57,11 @@ impl Compartment {
     pub(super) fn snapshot(&self) -> Option<BulkheadSnapshot> {
         match self {
             Self::Semaphore(bulkhead) => Some(bulkhead.snapshot()),
-            Self::Pool(pool) => Some(pool.snapshot().bulkhead),
+            Self::Pool(pool) => {
+                let pool = pool.snapshot();
+                // Calls that their callers run are at the dependency like the others.
+                Some(BulkheadSnapshot { in_flight: pool.bulkhead.in_flight + pool.caller_runs, ..pool.bulkhead })
+            }
             Self::Unlimited => None,
         }
     }

@@ -1,9 +1,36 @@
 //! One attempt on its way, and the promise that it is accounted for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::{Attempt, Event, Observer, Policy, clock};
 use crate::resilience::breaker::{Outcome, Permit};
+
+/// What becomes of a call, as far as its flight can't see it from where it is dropped.
+#[derive(Default)]
+pub(super) struct Fate {
+    /// Whether the call itself is at work: a thread that unwinds then, unwinds because of it. At any
+    /// other time something else panicked, and takes with it a call that did nothing wrong.
+    at_work: AtomicBool,
+    /// Whether another request for the same answer was faster.
+    outrun: AtomicBool,
+}
+
+impl Fate {
+    /// Runs a part of the call.
+    #[inline]
+    pub(super) fn inside<T>(&self, part: impl FnOnce() -> T) -> T {
+        self.at_work.store(true, Ordering::Relaxed);
+        let done = part();
+        self.at_work.store(false, Ordering::Relaxed);
+        done
+    }
+
+    /// Another request for the same answer was faster.
+    pub(super) fn outrun(&self) {
+        self.outrun.store(true, Ordering::Relaxed);
+    }
+}
 
 /// An attempt between its start and its end. Dropped without an end, because the caller went away
 /// or the call panicked, it ends as cancelled or panicked; so every permit is given back and every
@@ -14,6 +41,7 @@ pub(super) struct Flight<'a, O: Observer> {
     permit: Option<Permit<'a>>,
     start: Instant,
     attempt: Attempt,
+    fate: &'a Fate,
     landed: bool,
 }
 
@@ -23,10 +51,10 @@ impl<'a, O: Observer> Flight<'a, O> {
         observer: &'a O,
         permit: Option<Permit<'a>>,
         start: Instant,
-        attempt: Attempt,
+        (attempt, fate): (Attempt, &'a Fate),
     ) -> Self {
         observer.observe(Event::Admitted { attempt: attempt.number, hedge: attempt.hedge });
-        Self { policy, observer, permit, start, attempt, landed: false }
+        Self { policy, observer, permit, start, attempt, fate, landed: false }
     }
 
     /// Ends it.
@@ -37,7 +65,10 @@ impl<'a, O: Observer> Flight<'a, O> {
     fn end(&mut self, outcome: Outcome, now: Instant) {
         self.landed = true;
         let elapsed = now.saturating_duration_since(self.start);
-        let recorded = self.permit.take().map(|permit| permit.record(outcome, now));
+        // Whoever lost a race did not fail in it, however long it had taken by then.
+        let lost = outcome == Outcome::Cancelled && self.fate.outrun.load(Ordering::Relaxed);
+        let counts = if lost { Outcome::Ignored } else { outcome };
+        let recorded = self.permit.take().map(|permit| permit.record(counts, now));
         let (slow, late) = recorded.map_or((false, false), |recorded| (recorded.slow, recorded.late));
         if let Some(transition) = recorded.and_then(|recorded| recorded.transition) {
             self.observer.observe(Event::Transition(&transition));
@@ -57,7 +88,8 @@ impl<'a, O: Observer> Flight<'a, O> {
 impl<O: Observer> Drop for Flight<'_, O> {
     fn drop(&mut self) {
         if !self.landed {
-            let outcome = if std::thread::panicking() { Outcome::Panicked } else { Outcome::Cancelled };
+            let outcome =
+                if self.fate.at_work.load(Ordering::Relaxed) { Outcome::Panicked } else { Outcome::Cancelled };
             self.end(outcome, clock());
         }
     }

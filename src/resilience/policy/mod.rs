@@ -12,7 +12,8 @@
 //! - The **deadline** covers all attempts and all waiting; a timeout inside only one attempt.
 //! - The **breaker** is inside the retries: it sees every attempt, and a retry stops as soon as it
 //!   opens. Outside, it would see three failures as one.
-//! - The **timeout** is inside the breaker, so that an attempt that hangs counts.
+//! - The **timeout** is inside the breaker, so that an attempt that hangs counts. One that the deadline
+//!   left less than half of its timeout had no chance, and is recorded as cancelled.
 //! - The fallback is not here: what to answer instead is the caller's to know; see
 //!   [`fallback`](crate::resilience::fallback).
 //!
@@ -20,7 +21,7 @@
 //!
 //! The future may be dropped at any point. Places and permits are given back, and the attempts
 //! under way are recorded as cancelled (slow past the slow threshold), or as panicked when the
-//! operation panics, which goes on to the caller.
+//! operation panics, which goes on to the caller. A hedge's loser is cancelled and counts for nothing.
 //!
 //! # When not to use it
 //!
@@ -223,11 +224,11 @@ impl Policy {
         let call = Call { deadline: self.time_limiter.deadline(now, call.deadline), ..call };
         self.pass_throttle(observer, now)?;
         let _place = self.enter(call.deadline, observer, &mut now).await?;
-        self.budget.deposit();
         let (mut number, mut previous, mut predicted): (_, _, Option<Prediction>) = (1, None, None);
         loop {
+            let in_time = remaining(call.deadline, now) != Some(Duration::ZERO);
             let answer = self.attempt(number, call, observer, &op, &mut now).await;
-            if let Some(prediction) = predicted.take() {
+            if let Some(prediction) = predicted.take().filter(|_| in_time) {
                 self.learn_retry(&prediction, &answer, observer);
             }
             let Some(retry) = &self.retry else {
@@ -302,11 +303,13 @@ impl Policy {
         })
     }
 
-    /// Lets the adaptive model learn from a retry, unless it was turned away on this side.
+    /// Lets the adaptive model learn from a retry that began in time, unless it was turned away on
+    /// this side.
     fn learn_retry<T, E>(&self, prediction: &Prediction, answer: &Result<T, CallError<E>>, observer: &impl Observer) {
         let succeeded = match answer {
             Ok(_) => true,
-            Err(CallError::Failed(_) | CallError::TimedOut { .. }) => false,
+            // It was sent in time, and then the deadline cut it.
+            Err(CallError::Failed(_) | CallError::TimedOut { .. } | CallError::DeadlineExceeded) => false,
             Err(_) => return,
         };
         if let Some(model) = self.retry.as_ref().and_then(Retry::model) {

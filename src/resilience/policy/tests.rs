@@ -11,7 +11,7 @@ use crate::resilience::{
     breaker::{BreakerSettings, State},
     bulkhead::BulkheadSettings,
     hedge::HedgeSettings,
-    retry::{BudgetSettings, ErrorKind, Jitter, RetrySettings, Verdict},
+    retry::{AdaptiveSettings, BudgetSettings, ErrorKind, Jitter, RetrySettings, Verdict},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,14 +113,73 @@ async fn a_call_that_must_not_be_repeated_is_not_even_after_a_timeout() {
 #[tokio::test(start_paused = true)]
 async fn the_deadline_cuts_the_last_attempt_and_no_attempt_starts_past_it() {
     let (policy, log, start) = (policy(retrying()), Log::default(), clock());
-    let deadline = Some(start + Duration::from_millis(1_500));
+    let deadline = Some(start + Duration::from_millis(1_700));
     let hang = |_| pending::<Result<(), Broken>>();
     let error = policy.call(deadline, &log, hang).await.unwrap_err();
     assert_eq!(error, CallError::DeadlineExceeded);
-    assert_eq!(clock() - start, Duration::from_millis(1_500));
+    assert_eq!(clock() - start, Duration::from_millis(1_700));
     assert_eq!(log.lines(), "1, timeout, wait 100ms, 2, timeout, failed_with_retry");
     let error = policy.call(deadline, &(), hang).await.unwrap_err();
     assert_eq!(error, CallError::DeadlineExceeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_without_time_do_not_trip_the_breaker_of_a_dependency_that_is_well() {
+    let policy = policy(PolicySettings { circuit_breaker: Some(breaking(3)), ..PolicySettings::default() });
+    let takes_20_ms = |_| async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok::<(), Broken>(())
+    };
+    let log = Log::default();
+    for _ in 0..5 {
+        let hurry = Some(clock() + Duration::from_millis(2));
+        assert_eq!(policy.call(hurry, &log, takes_20_ms).await, Err(CallError::DeadlineExceeded));
+    }
+    assert_eq!(policy.breaker().map(crate::resilience::breaker::Breaker::state), Some(State::Closed));
+    assert_eq!(log.lines(), "1, cancelled, 1, cancelled, 1, cancelled, 1, cancelled, 1, cancelled");
+    // Half of the attempt's own timeout is a chance, and counts.
+    for _ in 0..3 {
+        let deadline = Some(clock() + Duration::from_millis(500));
+        let _ = policy.call(deadline, &(), |_| pending::<Result<(), Broken>>()).await;
+    }
+    assert_eq!(policy.breaker().map(crate::resilience::breaker::Breaker::state), Some(State::Open));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_this_side_turned_away_earn_no_retries() {
+    let budget = BudgetSettings { retry_percent: 100.0, min_retries_per_second: 0.0, max_tokens: 5 };
+    let settings = PolicySettings { circuit_breaker: Some(breaking(3)), retry_budget: budget, ..retrying() };
+    let policy = policy(settings);
+    while policy.retry_budget().withdraw(clock()) {}
+    policy.breaker().unwrap().command(crate::resilience::breaker::Command::ForceOpen, clock());
+    for _ in 0..100 {
+        assert!(policy.call(None, &(), |_| async { Ok::<(), Broken>(()) }).await.is_err());
+    }
+    assert!(policy.retry_budget().snapshot(clock()).tokens < 0.5);
+    policy.breaker().unwrap().command(crate::resilience::breaker::Command::Reset, clock());
+    assert!(policy.call(None, &(), |_| async { Ok::<(), Broken>(()) }).await.is_ok());
+    assert!((policy.retry_budget().snapshot(clock()).tokens - 1.0).abs() < 0.01);
+}
+
+/// A retry that began in time and was cut by the deadline did not succeed.
+#[tokio::test(start_paused = true)]
+async fn the_adaptive_model_learns_from_retries_that_the_deadline_cut() {
+    let policy = policy(PolicySettings {
+        retry: Some(RetrySettings {
+            jitter: Jitter::None,
+            adaptive: Some(AdaptiveSettings::default()),
+            stop_failure_rate_threshold: None,
+            ..RetrySettings::default()
+        }),
+        retry_budget: BudgetSettings { retry_percent: 1_000.0, min_retries_per_second: 1.0, max_tokens: 100 },
+        ..PolicySettings::default()
+    });
+    for _ in 0..200 {
+        let deadline = Some(clock() + Duration::from_millis(1_400));
+        let _ = policy.call(deadline, &(), |_| pending::<Result<(), Broken>>()).await;
+    }
+    let calibration = policy.calibration().unwrap();
+    assert!(calibration.bins.iter().map(|bin| bin.retries).sum::<u64>() > 5, "{calibration:?}");
 }
 
 #[tokio::test(start_paused = true)]

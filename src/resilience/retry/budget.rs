@@ -59,8 +59,13 @@ impl Default for BudgetSettings {
 impl BudgetSettings {
     /// Whether a budget can be made of these.
     pub fn validate(&self) -> Result<(), SettingsError> {
-        within("retry-percent", self.retry_percent, 0.0..=1_000.0, "0–1000")?;
-        within("min-retries-per-second", self.min_retries_per_second, 0.0..=10_000.0, "0–10000")?;
+        // A token has a thousand parts; less than one of them a call is nothing.
+        if self.retry_percent != 0.0 {
+            within("retry-percent", self.retry_percent, 0.1..=1_000.0, "0 or 0.1–1000")?;
+        }
+        if self.min_retries_per_second != 0.0 {
+            within("min-retries-per-second", self.min_retries_per_second, 0.001..=10_000.0, "0 or 0.001–10000")?;
+        }
         within("max-tokens", self.max_tokens, 1..=1_000_000, "1–1000000")?;
         ensure(
             self.retry_percent > 0.0 || self.min_retries_per_second > 0.0,
@@ -103,7 +108,7 @@ impl RetryBudget {
             let nanos = Duration::from_secs_f64(1.0 / (trickle * TOKEN as f64)).as_nanos();
             u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
         });
-        let per_call = Duration::from_secs_f64(settings.retry_percent / 100.0).as_millis();
+        let per_call = (Duration::from_secs_f64(settings.retry_percent / 100.0).as_micros() + 500) / 1_000;
         Ok(Self {
             tokens: Padded(AtomicU64::new(capacity)),
             paid: AtomicU64::new(0),
@@ -185,6 +190,23 @@ mod tests {
             assert!(!budget.withdraw(now));
         }
         budget.deposit();
+        assert!(budget.withdraw(now));
+    }
+
+    #[test]
+    fn what_would_earn_nothing_is_refused() {
+        let settings = |percent, trickle| BudgetSettings {
+            retry_percent: percent,
+            min_retries_per_second: trickle,
+            max_tokens: 1,
+        };
+        for (percent, trickle) in [(0.05, 0.0), (0.0, 1e-30), (0.0, 0.0), (f64::NAN, 1.0), (1.0, f64::NAN)] {
+            assert!(RetryBudget::new(&settings(percent, trickle), Instant::now()).is_err(), "{percent} {trickle}");
+        }
+        // 0.29 % is nearly three parts in a thousand, not two.
+        let (budget, now) = budget(0.29, 0.0, 1);
+        assert!(budget.withdraw(now));
+        (0..334).for_each(|_| budget.deposit());
         assert!(budget.withdraw(now));
     }
 

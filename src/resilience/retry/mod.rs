@@ -86,7 +86,8 @@ pub struct RetrySettings {
     pub enable_exponential_backoff: bool,
     /// By how much, each.
     pub exponential_backoff_multiplier: f64,
-    /// No wait is longer. A dependency that asks for more with `Retry-After` is not tried again.
+    /// No wait is longer, while waits grow; an adaptive retry has a longest wait of its own. A
+    /// dependency that asks for more with `Retry-After` is not tried again.
     #[serde(with = "humantime_serde")]
     pub exponential_max_wait_duration: Duration,
     /// How waits are spread.
@@ -122,7 +123,9 @@ impl RetrySettings {
         within("max-attempts", self.max_attempts, 1..=20, "1–20")?;
         duration("wait-duration", self.wait_duration, Duration::from_millis(1))?;
         within("exponential-backoff-multiplier", self.exponential_backoff_multiplier, 1.0..=10.0, "1–10")?;
-        duration("exponential-max-wait-duration", self.exponential_max_wait_duration, self.wait_duration)?;
+        if self.enable_exponential_backoff {
+            duration("exponential-max-wait-duration", self.exponential_max_wait_duration, self.wait_duration)?;
+        }
         if let Some(rate) = self.stop_failure_rate_threshold {
             percentage("stop-failure-rate-threshold", rate)?;
         }
@@ -138,7 +141,7 @@ impl RetrySettings {
         Backoff {
             first: self.wait_duration,
             multiplier: if self.enable_exponential_backoff { self.exponential_backoff_multiplier } else { 1.0 },
-            cap: self.exponential_max_wait_duration,
+            cap: self.exponential_max_wait_duration.max(self.wait_duration),
             jitter: self.jitter,
         }
     }

@@ -132,7 +132,7 @@ impl TimeWindow {
         let base = self.base.load(Ordering::Acquire);
         let newest = number_of(self.newest.0.load(Ordering::Acquire));
         self.live(newest)
-            .map(|number| Content { nanos: number.saturating_sub(base) << shift, counts: self.read(number) })
+            .map(|number| Content { nanos: since(number.wrapping_sub(base)) << shift, counts: self.read(number) })
             .collect()
     }
 
@@ -155,7 +155,7 @@ impl TimeWindow {
     #[inline]
     fn number_at(&self, nanos: u64) -> u64 {
         let since_zero = nanos >> self.shift.load(Ordering::Acquire);
-        number_of(since_zero.wrapping_add(self.base.load(Ordering::Acquire)))
+        number_of(since(since_zero.wrapping_add(self.base.load(Ordering::Acquire))))
     }
 
     /// The bucket to count in, and whether it has just become the newest; `None` under another tag.
@@ -234,6 +234,13 @@ const COUNT_BITS: u32 = 32;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 const NUMBER_BITS: u32 = 48;
 
+/// A sum with the base, which lies before zero once a window has been made shorter: what is older
+/// still is as old as can be told.
+#[inline]
+fn since(sum: u64) -> u64 {
+    sum.cast_signed().max(0).cast_unsigned()
+}
+
 #[inline]
 fn newest(tag: u32, number: u64) -> u64 {
     (u64::from(tag) << NUMBER_BITS) | number_of(number)
@@ -308,6 +315,30 @@ mod tests {
         window.restore(2, &kept);
         let totals = window.totals(20 * SECOND);
         assert_eq!((totals.calls, totals.failures), (2, 1));
+    }
+
+    /// A shorter span puts the zero of the clock before the first bucket.
+    #[test]
+    fn it_can_be_made_shorter_late_and_changed_again_and_still_slides() {
+        let window = window(60);
+        for _ in 0..7 {
+            window.record(1, FAILED, 200 * SECOND);
+        }
+        for (tag, span) in [(2, 10), (3, 10), (4, 60)] {
+            let kept = window.contents();
+            window.provide(Duration::from_secs(span), 1);
+            window.restore(tag, &kept);
+            assert_eq!(window.totals(200 * SECOND).failures, 7, "{span} s");
+        }
+        let kept = window.contents();
+        window.provide(Duration::from_secs(10), 1);
+        window.restore(5, &kept);
+        // A record of long ago, by a clock that went back or a permit that was held for ever.
+        window.record(5, FAILED, 0);
+        assert_eq!(window.totals(200 * SECOND).failures, 8);
+        window.record(5, FINE, 300 * SECOND);
+        let totals = window.totals(300 * SECOND);
+        assert_eq!((totals.calls, totals.failures), (1, 0), "what is old is gone");
     }
 
     #[test]
