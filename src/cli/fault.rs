@@ -1,5 +1,6 @@
 //! `breakerbox fault`: switch faults on and off in a running process.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -109,7 +110,9 @@ fn clear(admin: &AdminArgs, target: &str, baseline: bool) -> Result<Value, Failu
 /// One by one: each target has a baseline of its own.
 fn restore_all(admin: &AdminArgs) -> Result<Value, Failure> {
     let before = request(admin, Method::GET, "/faults?everywhere=true", None)?;
-    for target in before["targets"].as_array().into_iter().flatten().filter_map(|target| target["target"].as_str()) {
+    let targets = before["targets"].as_array().into_iter().flatten().filter_map(|target| target["target"].as_str());
+    // A target of several instances is listed for each, and told to all of them at once.
+    for target in targets.collect::<BTreeSet<_>>() {
         clear(admin, target, true)?;
     }
     request(admin, Method::GET, "/faults?everywhere=true", None)

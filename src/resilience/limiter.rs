@@ -179,7 +179,7 @@ impl<K: Eq + Hash> KeyedRateLimiter<K> {
         if by_key.len() >= self.max_keys && !by_key.contains_key(&key) {
             if at >= *forget_from {
                 by_key.retain(|_, arrival| *arrival > at);
-                // Arrivals only ever grow.
+                // Those that stay only ever grow; newcomers may come before them.
                 *forget_from = by_key.values().min().copied().unwrap_or(0);
             }
             if by_key.len() >= self.max_keys {
@@ -189,6 +189,7 @@ impl<K: Eq + Hash> KeyedRateLimiter<K> {
         }
         let arrival = by_key.entry(key).or_insert(0);
         *arrival = self.rate.book(*arrival, at)?;
+        *forget_from = (*forget_from).min(*arrival);
         Ok(())
     }
 
@@ -235,6 +236,26 @@ mod tests {
         let later = now + Duration::from_secs(1);
         assert!(limiter.check("d", later).is_ok());
         assert_eq!(limiter.keys(), 1, "what is as good as new is forgotten");
+    }
+
+    /// Whoever came last may be the first to be forgotten.
+    #[test]
+    fn a_newcomer_that_is_as_good_as_new_makes_room_before_an_older_key_does() {
+        let now = Instant::now();
+        let limiter = KeyedRateLimiter::new(&settings(4, 4), 2, now).unwrap();
+        assert!((0..4).all(|_| limiter.check("busy", now).is_ok()));
+        assert!(limiter.check("gone", now).is_ok());
+        // Looks through the keys: only the one that is gone can be forgotten.
+        let second = now + Duration::from_secs(1);
+        assert!(limiter.check("newcomer", second).is_ok());
+        assert_eq!(limiter.keys(), 2);
+        // Now full again, of a key that is busy until 4 s and one that is as good as new at 2 s.
+        assert!(limiter.check("next", now + Duration::from_secs(2)).is_ok());
+        assert!((0..3).all(|_| limiter.check("next", now + Duration::from_secs(2)).is_ok()), "has a limit of its own");
+        assert!(
+            (0..4).all(|_| limiter.check("shares", now + Duration::from_secs(2)).is_ok()),
+            "nobody used the shared one"
+        );
     }
 
     proptest::proptest! {
