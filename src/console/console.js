@@ -116,7 +116,8 @@ function alerts({ alerts, pipeline_alive_since_unix_seconds: alive }) {
   }), "No alert has been delivered.");
 }
 
-function breakers({ breakers, unreachable = [] }) {
+function breakers({ breakers, status, unreachable = [] }) {
+  health(status);
   $("unreachable").textContent = unreachable.map((own) => `${own.name} does not answer`).join(", ");
   $("unreachable").title = unreachable.map((own) => own.why).join("; ");
   const names = breakers.map((own) => `${own.service} → ${own.name}`);
@@ -168,21 +169,21 @@ function scenario(own) {
   $("scenario-buttons").replaceChildren(...made);
 }
 
-function health(own) {
-  $("health").textContent = own.status;
-  $("health").className = `pill ${HEALTH[own.status] ?? ""}`;
+function health(status) {
+  $("health").textContent = status;
+  $("health").className = `pill ${HEALTH[status] ?? ""}`;
 }
 
 // Where services run apart, the port that is asked speaks for all of them.
-const PARTS = [["/health?everywhere=true", health], ["/alerts", alerts], ["/breakers?everywhere=true", breakers],
-  ["/faults?everywhere=true", faults], ["/transitions?everywhere=true", transitions], ["/scenario", scenario]];
+const PARTS = [["/alerts", alerts], ["/breakers?everywhere=true", breakers], ["/faults?everywhere=true", faults],
+  ["/transitions?everywhere=true", transitions], ["/scenario", scenario]];
 
 async function refresh() {
   const read_all = await Promise.allSettled(PARTS.map(async ([path, show]) => show(await read(path))));
   const away = read_all.every((part) => part.status === "rejected");
   document.body.classList.toggle("away", away);
   if (away) $("health").textContent = "does not answer";
-  if (read_all[5].status === "rejected") $("scenario").textContent = "No scenario in this process.";
+  if (read_all.at(-1).status === "rejected") $("scenario").textContent = "No scenario in this process.";
 }
 
 async function forever() {

@@ -19,8 +19,22 @@ pub(super) async fn breakers(State(admin): State<Admin>, Query(scope): Query<Sco
     if let Some(all) = page["breakers"].as_array_mut() {
         let score = |breaker: &Value| breaker["health_score"].as_f64().unwrap_or_default();
         all.sort_by(|a, b| score(a).total_cmp(&score(b)));
+        page["status"] = Value::from(status(all));
     }
     Json(page)
+}
+
+/// `healthy` while no breaker is open, `degraded` while fewer than half are, `unhealthy` beyond.
+fn status(all: &[Value]) -> &'static str {
+    match all.iter().filter(|breaker| is_open(breaker)).count() {
+        0 => "healthy",
+        open if open * 2 < all.len() => "degraded",
+        _ => "unhealthy",
+    }
+}
+
+pub(super) fn is_open(breaker: &Value) -> bool {
+    matches!(breaker["state"].as_str(), Some("open" | "forced_open"))
 }
 
 fn describe(client: &Client) -> Option<Value> {

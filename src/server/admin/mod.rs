@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tower_http::compression::CompressionLayer;
 
-use self::breakers::{breakers, change_breaker};
+use self::breakers::{breakers, change_breaker, is_open};
 use self::faults::{clear_fault, clear_faults, faults, set_fault};
 use self::lock::{Locked, locked};
 use super::inbox::{Delivery, Inbox};
@@ -159,24 +159,19 @@ struct Scope {
     everywhere: bool,
 }
 
-/// `healthy` while no breaker is open, `degraded` while fewer than half are, `unhealthy` beyond.
+/// The status of [`breakers`], and which are open.
 async fn health(State(admin): State<Admin>, scope: Query<Scope>) -> Json<Value> {
     let Json(page) = breakers(State(admin), scope).await;
     let all = page["breakers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let open: Vec<_> = all
         .iter()
-        .filter(|breaker| matches!(breaker["state"].as_str(), Some("open" | "forced_open")))
+        .filter(|breaker| is_open(breaker))
         .map(|breaker| {
             let text = |key: &str| breaker[key].as_str().unwrap_or_default();
             format!("{}/{}", text("service"), text("name"))
         })
         .collect();
-    let status = match open.len() {
-        0 => "healthy",
-        n if n * 2 < all.len() => "degraded",
-        _ => "unhealthy",
-    };
-    Json(json!({"status": status, "breakers": all.len(), "open": open}))
+    Json(json!({"status": page["status"], "breakers": all.len(), "open": open}))
 }
 
 /// The latest last.
