@@ -4,6 +4,9 @@ WORKDIR /src
 # Dependencies first: a change of src/ does not build them again. Tests and benches stay outside, so
 # the manifest must not name them.
 COPY Cargo.toml Cargo.lock ./
+COPY crates crates
+COPY xtask/Cargo.toml xtask/
+RUN mkdir xtask/src && echo 'fn main() {}' > xtask/src/main.rs
 RUN sed -i '/^\[\[\(test\|bench\|example\)\]\]/,/^$/d' Cargo.toml \
  && mkdir src \
  && echo 'fn main() {}' > src/main.rs \

@@ -7,8 +7,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`resilience`] | the core: breaker, bulkhead, deadline, retry, hedge, limiter, and the policy that composes them. No I/O, no metrics, no logging; time and randomness are arguments |
-//! | [`telemetry`] | metric families, typed events turned into series and log lines, exposition, traces |
+//! | [`breakerbox_resilience`] | the core: breaker, bulkhead, deadline, retry, hedge, limiter, and the policy that composes them. No I/O, no metrics, no logging; time and randomness are arguments |
+//! | [`breakerbox_telemetry`] | metric families, typed events turned into series and log lines, exposition, traces |
 //! | [`faults`] | what can go wrong at a service's edge, and the layer that makes it happen |
 //! | [`client`] | a dependency's client: transport, classification, and the policy around each call |
 //! | [`store`] | orders, ledger, retry queue and shared breaker state over SQL |
@@ -38,11 +38,9 @@ pub mod client;
 pub mod console;
 pub mod drill;
 pub mod faults;
-pub mod resilience;
 pub mod scenario;
 pub mod server;
 pub mod services;
 pub mod settings;
 pub mod store;
-pub mod telemetry;
 pub mod traffic;

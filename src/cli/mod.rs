@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::services::ServiceName;
 use crate::settings::Settings;
-use crate::telemetry::LogFormat;
+use breakerbox_telemetry::LogFormat;
 
 /// A movie-streaming service that fails on purpose, the resilience patterns that contain it, and the
 /// metrics that show it.

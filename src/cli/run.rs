@@ -16,8 +16,8 @@ use crate::scenario::{self, Actuator, Mode, Scenario, Timeline};
 use crate::server::{self, Admin, Peers, Running, Site, Wiring};
 use crate::services::{ServiceName, checkout};
 use crate::settings::Settings;
-use crate::telemetry::{self, LogFormat, Metrics, TransitionLog, TransitionRecord};
 use crate::traffic::{Target, Traffic};
+use breakerbox_telemetry::{LogFormat, Metrics, TransitionLog, TransitionRecord};
 
 /// How often the viewers' numbers are printed.
 const PROGRESS: Duration = Duration::from_secs(30);
@@ -71,8 +71,8 @@ fn process(settings: &Settings, name: &str, services: &[ServiceName], friendly: 
     let logs = &settings.telemetry;
     let live_lines = friendly && logs.log_format == LogFormat::Pretty;
     // Transitions have a line of their own there, which is easier to read.
-    let shown = (live_lines && logs.log_filter == "info").then_some("warn,breakerbox::telemetry=off");
-    let _telemetry = telemetry::init(logs, name, shown).map_err(Failure::Refused)?;
+    let shown = (live_lines && logs.log_filter == "info").then_some("warn,breakerbox_telemetry=off");
+    let _telemetry = breakerbox_telemetry::init(logs, name, shown).map_err(Failure::Refused)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(worker_threads())
         .max_blocking_threads(4)

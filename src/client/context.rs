@@ -8,9 +8,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
-use crate::resilience::deadline;
-pub use crate::resilience::deadline::DEADLINE_HEADER;
-use crate::telemetry::TraceContext;
+use breakerbox_resilience::deadline;
+pub use breakerbox_resilience::deadline::DEADLINE_HEADER;
+use breakerbox_telemetry::TraceContext;
 
 /// `off` asks every hop to go without its protection: the twin gateway's way to show propagation.
 pub const PROTECTION_HEADER: &str = "x-protection";

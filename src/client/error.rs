@@ -6,8 +6,8 @@ use http::StatusCode;
 
 use super::request::Reply;
 use super::transport::TransportError;
-use crate::resilience::policy::CallError;
-use crate::resilience::retry::{Classify, ErrorKind, Verdict};
+use breakerbox_resilience::policy::CallError;
+use breakerbox_resilience::retry::{Classify, ErrorKind, Verdict};
 
 /// Longest wait that is taken from a dependency's `Retry-After`.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -163,7 +163,7 @@ impl From<CallError<AttemptError>> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resilience::breaker::Outcome;
+    use breakerbox_resilience::breaker::Outcome;
 
     fn failed(status: u16) -> Verdict {
         let reply = Reply {

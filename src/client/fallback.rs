@@ -13,8 +13,8 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use super::Telemetry;
-use crate::resilience::fallback::{Aged, Chain, Exhausted, FallbackSettings, Served};
-use crate::telemetry::FallbackTelemetry;
+use breakerbox_resilience::fallback::{Aged, Chain, Exhausted, FallbackSettings, Served};
+use breakerbox_telemetry::FallbackTelemetry;
 
 /// What replaced the live answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

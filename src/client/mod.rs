@@ -34,10 +34,10 @@ pub use fallback::{Cache, FallbackKind, Fallbacks};
 pub use request::{Reply, Request};
 pub use transport::{Transport, TransportError};
 
-use crate::resilience::breaker::{Breaker, BreakerSettings, Command, Snapshot, Transition};
-use crate::resilience::bulkhead::Bulkhead;
-use crate::resilience::policy::{Attempt, Call, Policy, PolicySettings};
-use crate::telemetry::{BulkheadTelemetry, Metrics, TransitionLog};
+use breakerbox_resilience::breaker::{Breaker, BreakerSettings, Command, Snapshot, Transition};
+use breakerbox_resilience::bulkhead::Bulkhead;
+use breakerbox_resilience::policy::{Attempt, Call, Policy, PolicySettings};
+use breakerbox_telemetry::{BulkheadTelemetry, Metrics, TransitionLog};
 use observe::Reporter;
 use span::AttemptSpan;
 use transport::Peer;

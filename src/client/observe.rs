@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Telemetry;
-use crate::resilience::breaker::{Outcome, Snapshot, State, Transition};
-use crate::resilience::policy::{Event, Observer, Policy};
-use crate::resilience::retry::RetryOutcome;
-use crate::telemetry::{BreakerReading, BreakerTelemetry, BulkheadTelemetry};
+use breakerbox_resilience::breaker::{Outcome, Snapshot, State, Transition};
+use breakerbox_resilience::policy::{Event, Observer, Policy};
+use breakerbox_resilience::retry::RetryOutcome;
+use breakerbox_telemetry::{BreakerReading, BreakerTelemetry, BulkheadTelemetry};
 
 /// The observer of one dependency's policy.
 pub(super) struct Reporter {

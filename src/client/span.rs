@@ -8,7 +8,7 @@ use tracing::Span;
 use super::error::AttemptError;
 use super::request::Request;
 use super::transport::Peer;
-use crate::resilience::policy::Attempt;
+use breakerbox_resilience::policy::Attempt;
 
 /// How much earlier than its timeout an attempt may be given up and still have timed out: its span
 /// begins a moment after its timer.

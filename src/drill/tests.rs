@@ -424,7 +424,8 @@ fn each_plan_s_json_is_what_the_admin_port_takes() {
                     fault.validate().unwrap_or_else(|error| panic!("{}: {target}: {error}", plan.name()));
                 }
                 Step::Settings(_, _, settings) => {
-                    let settings: crate::resilience::breaker::BreakerSettings = serde_json::from_str(settings).unwrap();
+                    let settings: breakerbox_resilience::breaker::BreakerSettings =
+                        serde_json::from_str(settings).unwrap();
                     settings.validate().unwrap();
                 }
                 _ => {}

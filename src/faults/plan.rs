@@ -245,6 +245,6 @@ mod tests {
                 "slow_body": {"bytes_per_second": 9}, "malformed_body_rate": 1, "crash": true,
                 "lost_answer_rate": 1, "late_answer_rate": 1, "handled_twice_rate": 1}"#,
         );
-        assert_eq!(all.active(), crate::telemetry::names::value::FAULT_KINDS);
+        assert_eq!(all.active(), breakerbox_telemetry::names::value::FAULT_KINDS);
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::actuator::Actuator;
 use super::timeline::{Action, Step, Timeline};
 use crate::faults::FaultPlan;
-use crate::telemetry::{Metrics, ScenarioTelemetry};
+use breakerbox_telemetry::{Metrics, ScenarioTelemetry};
 
 /// What a scenario is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

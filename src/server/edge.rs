@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use crate::client::Context;
-use crate::telemetry::{EdgeTelemetry, Playback, TraceContext};
+use breakerbox_telemetry::{EdgeTelemetry, Playback, TraceContext};
 
 /// Status that stands for a caller that left before the answer, as nginx counts it.
 const CALLER_LEFT: u16 = 499;
@@ -102,7 +102,7 @@ struct Served<'a> {
     status: u16,
     playback: Option<Playback>,
     span: Span,
-    _active: crate::telemetry::RequestGuard,
+    _active: breakerbox_telemetry::RequestGuard,
 }
 
 impl<'a> Served<'a> {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use crate::telemetry::InboxTelemetry;
+use breakerbox_telemetry::InboxTelemetry;
 
 /// Alerts kept, and alerts taken from one delivery.
 const KEPT: usize = 500;
@@ -170,7 +170,7 @@ fn short(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Metrics;
+    use breakerbox_telemetry::Metrics;
 
     fn deliver(inbox: &Inbox, name: &str, status: &str, starts_at: &str, at: u64) {
         let json = serde_json::json!({"version": "4", "alerts": [{

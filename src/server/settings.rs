@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
 use crate::faults::FaultPlan;
-use crate::resilience::policy::PolicySettings;
 use crate::services::ServiceName;
 use crate::services::catalog::CatalogSettings;
 use crate::services::checkout::CheckoutSettings;
@@ -20,6 +19,7 @@ use crate::services::payment_gateway::PaymentSettings;
 use crate::services::recommendation::RecommendationSettings;
 use crate::services::user::UserSettings;
 use crate::store::StoreSettings;
+use breakerbox_resilience::policy::PolicySettings;
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]

@@ -13,13 +13,13 @@ use super::edge::{Edge, Entry, edge};
 use super::settings::Blueprint;
 use crate::client::{Client, SharedPool, Telemetry, Transport};
 use crate::faults::{self, Faults};
-use crate::resilience::bulkhead::{Bulkhead, BulkheadSettings};
-use crate::resilience::policy::PolicySettings;
 use crate::services::gateway::{self, Clients, GatewayState, Protection};
 use crate::services::{
     ServiceName, catalog, checkout, inventory, ml_api, notification, payment_gateway, recommendation, user,
 };
-use crate::telemetry::{EdgeTelemetry, LedgerTelemetry};
+use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
+use breakerbox_resilience::policy::PolicySettings;
+use breakerbox_telemetry::{EdgeTelemetry, LedgerTelemetry};
 
 /// Largest request body, in bytes.
 const LARGEST_BODY: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::faults::{FaultPlan, Faults, OnInjected};
 use crate::services::ServiceName;
-use crate::telemetry::Metrics;
+use breakerbox_telemetry::Metrics;
 
 /// A target for each service of this process and for each of their stores, with what is wrong there
 /// from the start, and with its series.

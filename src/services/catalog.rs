@@ -13,7 +13,7 @@ use super::data::{Genre, Histories, films};
 use super::params;
 use super::problem::{Problem, Query};
 use super::wire::{Film, FilmList, FilmPage, GenreCount};
-use crate::resilience::SettingsError;
+use breakerbox_resilience::SettingsError;
 
 /// Most films on a page.
 pub const MOST_PER_PAGE: u32 = 100;

@@ -20,8 +20,8 @@ use super::clock::Clock;
 use super::data::films;
 use super::params;
 use super::problem::{Body, Problem, Query};
-use crate::resilience::SettingsError;
 use crate::store::{InventoryStore, OrderKind, Place, Reserved, StoreError, StoreSettings, check_url, millis};
+use breakerbox_resilience::SettingsError;
 
 /// How often what is too old is forgotten, how much in one transaction, and how often in a row.
 const PRUNE: Duration = Duration::from_mins(5);

@@ -15,7 +15,7 @@ use super::params;
 use super::problem::{Problem, Query};
 use super::recommender::{Recommender, Tuning};
 use super::wire::{PredictedFilm, Prediction};
-use crate::resilience::SettingsError;
+use breakerbox_resilience::SettingsError;
 
 /// Most films in one prediction.
 pub const MOST_FILMS: u32 = 50;

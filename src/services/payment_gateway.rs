@@ -23,9 +23,9 @@ use super::clock::Clock;
 use super::inventory::away;
 use super::problem::{Body, Problem};
 use crate::faults::{Connection, Severed, TargetFaults};
-use crate::resilience::SettingsError;
 use crate::store::{Charged, LedgerStore, NewCharge, StoreSettings, Voided, check_url};
-use crate::telemetry::LedgerTelemetry;
+use breakerbox_resilience::SettingsError;
+use breakerbox_telemetry::LedgerTelemetry;
 
 /// Longest key taken, in bytes.
 const LONGEST_KEY: usize = 128;

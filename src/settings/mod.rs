@@ -18,8 +18,8 @@ use crate::server::{AdminSettings, Blueprint, ServiceSettings};
 use crate::services::ServiceName;
 use crate::services::{catalog, checkout, gateway, inventory, ml_api, payment_gateway, recommendation, user};
 use crate::store::StoreSettings;
-use crate::telemetry::TelemetrySettings;
 use crate::traffic::TrafficSettings;
+use breakerbox_telemetry::TelemetrySettings;
 
 /// The embedded defaults, which double as the reference of what can be set.
 pub const DEFAULTS: &str = include_str!("default.toml");

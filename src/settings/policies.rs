@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::resilience::policy::{PolicySettings, preset, preset_names};
+use breakerbox_resilience::policy::{PolicySettings, preset, preset_names};
 
 /// Lays what is written over its preset; nothing written is the default policy.
 pub(super) fn resolve(written: Option<&Value>) -> Result<PolicySettings, String> {

@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::client::Transport;
-    use crate::telemetry::Metrics;
+    use breakerbox_telemetry::Metrics;
 
     fn target(name: &str, delay: Duration) -> Arc<Target> {
         let answer = move || async move {

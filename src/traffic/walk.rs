@@ -16,7 +16,7 @@ use super::recorder::{Outcome, Recorder};
 use crate::client::{Reply, Request, Transport};
 use crate::services::checkout::CheckoutRequest;
 use crate::services::wire::{LoginReply, LoginRequest, Source};
-use crate::telemetry::{TraceContext, TrafficTelemetry};
+use breakerbox_telemetry::{TraceContext, TrafficTelemetry};
 
 /// Every demonstration viewer's password.
 const PASSWORD: &str = "popcorn";
@@ -232,7 +232,7 @@ mod tests {
     use axum::routing::{get, post};
 
     use super::*;
-    use crate::telemetry::Metrics;
+    use breakerbox_telemetry::Metrics;
 
     fn target(router: Router) -> Arc<Target> {
         let slot = OnceLock::new();

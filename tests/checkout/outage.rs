@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use breakerbox::resilience::breaker::Command;
 use breakerbox::store::OrderState;
+use breakerbox_resilience::breaker::Command;
 
 use crate::world::World;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use breakerbox::services::ServiceName;
 use breakerbox::settings::Settings;
-use breakerbox::telemetry::TransitionRecord;
+use breakerbox_telemetry::TransitionRecord;
 use http::HeaderMap;
 use serde_json::json;
 use tokio::sync::broadcast::{Receiver, error::TryRecvError};

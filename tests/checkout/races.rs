@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use breakerbox::resilience::breaker::{Command, State};
 use breakerbox::store::{
     BreakerRecord, Change, Effect, InventoryStore, NewOrder, Opened, OrderKind, OrderState, Place, Reserved, Step,
     StoreSettings,
 };
+use breakerbox_resilience::breaker::{Command, State};
 use serde_json::json;
 use sqlx::{AnyConnection, Connection};
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use breakerbox::resilience::breaker::State;
+use breakerbox_resilience::breaker::State;
 use serde_json::json;
 
 use crate::world::World;

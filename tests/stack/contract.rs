@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use breakerbox::telemetry::names::{self, Kind, label, value};
+use breakerbox_telemetry::names::{self, Kind, label, value};
 
 use crate::files::{Rule, TestFile, read, rules, yaml_in};
 use crate::promql::{Use, grouping_labels_in, metrics_in};

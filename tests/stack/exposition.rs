@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use breakerbox::telemetry::names::{self, Kind};
+use breakerbox_telemetry::names::{self, Kind};
 use serde::Deserialize;
 
 use crate::process::Process;

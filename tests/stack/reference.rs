@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use breakerbox::telemetry::names::{ALL, Family, Kind, value};
+use breakerbox_telemetry::names::{ALL, Family, Kind, value};
 
 use crate::tools::root;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use breakerbox::telemetry::names::{OBJECTIVES, value};
+use breakerbox_telemetry::names::{OBJECTIVES, value};
 
 use crate::files::{Rule, alerts};
 

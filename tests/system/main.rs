@@ -11,7 +11,7 @@ mod traces;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use breakerbox::telemetry::TransitionRecord;
+use breakerbox_telemetry::TransitionRecord;
 use site::{PlaybackCounts, TestSite};
 
 /// A round of the default scenario.
@@ -170,7 +170,7 @@ async fn every_series_stands_at_zero_before_the_first_request() {
     assert!(moved.is_empty(), "{moved:?}");
     // Families of what this site does not run have no series here.
     let elsewhere = ["scenario_step_active", "traffic_", "alert_webhook", "rate_limiter"];
-    for family in breakerbox::telemetry::names::ALL {
+    for family in breakerbox_telemetry::names::ALL {
         let expected = !elsewhere.iter().any(|prefix| family.name.starts_with(prefix));
         assert!(!expected || names.iter().any(|name| name == family.name), "{} has no series", family.name);
     }

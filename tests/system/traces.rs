@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use breakerbox::services::ServiceName;
-use breakerbox::telemetry::{sampler, span_layer};
+use breakerbox_telemetry::{sampler, span_layer};
 use http::Request;
 use opentelemetry::trace::{SpanKind, Status};
 use opentelemetry_sdk::error::OTelSdkResult;

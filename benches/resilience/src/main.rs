@@ -6,7 +6,7 @@ mod peers;
 
 use std::time::Instant;
 
-use breakerbox::resilience::breaker::WindowType;
+use breakerbox_resilience::breaker::WindowType;
 
 use harness::{Subject, measure};
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use breakerbox::resilience::{
+use breakerbox_resilience::{
     breaker::{Breaker, BreakerSettings, Command, Outcome, WindowType},
     bulkhead::BulkheadSettings,
     deadline::TimeLimiterSettings,

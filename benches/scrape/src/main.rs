@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use breakerbox::telemetry::{encode, sampler, span_layer};
+use breakerbox_telemetry::{encode, sampler, span_layer};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use opentelemetry_sdk::error::OTelSdkResult;

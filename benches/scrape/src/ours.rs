@@ -7,14 +7,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use breakerbox::client::{Client, Context, Request, Telemetry, Transport};
-use breakerbox::resilience::bulkhead::BulkheadSettings;
-use breakerbox::resilience::policy::PolicySettings;
-use breakerbox::resilience::retry::RetrySettings;
+use breakerbox_resilience::bulkhead::BulkheadSettings;
+use breakerbox_resilience::policy::PolicySettings;
+use breakerbox_resilience::retry::RetrySettings;
 use breakerbox::scenario::{self, Scenario, Timeline};
 use breakerbox::server::{self, Site, Wiring};
 use breakerbox::services::ServiceName;
 use breakerbox::settings::Settings;
-use breakerbox::telemetry::{Metrics, TransitionLog};
+use breakerbox_telemetry::{Metrics, TransitionLog};
 use breakerbox::traffic::{Target, Traffic};
 
 /// A registry, and what keeps its gauges alive.

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::{Admin, Scope};
 use crate::client::Client;
-use crate::resilience::breaker::Command;
 use crate::server::peers;
 use crate::services::problem::{Body, Problem, Query};
+use breakerbox_resilience::breaker::Command;
 
 pub(super) async fn breakers(State(admin): State<Admin>, Query(scope): Query<Scope>) -> Json<Value> {
     let own: Vec<_> = admin.inner.parts.clients.iter().filter_map(describe).collect();

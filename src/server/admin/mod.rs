@@ -36,7 +36,7 @@ use super::settings::AdminSettings;
 use crate::client::Client;
 use crate::faults::Faults;
 use crate::services::problem::{Body, Problem, Query};
-use crate::telemetry::{Metrics, TransitionLog, encode};
+use breakerbox_telemetry::{Metrics, TransitionLog, encode};
 
 /// Largest body of an admin request, in bytes.
 const LARGEST_BODY: usize = 256 * 1024;

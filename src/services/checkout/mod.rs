@@ -58,9 +58,9 @@ use super::data::films;
 use super::inventory::away;
 use super::problem::{Body, Problem, Query};
 use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Request, Telemetry};
-use crate::resilience::breaker::Command;
 use crate::store::{CheckoutStore, NewOrder, Opened, Order, StoreSettings};
-use crate::telemetry::{CheckoutTelemetry, QueueTelemetry};
+use breakerbox_resilience::breaker::Command;
+use breakerbox_telemetry::{CheckoutTelemetry, QueueTelemetry};
 
 /// The name of the one queue.
 pub const QUEUE: &str = "payments";

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::resilience::SettingsError;
 use crate::store::check_url;
+use breakerbox_resilience::SettingsError;
 
 /// Settings of checkout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

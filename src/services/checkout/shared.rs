@@ -31,11 +31,11 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::client::{Client, Error};
-use crate::resilience::breaker::{Outcome, State};
-use crate::resilience::retry::Classify;
 use crate::services::clock::Clock;
 use crate::store::{BreakerRecord, SharedBreakers, StoreError, millis};
-use crate::telemetry::{TransitionLog, TransitionRecord};
+use breakerbox_resilience::breaker::{Outcome, State};
+use breakerbox_resilience::retry::Classify;
+use breakerbox_telemetry::{TransitionLog, TransitionRecord};
 
 /// How often a conditional write is tried again when somebody else was faster.
 const TRIES: u32 = 8;
@@ -269,9 +269,9 @@ mod tests {
 
     use super::*;
     use crate::client::{Context, Request, Telemetry, Transport};
-    use crate::resilience::policy::preset;
     use crate::store::{CheckoutStore, StoreSettings};
-    use crate::telemetry::Metrics;
+    use breakerbox_resilience::policy::preset;
+    use breakerbox_telemetry::Metrics;
 
     const ROUNDS: u32 = 31;
 

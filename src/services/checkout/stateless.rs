@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::settings::StatelessSettings;
 use crate::client::{Client, Request, Transport};
-use crate::telemetry::names;
+use breakerbox_telemetry::names;
 
 /// A stateless breaker.
 pub(super) struct Stateless {
@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
     use crate::client::SharedPool;
-    use crate::resilience::bulkhead::{Bulkhead, BulkheadSettings};
+    use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
 
     /// What a call is told when Prometheus answers this after a while; nothing for one that isn't there.
     async fn refusal(answer: Option<(u16, String, Duration)>) -> Option<Duration> {

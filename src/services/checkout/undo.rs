@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::saga::{change, step};
 use super::{CheckoutState, Inner, retry_after};
 use crate::client::{Context, Error, Request};
-use crate::resilience::breaker::State;
 use crate::services::payment_gateway::Void;
 use crate::store::{Change, Effect, Job, Order, OrderState, Step, StoreError, millis};
+use breakerbox_resilience::breaker::State;
 
 /// How long a void may take.
 const VOID_TIMEOUT: Duration = Duration::from_secs(2);

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::{CheckoutState, Gate, Inner};
 use crate::client::Context;
-use crate::resilience::breaker::{Command, State};
 use crate::store::{Job, OrderState, StoreError, millis};
-use crate::telemetry::QueueReading;
+use breakerbox_resilience::breaker::{Command, State};
+use breakerbox_telemetry::QueueReading;
 
 /// Shortest pause between two looks at the queue.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);

@@ -26,7 +26,7 @@ use super::clock::Clock;
 use super::problem::Problem;
 use super::wire::{Film, FilmList, FilmPage, Recommendations, VerifyReply};
 use crate::client::{Cache, Client, FallbackKind, Fallbacks, Telemetry};
-use crate::resilience::limiter::RateLimiterSettings;
+use breakerbox_resilience::limiter::RateLimiterSettings;
 
 /// What viewers read when the catalog's rows are not the live ones.
 pub const CATALOG_NOTICE: &str = "영화 목록을 잠시 사용할 수 없습니다";

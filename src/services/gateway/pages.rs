@@ -15,7 +15,7 @@ use crate::services::problem::{Body, Problem, Query};
 use crate::services::wire::{
     Film, FilmPage, History, Home, HomeRow, LoginReply, LoginRequest, Profile, Recommendations, Source,
 };
-use crate::telemetry::Playback;
+use breakerbox_telemetry::Playback;
 
 /// A page, and what the viewer got with it.
 pub(super) struct Page<T>(T, Source);

@@ -14,12 +14,12 @@ use super::answers::relayed;
 use super::viewer::Viewer;
 use super::{GatewayState, Protection};
 use crate::client::{Context, Error, Request, Telemetry};
-use crate::resilience::limiter::{KeyedRateLimiter, RateLimiterSettings};
 use crate::services::ServiceName;
 use crate::services::checkout::{
     CheckoutRequest, OrderAnswer, OrderOutcome, OrderRequest, OrderView, PAYMENT_NOTICE, idempotency_key,
 };
 use crate::services::problem::{Body, Problem};
+use breakerbox_resilience::limiter::{KeyedRateLimiter, RateLimiterSettings};
 
 /// Viewers that have a limit of their own at a time.
 const MOST_VIEWERS: usize = 10_000;

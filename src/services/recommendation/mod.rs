@@ -24,8 +24,8 @@ use super::params;
 use super::problem::{Problem, Query};
 use super::wire::{PredictedFilm, Prediction, Recommendation, Recommendations, Source};
 use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Request, Telemetry};
-use crate::resilience::SettingsError;
-use crate::resilience::fallback::Aged;
+use breakerbox_resilience::SettingsError;
+use breakerbox_resilience::fallback::Aged;
 
 /// Films asked of ml-api whatever the caller wants, so that one cached answer serves every caller.
 const PREDICTED: u32 = MOST_FILMS;

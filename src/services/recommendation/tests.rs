@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::*;
 use crate::client::{SharedPool, Transport};
-use crate::resilience::bulkhead::{Bulkhead, BulkheadSettings};
-use crate::resilience::policy::PolicySettings;
 use crate::services::ml_api::{self, MlApiSettings, MlApiState};
 use crate::services::testing::{get, problem, send};
 use crate::services::wire::RECOMMENDATIONS_NOTICE;
-use crate::telemetry::{Metrics, TransitionLog};
+use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
+use breakerbox_resilience::policy::PolicySettings;
+use breakerbox_telemetry::{Metrics, TransitionLog};
 
 /// ml-api with a switch: as long as a status is set, it answers with that.
 #[derive(Clone, Default)]

@@ -29,9 +29,9 @@ use super::params;
 use super::problem::{Body, Problem, Query};
 use super::wire::{History, HistoryEntry, LoginReply, LoginRequest, VerifyReply, VerifyRequest, WatchRequest};
 use crate::client::Context;
-use crate::resilience::SettingsError;
-use crate::resilience::policy::PolicySettings;
 use accounts::Accounts;
+use breakerbox_resilience::SettingsError;
+use breakerbox_resilience::policy::PolicySettings;
 use token::Claims;
 use viewers::Viewers;
 

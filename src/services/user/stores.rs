@@ -17,10 +17,10 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{UserState, history, profile, watch};
 use crate::client::{Client, Context, Error, FallbackKind, Fallbacks, Reply, Request, Telemetry};
-use crate::resilience::deadline::TimeLimiterSettings;
-use crate::resilience::policy::{PolicySettings, preset};
 use crate::services::problem::Problem;
 use crate::services::wire::{HistoryEntry, WatchRequest};
+use breakerbox_resilience::deadline::TimeLimiterSettings;
+use breakerbox_resilience::policy::{PolicySettings, preset};
 
 /// The fault target and breaker of the copy that is written.
 pub const PRIMARY: &str = "user-primary";

@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize, Serializer};
 use sha2::Sha256;
 
-use crate::resilience::SettingsError;
+use breakerbox_resilience::SettingsError;
 
 const VERSION: &str = "v1";
 /// Longer than any token made here: the rest is refused unread.

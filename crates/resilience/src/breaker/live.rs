@@ -1,0 +1,195 @@
+//! The settings that calls read, as atomics, so that they can change under way; and the judgement
+//! of what was counted.
+
+use std::time::Duration;
+
+use super::{
+    settings::BreakerSettings,
+    types::Reason,
+    window::{Sample, WindowSnapshot},
+    word::Probes,
+};
+use crate::{
+    breaker::Outcome,
+    sync::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
+
+/// Read with relaxed loads. A call may see a mixture while settings change; the change is followed
+/// by a judgement of its own, so nothing is missed.
+#[derive(Debug)]
+pub(super) struct Live {
+    slow_nanos: AtomicU64,
+    /// What a forced-open breaker tells its callers: nobody knows when it will end.
+    open_wait_nanos: AtomicU64,
+    /// Percentages as bits; `NaN`, which nothing reaches, where there is no threshold.
+    failure_rate: AtomicU64,
+    slow_rate: AtomicU64,
+    /// 0 without a threshold.
+    consecutive: AtomicU32,
+    minimum: AtomicU32,
+    permitted: AtomicU32,
+    cancelled_slow_calls_count: AtomicBool,
+    panics_count: AtomicBool,
+    /// Share (0–1, as bits) of the calls that half-open considers at its present stage.
+    share: AtomicU64,
+}
+
+impl Live {
+    pub(super) fn new(settings: &BreakerSettings) -> Self {
+        let live = Self {
+            slow_nanos: AtomicU64::new(0),
+            open_wait_nanos: AtomicU64::new(0),
+            failure_rate: AtomicU64::new(0),
+            slow_rate: AtomicU64::new(0),
+            consecutive: AtomicU32::new(0),
+            minimum: AtomicU32::new(0),
+            permitted: AtomicU32::new(0),
+            cancelled_slow_calls_count: AtomicBool::new(true),
+            panics_count: AtomicBool::new(true),
+            share: AtomicU64::new(1.0_f64.to_bits()),
+        };
+        live.set(settings);
+        live
+    }
+
+    pub(super) fn set(&self, settings: &BreakerSettings) {
+        let percent = |rate: Option<f64>| rate.unwrap_or(f64::NAN).to_bits();
+        let slow = settings.slow_call_duration_threshold.as_nanos();
+        let relaxed = Ordering::Relaxed;
+        self.slow_nanos.store(u64::try_from(slow).unwrap_or(u64::MAX), relaxed);
+        let wait = settings.wait_duration_in_open_state.as_nanos();
+        self.open_wait_nanos.store(u64::try_from(wait).unwrap_or(u64::MAX), relaxed);
+        self.failure_rate.store(percent(settings.failure_rate_threshold), relaxed);
+        self.slow_rate.store(percent(settings.slow_call_rate_threshold), relaxed);
+        self.consecutive.store(settings.consecutive_failure_threshold.unwrap_or(0), relaxed);
+        self.minimum.store(settings.effective_minimum(), relaxed);
+        self.permitted.store(settings.permitted_number_of_calls_in_half_open_state, relaxed);
+        self.cancelled_slow_calls_count.store(settings.cancelled_slow_calls_count, relaxed);
+        self.panics_count.store(settings.panics_count, relaxed);
+    }
+
+    #[inline]
+    pub(super) fn is_slow(&self, nanos: u64) -> bool {
+        nanos >= self.slow_nanos.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn open_wait(&self) -> Duration {
+        Duration::from_nanos(self.open_wait_nanos.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn permitted(&self) -> u32 {
+        self.permitted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn share(&self) -> f64 {
+        f64::from_bits(self.share.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_share(&self, share: f64) {
+        self.share.store(share.to_bits(), Ordering::Relaxed);
+    }
+
+    /// How an outcome counts; `None` when it says nothing about the dependency.
+    #[inline]
+    pub(super) fn sample(&self, outcome: Outcome, slow: bool) -> Option<Sample> {
+        let failed = match outcome {
+            Outcome::Success => false,
+            Outcome::Failure | Outcome::Timeout => true,
+            Outcome::Panicked if self.panics_count.load(Ordering::Relaxed) => true,
+            Outcome::Cancelled if slow && self.cancelled_slow_calls_count.load(Ordering::Relaxed) => false,
+            Outcome::Ignored | Outcome::Panicked | Outcome::Cancelled => return None,
+        };
+        Some(Sample { failed, slow })
+    }
+
+    /// Whether a closed breaker has to trip, and why.
+    pub(super) fn judge(&self, window: WindowSnapshot, streak: u32) -> Option<Reason> {
+        let relaxed = Ordering::Relaxed;
+        let consecutive = self.consecutive.load(relaxed);
+        if consecutive != 0 && streak >= consecutive {
+            return Some(Reason::ConsecutiveFailures);
+        }
+        if window.calls < u64::from(self.minimum.load(relaxed)) {
+            return None;
+        }
+        let reaches = |count: u64, percent: &AtomicU64| {
+            // No division: 1 of 3 at 33.3 % must not hang on a rounding.
+            count as f64 * 100.0 >= f64::from_bits(percent.load(relaxed)) * window.calls as f64
+        };
+        if reaches(window.failures, &self.failure_rate) {
+            Some(Reason::FailureRate)
+        } else if reaches(window.slow, &self.slow_rate) {
+            Some(Reason::SlowCallRate)
+        } else {
+            None
+        }
+    }
+}
+
+/// What half-open's probes have shown so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Undecided,
+    Passed,
+    Failed,
+}
+
+/// Judges probes against the number permitted: passed once enough succeeded, failed as soon as
+/// that cannot be reached any more or too many were slow.
+pub(super) fn judge_probes(settings: &BreakerSettings, probes: Probes) -> Verdict {
+    judge_out_of(settings, probes, settings.permitted_number_of_calls_in_half_open_state)
+}
+
+/// Judges probes when the time is over: those still in flight have not succeeded.
+pub(super) fn judge_overdue(settings: &BreakerSettings, probes: Probes) -> Verdict {
+    match judge_out_of(settings, probes, probes.used()) {
+        Verdict::Passed if probes.succeeded > 0 => Verdict::Passed,
+        _ => Verdict::Failed,
+    }
+}
+
+fn judge_out_of(settings: &BreakerSettings, probes: Probes, of: u32) -> Verdict {
+    let needed = needed(settings.half_open_success_rate_threshold, of);
+    let too_slow = settings
+        .slow_call_rate_threshold
+        .is_some_and(|rate| of > 0 && f64::from(probes.slow) * 100.0 >= rate * f64::from(of));
+    if probes.failed > of.saturating_sub(needed) || too_slow {
+        Verdict::Failed
+    } else if probes.succeeded >= needed {
+        Verdict::Passed
+    } else {
+        Verdict::Undecided
+    }
+}
+
+/// Fewest successes out of `of` that reach `percent`, at least one.
+fn needed(percent: f64, of: u32) -> u32 {
+    (1..of).find(|count| f64::from(*count) * 100.0 >= percent * f64::from(of)).unwrap_or(of.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eighty_percent_of_five_is_four() {
+        assert_eq!(needed(80.0, 5), 4);
+        assert_eq!(needed(80.0, 3), 3);
+        assert_eq!(needed(50.0, 10), 5);
+        assert_eq!(needed(0.1, 10), 1);
+        assert_eq!(needed(100.0, 7), 7);
+    }
+
+    #[test]
+    fn probes_fail_as_soon_as_the_success_rate_is_out_of_reach() {
+        let settings = BreakerSettings {
+            permitted_number_of_calls_in_half_open_state: 5,
+            half_open_success_rate_threshold: 80.0,
+            ..BreakerSettings::default()
+        };
+        let probes = |succeeded, failed| Probes { succeeded, failed, ..Probes::default() };
+        assert_eq!(judge_probes(&settings, probes(3, 1)), Verdict::Undecided);
+        assert_eq!(judge_probes(&settings, probes(4, 1)), Verdict::Passed);
+        assert_eq!(judge_probes(&settings, probes(0, 2)), Verdict::Failed);
+    }
+}

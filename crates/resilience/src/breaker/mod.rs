@@ -1,0 +1,328 @@
+//! The circuit breaker: stop calling what does not answer, and find out carefully when it does.
+//!
+//! # Motivation
+//!
+//! A dependency that fails slowly takes its callers with it: their threads, connections and
+//! viewers wait for answers that will not come. A breaker notices, answers at once in its place,
+//! and takes the load off the dependency so that it can recover.
+//!
+//! # Theory of operation
+//!
+//! **Closed**, every call passes and its outcome enters a sliding [window](BreakerSettings). The
+//! breaker *trips* on failures in a row, on the failed share of the window, or on its slow share.
+//! **Open**, it rejects, and says for how long; each further trip without a recovery can wait
+//! longer, with jitter. Then the first caller turns it **half-open**: at most N *probes* pass in
+//! all, and their success rate closes or reopens it; when they take too long, it is decided by
+//! what there is. A recovery can go through *stages* that admit a growing share of the traffic.
+//! By command it can be forced open, disabled, or told to record without ever tripping.
+//!
+//! Every permit carries the **generation** of the state that issued it. An outcome of another
+//! generation is *late* and changes nothing but a count: a call that was sent before the trip
+//! cannot close the breaker, and a probe of the last half-open cannot decide this one. A permit
+//! that is dropped, because its caller went away or panicked, gives its place back.
+//!
+//! State, generation and half-open accounting are one atomic word. Passing a closed breaker is one
+//! load, recording a success one more or one addition; whatever changes the word does so under a
+//! short lock.
+//! The breaker reads no clock and calls no listener: instants are arguments, transitions results.
+//!
+//! # How it fails
+//!
+//! - Too small a window or minimum trips on noise; too large a one trips when everybody knows.
+//! - A threshold on failures alone never sees a dependency that hangs until its callers give up:
+//!   set a timeout or a slow-call threshold. Cancelled calls past that threshold count as slow.
+//! - One breaker around many hosts or endpoints blames the healthy ones too; see
+//!   [`Registry`](crate::registry::Registry) for one per key.
+//! - Unwinding for another reason while a permit is dropped is taken for a panic of its call.
+//!
+//! # When not to use it
+//!
+//! For calls so rare that a window never fills, for ones whose failure nobody minds (logging,
+//! statistics), and for work that a queue retries anyway. Against overload that comes in degrees,
+//! [throttling](crate::throttle) is gentler: a breaker knows only all and nothing.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use breakerbox_resilience::breaker::{Breaker, BreakerSettings, Outcome, State};
+//!
+//! let settings = BreakerSettings {
+//!     consecutive_failure_threshold: Some(3),
+//!     wait_duration_in_open_state: Duration::from_mins(5),
+//!     ..BreakerSettings::default()
+//! };
+//! let now = Instant::now();
+//! let breaker = Breaker::new(settings, now, 42)?;
+//! for _ in 0..3 {
+//!     let permit = breaker.try_acquire(now).permit.expect("closed");
+//!     permit.record(Outcome::Failure, now);
+//! }
+//! let rejected = breaker.try_acquire(now).permit.unwrap_err();
+//! assert_eq!(rejected.state, State::Open);
+//! assert_eq!(rejected.retry_after, Duration::from_mins(5));
+//! # Ok::<(), breakerbox_resilience::SettingsError>(())
+//! ```
+
+mod control;
+mod live;
+mod permit;
+mod settings;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod types;
+mod window;
+mod word;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use self::types::spelled;
+pub(crate) use self::window::{RecentCalls, Sample};
+pub use self::{
+    permit::{Admission, Permit},
+    settings::{BreakerSettings, WindowType},
+    snapshot::Snapshot,
+    types::{Command, Outcome, Reason, Recorded, Rejected, State, Transition},
+    window::WindowSnapshot,
+};
+
+use self::{
+    control::Control,
+    live::Live,
+    window::{Recording, Window},
+    word::Word,
+};
+use super::{
+    random::Dice,
+    settings::SettingsError,
+    sync::{AtomicU64, Mutex, Ordering, Padded, lock},
+};
+
+/// Longest hint that half-open gives a rejected caller: its end depends on its probes.
+const HALF_OPEN_HINT: Duration = Duration::from_secs(1);
+
+/// A circuit breaker. Share it by reference or in an `Arc`; see the [module](self).
+#[derive(Debug)]
+pub struct Breaker {
+    /// State, generation and payload. Written only under `control`.
+    word: Padded<AtomicU64>,
+    live: Live,
+    /// When the open wait is over, in nanoseconds since the epoch. Like the next, it is written
+    /// under `control` before its state is published. Two, so that whoever still sees the one state
+    /// can not take the other's end for it.
+    open_until: AtomicU64,
+    /// When half-open is overdue.
+    half_open_until: AtomicU64,
+    epoch: Instant,
+    dice: Dice,
+    window: Window,
+    late: AtomicU64,
+    control: Mutex<Control>,
+}
+
+/// A call that has ended, as the window counts it.
+struct Ended {
+    outcome: Outcome,
+    sample: Sample,
+    now: Instant,
+}
+
+impl Breaker {
+    /// A closed breaker. `now` is its epoch: no instant it is given counts as earlier. `seed`
+    /// decides its jitter and which calls a stage of recovery admits.
+    pub fn new(settings: BreakerSettings, now: Instant, seed: u64) -> Result<Self, SettingsError> {
+        settings.validate()?;
+        let tag = 1;
+        Ok(Self {
+            word: Padded(AtomicU64::new(Word::new(1, State::Closed, tag).0)),
+            live: Live::new(&settings),
+            open_until: AtomicU64::new(0),
+            half_open_until: AtomicU64::new(0),
+            epoch: now,
+            dice: Dice::new(seed),
+            window: Window::new(&settings, tag),
+            late: AtomicU64::new(0),
+            control: Mutex::new(Control::new(settings, tag)),
+        })
+    }
+
+    /// Asks to make a call that starts `now`.
+    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
+    #[inline(always)]
+    pub fn try_acquire(&self, now: Instant) -> Admission<'_> {
+        let word = self.word();
+        if word.state() == State::Closed {
+            return Admission { permit: Ok(Permit::new(self, word, now)), transition: None };
+        }
+        self.admit(word, now)
+    }
+
+    /// Whether a call would be turned away `now`, without asking for a permit.
+    #[must_use]
+    pub fn would_reject(&self, now: Instant) -> Option<Rejected> {
+        self.refusal(self.word(), self.nanos(now))
+    }
+
+    /// The state it is in.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.word().state()
+    }
+
+    /// Admission in every state but closed. Rejections need no lock.
+    #[inline(never)]
+    fn admit(&self, word: Word, now: Instant) -> Admission<'_> {
+        let refusal = match word.state() {
+            State::Closed | State::Disabled | State::MetricsOnly => {
+                return Admission { permit: Ok(Permit::new(self, word, now)), transition: None };
+            }
+            State::HalfOpen => self.refusal(word, self.nanos(now)).or_else(|| self.held_back(word, now)),
+            State::Open | State::ForcedOpen => self.refusal(word, self.nanos(now)),
+        };
+        match refusal {
+            Some(rejected) => Admission { permit: Err(rejected), transition: None },
+            None => self.admit_under_lock(now),
+        }
+    }
+
+    /// Why a call would be rejected in this state, unless it has to be decided under the lock.
+    #[inline]
+    fn refusal(&self, word: Word, nanos: u64) -> Option<Rejected> {
+        let state = word.state();
+        let retry_after = match state {
+            State::Closed | State::Disabled | State::MetricsOnly => return None,
+            State::ForcedOpen => self.live.open_wait(),
+            State::Open => {
+                let left = self.open_until.load(Ordering::Relaxed).saturating_sub(nanos);
+                if left == 0 {
+                    return None;
+                }
+                Duration::from_nanos(left)
+            }
+            State::HalfOpen => {
+                let left = self.half_open_until.load(Ordering::Relaxed).saturating_sub(nanos);
+                if left == 0 || word.probes().used() < self.live.permitted() {
+                    return None;
+                }
+                Duration::from_nanos(left).min(HALF_OPEN_HINT)
+            }
+        };
+        Some(Rejected { state, retry_after })
+    }
+
+    /// A stage of recovery lets only its share of the traffic try.
+    fn held_back(&self, word: Word, now: Instant) -> Option<Rejected> {
+        let share = self.live.share();
+        let left = self.half_open_until.load(Ordering::Relaxed).saturating_sub(self.nanos(now));
+        // An overdue half-open is decided by whoever comes next, not by the lucky few.
+        (share < 1.0 && left > 0 && self.dice.roll() >= share)
+            .then(|| Rejected { state: word.state(), retry_after: Duration::from_nanos(left).min(HALF_OPEN_HINT) })
+    }
+
+    /// Takes note of a call's outcome. What nearly every call is, one more success of a closed
+    /// breaker, stays here; the rest is out of its way.
+    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
+    #[inline(always)]
+    fn settle(&self, issued: Word, start: Instant, outcome: Outcome, now: Instant) -> Recorded {
+        let slow = self.live.is_slow(nanos_of(now.saturating_duration_since(start)));
+        if issued.state() == State::Closed && outcome == Outcome::Success && !slow && self.word() == issued {
+            let call = Ended { outcome, sample: Sample { failed: false, slow }, now };
+            let transition = match self.record(issued.tag(), &call) {
+                Recording::Counted => {
+                    self.window.succeeded(issued.tag());
+                    None
+                }
+                other => self.follow_up(other, issued, &call),
+            };
+            return Recorded { transition, late: false, slow };
+        }
+        self.settle_otherwise(issued, outcome, slow, now)
+    }
+
+    /// Every outcome but a quick success of a closed breaker.
+    #[inline(never)]
+    fn settle_otherwise(&self, issued: Word, outcome: Outcome, slow: bool, now: Instant) -> Recorded {
+        let current = self.word();
+        if current.generation() != issued.generation() {
+            self.late.fetch_add(1, Ordering::Relaxed);
+            return Recorded { transition: None, late: true, slow };
+        }
+        let transition = match issued.state() {
+            State::Closed | State::MetricsOnly => self.live.sample(outcome, slow).and_then(|sample| {
+                let call = Ended { outcome, sample, now };
+                self.follow_up(self.record(current.tag(), &call), current, &call)
+            }),
+            State::HalfOpen => return self.settle_probe(issued, outcome, slow, now),
+            // These record nothing, or admit nothing.
+            State::Disabled | State::Open | State::ForcedOpen => None,
+        };
+        Recorded { transition, late: false, slow }
+    }
+
+    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
+    #[inline(always)]
+    fn record(&self, tag: u32, call: &Ended) -> Recording {
+        self.window.record(tag, call.sample, || self.nanos(call.now))
+    }
+
+    /// What follows from a recording: nothing, a judgement, or another try.
+    #[inline(never)]
+    fn follow_up(&self, mut recording: Recording, mut current: Word, call: &Ended) -> Option<Transition> {
+        let generation = current.generation();
+        while recording == Recording::Stale {
+            // Somebody is changing the window right now: wait for them, and look again.
+            drop(lock(&self.control));
+            current = self.word();
+            if current.generation() != generation {
+                self.late.fetch_add(1, Ordering::Relaxed);
+                return None;
+            }
+            recording = self.record(current.tag(), call);
+        }
+        let tag = current.tag();
+        let streak = if call.sample.failed {
+            self.window.failed(tag)
+        } else {
+            if call.outcome == Outcome::Success {
+                self.window.succeeded(tag);
+            }
+            0
+        };
+        match recording {
+            Recording::Judge(totals) if current.state() == State::Closed => {
+                let reason = self.live.judge(totals, streak)?;
+                self.trip(generation, reason, totals, call.now)
+            }
+            _ => None,
+        }
+    }
+
+    /// A permit was dropped instead of recorded. Without a clock its call has no duration, so it
+    /// cannot count as slow; [`Policy`](crate::policy::Policy) records such calls
+    /// itself, with the time.
+    #[cold]
+    fn abandon(&self, issued: Word, start: Instant) {
+        let outcome = if std::thread::panicking() { Outcome::Panicked } else { Outcome::Cancelled };
+        if let Some(transition) = self.settle(issued, start, outcome, start).transition {
+            lock(&self.control).keep(transition);
+        }
+    }
+
+    #[inline]
+    fn word(&self) -> Word {
+        Word(self.word.0.load(Ordering::Acquire))
+    }
+
+    /// Nanoseconds since the epoch; 0 for instants before it.
+    #[inline]
+    fn nanos(&self, now: Instant) -> u64 {
+        nanos_of(now.saturating_duration_since(self.epoch))
+    }
+}
+
+/// A duration in nanoseconds. 584 years fit, so that the product cannot overflow in practice.
+#[inline]
+fn nanos_of(duration: Duration) -> u64 {
+    duration.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(duration.subsec_nanos()))
+}

@@ -1,0 +1,95 @@
+//! A breaker at one moment, for whoever watches it.
+
+use std::time::{Duration, Instant};
+
+use super::{Breaker, State};
+use crate::sync::Ordering;
+
+/// A breaker at one moment. Ratios are 0–1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// The state it is in.
+    pub state: State,
+    /// Number of that state.
+    pub generation: u64,
+    /// Failed share of the window; `NaN` below the minimum number of calls.
+    pub failure_ratio: f64,
+    /// Slow share of the window; `NaN` below the minimum number of calls.
+    pub slow_ratio: f64,
+    /// Calls in the window; in half-open, finished probes.
+    pub window_calls: u64,
+    /// Of these, failed.
+    pub failures: u64,
+    /// Of these, slow.
+    pub slow: u64,
+    /// Failures in a row.
+    pub consecutive_failures: u32,
+    /// Probes of half-open in flight or finished; 0 in every other state.
+    pub half_open_in_use: u32,
+    /// The rest of the open wait; 0 in every other state.
+    pub open_remaining: Duration,
+    /// success rate × (1 − slow rate × 0.5) over what the state has counted: 1 without any calls,
+    /// 0 while open, forced open, or half-open without a result.
+    pub health_score: f64,
+    /// Outcomes that came after their state had ended.
+    pub late_results: u64,
+    /// Failure ratio at which it trips.
+    pub failure_ratio_threshold: Option<f64>,
+    /// Slow ratio at which it trips.
+    pub slow_ratio_threshold: Option<f64>,
+    /// Failures in a row at which it trips.
+    pub consecutive_failure_threshold: Option<u32>,
+    /// Calls from which on the ratios count.
+    pub minimum_calls: u32,
+    /// The first open wait.
+    pub open_wait: Duration,
+}
+
+impl Breaker {
+    /// What it looks like `now`.
+    #[must_use]
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let control = self.lock();
+        let word = self.word();
+        let state = word.state();
+        let settings = &control.settings;
+        let counted = self.counted(word, now);
+        let minimum_calls = settings.effective_minimum();
+        let judged = state != State::HalfOpen && counted.calls >= u64::from(minimum_calls);
+        let ratio = |ratio: f64| if judged { ratio } else { f64::NAN };
+        let remaining = match state {
+            State::Open => self.open_until.load(Ordering::Relaxed).saturating_sub(self.nanos(now)),
+            _ => 0,
+        };
+        let healthy = match (state, counted.calls) {
+            (State::Open | State::ForcedOpen, _) | (State::HalfOpen, 0) => 0.0,
+            (_, 0) => 1.0,
+            _ => (1.0 - counted.failure_ratio()) * (1.0 - counted.slow_ratio() * 0.5),
+        };
+        Snapshot {
+            state,
+            generation: word.generation(),
+            failure_ratio: ratio(counted.failure_ratio()),
+            slow_ratio: ratio(counted.slow_ratio()),
+            window_calls: counted.calls,
+            failures: counted.failures,
+            slow: counted.slow,
+            consecutive_failures: self.window.streak(word.tag()),
+            half_open_in_use: if state == State::HalfOpen { word.probes().used() } else { 0 },
+            open_remaining: Duration::from_nanos(remaining),
+            health_score: healthy,
+            late_results: self.late.load(Ordering::Relaxed),
+            failure_ratio_threshold: settings.failure_rate_threshold.map(|rate| rate / 100.0),
+            slow_ratio_threshold: settings.slow_call_rate_threshold.map(|rate| rate / 100.0),
+            consecutive_failure_threshold: settings.consecutive_failure_threshold,
+            minimum_calls,
+            open_wait: settings.wait_duration_in_open_state,
+        }
+    }
+
+    /// The settings it works by now.
+    #[must_use]
+    pub fn settings(&self) -> super::BreakerSettings {
+        self.lock().settings.clone()
+    }
+}

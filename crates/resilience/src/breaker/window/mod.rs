@@ -1,0 +1,171 @@
+//! The sliding window that a breaker judges by: the last N calls, or the calls of the last N
+//! seconds.
+//!
+//! Recording is lock-free and costs the same for every size. What makes that safe is the **tag**:
+//! each time the window starts afresh or changes its shape, it gets the next tag, and every cell
+//! and total carries the tag it was written under. A writer that was overtaken by such a change
+//! finds a tag that is not its own and gives up ([`Recording::Stale`]), so an outcome of an earlier
+//! state can never be counted in a later one, however late its thread wakes up.
+
+mod count;
+mod streak;
+mod time;
+
+use crate::sync::{AtomicU32, Ordering};
+
+use self::{count::CountWindow, streak::Streak, time::TimeWindow};
+use super::settings::{BreakerSettings, WindowType};
+
+pub(crate) use self::time::TimeWindow as RecentCalls;
+
+/// What a window, or a half-open state, has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WindowSnapshot {
+    /// Calls that count.
+    pub calls: u64,
+    /// Of these, failed.
+    pub failures: u64,
+    /// Of these, slow; a call can be both.
+    pub slow: u64,
+}
+
+impl WindowSnapshot {
+    /// Failed share of the calls (0–1); `NaN` without calls.
+    #[must_use]
+    pub fn failure_ratio(&self) -> f64 {
+        self.failures as f64 / self.calls as f64
+    }
+
+    /// Slow share of the calls (0–1); `NaN` without calls.
+    #[must_use]
+    pub fn slow_ratio(&self) -> f64 {
+        self.slow as f64 / self.calls as f64
+    }
+}
+
+/// One call as the window sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sample {
+    pub(crate) failed: bool,
+    pub(crate) slow: bool,
+}
+
+/// What became of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recording {
+    /// The window has moved on to another tag; nothing was counted.
+    Stale,
+    /// Counted, and no threshold can have been crossed by it.
+    Counted,
+    /// Counted, and it may have crossed one: these are the numbers to judge.
+    Judge(WindowSnapshot),
+}
+
+/// Both shapes, of which the settings choose one, and the run of failures.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// Length of the count window; 0 while the window is over time.
+    length: AtomicU32,
+    count: CountWindow,
+    time: TimeWindow,
+    streak: Streak,
+}
+
+impl Window {
+    pub(super) fn new(settings: &BreakerSettings, tag: u32) -> Self {
+        let window = Self {
+            length: AtomicU32::new(0),
+            count: CountWindow::new(),
+            time: TimeWindow::new(),
+            streak: Streak::new(),
+        };
+        window.shape(settings);
+        window.reset(tag);
+        window
+    }
+
+    /// Counts a sample and, for a failure, the run it belongs to. `nanos` tells the time since the
+    /// breaker's epoch, and is only asked where it matters.
+    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
+    #[inline(always)]
+    pub(super) fn record(&self, tag: u32, sample: Sample, nanos: impl FnOnce() -> u64) -> Recording {
+        // Acquire: a length is published after the cells it needs.
+        match self.length.load(Ordering::Acquire) {
+            0 => self.time.record(tag, sample, nanos()),
+            length => self.count.record(tag, length, sample),
+        }
+    }
+
+    /// Notes that a call failed, and gives the failures in a row.
+    pub(super) fn failed(&self, tag: u32) -> u32 {
+        self.streak.grow(tag)
+    }
+
+    /// Notes that a call succeeded.
+    #[inline]
+    pub(super) fn succeeded(&self, tag: u32) {
+        self.streak.end(tag);
+    }
+
+    /// Failures in a row.
+    pub(super) fn streak(&self, tag: u32) -> u32 {
+        self.streak.length(tag)
+    }
+
+    /// What the window holds at `nanos`.
+    pub(super) fn totals(&self, nanos: u64) -> WindowSnapshot {
+        match self.length.load(Ordering::Acquire) {
+            0 => self.time.totals(nanos),
+            _ => self.count.totals(),
+        }
+    }
+
+    /// Starts afresh under a new tag. Only under the control lock, before the tag is published.
+    pub(super) fn reset(&self, tag: u32) {
+        self.count.reset(tag);
+        self.time.reset(tag);
+        self.streak.reset(tag, 0);
+    }
+
+    /// Takes new settings and keeps what was recorded under the old ones as far as the new shape
+    /// can hold it; a change between count and time starts empty. Only under the control lock,
+    /// before `tag` is published.
+    pub(super) fn reshape(&self, settings: &BreakerSettings, old_tag: u32, tag: u32) {
+        let streak = self.streak.length(old_tag);
+        let was_time = self.length.load(Ordering::Acquire) == 0;
+        match (was_time, settings.sliding_window_type) {
+            (false, WindowType::CountBased) => {
+                let length = self.length.load(Ordering::Acquire);
+                let kept = self.count.newest(old_tag, length);
+                self.shape(settings);
+                self.reset(tag);
+                self.count.restore(tag, settings.sliding_window_size, &kept);
+            }
+            (true, WindowType::TimeBased) => {
+                let kept = self.time.contents();
+                self.shape(settings);
+                self.count.reset(tag);
+                self.time.restore(tag, &kept);
+            }
+            _ => {
+                self.shape(settings);
+                self.reset(tag);
+            }
+        }
+        self.streak.reset(tag, streak);
+    }
+
+    fn shape(&self, settings: &BreakerSettings) {
+        match settings.sliding_window_type {
+            WindowType::CountBased => {
+                self.count.provide(settings.sliding_window_size);
+                self.length.store(settings.sliding_window_size, Ordering::Release);
+            }
+            WindowType::TimeBased => {
+                let span = std::time::Duration::from_secs(settings.sliding_window_size.into());
+                self.time.provide(span, settings.minimum_number_of_calls);
+                self.length.store(0, Ordering::Release);
+            }
+        }
+    }
+}

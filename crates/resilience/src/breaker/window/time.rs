@@ -1,0 +1,351 @@
+//! The calls of the last N seconds, in buckets.
+//!
+//! A bucket is a power of two of nanoseconds wide, between 1/32 and 1/16 of the window, so that
+//! finding it is a shift, and adding up the window costs the same for a second and for an hour.
+//! The window is right to within one bucket. Time never goes back: an instant before the newest
+//! bucket is counted in the newest.
+
+use std::{sync::OnceLock, time::Duration};
+
+use super::{Recording, Sample, WindowSnapshot};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, Padded};
+
+/// Twice the most buckets a window spans, so that a new bucket never falls on a live one.
+const BUCKETS: u64 = 64;
+
+#[derive(Debug)]
+pub(crate) struct TimeWindow {
+    buckets: OnceLock<Box<[Bucket]>>,
+    /// log₂ of a bucket's width in nanoseconds.
+    shift: AtomicU32,
+    /// Buckets that make up the window.
+    span: AtomicU32,
+    /// Number of the bucket that time 0 falls into. A fresh start moves it on, so that whatever
+    /// was counted before lies outside the window, without wiping anything.
+    base: AtomicU64,
+    minimum: AtomicU32,
+    /// Set while the window holds less than the minimum, when a success can be what completes it.
+    filling: AtomicBool,
+    /// The newest bucket: `[tag: 16 | number: 48]`.
+    newest: Padded<AtomicU64>,
+}
+
+/// Three counts, each `[bucket number: 32 | count: 32]`.
+#[derive(Debug)]
+struct Bucket {
+    fine: AtomicU64,
+    failed: AtomicU64,
+    slow: AtomicU64,
+}
+
+/// A bucket's contents, taken out to be put back under another shape.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Content {
+    nanos: u64,
+    counts: WindowSnapshot,
+}
+
+impl TimeWindow {
+    pub(crate) fn new() -> Self {
+        Self {
+            buckets: OnceLock::new(),
+            shift: AtomicU32::new(0),
+            span: AtomicU32::new(0),
+            base: AtomicU64::new(BUCKETS),
+            minimum: AtomicU32::new(0),
+            filling: AtomicBool::new(true),
+            newest: Padded(AtomicU64::new(BUCKETS)),
+        }
+    }
+
+    /// Sets the window's span. A window that was in use has to be
+    /// [restored](Self::restore) afterwards.
+    pub(crate) fn provide(&self, span: Duration, minimum: u32) {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(16);
+        let shift = (nanos / 16).ilog2();
+        let width = 1_u64 << shift;
+        self.buckets.get_or_init(|| {
+            (0..BUCKETS)
+                .map(|_| Bucket { fine: AtomicU64::new(0), failed: AtomicU64::new(0), slow: AtomicU64::new(0) })
+                .collect()
+        });
+        let span = u32::try_from(nanos.div_ceil(width)).expect("between 16 and 32 buckets");
+        self.shift.store(shift, Ordering::Release);
+        self.span.store(span, Ordering::Release);
+        self.minimum.store(minimum, Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn record(&self, tag: u32, sample: Sample, nanos: u64) -> Recording {
+        let Some((number, turned)) = self.count(tag, sample, nanos) else {
+            return Recording::Stale;
+        };
+        if sample.failed || sample.slow || turned || self.filling.load(Ordering::Relaxed) {
+            self.judge(number)
+        } else {
+            Recording::Counted
+        }
+    }
+
+    /// Counts a sample and gives the number of its bucket, and whether that is a new one.
+    #[inline]
+    pub(crate) fn count(&self, tag: u32, sample: Sample, nanos: u64) -> Option<(u64, bool)> {
+        let (number, turned) = self.advance(tag, self.number_at(nanos))?;
+        let bucket = self.bucket(number);
+        self.add(if sample.failed { &bucket.failed } else { &bucket.fine }, number);
+        if sample.slow {
+            self.add(&bucket.slow, number);
+        }
+        Some((number, turned))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn judge(&self, number: u64) -> Recording {
+        let totals = self.sum(number);
+        let minimum = u64::from(self.minimum.load(Ordering::Relaxed));
+        self.filling.store(totals.calls < minimum, Ordering::Relaxed);
+        Recording::Judge(totals)
+    }
+
+    pub(crate) fn totals(&self, nanos: u64) -> WindowSnapshot {
+        let newest = number_of(self.newest.0.load(Ordering::Acquire));
+        self.sum(self.number_at(nanos).max(newest))
+    }
+
+    /// Starts afresh under a new tag.
+    pub(crate) fn reset(&self, tag: u32) {
+        let base = self.base.load(Ordering::Acquire);
+        let number = number_of(self.newest.0.load(Ordering::Acquire));
+        self.restart(tag, base.wrapping_add(BUCKETS), number + BUCKETS);
+    }
+
+    fn restart(&self, tag: u32, base: u64, number: u64) {
+        self.base.store(base, Ordering::Release);
+        self.filling.store(true, Ordering::Release);
+        self.newest.0.swap(newest(tag, number), Ordering::AcqRel);
+    }
+
+    /// What each bucket of the window holds, oldest first.
+    pub(super) fn contents(&self) -> Vec<Content> {
+        let shift = self.shift.load(Ordering::Acquire);
+        let base = self.base.load(Ordering::Acquire);
+        let newest = number_of(self.newest.0.load(Ordering::Acquire));
+        self.live(newest)
+            .map(|number| Content { nanos: since(number.wrapping_sub(base)) << shift, counts: self.read(number) })
+            .collect()
+    }
+
+    /// Starts afresh under a new tag and shape, with contents taken out under the old one.
+    pub(super) fn restore(&self, tag: u32, contents: &[Content]) {
+        let shift = self.shift.load(Ordering::Acquire);
+        let last = contents.last().map_or(0, |content| content.nanos >> shift);
+        // Twice the buckets: the oldest restored one must lie beyond the newest of before, too.
+        let number = number_of(self.newest.0.load(Ordering::Acquire)) + 2 * BUCKETS;
+        self.restart(tag, number.wrapping_sub(last), number);
+        for content in contents {
+            let number = self.number_at(content.nanos);
+            let bucket = self.bucket(number);
+            put(&bucket.fine, number, content.counts.calls - content.counts.failures);
+            put(&bucket.failed, number, content.counts.failures);
+            put(&bucket.slow, number, content.counts.slow);
+        }
+    }
+
+    #[inline]
+    fn number_at(&self, nanos: u64) -> u64 {
+        let since_zero = nanos >> self.shift.load(Ordering::Acquire);
+        number_of(since(since_zero.wrapping_add(self.base.load(Ordering::Acquire))))
+    }
+
+    /// The bucket to count in, and whether it has just become the newest; `None` under another tag.
+    #[inline]
+    fn advance(&self, tag: u32, number: u64) -> Option<(u64, bool)> {
+        let mut word = self.newest.0.load(Ordering::Acquire);
+        loop {
+            if word >> NUMBER_BITS != newest(tag, 0) >> NUMBER_BITS {
+                return None;
+            }
+            if number <= number_of(word) {
+                return Some((number_of(word), false));
+            }
+            match self.newest.0.compare_exchange_weak(word, newest(tag, number), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some((number, true)),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Counts one more in a cell, which is taken over from whichever earlier bucket used it. A
+    /// writer that stalled for so long that a later bucket has the cell leaves it alone: its call
+    /// is older than the window.
+    #[inline]
+    fn add(&self, cell: &AtomicU64, number: u64) {
+        let mine = number & COUNT_MASK;
+        let mut word = cell.load(Ordering::Relaxed);
+        loop {
+            let next = if word >> COUNT_BITS == mine {
+                if word & COUNT_MASK == COUNT_MASK {
+                    return;
+                }
+                word + 1
+            } else if number_of(self.newest.0.load(Ordering::Acquire)) >= number + BUCKETS {
+                return;
+            } else {
+                (mine << COUNT_BITS) | 1
+            };
+            match cell.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    fn sum(&self, newest: u64) -> WindowSnapshot {
+        self.live(newest).map(|number| self.read(number)).fold(WindowSnapshot::default(), |sum, bucket| {
+            WindowSnapshot {
+                calls: sum.calls + bucket.calls,
+                failures: sum.failures + bucket.failures,
+                slow: sum.slow + bucket.slow,
+            }
+        })
+    }
+
+    fn live(&self, newest: u64) -> impl Iterator<Item = u64> + use<> {
+        let span = u64::from(self.span.load(Ordering::Relaxed));
+        (newest + 1).saturating_sub(span)..=newest
+    }
+
+    fn read(&self, number: u64) -> WindowSnapshot {
+        let bucket = self.bucket(number);
+        let failures = count_in(&bucket.failed, number);
+        let calls = count_in(&bucket.fine, number) + failures;
+        WindowSnapshot { calls, failures, slow: count_in(&bucket.slow, number).min(calls) }
+    }
+
+    #[inline]
+    fn bucket(&self, number: u64) -> &Bucket {
+        let index = usize::try_from(number % BUCKETS).expect("below the number of buckets");
+        &self.buckets.get().expect("a window over time is provided for before it is used")[index]
+    }
+}
+
+const COUNT_BITS: u32 = 32;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+const NUMBER_BITS: u32 = 48;
+
+/// A sum with the base, which lies before zero once a window has been made shorter: what is older
+/// still is as old as can be told.
+#[inline]
+fn since(sum: u64) -> u64 {
+    sum.cast_signed().max(0).cast_unsigned()
+}
+
+#[inline]
+fn newest(tag: u32, number: u64) -> u64 {
+    (u64::from(tag) << NUMBER_BITS) | number_of(number)
+}
+
+#[inline]
+fn number_of(word: u64) -> u64 {
+    word & ((1 << NUMBER_BITS) - 1)
+}
+
+fn count_in(cell: &AtomicU64, number: u64) -> u64 {
+    let word = cell.load(Ordering::Acquire);
+    if word >> COUNT_BITS == number & COUNT_MASK { word & COUNT_MASK } else { 0 }
+}
+
+/// Adds a count to a cell that nobody else writes yet.
+fn put(cell: &AtomicU64, number: u64, count: u64) {
+    let sum = (count_in(cell, number) + count).min(COUNT_MASK);
+    cell.store(((number & COUNT_MASK) << COUNT_BITS) | sum, Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FINE: Sample = Sample { failed: false, slow: false };
+    const FAILED: Sample = Sample { failed: true, slow: false };
+    const SECOND: u64 = 1_000_000_000;
+
+    fn window(seconds: u64) -> TimeWindow {
+        let window = TimeWindow::new();
+        window.provide(Duration::from_secs(seconds), 2);
+        window.reset(1);
+        window
+    }
+
+    #[test]
+    fn a_call_leaves_the_window_when_its_time_is_over() {
+        let window = window(10);
+        window.record(1, FAILED, 0);
+        assert_eq!(window.totals(9 * SECOND).failures, 1);
+        assert_eq!(window.totals(11 * SECOND).failures, 0);
+    }
+
+    #[test]
+    fn an_instant_from_the_past_counts_as_now() {
+        let window = window(10);
+        window.record(1, FINE, 100 * SECOND);
+        window.record(1, FAILED, 5 * SECOND);
+        let totals = window.totals(0);
+        assert_eq!((totals.calls, totals.failures), (2, 1));
+    }
+
+    #[test]
+    fn a_long_silence_empties_it() {
+        let window = window(1);
+        for _ in 0..100 {
+            window.record(1, FAILED, SECOND);
+        }
+        window.record(1, FINE, 1_000_000 * SECOND);
+        let totals = window.totals(1_000_000 * SECOND);
+        assert_eq!((totals.calls, totals.failures), (1, 0));
+    }
+
+    #[test]
+    fn changing_its_span_keeps_what_still_fits() {
+        let window = window(10);
+        window.record(1, FAILED, SECOND);
+        window.record(1, FINE, 9 * SECOND);
+        let kept = window.contents();
+        window.provide(Duration::from_mins(1), 1);
+        window.restore(2, &kept);
+        let totals = window.totals(20 * SECOND);
+        assert_eq!((totals.calls, totals.failures), (2, 1));
+    }
+
+    /// A shorter span puts the zero of the clock before the first bucket.
+    #[test]
+    fn it_can_be_made_shorter_late_and_changed_again_and_still_slides() {
+        let window = window(60);
+        for _ in 0..7 {
+            window.record(1, FAILED, 200 * SECOND);
+        }
+        for (tag, span) in [(2, 10), (3, 10), (4, 60)] {
+            let kept = window.contents();
+            window.provide(Duration::from_secs(span), 1);
+            window.restore(tag, &kept);
+            assert_eq!(window.totals(200 * SECOND).failures, 7, "{span} s");
+        }
+        let kept = window.contents();
+        window.provide(Duration::from_secs(10), 1);
+        window.restore(5, &kept);
+        // A record of long ago, by a clock that went back or a permit that was held for ever.
+        window.record(5, FAILED, 0);
+        assert_eq!(window.totals(200 * SECOND).failures, 8);
+        window.record(5, FINE, 300 * SECOND);
+        let totals = window.totals(300 * SECOND);
+        assert_eq!((totals.calls, totals.failures), (1, 0), "what is old is gone");
+    }
+
+    #[test]
+    fn a_success_is_judged_only_when_it_can_matter() {
+        let window = window(10);
+        assert!(matches!(window.record(1, FINE, 0), Recording::Judge(WindowSnapshot { calls: 1, .. })));
+        assert!(matches!(window.record(1, FINE, 0), Recording::Judge(WindowSnapshot { calls: 2, .. })));
+        assert_eq!(window.record(1, FINE, 0), Recording::Counted);
+    }
+}

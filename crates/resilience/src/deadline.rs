@@ -1,0 +1,173 @@
+//! Timeouts and deadlines: how long an attempt may take, and when the whole call is over.
+//!
+//! # Motivation
+//!
+//! A *timeout* is a duration and belongs to one attempt; a *deadline* is an instant and belongs to
+//! the viewer who waits. Timeouts alone add up: three attempts of a second each, in three services
+//! one behind the other, are nine seconds of work for somebody who left after two. A deadline is
+//! handed on from service to service as the milliseconds that are left, and nobody starts what
+//! cannot be finished.
+//!
+//! # Theory of operation
+//!
+//! Attempt n may take `timeout-duration` × `timeout-multiplier`ⁿ⁻¹, but never past the deadline,
+//! which is the earlier of the caller's and of this call's own `total-timeout`. Connecting has a
+//! shorter timeout of its own: a server that does not even accept is dead, not busy. The transport
+//! applies that one.
+//!
+//! A sound attempt timeout is a little above the dependency's p99; below it, healthy answers are
+//! thrown away, and a load of retries is made out of nothing.
+//!
+//! # How it fails
+//!
+//! A timeout ends the waiting, not the work: the dependency may still do what was asked, which is
+//! why a payment that timed out needs an idempotency key. Clocks of different machines are never
+//! compared: what is handed on is a duration, so the time a message spends on its way is lost.
+//!
+//! # When not to use it
+//!
+//! There is no call without a timeout, only calls whose timeout is infinite by accident.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use breakerbox_resilience::deadline::{TimeLimiterSettings, from_header, remaining, to_header};
+//!
+//! let now = Instant::now();
+//! let deadline = from_header("1500", now);
+//! assert_eq!(to_header(remaining(deadline, now).expect("one was given")), "1500");
+//!
+//! let limits = TimeLimiterSettings { timeout_multiplier: 2.0, ..TimeLimiterSettings::default() };
+//! assert_eq!(limits.attempt_timeout(2), Duration::from_secs(2));
+//! ```
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::{SettingsError, duration, within};
+
+/// The header that carries what is left of a deadline, in whole milliseconds.
+pub const DEADLINE_HEADER: &str = "x-deadline-ms";
+
+/// How long attempts, connections and whole calls may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TimeLimiterSettings {
+    /// Timeout of the first attempt.
+    #[serde(with = "humantime_serde")]
+    pub timeout_duration: Duration,
+    /// Timeout of establishing a connection; the transport's to apply.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// Timeout of the whole call, waiting and retries included. `None`: only the caller's deadline.
+    #[serde(with = "humantime_serde")]
+    pub total_timeout: Option<Duration>,
+    /// Each further attempt may take this many times longer.
+    pub timeout_multiplier: f64,
+}
+
+impl Default for TimeLimiterSettings {
+    fn default() -> Self {
+        Self {
+            timeout_duration: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(1),
+            total_timeout: None,
+            timeout_multiplier: 1.0,
+        }
+    }
+}
+
+impl TimeLimiterSettings {
+    /// Whether calls can be limited by these.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let tick = Duration::from_millis(1);
+        duration("timeout-duration", self.timeout_duration, tick)?;
+        duration("connect-timeout", self.connect_timeout, tick)?;
+        if let Some(total) = self.total_timeout {
+            duration("total-timeout", total, tick)?;
+        }
+        within("timeout-multiplier", self.timeout_multiplier, 1.0..=10.0, "1–10")
+    }
+
+    /// Timeout of the attempt with this number, counted from 1, deadlines aside.
+    #[must_use]
+    pub fn attempt_timeout(&self, number: u32) -> Duration {
+        if number <= 1 || self.timeout_multiplier <= 1.0 {
+            return self.timeout_duration;
+        }
+        let growth = self.timeout_multiplier.powi(i32::try_from(number - 1).unwrap_or(i32::MAX));
+        // A day at most, like every duration in the settings.
+        Duration::from_secs_f64((self.timeout_duration.as_secs_f64() * growth).min(86_400.0))
+    }
+
+    /// The deadline of a call that starts `now`, its caller's included.
+    #[must_use]
+    pub fn deadline(&self, now: Instant, callers: Option<Instant>) -> Option<Instant> {
+        let own = self.total_timeout.and_then(|total| now.checked_add(total));
+        match (own, callers) {
+            (Some(own), Some(callers)) => Some(own.min(callers)),
+            (own, callers) => own.or(callers),
+        }
+    }
+}
+
+/// What is left of a deadline: zero once it has passed, `None` without one.
+#[must_use]
+pub fn remaining(deadline: Option<Instant>, now: Instant) -> Option<Duration> {
+    deadline.map(|deadline| deadline.saturating_duration_since(now))
+}
+
+/// The value of [`DEADLINE_HEADER`] for what is left: rounded down, so that nobody believes in
+/// time there is not.
+#[must_use]
+pub fn to_header(remaining: Duration) -> String {
+    remaining.as_millis().to_string()
+}
+
+/// Reads [`DEADLINE_HEADER`]: the deadline of a request that arrived `now`. `None` for anything
+/// but a whole number of milliseconds up to a day.
+#[must_use]
+pub fn from_header(value: &str, now: Instant) -> Option<Instant> {
+    let millis: u64 = value.trim().parse().ok()?;
+    (millis <= 86_400_000).then(|| now + Duration::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_grow_with_the_attempt() {
+        let settings = TimeLimiterSettings {
+            timeout_duration: Duration::from_secs(5),
+            timeout_multiplier: 2.0,
+            ..TimeLimiterSettings::default()
+        };
+        let timeouts: Vec<u64> = (1..=3).map(|n| settings.attempt_timeout(n).as_secs()).collect();
+        assert_eq!(timeouts, [5, 10, 20]);
+        assert!(settings.attempt_timeout(u32::MAX) <= Duration::from_hours(24));
+    }
+
+    #[test]
+    fn the_earlier_deadline_counts() {
+        let now = Instant::now();
+        let settings =
+            TimeLimiterSettings { total_timeout: Some(Duration::from_secs(2)), ..TimeLimiterSettings::default() };
+        let in_seconds = |seconds| Some(now + Duration::from_secs(seconds));
+        assert_eq!(settings.deadline(now, in_seconds(1)), in_seconds(1));
+        assert_eq!(settings.deadline(now, in_seconds(3)), in_seconds(2));
+        assert_eq!(settings.deadline(now, None), in_seconds(2));
+    }
+
+    #[test]
+    fn a_deadline_survives_the_header_and_nonsense_is_ignored() {
+        let now = Instant::now();
+        let left = Duration::from_micros(1_999);
+        let read = from_header(&to_header(left), now).unwrap();
+        assert_eq!(remaining(Some(read), now), Some(Duration::from_millis(1)));
+        for nonsense in ["", "-1", "1.5", "soon", "99999999999999999999", "86400001"] {
+            assert_eq!(from_header(nonsense, now), None, "{nonsense}");
+        }
+        assert_eq!(remaining(Some(now), now + Duration::from_secs(1)), Some(Duration::ZERO));
+    }
+}

@@ -1,0 +1,234 @@
+//! Fallbacks: what to answer instead, and how to own up to it.
+//!
+//! # Motivation
+//!
+//! A breaker that answers at once still has to answer something. A list of films from ten minutes
+//! ago is better than an error page; a list from last year may not be. And fallbacks fail as well,
+//! most of all the ones that are never used: that has to be seen.
+//!
+//! # Theory of operation
+//!
+//! A [`Chain`] tries its steps in order: live → cached → popular → nothing. A step is given up on
+//! after the [step timeout](FallbackSettings::step_timeout) and its answer refused when older than
+//! the [staleness bound](FallbackSettings::max_staleness). What is [served](Served) says which step
+//! it came from, how old it is, and which steps had nothing to give, so that the caller can count
+//! them and tell the viewer.
+//!
+//! # How it fails
+//!
+//! A fallback that calls another service can be down for the same reason. One that is never
+//! exercised is broken on the day it is needed: have a fault drill use it.
+//!
+//! # When not to use it
+//!
+//! Where the answer must be right: a payment that failed must not look like one that succeeded.
+//! Where a caller can do better with the error than with the substitute.
+//!
+//! ```
+//! use std::time::Duration;
+//! use breakerbox_resilience::fallback::{Aged, Chain, FallbackSettings};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let served = Chain::new(&FallbackSettings::default())
+//!     .or("cache", async { None }).await
+//!     .or("popular", async { Some(Aged::fresh("Parasite")) }).await
+//!     .finish()
+//!     .expect("there is always something popular");
+//! assert_eq!((served.kind, served.value), ("popular", "Parasite"));
+//! assert_eq!(served.failed.len(), 1);
+//! # });
+//! ```
+
+use std::{future::Future, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::{SettingsError, duration};
+
+/// What a fallback may be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FallbackSettings {
+    /// Nothing older is served.
+    #[serde(with = "humantime_serde")]
+    pub max_staleness: Duration,
+    /// A step that takes longer is skipped.
+    #[serde(with = "humantime_serde")]
+    pub step_timeout: Duration,
+}
+
+impl Default for FallbackSettings {
+    fn default() -> Self {
+        Self { max_staleness: Duration::from_hours(1), step_timeout: Duration::from_millis(250) }
+    }
+}
+
+impl FallbackSettings {
+    /// Whether a chain can be built from these.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        duration("max-staleness", self.max_staleness, Duration::ZERO)?;
+        duration("step-timeout", self.step_timeout, Duration::from_millis(1))
+    }
+}
+
+/// A value and how long ago it was true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aged<T> {
+    /// The value.
+    pub value: T,
+    /// How old it is; `None` for what does not age, a constant for example.
+    pub age: Option<Duration>,
+}
+
+impl<T> Aged<T> {
+    /// A value that does not age.
+    pub fn fresh(value: T) -> Self {
+        Self { value, age: None }
+    }
+
+    /// A value this old.
+    pub fn old(value: T, age: Duration) -> Self {
+        Self { value, age: Some(age) }
+    }
+}
+
+/// Why a step gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// It had nothing.
+    Empty,
+    /// What it had was too old.
+    TooStale {
+        /// How old.
+        age: Duration,
+    },
+    /// It took too long.
+    TimedOut,
+}
+
+/// A step that gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedStep {
+    /// Which.
+    pub kind: &'static str,
+    /// Why.
+    pub miss: Miss,
+}
+
+/// What a chain came up with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served<T> {
+    /// The answer.
+    pub value: T,
+    /// The step it came from.
+    pub kind: &'static str,
+    /// How old it is, if it ages.
+    pub age: Option<Duration>,
+    /// The steps before it, which failed.
+    pub failed: Vec<FailedStep>,
+}
+
+/// No step had anything to give.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("none of {} fallbacks had anything to give", failed.len())]
+pub struct Exhausted {
+    /// The steps, all of which failed.
+    pub failed: Vec<FailedStep>,
+}
+
+/// Steps tried in order until one gives an answer; see the [module](self).
+#[derive(Debug)]
+#[must_use = "a chain does nothing until it is finished"]
+pub struct Chain<T> {
+    max_staleness: Duration,
+    step_timeout: Duration,
+    served: Option<(Aged<T>, &'static str)>,
+    failed: Vec<FailedStep>,
+}
+
+impl<T> Chain<T> {
+    /// A chain without steps.
+    pub fn new(settings: &FallbackSettings) -> Self {
+        Self {
+            max_staleness: settings.max_staleness,
+            step_timeout: settings.step_timeout,
+            served: None,
+            failed: Vec::new(),
+        }
+    }
+
+    /// Tries a step, unless an earlier one had an answer; then its future is never polled.
+    pub async fn or(mut self, kind: &'static str, step: impl Future<Output = Option<Aged<T>>>) -> Self {
+        if self.served.is_some() {
+            return self;
+        }
+        let miss = match tokio::time::timeout(self.step_timeout, step).await {
+            Ok(Some(aged)) => match aged.age {
+                Some(age) if age > self.max_staleness => Miss::TooStale { age },
+                _ => {
+                    self.served = Some((aged, kind));
+                    return self;
+                }
+            },
+            Ok(None) => Miss::Empty,
+            Err(_) => Miss::TimedOut,
+        };
+        self.failed.push(FailedStep { kind, miss });
+        self
+    }
+
+    /// What the chain came up with.
+    pub fn finish(self) -> Result<Served<T>, Exhausted> {
+        let failed = self.failed;
+        match self.served {
+            Some((Aged { value, age }, kind)) => Ok(Served { value, kind, age, failed }),
+            None => Err(Exhausted { failed }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    fn chain() -> Chain<u8> {
+        Chain::new(&FallbackSettings {
+            max_staleness: Duration::from_mins(10),
+            step_timeout: Duration::from_millis(50),
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_answer_is_served_and_later_steps_are_not_even_tried() {
+        let served = chain()
+            .or("cache", ready(Some(Aged::old(1, Duration::from_mins(1)))))
+            .await
+            .or("popular", async { unreachable!("never polled") })
+            .await
+            .finish()
+            .unwrap();
+        assert_eq!((served.value, served.kind, served.age), (1, "cache", Some(Duration::from_mins(1))));
+        assert!(served.failed.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_old_too_slow_or_missing_is_accounted_for() {
+        let old = Duration::from_mins(11);
+        let exhausted = chain()
+            .or("cache", ready(Some(Aged::old(1, old))))
+            .await
+            .or("replica", pending())
+            .await
+            .or("popular", ready(None))
+            .await
+            .finish()
+            .unwrap_err();
+        let failed: Vec<_> = exhausted.failed.iter().map(|step| (step.kind, step.miss)).collect();
+        assert_eq!(
+            failed,
+            [("cache", Miss::TooStale { age: old }), ("replica", Miss::TimedOut), ("popular", Miss::Empty)]
+        );
+    }
+}

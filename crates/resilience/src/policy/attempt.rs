@@ -1,0 +1,212 @@
+//! One attempt: its permit, its timeout, its hedge.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use tokio::time::{error::Elapsed, timeout_at};
+
+use super::{
+    Attempt, Call, CallError, Event, HedgeOutcome, Observer, Policy, clock,
+    compartment::Entered,
+    flight::{Fate, Flight},
+};
+use crate::{
+    breaker::{Breaker, Outcome, Permit},
+    deadline::remaining,
+    retry::Classify,
+};
+
+impl Policy {
+    /// One attempt, hedged if that is configured and takes long enough.
+    pub(super) async fn attempt<T, E, O, F, Fut>(
+        &self,
+        number: u32,
+        call: Call,
+        observer: &O,
+        op: &F,
+        now: &mut Instant,
+    ) -> Result<T, CallError<E>>
+    where
+        O: Observer,
+        F: Fn(Attempt) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: Classify,
+    {
+        let attempt = self.plan(number, false, call.deadline, *now)?;
+        let permit = self.permit(observer, *now)?;
+        if number == 1 {
+            // What this side turns away costs the dependency nothing, and earns no retry.
+            self.budget.deposit();
+        }
+        let (fate, other) = (Fate::default(), Fate::default());
+        let Some(hedge) = self.hedge.as_ref().filter(|_| call.idempotent) else {
+            let (answer, end) = self.fly((attempt, permit), observer, op, *now, &fate).await;
+            *now = end;
+            return answer;
+        };
+        let delay = hedge.delay(*now);
+        let mut first = pin!(self.fly((attempt, permit), observer, op, *now, &fate));
+        if let Ok((answer, end)) = within(*now, delay, first.as_mut()).await {
+            *now = end;
+            return answer;
+        }
+        *now = clock();
+        let hedged = |outcome| observer.observe(Event::Hedge { outcome });
+        let Some((attempt, permit, _place)) = self.hedging(number, call, observer, *now) else {
+            hedged(HedgeOutcome::NoBudget);
+            let (answer, end) = first.await;
+            *now = end;
+            return answer;
+        };
+        let mut second = pin!(self.fly((attempt, permit), observer, op, *now, &other));
+        let (answer, end) = tokio::select! {
+            biased;
+            (answer, end) = first.as_mut() => match answer {
+                Ok(value) => {
+                    other.outrun();
+                    hedged(HedgeOutcome::Lost);
+                    (Ok(value), end)
+                }
+                // The first has failed: all hope is on the hedge, and if that fails too, the
+                // first error is the one that tells.
+                Err(error) => match second.await {
+                    (Ok(value), end) => {
+                        hedged(HedgeOutcome::Won);
+                        (Ok(value), end)
+                    }
+                    (Err(_), end) => {
+                        hedged(HedgeOutcome::Failed);
+                        (Err(error), end)
+                    }
+                },
+            },
+            (answer, end) = second.as_mut() => {
+                if answer.is_ok() {
+                    fate.outrun();
+                    hedged(HedgeOutcome::Won);
+                    (answer, end)
+                } else {
+                    hedged(HedgeOutcome::Failed);
+                    first.await
+                }
+            }
+        };
+        *now = end;
+        answer
+    }
+
+    /// One request: timeout, the call itself, classification, record.
+    async fn fly<'a, T, E, O, F, Fut>(
+        &'a self,
+        (attempt, permit): (Attempt, Option<Permit<'a>>),
+        observer: &'a O,
+        op: &F,
+        start: Instant,
+        fate: &'a Fate,
+    ) -> (Result<T, CallError<E>>, Instant)
+    where
+        O: Observer,
+        F: Fn(Attempt) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: Classify,
+    {
+        let flight = Flight::start(self, observer, permit, start, (attempt, fate));
+        let mut call = pin!(fate.inside(|| op(attempt)));
+        let watched = poll_fn(|context| fate.inside(|| call.as_mut().poll(context)));
+        let answer = within(start, attempt.timeout, watched).await;
+        let end = clock();
+        let (answer, outcome) = match answer {
+            Ok(Ok(value)) => (Ok(value), Outcome::Success),
+            Ok(Err(error)) => {
+                let counts = error.verdict().counts;
+                (Err(CallError::Failed(error)), counts)
+            }
+            Err(_) if self.had_no_chance(attempt) => (Err(CallError::DeadlineExceeded), Outcome::Cancelled),
+            Err(_) => (Err(self.timed_out(attempt)), Outcome::Timeout),
+        };
+        flight.land(outcome, end);
+        (answer, end)
+    }
+
+    /// Whether the deadline left an attempt less than half of its own timeout. That is the caller's
+    /// hurry: counted as a failure, callers without time would trip the breaker of a healthy
+    /// dependency.
+    fn had_no_chance(&self, attempt: Attempt) -> bool {
+        attempt.timeout < self.time_limiter.attempt_timeout(attempt.number) / 2
+    }
+
+    /// Whether the attempt's own timeout or the deadline ended it.
+    fn timed_out<E>(&self, attempt: Attempt) -> CallError<E> {
+        if attempt.timeout < self.time_limiter.attempt_timeout(attempt.number) {
+            CallError::DeadlineExceeded
+        } else {
+            CallError::TimedOut { after: attempt.timeout }
+        }
+    }
+
+    /// An attempt that starts `now`, unless the deadline has passed.
+    fn plan<E>(
+        &self,
+        number: u32,
+        hedge: bool,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Result<Attempt, CallError<E>> {
+        let own = self.time_limiter.attempt_timeout(number);
+        let timeout = match remaining(deadline, now) {
+            Some(Duration::ZERO) => return Err(CallError::DeadlineExceeded),
+            Some(left) => own.min(left),
+            None => own,
+        };
+        Ok(Attempt { number, hedge, timeout, deadline })
+    }
+
+    /// All that a hedge needs: budget, a place and a permit of its own, and time.
+    fn hedging<'a>(
+        &'a self,
+        number: u32,
+        call: Call,
+        observer: &impl Observer,
+        now: Instant,
+    ) -> Option<(Attempt, Option<Permit<'a>>, Entered<'a>)> {
+        let attempt = self.plan::<()>(number, true, call.deadline, now).ok()?;
+        let place = self.compartment.try_enter()?;
+        let shut = |breaker: &Breaker| breaker.would_reject(now).is_some();
+        if self.breaker.as_ref().is_some_and(shut) || !self.budget.withdraw(now) {
+            return None;
+        }
+        let permit = self.permit::<()>(observer, now).ok()?;
+        Some((attempt, permit, place))
+    }
+
+    /// Asks the breaker.
+    #[inline]
+    fn permit<E>(&self, observer: &impl Observer, now: Instant) -> Result<Option<Permit<'_>>, CallError<E>> {
+        let Some(breaker) = &self.breaker else {
+            return Ok(None);
+        };
+        let admission = breaker.try_acquire(now);
+        if let Some(transition) = &admission.transition {
+            observer.observe(Event::Transition(transition));
+        }
+        admission.permit.map(Some).map_err(|rejected| {
+            observer.observe(Event::Rejected(rejected));
+            CallError::Open(rejected)
+        })
+    }
+}
+
+/// Waits for a future no longer than `limit` after `start`. One that is ready at once costs no
+/// timer, and the time that is known already is not asked for again.
+async fn within<T>(start: Instant, limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut future = pin!(future);
+    let first = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+    match first {
+        Poll::Ready(value) => Ok(value),
+        Poll::Pending => timeout_at((start + limit).into(), future).await,
+    }
+}

@@ -1,0 +1,71 @@
+//! Why a call has no answer.
+
+use std::time::Duration;
+
+use crate::{
+    breaker::Rejected,
+    bulkhead::BulkheadFull,
+    retry::{Classify, ErrorKind, Verdict},
+};
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError<E> {
+    /// The breaker did not let it through.
+    #[error(transparent)]
+    Open(Rejected),
+    /// The bulkhead had no place for it.
+    #[error(transparent)]
+    BulkheadFull(BulkheadFull),
+    /// The throttle turned it away.
+    #[error("turned away, because the dependency accepts too little of what it is sent")]
+    Throttled,
+    /// Its deadline passed.
+    #[error("the deadline has passed")]
+    DeadlineExceeded,
+    /// The last attempt took longer than it may.
+    #[error("no answer after {after:?}")]
+    TimedOut {
+        /// The attempt's timeout.
+        after: Duration,
+    },
+    /// The last attempt failed.
+    #[error("{0}")]
+    Failed(E),
+}
+
+impl<E> CallError<E> {
+    /// The reason for a fallback, as series spell it.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Open(_) => "open",
+            Self::BulkheadFull(_) => "bulkhead_full",
+            Self::Throttled => "rejected",
+            Self::DeadlineExceeded | Self::TimedOut { .. } => "timeout",
+            Self::Failed(_) => "failure",
+        }
+    }
+}
+
+impl<E: Classify> CallError<E> {
+    /// When it is worth asking again, where somebody said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Open(rejected) => Some(rejected.retry_after),
+            Self::Failed(error) => error.verdict().retry_after,
+            _ => None,
+        }
+    }
+
+    /// What it means for a retry. What this side refused is not retried: a retry would only be
+    /// refused again, or come too late.
+    pub(super) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Failed(error) => error.verdict(),
+            Self::TimedOut { .. } => Verdict::of(ErrorKind::Timeout),
+            _ => Verdict { retryable: false, ..Verdict::of(ErrorKind::Client) },
+        }
+    }
+}

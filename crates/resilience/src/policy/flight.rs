@@ -1,0 +1,96 @@
+//! One attempt on its way, and the promise that it is accounted for.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::{Attempt, Event, Observer, Policy, clock};
+use crate::breaker::{Outcome, Permit};
+
+/// What becomes of a call, as far as its flight can't see it from where it is dropped.
+#[derive(Default)]
+pub(super) struct Fate {
+    /// Whether the call itself is at work: a thread that unwinds then, unwinds because of it. At any
+    /// other time something else panicked, and takes with it a call that did nothing wrong.
+    at_work: AtomicBool,
+    /// Whether another request for the same answer was faster.
+    outrun: AtomicBool,
+}
+
+impl Fate {
+    /// Runs a part of the call.
+    #[inline]
+    pub(super) fn inside<T>(&self, part: impl FnOnce() -> T) -> T {
+        self.at_work.store(true, Ordering::Relaxed);
+        let done = part();
+        self.at_work.store(false, Ordering::Relaxed);
+        done
+    }
+
+    /// Another request for the same answer was faster.
+    pub(super) fn outrun(&self) {
+        self.outrun.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An attempt between its start and its end. Dropped without an end, because the caller went away
+/// or the call panicked, it ends as cancelled or panicked; so every permit is given back and every
+/// start has its [`Event::Finished`].
+pub(super) struct Flight<'a, O: Observer> {
+    policy: &'a Policy,
+    observer: &'a O,
+    permit: Option<Permit<'a>>,
+    start: Instant,
+    attempt: Attempt,
+    fate: &'a Fate,
+    landed: bool,
+}
+
+impl<'a, O: Observer> Flight<'a, O> {
+    pub(super) fn start(
+        policy: &'a Policy,
+        observer: &'a O,
+        permit: Option<Permit<'a>>,
+        start: Instant,
+        (attempt, fate): (Attempt, &'a Fate),
+    ) -> Self {
+        observer.observe(Event::Admitted { attempt: attempt.number, hedge: attempt.hedge });
+        Self { policy, observer, permit, start, attempt, fate, landed: false }
+    }
+
+    /// Ends it.
+    pub(super) fn land(mut self, outcome: Outcome, now: Instant) {
+        self.end(outcome, now);
+    }
+
+    fn end(&mut self, outcome: Outcome, now: Instant) {
+        self.landed = true;
+        let elapsed = now.saturating_duration_since(self.start);
+        // Whoever lost a race did not fail in it, however long it had taken by then.
+        let lost = outcome == Outcome::Cancelled && self.fate.outrun.load(Ordering::Relaxed);
+        let counts = if lost { Outcome::Ignored } else { outcome };
+        let recorded = self.permit.take().map(|permit| permit.record(counts, now));
+        let (slow, late) = recorded.map_or((false, false), |recorded| (recorded.slow, recorded.late));
+        if let Some(transition) = recorded.and_then(|recorded| recorded.transition) {
+            self.observer.observe(Event::Transition(&transition));
+        }
+        self.policy.learn(self.attempt, outcome, elapsed, now);
+        self.observer.observe(Event::Finished {
+            outcome,
+            slow,
+            late,
+            elapsed,
+            attempt: self.attempt.number,
+            hedge: self.attempt.hedge,
+        });
+    }
+}
+
+impl<O: Observer> Drop for Flight<'_, O> {
+    fn drop(&mut self) {
+        if !self.landed {
+            let outcome =
+                if self.fate.at_work.load(Ordering::Relaxed) { Outcome::Panicked } else { Outcome::Cancelled };
+            self.end(outcome, clock());
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The policy: all that protects the calls to one dependency, in the right order.
+//!
+//! # Order, and why
+//!
+//! ```text
+//! throttle → bulkhead → total deadline → retry (budget, backoff)
+//!   → per attempt: hedge → breaker permit → attempt timeout → the call → classify → record
+//! ```
+//!
+//! - The **bulkhead** is outermost: a call waiting for its retry still holds its place, since that
+//!   is what the caller pays for it.
+//! - The **deadline** covers all attempts and all waiting; a timeout inside only one attempt.
+//! - The **breaker** is inside the retries: it sees every attempt, and a retry stops as soon as it
+//!   opens. Outside, it would see three failures as one.
+//! - The **timeout** is inside the breaker, so that an attempt that hangs counts. One that the deadline
+//!   left less than half of its timeout had no chance, and is recorded as cancelled.
+//! - The fallback is not here: what to answer instead is the caller's to know; see
+//!   [`fallback`](crate::fallback).
+//!
+//! # Cancelling
+//!
+//! The future may be dropped at any point. Places and permits are given back, and the attempts
+//! under way are recorded as cancelled (slow past the slow threshold), or as panicked when the
+//! operation panics, which goes on to the caller. A hedge's loser is cancelled and counts for nothing.
+//!
+//! # When not to use it
+//!
+//! All patterns around every call make every call hard to understand. Leave out the parts whose
+//! failure you cannot describe: each is optional.
+//!
+//! ```
+//! use breakerbox_resilience::{
+//!     policy::{CallError, Policy, preset},
+//!     retry::{Classify, ErrorKind, Verdict},
+//! };
+//! use std::time::Instant;
+//!
+//! #[derive(Debug, PartialEq)]
+//! struct Unavailable;
+//!
+//! impl Classify for Unavailable {
+//!     fn verdict(&self) -> Verdict {
+//!         Verdict::of(ErrorKind::ServerError)
+//!     }
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let settings = preset("payment").expect("a preset");
+//! let policy = Policy::new(settings, Instant::now(), 42)?;
+//! let answer = policy
+//!     .call(None, &(), |_attempt| async { Ok::<_, Unavailable>("paid") })
+//!     .await;
+//! assert_eq!(answer, Ok("paid"));
+//! # Ok::<(), breakerbox_resilience::SettingsError>(())
+//! # }).unwrap();
+//! ```
+
+mod attempt;
+mod compartment;
+mod error;
+mod event;
+mod flight;
+mod layer;
+mod presets;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use tokio::time::{Instant as TokioInstant, sleep};
+
+pub use self::{
+    error::CallError,
+    event::{Event, HedgeOutcome, Observer},
+    layer::{PolicyLayer, PolicyService},
+    presets::{preset, preset_names},
+    settings::PolicySettings,
+};
+
+use self::compartment::{Compartment, Entered};
+use super::{
+    breaker::{Breaker, Outcome},
+    bulkhead::{Bulkhead, BulkheadSnapshot, PoolBulkhead},
+    deadline::{TimeLimiterSettings, remaining},
+    hedge::Hedge,
+    random::Dice,
+    retry::{Calibration, Classify, Decision, Failure, Retry, RetryBudget, RetryOutcome, adaptive::Prediction},
+    settings::SettingsError,
+    throttle::Throttle,
+};
+
+/// What the caller says about a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+    /// Whether making it twice is the same as making it once, by its nature or by an idempotency
+    /// key. Anything else is neither retried nor hedged.
+    pub idempotent: bool,
+}
+
+/// One attempt, as the operation sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its number, from 1. A hedge has the number of the attempt it hedges.
+    pub number: u32,
+    /// Whether it is the second request of a hedged attempt, which may go to another replica.
+    pub hedge: bool,
+    /// How long it may take; the policy sees to that.
+    pub timeout: Duration,
+    /// When the whole call is over, to be handed on to the dependency.
+    pub deadline: Option<Instant>,
+}
+
+/// All that protects the calls to one dependency; see the [module](self).
+#[derive(Debug)]
+pub struct Policy {
+    breaker: Option<Breaker>,
+    compartment: Compartment,
+    time_limiter: TimeLimiterSettings,
+    retry: Option<Retry>,
+    budget: RetryBudget,
+    hedge: Option<Hedge>,
+    throttle: Option<Throttle>,
+    dice: Dice,
+}
+
+impl Policy {
+    /// A policy that starts `now`; `seed` decides its jitter.
+    pub fn new(settings: PolicySettings, now: Instant, seed: u64) -> Result<Self, SettingsError> {
+        settings.validate()?;
+        Ok(Self {
+            compartment: Compartment::new(&settings)?,
+            breaker: settings.circuit_breaker.map(|breaker| Breaker::new(breaker, now, seed)).transpose()?,
+            time_limiter: settings.time_limiter,
+            retry: settings.retry.map(|retry| Retry::new(&retry, now)).transpose()?,
+            budget: RetryBudget::new(&settings.retry_budget, now)?,
+            hedge: settings.hedge.map(|hedge| Hedge::new(&hedge, now)).transpose()?,
+            throttle: settings.throttle.map(|throttle| Throttle::new(&throttle, now)).transpose()?,
+            dice: Dice::new(!seed),
+        })
+    }
+
+    /// Its breaker.
+    #[must_use]
+    pub fn breaker(&self) -> Option<&Breaker> {
+        self.breaker.as_ref()
+    }
+
+    /// Its bulkhead in the form of a semaphore.
+    #[must_use]
+    pub fn bulkhead(&self) -> Option<&Bulkhead> {
+        match &self.compartment {
+            Compartment::Semaphore(bulkhead) => Some(bulkhead),
+            _ => None,
+        }
+    }
+
+    /// Its bulkhead in the form of a pool.
+    #[must_use]
+    pub fn pool(&self) -> Option<&PoolBulkhead> {
+        match &self.compartment {
+            Compartment::Pool(pool) => Some(pool),
+            _ => None,
+        }
+    }
+
+    /// Its bulkhead now, in whichever form.
+    #[must_use]
+    pub fn bulkhead_snapshot(&self) -> Option<BulkheadSnapshot> {
+        self.compartment.snapshot()
+    }
+
+    /// What its retries and hedges may cost.
+    #[must_use]
+    pub fn retry_budget(&self) -> &RetryBudget {
+        &self.budget
+    }
+
+    /// How far its adaptive retries can be trusted, if they are adaptive.
+    #[must_use]
+    pub fn calibration(&self) -> Option<Calibration> {
+        Some(self.retry.as_ref()?.model()?.calibration())
+    }
+
+    /// Its throttle.
+    #[must_use]
+    pub fn throttle(&self) -> Option<&Throttle> {
+        self.throttle.as_ref()
+    }
+
+    /// Its timeouts.
+    #[must_use]
+    pub fn time_limiter(&self) -> &TimeLimiterSettings {
+        &self.time_limiter
+    }
+
+    /// Makes a call that may be repeated; see [`call_with`](Self::call_with).
+    pub async fn call<T, E, O, F, Fut>(&self, deadline: Option<Instant>, observer: &O, op: F) -> Result<T, CallError<E>>
+    where
+        O: Observer,
+        F: Fn(Attempt) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: Classify,
+    {
+        let call = Call { deadline, idempotent: true };
+        self.call_with(call, observer, op).await
+    }
+
+    /// Makes a call: as many attempts by `op` as help and are allowed, the first success or the
+    /// last error. `op` makes one attempt each time it is called.
+    pub async fn call_with<T, E, O, F, Fut>(&self, call: Call, observer: &O, op: F) -> Result<T, CallError<E>>
+    where
+        O: Observer,
+        F: Fn(Attempt) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: Classify,
+    {
+        let mut now = clock();
+        let call = Call { deadline: self.time_limiter.deadline(now, call.deadline), ..call };
+        self.pass_throttle(observer, now)?;
+        let _place = self.enter(call.deadline, observer, &mut now).await?;
+        let (mut number, mut previous, mut predicted): (_, _, Option<Prediction>) = (1, None, None);
+        loop {
+            let in_time = remaining(call.deadline, now) != Some(Duration::ZERO);
+            let answer = self.attempt(number, call, observer, &op, &mut now).await;
+            if let Some(prediction) = predicted.take().filter(|_| in_time) {
+                self.learn_retry(&prediction, &answer, observer);
+            }
+            let Some(retry) = &self.retry else {
+                return answer;
+            };
+            let error = match answer {
+                Ok(value) => {
+                    ended(observer, RetryOutcome::success(number), number);
+                    return Ok(value);
+                }
+                Err(error) => error,
+            };
+            let verdict = error.verdict();
+            let failure = Failure {
+                attempts: number,
+                verdict,
+                idempotent: call.idempotent,
+                now,
+                deadline: call.deadline,
+                breaker: self.breaker(),
+                budget: &self.budget,
+                dice: &self.dice,
+            };
+            match retry.decide(&failure, previous) {
+                Decision::Stop(outcome) => {
+                    ended(observer, outcome, number);
+                    return Err(error);
+                }
+                Decision::Again { delay, prediction } => {
+                    number += 1;
+                    observer.observe(Event::RetryScheduled {
+                        attempt: number,
+                        delay,
+                        kind: verdict.kind,
+                        predicted: prediction.map(|prediction| prediction.chance),
+                    });
+                    sleep(delay).await;
+                    (previous, predicted) = (Some(delay), prediction);
+                    now = clock();
+                }
+            }
+        }
+    }
+
+    /// Asks the throttle.
+    #[inline]
+    fn pass_throttle<E>(&self, observer: &impl Observer, now: Instant) -> Result<(), CallError<E>> {
+        match &self.throttle {
+            Some(throttle) if !throttle.admit(now, self.dice.roll()) => {
+                observer.observe(Event::Throttled);
+                Err(CallError::Throttled)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a place in the bulkhead, and tells the time anew if that took some.
+    async fn enter<E>(
+        &self,
+        deadline: Option<Instant>,
+        observer: &impl Observer,
+        now: &mut Instant,
+    ) -> Result<Entered<'_>, CallError<E>> {
+        if let Some(place) = self.compartment.try_enter() {
+            return Ok(place);
+        }
+        let entered = self.compartment.enter(remaining(deadline, *now)).await;
+        *now = clock();
+        entered.map_err(|full| {
+            observer.observe(Event::BulkheadRejected(full));
+            CallError::BulkheadFull(full)
+        })
+    }
+
+    /// Lets the adaptive model learn from a retry that began in time, unless it was turned away on
+    /// this side.
+    fn learn_retry<T, E>(&self, prediction: &Prediction, answer: &Result<T, CallError<E>>, observer: &impl Observer) {
+        let succeeded = match answer {
+            Ok(_) => true,
+            // It was sent in time, and then the deadline cut it.
+            Err(CallError::Failed(_) | CallError::TimedOut { .. } | CallError::DeadlineExceeded) => false,
+            Err(_) => return,
+        };
+        if let Some(model) = self.retry.as_ref().and_then(Retry::model) {
+            model.learn(prediction, succeeded);
+            observer.observe(Event::Predicted { chance: prediction.chance, succeeded });
+        }
+    }
+
+    /// Learns from an attempt that ended.
+    #[inline]
+    fn learn(&self, attempt: Attempt, outcome: Outcome, elapsed: Duration, now: Instant) {
+        let failed = match outcome {
+            Outcome::Failure | Outcome::Timeout | Outcome::Panicked => true,
+            Outcome::Success | Outcome::Ignored => false,
+            // Nobody waited for the answer, so there is none to learn from.
+            Outcome::Cancelled => return,
+        };
+        if let Some(retry) = self.retry.as_ref().filter(|_| attempt.number == 1) {
+            retry.first_attempt(failed, now);
+        }
+        if let Some(throttle) = &self.throttle {
+            throttle.record(!failed, now);
+        }
+        if let Some(hedge) = self.hedge.as_ref().filter(|_| !failed) {
+            hedge.succeeded(elapsed, now);
+        }
+    }
+}
+
+fn ended(observer: &impl Observer, outcome: RetryOutcome, attempts: u32) {
+    observer.observe(Event::RetryEnded { outcome, attempts });
+}
+
+/// The time by Tokio's clock, so that a paused one governs policies, too.
+fn clock() -> Instant {
+    TokioInstant::now().into_std()
+}

@@ -1,0 +1,169 @@
+//! Policies to start from, with the numbers of the project's source texts.
+//!
+//! Presets are starting points: how long a call may take and how many failures are normal is the
+//! dependency's nature, and no preset knows it.
+
+use std::time::Duration;
+
+use super::PolicySettings;
+use crate::{
+    breaker::{BreakerSettings, WindowType},
+    bulkhead::BulkheadSettings,
+    deadline::TimeLimiterSettings,
+    retry::{Jitter, RetrySettings},
+};
+
+/// The names [`preset`] knows.
+#[must_use]
+pub fn preset_names() -> &'static [&'static str] {
+    &[
+        "payment",
+        "payment-gateway",
+        "order-payment",
+        "recommendation",
+        "log-shipping",
+        "database",
+        "external-api",
+        "critical-service",
+    ]
+}
+
+/// The preset with this name.
+#[must_use]
+pub fn preset(name: &str) -> Option<PolicySettings> {
+    let seconds = Duration::from_secs;
+    Some(match name {
+        // Failures in a row, and the wait before the next probe: strict, lenient, very lenient.
+        "payment" => in_a_row(3, seconds(60)),
+        "recommendation" => in_a_row(10, seconds(30)),
+        "log-shipping" => in_a_row(20, seconds(300)),
+        "payment-gateway" => payment_gateway(),
+        "order-payment" => order_payment(),
+        // Failures in a row or by rate, timeout, and the wait.
+        "database" => either(3, 30.0, seconds(2), seconds(30)),
+        "external-api" => either(5, 60.0, seconds(10), seconds(60)),
+        "critical-service" => either(2, 20.0, seconds(1), seconds(15)),
+        _ => return None,
+    })
+}
+
+/// Trips on failures in a row only.
+fn in_a_row(failures: u32, wait: Duration) -> PolicySettings {
+    PolicySettings {
+        circuit_breaker: Some(BreakerSettings {
+            failure_rate_threshold: None,
+            consecutive_failure_threshold: Some(failures),
+            wait_duration_in_open_state: wait,
+            permitted_number_of_calls_in_half_open_state: 1,
+            half_open_success_rate_threshold: 100.0,
+            ..BreakerSettings::default()
+        }),
+        ..PolicySettings::default()
+    }
+}
+
+/// Three failures in a row block an unreliable payment provider for five minutes; four of five
+/// probes bring it back.
+fn payment_gateway() -> PolicySettings {
+    let strict = in_a_row(3, Duration::from_mins(5));
+    PolicySettings {
+        circuit_breaker: strict.circuit_breaker.map(|breaker| BreakerSettings {
+            permitted_number_of_calls_in_half_open_state: 5,
+            half_open_success_rate_threshold: 80.0,
+            ..breaker
+        }),
+        bulkhead: Some(BulkheadSettings { max_concurrent_calls: 10, ..BulkheadSettings::default() }),
+        time_limiter: TimeLimiterSettings {
+            timeout_duration: Duration::from_secs(3),
+            ..TimeLimiterSettings::default()
+        },
+        ..PolicySettings::default()
+    }
+}
+
+/// The Resilience4j configuration of an order service's payment client.
+fn order_payment() -> PolicySettings {
+    PolicySettings {
+        circuit_breaker: Some(BreakerSettings {
+            failure_rate_threshold: Some(50.0),
+            wait_duration_in_open_state: Duration::from_secs(30),
+            sliding_window_size: 10,
+            minimum_number_of_calls: 10,
+            ..BreakerSettings::default()
+        }),
+        retry: Some(RetrySettings {
+            max_attempts: 3,
+            wait_duration: Duration::from_millis(500),
+            jitter: Jitter::Equal,
+            ..RetrySettings::default()
+        }),
+        time_limiter: TimeLimiterSettings {
+            timeout_duration: Duration::from_secs(3),
+            ..TimeLimiterSettings::default()
+        },
+        ..PolicySettings::default()
+    }
+}
+
+/// Trips on failures in a row or on their rate over the last minute.
+fn either(failures: u32, rate: f64, timeout: Duration, wait: Duration) -> PolicySettings {
+    PolicySettings {
+        circuit_breaker: Some(BreakerSettings {
+            failure_rate_threshold: Some(rate),
+            consecutive_failure_threshold: Some(failures),
+            sliding_window_type: WindowType::TimeBased,
+            sliding_window_size: 60,
+            minimum_number_of_calls: 10,
+            wait_duration_in_open_state: wait,
+            permitted_number_of_calls_in_half_open_state: 3,
+            ..BreakerSettings::default()
+        }),
+        time_limiter: TimeLimiterSettings { timeout_duration: timeout, ..TimeLimiterSettings::default() },
+        ..PolicySettings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_is_valid_and_no_other_name_is_known() {
+        for name in preset_names() {
+            preset(name).expect(name).validate().expect(name);
+        }
+        assert_eq!(preset("unknown"), None);
+    }
+
+    #[test]
+    fn the_presets_have_the_numbers_of_their_sources() {
+        let breaker = |name: &str| preset(name).unwrap().circuit_breaker.unwrap();
+        let table = [
+            ("payment", Some(3), 60),
+            ("recommendation", Some(10), 30),
+            ("log-shipping", Some(20), 300),
+            ("payment-gateway", Some(3), 300),
+            ("database", Some(3), 30),
+            ("external-api", Some(5), 60),
+            ("critical-service", Some(2), 15),
+            ("order-payment", None, 30),
+        ];
+        for (name, failures, wait) in table {
+            let breaker = breaker(name);
+            assert_eq!(breaker.consecutive_failure_threshold, failures, "{name}");
+            assert_eq!(breaker.wait_duration_in_open_state.as_secs(), wait, "{name}");
+        }
+        for (name, rate, timeout) in [
+            ("database", 30.0, 2),
+            ("external-api", 60.0, 10),
+            ("critical-service", 20.0, 1),
+            ("order-payment", 50.0, 3),
+        ] {
+            assert_eq!(breaker(name).failure_rate_threshold, Some(rate), "{name}");
+            let limiter = preset(name).unwrap().time_limiter;
+            assert_eq!(limiter.timeout_duration.as_secs(), timeout, "{name}");
+        }
+        let gateway = breaker("payment-gateway");
+        assert!((gateway.half_open_success_rate_threshold - 80.0).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,111 @@
+//! A policy's settings: each part can be left out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    breaker::BreakerSettings,
+    bulkhead::{BulkheadSettings, PoolSettings},
+    deadline::TimeLimiterSettings,
+    hedge::HedgeSettings,
+    retry::{BudgetSettings, RetrySettings},
+    settings::SettingsError,
+    throttle::ThrottleSettings,
+};
+
+/// All that protects the calls to one dependency. A part that is `None` is off.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PolicySettings {
+    /// Stops calling what does not answer.
+    pub circuit_breaker: Option<BreakerSettings>,
+    /// Limits how much of the caller the dependency can take.
+    pub bulkhead: Option<BulkheadSettings>,
+    /// The same in the form of a pool: a core, a maximum, and a queue. One of the two.
+    pub pool_bulkhead: Option<PoolSettings>,
+    /// Limits how long anything takes. Always on.
+    pub time_limiter: TimeLimiterSettings,
+    /// Tries again.
+    pub retry: Option<RetrySettings>,
+    /// What retries and hedges may cost together.
+    pub retry_budget: BudgetSettings,
+    /// Asks a second time before the first has failed.
+    pub hedge: Option<HedgeSettings>,
+    /// Sends less the less is accepted; an alternative to the breaker.
+    pub throttle: Option<ThrottleSettings>,
+}
+
+impl PolicySettings {
+    /// Whether a policy can be built from these.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        fn part<S>(
+            name: &str,
+            settings: Option<&S>,
+            validate: impl Fn(&S) -> Result<(), SettingsError>,
+        ) -> Result<(), SettingsError> {
+            settings.map_or(Ok(()), |settings| validate(settings).map_err(|error| error.within(name)))
+        }
+        part("circuit-breaker", self.circuit_breaker.as_ref(), BreakerSettings::validate)?;
+        part("bulkhead", self.bulkhead.as_ref(), BulkheadSettings::validate)?;
+        part("pool-bulkhead", self.pool_bulkhead.as_ref(), PoolSettings::validate)?;
+        part("time-limiter", Some(&self.time_limiter), TimeLimiterSettings::validate)?;
+        part("retry", self.retry.as_ref(), RetrySettings::validate)?;
+        part("retry-budget", Some(&self.retry_budget), BudgetSettings::validate)?;
+        part("hedge", self.hedge.as_ref(), HedgeSettings::validate)?;
+        part("throttle", self.throttle.as_ref(), ThrottleSettings::validate)?;
+        if let (Some(_), Some(throttle)) = (&self.circuit_breaker, &self.throttle) {
+            return Err(SettingsError::new(
+                "throttle",
+                format_args!("multiplier {}", throttle.multiplier),
+                "left out beside a circuit-breaker: each would take the other's rejections for trouble",
+            ));
+        }
+        if let (Some(_), Some(pool)) = (&self.bulkhead, &self.pool_bulkhead) {
+            return Err(SettingsError::new(
+                "pool-bulkhead",
+                format_args!("core-size {}", pool.core_size),
+                "left out beside a bulkhead: they are two forms of the same",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_part_and_the_field() {
+        let settings = PolicySettings {
+            bulkhead: Some(BulkheadSettings { max_concurrent_calls: 0, ..BulkheadSettings::default() }),
+            ..PolicySettings::default()
+        };
+        assert_eq!(
+            settings.validate().unwrap_err().to_string(),
+            "bulkhead.max-concurrent-calls = 0: must be 1–1000000"
+        );
+    }
+
+    #[test]
+    fn resilience4js_words_are_understood() {
+        let settings: PolicySettings = toml::from_str(
+            r#"
+            [circuit-breaker]
+            failure-rate-threshold = 50
+            wait-duration-in-open-state = "30s"
+            sliding-window-size = 10
+            [retry]
+            max-attempts = 3
+            wait-duration = "500ms"
+            enable-exponential-backoff = true
+            [time-limiter]
+            timeout-duration = "3s"
+            "#,
+        )
+        .unwrap();
+        settings.validate().unwrap();
+        let retry = settings.retry.unwrap();
+        assert_eq!(retry.backoff().first.as_millis(), 500);
+        assert_eq!(settings.time_limiter.timeout_duration.as_secs(), 3);
+    }
+}

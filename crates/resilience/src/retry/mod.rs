@@ -1,0 +1,390 @@
+//! Retries: try again where that can help, and never so much that it hurts.
+//!
+//! # Motivation
+//!
+//! A lost packet, a restarting instance, a moment of overload: many failures are gone a moment
+//! later. But retries are extra load at the worst time, and repeating what is not repeatable
+//! charges a customer twice.
+//!
+//! # Theory of operation
+//!
+//! After a failed attempt these are asked, in this order, and the first *no* ends the call:
+//!
+//! 1. May the call be repeated (idempotent, or with an idempotency key), and is the
+//!    [error](Verdict) one that can end differently? Never a 400, 401, 403 or 404.
+//! 2. Are there attempts left?
+//! 3. Is the dependency worth it: is the recent failure rate below the
+//!    [limit](RetrySettings::stop_failure_rate_threshold), does the [model](adaptive) give the
+//!    retry a chance?
+//! 4. Will there be time: is the [backoff], or the longer `Retry-After`, over before the deadline?
+//!    Will the breaker let it through?
+//! 5. Does the [budget] have a retry left? It outranks everything, and is asked last so that
+//!    nothing is withdrawn for a retry that is not made.
+//!
+//! # How it fails
+//!
+//! Without a budget, retries turn a short overload into a lasting one. Without jitter, callers
+//! that failed together come back together. Retrying in every layer multiplies: three layers of
+//! three attempts are 27 calls; retry in one.
+//!
+//! # When not to use it
+//!
+//! For calls that are not idempotent, for errors of the caller's own making, against overload
+//! without jitter and budget, and where a queue would do: what may succeed in an hour should not
+//! keep anybody waiting now.
+//!
+//! ```
+//! use std::time::Duration;
+//! use breakerbox_resilience::retry::{Backoff, Jitter};
+//!
+//! let backoff = Backoff {
+//!     first: Duration::from_secs(1),
+//!     multiplier: 2.0,
+//!     cap: Duration::from_secs(8),
+//!     jitter: Jitter::None,
+//! };
+//! let waits: Vec<u64> = (1..=5).map(|n| backoff.wait(n, None, 0.0).as_secs()).collect();
+//! assert_eq!(waits, [1, 2, 4, 8, 8]);
+//! ```
+
+pub mod adaptive;
+pub mod backoff;
+pub mod budget;
+mod classify;
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use self::adaptive::{Model, Prediction};
+pub use self::{
+    adaptive::{AdaptiveSettings, Calibration, CalibrationBin},
+    backoff::{Backoff, Jitter},
+    budget::{BudgetSettings, BudgetSnapshot, RetryBudget},
+    classify::{Classify, ErrorKind, Verdict},
+};
+use super::{
+    breaker::{Breaker, WindowSnapshot, spelled},
+    random::Dice,
+    recent::{self, Recent},
+    settings::{SettingsError, duration, percentage, within},
+};
+
+/// Recent calls from which on their failure rate is believed.
+const BELIEVED_FROM: u64 = 10;
+
+/// How often, how fast and how stubbornly to try again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RetrySettings {
+    /// Attempts in all, the first included.
+    pub max_attempts: u32,
+    /// Wait before the second attempt.
+    #[serde(with = "humantime_serde")]
+    pub wait_duration: Duration,
+    /// Whether further waits grow.
+    pub enable_exponential_backoff: bool,
+    /// By how much, each.
+    pub exponential_backoff_multiplier: f64,
+    /// No wait is longer, while waits grow; an adaptive retry has a longest wait of its own. A
+    /// dependency that asks for more with `Retry-After` is not tried again.
+    #[serde(with = "humantime_serde")]
+    pub exponential_max_wait_duration: Duration,
+    /// How waits are spread.
+    pub jitter: Jitter,
+    /// Nothing is retried while more than this percentage of recent first attempts failed.
+    pub stop_failure_rate_threshold: Option<f64>,
+    /// How far back "recent" goes.
+    #[serde(with = "humantime_serde")]
+    pub recent_duration: Duration,
+    /// Learns which retries succeed, and makes only those.
+    pub adaptive: Option<AdaptiveSettings>,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            max_attempts: 3,
+            wait_duration: Duration::from_millis(100),
+            enable_exponential_backoff: true,
+            exponential_backoff_multiplier: 2.0,
+            exponential_max_wait_duration: Duration::from_secs(10),
+            jitter: Jitter::Full,
+            stop_failure_rate_threshold: Some(80.0),
+            recent_duration: Duration::from_mins(1),
+            adaptive: None,
+        }
+    }
+}
+
+impl RetrySettings {
+    /// Whether calls can be retried by these.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        within("max-attempts", self.max_attempts, 1..=20, "1–20")?;
+        duration("wait-duration", self.wait_duration, Duration::from_millis(1))?;
+        within("exponential-backoff-multiplier", self.exponential_backoff_multiplier, 1.0..=10.0, "1–10")?;
+        if self.enable_exponential_backoff {
+            duration("exponential-max-wait-duration", self.exponential_max_wait_duration, self.wait_duration)?;
+        }
+        if let Some(rate) = self.stop_failure_rate_threshold {
+            percentage("stop-failure-rate-threshold", rate)?;
+        }
+        if let Some(adaptive) = &self.adaptive {
+            adaptive.validate().map_err(|error| error.within("adaptive"))?;
+        }
+        recent::span("recent-duration", self.recent_duration)
+    }
+
+    /// The waits these settings make.
+    #[must_use]
+    pub fn backoff(&self) -> Backoff {
+        Backoff {
+            first: self.wait_duration,
+            multiplier: if self.enable_exponential_backoff { self.exponential_backoff_multiplier } else { 1.0 },
+            cap: self.exponential_max_wait_duration.max(self.wait_duration),
+            jitter: self.jitter,
+        }
+    }
+}
+
+spelled! {
+    /// How retrying ended for one call.
+    RetryOutcome {
+        /// The first attempt succeeded.
+        SuccessWithoutRetry = "success_without_retry",
+        /// A later attempt succeeded.
+        SuccessWithRetry = "success_with_retry",
+        /// The first attempt failed, and no other could help.
+        FailedWithoutRetry = "failed_without_retry",
+        /// The last attempt failed.
+        FailedWithRetry = "failed_with_retry",
+        /// The budget had no retry left.
+        BudgetExhausted = "budget_exhausted",
+        /// A retry would have come too late, or had no chance.
+        Stopped = "stopped",
+    }
+}
+
+impl RetryOutcome {
+    /// Success after this many attempts.
+    #[must_use]
+    pub fn success(attempts: u32) -> Self {
+        if attempts > 1 { Self::SuccessWithRetry } else { Self::SuccessWithoutRetry }
+    }
+
+    /// Plain failure after this many attempts.
+    #[must_use]
+    pub fn failure(attempts: u32) -> Self {
+        if attempts > 1 { Self::FailedWithRetry } else { Self::FailedWithoutRetry }
+    }
+}
+
+/// What to do after a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Decision {
+    /// Try again after this delay.
+    Again { delay: Duration, prediction: Option<Prediction> },
+    /// Give up.
+    Stop(RetryOutcome),
+}
+
+/// A failed attempt, and what surrounds it.
+pub(crate) struct Failure<'a> {
+    /// Attempts made so far.
+    pub(crate) attempts: u32,
+    pub(crate) verdict: Verdict,
+    pub(crate) idempotent: bool,
+    pub(crate) now: Instant,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) breaker: Option<&'a Breaker>,
+    pub(crate) budget: &'a RetryBudget,
+    pub(crate) dice: &'a Dice,
+}
+
+/// Decides on retries for all calls of one policy.
+#[derive(Debug)]
+pub(crate) struct Retry {
+    settings: RetrySettings,
+    backoff: Backoff,
+    first_attempts: Recent,
+    model: Option<Model>,
+}
+
+impl Retry {
+    pub(crate) fn new(settings: &RetrySettings, now: Instant) -> Result<Self, SettingsError> {
+        settings.validate()?;
+        Ok(Self {
+            backoff: settings.backoff(),
+            first_attempts: Recent::new(settings.recent_duration, now),
+            model: settings.adaptive.as_ref().map(Model::new).transpose()?,
+            settings: settings.clone(),
+        })
+    }
+
+    /// Takes note of how a first attempt went: what later retries are judged by.
+    #[inline]
+    pub(crate) fn first_attempt(&self, failed: bool, now: Instant) {
+        self.first_attempts.record(failed, now);
+    }
+
+    /// What it has learned, if it learns.
+    pub(crate) fn model(&self) -> Option<&Model> {
+        self.model.as_ref()
+    }
+
+    /// Whether to try again, and after how long; `previous` is the call's last wait.
+    pub(crate) fn decide(&self, failure: &Failure<'_>, previous: Option<Duration>) -> Decision {
+        let Failure { attempts, verdict, now, .. } = *failure;
+        if !failure.idempotent || !verdict.retryable || attempts >= self.settings.max_attempts {
+            return Decision::Stop(RetryOutcome::failure(attempts));
+        }
+        let recent = self.first_attempts.totals(now);
+        let prediction = self.model.as_ref().map(|model| model.predict(failure, share(recent)));
+        if self.hopeless(recent) || !self.promising(prediction.as_ref(), failure.dice) {
+            return Decision::Stop(RetryOutcome::Stopped);
+        }
+        let wait = self.wait(failure, previous, prediction.as_ref());
+        let Some(delay) = self.after_asked(wait, verdict.retry_after) else {
+            return Decision::Stop(RetryOutcome::Stopped);
+        };
+        let too_late = failure.deadline.is_some_and(|deadline| now + delay >= deadline);
+        let shut = failure.breaker.is_some_and(|breaker| breaker.would_reject(now + delay).is_some());
+        if too_late || shut {
+            return Decision::Stop(RetryOutcome::Stopped);
+        }
+        if !failure.budget.withdraw(now) {
+            return Decision::Stop(RetryOutcome::BudgetExhausted);
+        }
+        Decision::Again { delay, prediction }
+    }
+
+    fn promising(&self, prediction: Option<&Prediction>, dice: &Dice) -> bool {
+        match (&self.model, prediction) {
+            (Some(model), Some(prediction)) => model.allows(prediction, dice.roll()),
+            _ => true,
+        }
+    }
+
+    fn wait(&self, failure: &Failure<'_>, previous: Option<Duration>, prediction: Option<&Prediction>) -> Duration {
+        let wait = self.backoff.wait(failure.attempts, previous, failure.dice.roll());
+        match (&self.model, prediction) {
+            (Some(model), Some(prediction)) => model.scale(wait, failure.verdict.kind, prediction.chance),
+            _ => wait,
+        }
+    }
+
+    /// The wait, or what the dependency asked for if that is longer; `None` if it asked for more
+    /// than any wait may be.
+    fn after_asked(&self, wait: Duration, asked: Option<Duration>) -> Option<Duration> {
+        let asked = asked.unwrap_or_default();
+        let longest = self.model.as_ref().map_or(self.backoff.cap, |model| model.longest_wait().max(self.backoff.cap));
+        (asked <= longest).then(|| wait.max(asked))
+    }
+
+    /// Whether so much fails that a retry would fail too.
+    fn hopeless(&self, recent: WindowSnapshot) -> bool {
+        self.settings.stop_failure_rate_threshold.is_some_and(|limit| share(recent) * 100.0 > limit)
+    }
+}
+
+/// Failed share (0–1) of recent calls; 0 while there are too few to tell.
+fn share(recent: WindowSnapshot) -> f64 {
+    if recent.calls >= BELIEVED_FROM { recent.failure_ratio() } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Case {
+        retry: Retry,
+        budget: RetryBudget,
+        dice: Dice,
+        now: Instant,
+    }
+
+    impl Case {
+        fn new(settings: &RetrySettings) -> Self {
+            let now = Instant::now();
+            Self {
+                retry: Retry::new(settings, now).unwrap(),
+                budget: RetryBudget::new(&BudgetSettings::default(), now).unwrap(),
+                dice: Dice::new(1),
+                now,
+            }
+        }
+
+        fn failure(&self, kind: ErrorKind) -> Failure<'_> {
+            Failure {
+                attempts: 1,
+                verdict: Verdict::of(kind),
+                idempotent: true,
+                now: self.now,
+                deadline: None,
+                breaker: None,
+                budget: &self.budget,
+                dice: &self.dice,
+            }
+        }
+    }
+
+    fn exact() -> RetrySettings {
+        RetrySettings { jitter: Jitter::None, ..RetrySettings::default() }
+    }
+
+    #[test]
+    fn what_cannot_be_repeated_is_not_repeated() {
+        let case = Case::new(&exact());
+        let failure = Failure { idempotent: false, ..case.failure(ErrorKind::Timeout) };
+        assert_eq!(case.retry.decide(&failure, None), Decision::Stop(RetryOutcome::FailedWithoutRetry));
+        assert_eq!(
+            case.retry.decide(&case.failure(ErrorKind::Client), None),
+            Decision::Stop(RetryOutcome::FailedWithoutRetry)
+        );
+    }
+
+    #[test]
+    fn retry_after_is_honoured_and_too_much_of_it_ends_the_call() {
+        let case = Case::new(&exact());
+        let after = |seconds| {
+            let mut failure = case.failure(ErrorKind::RateLimited);
+            failure.verdict = failure.verdict.after(Some(Duration::from_secs(seconds)));
+            case.retry.decide(&failure, None)
+        };
+        assert_eq!(after(5), Decision::Again { delay: Duration::from_secs(5), prediction: None });
+        assert_eq!(after(11), Decision::Stop(RetryOutcome::Stopped));
+    }
+
+    #[test]
+    fn no_retry_is_planned_past_the_deadline() {
+        let case = Case::new(&exact());
+        let failure =
+            Failure { deadline: Some(case.now + Duration::from_millis(100)), ..case.failure(ErrorKind::Timeout) };
+        let before = case.budget.snapshot(case.now).tokens;
+        assert_eq!(case.retry.decide(&failure, None), Decision::Stop(RetryOutcome::Stopped));
+        let after = case.budget.snapshot(case.now).tokens;
+        assert!(before <= after, "nothing is withdrawn for it");
+    }
+
+    #[test]
+    fn retries_stop_while_most_first_attempts_fail() {
+        let case = Case::new(&exact());
+        for failed in [true; 9].iter().chain(&[false]) {
+            case.retry.first_attempt(*failed, case.now);
+        }
+        let failure = case.failure(ErrorKind::ServerError);
+        assert_eq!(case.retry.decide(&failure, None), Decision::Stop(RetryOutcome::Stopped));
+        let later = Failure { now: case.now + Duration::from_mins(2), ..case.failure(ErrorKind::ServerError) };
+        assert!(matches!(case.retry.decide(&later, None), Decision::Again { .. }));
+    }
+
+    #[test]
+    fn an_empty_budget_outranks_everything_else() {
+        let case = Case::new(&exact());
+        while case.budget.withdraw(case.now) {}
+        assert_eq!(
+            case.retry.decide(&case.failure(ErrorKind::Connect), None),
+            Decision::Stop(RetryOutcome::BudgetExhausted)
+        );
+    }
+}

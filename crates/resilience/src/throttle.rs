@@ -1,0 +1,168 @@
+//! Adaptive throttling: send less to a dependency the less of it is accepted.
+//!
+//! # Motivation
+//!
+//! A breaker knows all and nothing. Against overload, where a dependency still serves half of what
+//! it is sent, all is too much and nothing is a pity. The client can tell how much is welcome:
+//! from what share of its requests succeed.
+//!
+//! # Theory of operation
+//!
+//! Google's *Site Reliability Engineering*, chapter 21: over the last two minutes, a client counts
+//! its `requests` and the dependency's `accepts`, and turns a new request away itself with the
+//! chance
+//!
+//! ```text
+//! max(0, (requests − K × accepts) / (requests + 1))
+//! ```
+//!
+//! With K = 2 the dependency gets up to twice what it accepts, so that a recovery is seen at once.
+//! What is turned away locally is a request that was not accepted, too: the longer it fails, the
+//! less is sent, but never nothing.
+//!
+//! # How it fails
+//!
+//! With K near 1 it throttles on noise; with a large K it protects late. A trickle always gets
+//! through, so callers of a dead dependency still wait for timeouts now and then.
+//!
+//! # When not to use it
+//!
+//! Beside a breaker on the same dependency: each would see the other's rejections as trouble. And
+//! for calls so rare that two minutes hold only a few.
+//!
+//! ```
+//! use std::time::Instant;
+//! use breakerbox_resilience::throttle::{Throttle, ThrottleSettings};
+//!
+//! let now = Instant::now();
+//! let throttle = Throttle::new(&ThrottleSettings::default(), now)?;
+//! for accepted in [true, false, false, false] {
+//!     throttle.record(accepted, now);
+//! }
+//! // (4 − 2 × 1) / (4 + 1)
+//! assert!((throttle.rejection_chance(now) - 0.4).abs() < 1e-9);
+//! # Ok::<(), breakerbox_resilience::SettingsError>(())
+//! ```
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    recent::{self, Recent},
+    settings::{SettingsError, within},
+};
+
+/// How readily requests are turned away.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ThrottleSettings {
+    /// K: requests sent for each one accepted.
+    pub multiplier: f64,
+    /// How far back requests and accepts are counted.
+    #[serde(with = "humantime_serde")]
+    pub recent_duration: Duration,
+}
+
+impl Default for ThrottleSettings {
+    fn default() -> Self {
+        Self { multiplier: 2.0, recent_duration: Duration::from_mins(2) }
+    }
+}
+
+impl ThrottleSettings {
+    /// Whether a throttle can be built from these.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        within("multiplier", self.multiplier, 1.0..=100.0, "1–100")?;
+        recent::span("recent-duration", self.recent_duration)
+    }
+}
+
+/// An adaptive throttle; see the [module](self).
+#[derive(Debug)]
+pub struct Throttle {
+    multiplier: f64,
+    requests: Recent,
+}
+
+impl Throttle {
+    /// A throttle that has seen nothing and lets everything pass.
+    pub fn new(settings: &ThrottleSettings, now: Instant) -> Result<Self, SettingsError> {
+        settings.validate()?;
+        Ok(Self { multiplier: settings.multiplier, requests: Recent::new(settings.recent_duration, now) })
+    }
+
+    /// Chance (0–1) that a request is turned away `now`.
+    #[must_use]
+    pub fn rejection_chance(&self, now: Instant) -> f64 {
+        let totals = self.requests.totals(now);
+        let requests = totals.calls as f64;
+        let accepts = (totals.calls - totals.failures) as f64;
+        ((requests - self.multiplier * accepts) / (requests + 1.0)).max(0.0)
+    }
+
+    /// Whether to send a request; `luck` is a random number 0 ≤ x < 1. One that is turned away is
+    /// counted here, one that is sent by [`record`](Self::record).
+    #[must_use]
+    pub fn admit(&self, now: Instant, luck: f64) -> bool {
+        let admitted = luck >= self.rejection_chance(now);
+        if !admitted {
+            self.requests.record(true, now);
+        }
+        admitted
+    }
+
+    /// Takes note of whether the dependency accepted a request.
+    #[inline]
+    pub fn record(&self, accepted: bool, now: Instant) {
+        self.requests.record(!accepted, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Dice;
+
+    /// Seconds of 100 requests each against a dependency that accepts at most `capacity` of them.
+    fn sent_per_second(capacity: u32, seconds: u64) -> u32 {
+        let start = Instant::now();
+        let throttle = Throttle::new(&ThrottleSettings::default(), start).unwrap();
+        let dice = Dice::new(7);
+        let mut sent = 0;
+        for second in 0..seconds {
+            sent = 0;
+            for step in 0..100 {
+                let now = start + Duration::from_millis(second * 1_000 + step * 10);
+                if throttle.admit(now, dice.roll()) {
+                    sent += 1;
+                    throttle.record(sent <= capacity, now);
+                }
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn a_healthy_dependency_gets_everything() {
+        assert_eq!(sent_per_second(100, 60), 100);
+    }
+
+    #[test]
+    fn an_overloaded_one_gets_about_twice_what_it_accepts() {
+        let sent = sent_per_second(20, 300);
+        assert!((30..=50).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn a_dead_one_still_gets_a_trickle() {
+        let sent = sent_per_second(0, 300);
+        assert!(sent <= 5, "{sent}");
+        let now = Instant::now();
+        let throttle = Throttle::new(&ThrottleSettings::default(), now).unwrap();
+        for _ in 0..1_000 {
+            throttle.record(false, now);
+        }
+        assert!(throttle.rejection_chance(now) < 1.0);
+    }
+}

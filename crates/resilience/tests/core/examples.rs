@@ -1,0 +1,41 @@
+//! The examples run, and say what they are there to say.
+
+use std::{env, path::PathBuf, process::Command};
+
+/// Runs an example. Cargo has built them beside this test, unless it was asked for this test alone.
+fn example(name: &str) -> String {
+    let test = env::current_exe().unwrap();
+    let profile: PathBuf = test.ancestors().nth(2).unwrap().into();
+    let built = profile.join("examples").join(name);
+    let mut command = if built.exists() {
+        Command::new(built)
+    } else {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["run", "--quiet", "--package", "breakerbox-resilience", "--example", name]);
+        cargo
+    };
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn breaker_around_reqwest() {
+    let said = example("breaker_around_reqwest");
+    assert!(said.contains("call 3: failure\nclosed -> open\n"), "{said}");
+    assert!(said.contains("call 5: rejected, retry in 300 s"), "{said}");
+}
+
+#[test]
+fn full_policy() {
+    let said = example("full_policy");
+    assert!(said.contains("attempt 2: failure\nattempt 3: success\nsuccess_with_retry after 3 attempts"), "{said}");
+    assert!(said.ends_with("found Parasite\n"), "{said}");
+}
+
+#[test]
+fn shared_breaker() {
+    let said = example("shared_breaker");
+    assert!(said.starts_with("200 of 200 calls accounted for\n"), "{said}");
+    assert!(said.contains("open and spared the dependency most of them: true"), "{said}");
+}

@@ -1,0 +1,20 @@
+//! The resilience core as its users see it: against naive models, in composition, and on every
+//! mistake that was found in other breakers.
+//!
+//! `PROPTEST_CASES=100000 cargo test --release -p breakerbox-resilience --test core` looks longer.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
+    reason = "a test that unwraps says where it failed, and its numbers are small"
+)]
+
+mod bulkheads;
+mod compositions;
+mod examples;
+mod machine;
+mod model;
+mod others_mistakes;
+mod windows;

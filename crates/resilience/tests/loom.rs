@@ -1,0 +1,328 @@
+//! Every interleaving of a breaker's hard moments, explored by loom.
+//!
+//! ```text
+//! cargo test -p breakerbox-resilience --features loom --test loom
+//! LOOM_MAX_PREEMPTIONS=4 cargo test --release -p breakerbox-resilience --features loom --test loom   # deeper
+//! ```
+//!
+//! Each model is run twice: on the breaker that ships, compiled against loom's atomics, and on a
+//! small one with one deliberate mistake, on which the same model has to fail. A model that cannot
+//! fail proves nothing.
+
+use std::time::{Duration, Instant};
+
+use breakerbox_resilience::breaker::{Breaker, BreakerSettings, Command, Outcome, Permit, State};
+use loom::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
+
+#[path = "loom_flawed/mod.rs"]
+mod flawed;
+
+/// What the models need of a breaker.
+trait Gate: Send + Sync + 'static {
+    type Ticket<'a>;
+    /// A gate that trips on this many failures in a row, waits [`WAIT`], and permits this many
+    /// probes, all of which must succeed.
+    fn new(failures: u32, permitted: u32) -> Self;
+    /// A gate with a window of this many calls, of which half have to fail, if it is to trip at all.
+    fn windowed(size: u32, judges: bool) -> Self;
+    /// A ticket, and whether asking changed the state.
+    fn enter(&self, now: Duration) -> (Option<Self::Ticket<'_>>, bool);
+    /// Whether recording changed the state.
+    fn record(&self, ticket: Self::Ticket<'_>, outcome: Outcome, now: Duration) -> bool;
+    /// Goes away without an outcome.
+    fn cancel(&self, ticket: Self::Ticket<'_>);
+    /// Whether the command changed the state.
+    fn command(&self, command: Command) -> bool;
+    /// Calls counted in the present closed state.
+    fn counted(&self) -> u64;
+    fn state(&self) -> State;
+    /// Changes of state so far, as the gate itself counts them.
+    fn changes(&self) -> u64;
+}
+
+const WAIT: Duration = Duration::from_secs(10);
+
+struct Shipped {
+    breaker: Breaker,
+    epoch: Instant,
+}
+
+impl Shipped {
+    fn with(settings: BreakerSettings) -> Self {
+        let epoch = Instant::now();
+        let breaker = Breaker::new(settings, epoch, 1).expect("valid settings");
+        Self { breaker, epoch }
+    }
+}
+
+fn settings(failures: u32, permitted: u32) -> BreakerSettings {
+    BreakerSettings {
+        failure_rate_threshold: None,
+        consecutive_failure_threshold: Some(failures),
+        sliding_window_size: 2,
+        minimum_number_of_calls: 2,
+        wait_duration_in_open_state: WAIT,
+        permitted_number_of_calls_in_half_open_state: permitted,
+        half_open_success_rate_threshold: 100.0,
+        ..BreakerSettings::default()
+    }
+}
+
+impl Gate for Shipped {
+    type Ticket<'a> = Permit<'a>;
+
+    fn new(failures: u32, permitted: u32) -> Self {
+        Self::with(settings(failures, permitted))
+    }
+
+    fn windowed(size: u32, judges: bool) -> Self {
+        Self::with(BreakerSettings {
+            failure_rate_threshold: judges.then_some(50.0),
+            sliding_window_size: size,
+            minimum_number_of_calls: size,
+            ..settings(9, 1)
+        })
+    }
+
+    fn enter(&self, now: Duration) -> (Option<Permit<'_>>, bool) {
+        let admission = self.breaker.try_acquire(self.epoch + now);
+        (admission.permit.ok(), admission.transition.is_some())
+    }
+
+    fn record(&self, ticket: Permit<'_>, outcome: Outcome, now: Duration) -> bool {
+        ticket.record(outcome, self.epoch + now).transition.is_some()
+    }
+
+    fn cancel(&self, ticket: Permit<'_>) {
+        drop(ticket);
+    }
+
+    fn command(&self, command: Command) -> bool {
+        self.breaker.command(command, self.epoch).is_some()
+    }
+
+    fn counted(&self) -> u64 {
+        self.breaker.snapshot(self.epoch).window_calls
+    }
+
+    fn state(&self) -> State {
+        self.breaker.state()
+    }
+
+    fn changes(&self) -> u64 {
+        self.breaker.snapshot(self.epoch).generation - 1
+    }
+}
+
+fn explore(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    // Two preemptions find nearly every bug there is; the environment can ask for more.
+    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.max_branches = 20_000;
+    builder.check(model);
+}
+
+fn count(shifted: bool, changes: &AtomicU32) {
+    if shifted {
+        changes.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn tripped<G: Gate>(failures: u32, permitted: u32) -> G {
+    let gate = G::new(failures, permitted);
+    for _ in 0..failures {
+        let ticket = gate.enter(Duration::ZERO).0.expect("closed");
+        gate.record(ticket, Outcome::Failure, Duration::ZERO);
+    }
+    assert_eq!(gate.state(), State::Open);
+    gate
+}
+
+/// Runs `body` in two threads at once, then gives the gate back.
+fn both<G: Gate>(gate: G, body: impl Fn(&G, u32) + Send + Sync + Copy + 'static) -> Arc<G> {
+    let gate = Arc::new(gate);
+    let threads: Vec<_> = (0..2)
+        .map(|index| {
+            let gate = gate.clone();
+            thread::spawn(move || body(&gate, index))
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("no thread panics");
+    }
+    gate
+}
+
+/// Callers that come at the very end of the open wait: one turns it half-open, and no more pass
+/// than are permitted.
+fn half_open_admission<G: Gate>() {
+    let gate = Arc::new(tripped::<G>(1, 1));
+    let (admitted, changes) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let (gate, admitted, changes) = (gate.clone(), admitted.clone(), changes.clone());
+            thread::spawn(move || {
+                let (ticket, shifted) = gate.enter(WAIT);
+                count(shifted, &changes);
+                if let Some(ticket) = ticket {
+                    admitted.fetch_add(1, Ordering::Relaxed);
+                    // Still on its way when everything is counted.
+                    std::mem::forget(ticket);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("no thread panics");
+    }
+    assert_eq!(admitted.load(Ordering::Relaxed), 1, "exactly the permitted probe");
+    assert_eq!(changes.load(Ordering::Relaxed), 1, "one transition, reported once");
+}
+
+/// Probes that are cancelled at the same time as others ask: every place comes back.
+fn cancelled_probes<G: Gate>() {
+    let gate = both(tripped::<G>(1, 1), |gate: &G, _| {
+        if let (Some(ticket), _) = gate.enter(WAIT) {
+            gate.cancel(ticket);
+        }
+    });
+    let ticket = gate.enter(WAIT).0.expect("every place has come back");
+    gate.record(ticket, Outcome::Success, WAIT);
+    assert_eq!(gate.state(), State::Closed);
+}
+
+/// Failures that each complete the run: one of them trips, the other is no second trip.
+fn trip_race<G: Gate>() {
+    let gate = Arc::new(G::new(1, 1));
+    let changes = Arc::new(AtomicU32::new(0));
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let (gate, changes) = (gate.clone(), changes.clone());
+            thread::spawn(move || {
+                if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
+                    count(gate.record(ticket, Outcome::Failure, Duration::ZERO), &changes);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("no thread panics");
+    }
+    assert_eq!(gate.state(), State::Open);
+    assert_eq!(changes.load(Ordering::Relaxed), 1, "one transition, reported once");
+    assert_eq!(gate.changes(), 1);
+}
+
+/// A failure that would trip meets a command to force open: the command stands.
+fn forced_against_automatic<G: Gate>() {
+    let gate = both(G::new(1, 1), |gate: &G, index| {
+        if index == 0 {
+            gate.command(Command::ForceOpen);
+        } else if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
+            gate.record(ticket, Outcome::Failure, Duration::ZERO);
+        }
+    });
+    assert_eq!(gate.state(), State::ForcedOpen, "the command stands");
+}
+
+/// A call that began in an earlier closed state ends while the breaker goes through another state
+/// and closes again: it is never counted in the new one.
+fn late_result<G: Gate>() {
+    let gate = both(G::new(5, 1), |gate: &G, index| {
+        if index == 0 {
+            gate.command(Command::ForceOpen);
+            gate.command(Command::Close);
+        } else if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
+            // Entered in the first closed state, or in the last: only the latter may count.
+            let first = gate.changes() == 0;
+            if first {
+                gate.record(ticket, Outcome::Failure, Duration::ZERO);
+            } else {
+                gate.cancel(ticket);
+            }
+        }
+    });
+    assert_eq!(gate.counted(), 0, "a result of an earlier state was counted");
+}
+
+/// A probe ends while another is cancelled: the place of the cancelled is free, that of the
+/// finished is not, and the verdict falls once.
+fn probe_ends_while_another_is_cancelled<G: Gate>() {
+    let gate = tripped::<G>(1, 2);
+    let gate = both(gate, |gate: &G, index| {
+        if let (Some(ticket), _) = gate.enter(WAIT) {
+            if index == 0 {
+                gate.record(ticket, Outcome::Success, WAIT);
+            } else {
+                gate.cancel(ticket);
+            }
+        }
+    });
+    let ticket = gate.enter(WAIT).0.expect("one of two places is free");
+    gate.record(ticket, Outcome::Success, WAIT);
+    assert_eq!(gate.state(), State::Closed, "two of two probes succeeded");
+}
+
+/// A success and a failure that complete the minimum together: whichever comes last must trip.
+fn completed_minimum<G: Gate>() {
+    let gate = both(G::windowed(2, true), success_beside_failure);
+    assert_eq!(gate.state(), State::Open, "one of two calls failed");
+    assert_eq!(gate.changes(), 1);
+}
+
+/// Two writers of a window of one slot: it holds one call in the end.
+fn lapped_window<G: Gate>() {
+    let gate = both(G::windowed(1, false), success_beside_failure);
+    assert_eq!(gate.counted(), 1, "one slot holds one call");
+}
+
+fn success_beside_failure<G: Gate>(gate: &G, index: u32) {
+    let outcome = if index == 0 { Outcome::Success } else { Outcome::Failure };
+    if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
+        gate.record(ticket, outcome, Duration::ZERO);
+    }
+}
+
+macro_rules! models {
+    ($($name:ident: $model:ident, caught on $flaw:ty, $complaint:literal;)*) => {
+        $(mod $name {
+            use super::*;
+
+            #[test]
+            fn holds() {
+                explore($model::<Shipped>);
+            }
+
+            #[test]
+            #[should_panic(expected = $complaint)]
+            fn fails_on_a_breaker_with_this_mistake() {
+                explore($model::<$flaw>);
+            }
+        })*
+    };
+}
+
+models! {
+    half_open_admits_only_its_probes: half_open_admission, caught on flawed::ChecksThenAdds,
+        "exactly the permitted probe";
+    no_place_is_lost_when_probes_are_cancelled: cancelled_probes, caught on flawed::LosesCancelled,
+        "every place has come back";
+    one_trip_is_one_transition: trip_race, caught on flawed::TripsTwice,
+        "one transition, reported once";
+    a_command_outlasts_a_trip: forced_against_automatic, caught on flawed::OverwritesCommands,
+        "the command stands";
+    a_late_result_is_never_counted: late_result, caught on flawed::ChecksGenerationFirst,
+        "a result of an earlier state was counted";
+    finished_and_cancelled_probes_add_up: probe_ends_while_another_is_cancelled, caught on flawed::LosesCancelled,
+        "one of two places is free";
+    whoever_completes_the_minimum_trips: completed_minimum, caught on flawed::CountsFailuresLater,
+        "one of two calls failed";
+    a_window_that_is_lapped_still_adds_up: lapped_window, caught on flawed::OverfillsItsWindow,
+        "one slot holds one call";
+}

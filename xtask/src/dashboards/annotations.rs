@@ -1,0 +1,105 @@
+//! What happened, drawn over every graph: the same six kinds of event on every page.
+//!
+//! A query compares each series with itself one step earlier, so an event is one line however long
+//! its cause lasts, and a time range of any length shows each event once.
+
+use breakerbox_telemetry::names::{self, Family, label};
+use serde_json::{Value, json};
+
+use super::panel::datasource;
+use super::query::{alerts, foreign, is, max, not, series, sum};
+use super::theme;
+
+/// The events of every page. Panels whose lanes already show them (`lanes`) are spared the lines.
+/// What only comments on the story (ends, alerts, steps of the scenario) is drawn in the main panel alone.
+pub fn all(lanes: &[u32], main: Option<u32>) -> Vec<Value> {
+    let mut list = vec![
+        json!({
+            "builtIn": 1, "datasource": { "type": "grafana", "uid": "-- Grafana --" }, "enable": true, "hide": true,
+            "iconColor": "rgba(0, 211, 255, 1)", "name": "Annotations & Alerts", "type": "dashboard",
+        }),
+        event(
+            "Fault injected",
+            theme::FAULT,
+            &on(&max(&["target", "kind"], &everywhere(&names::FAULT_ACTIVE))),
+            "{{target}}: {{kind}} switched on",
+        ),
+        event(
+            "Fault cleared",
+            theme::NEUTRAL,
+            &off(&max(&["target", "kind"], &everywhere(&names::FAULT_ACTIVE))),
+            "{{target}}: {{kind}} cleared",
+        ),
+        event("Breaker opened", theme::colour("open"), &moved("open"), "{{service}} → {{breaker}} opened: {{reason}}"),
+        event(
+            "Breaker closed",
+            theme::colour("closed"),
+            &moved("closed"),
+            "{{service}} → {{breaker}} closed: {{reason}}",
+        ),
+        event(
+            "Alert fired",
+            theme::WARN,
+            &on(&max(
+                &["alertname", "severity"],
+                &alerts("firing", &[not("severity", "none"), not("severity", "info")]),
+            )),
+            "{{alertname}} ({{severity}}) fires",
+        ),
+        event("Scenario step", theme::WATCHING, &on(&max(&["step"], &everywhere(&names::SCENARIO_STEP))), "{{step}}"),
+        event(
+            "Restart",
+            theme::FORCED,
+            &grown(&max(&["job", "instance"], &foreign("process_start_time_seconds", &[]))),
+            "{{job}} {{instance}} restarted",
+        ),
+    ];
+    for event in list.iter_mut().skip(1).filter(|_| !lanes.is_empty()) {
+        event["filter"] = json!({ "exclude": true, "ids": lanes });
+    }
+    let told_once = ["Fault cleared", "Breaker closed", "Alert fired", "Scenario step"];
+    for event in list.iter_mut().filter(|event| told_once.iter().any(|name| event["name"] == *name)) {
+        event["filter"] = json!({ "exclude": false, "ids": Vec::from_iter(main) });
+    }
+    list
+}
+
+/// The load generator's and the fault injector's series belong to no service: only target labels narrow them.
+fn everywhere(family: &Family) -> String {
+    series(family, &[])
+}
+
+/// Became 1, from 0 or from nothing.
+fn on(expr: &str) -> String {
+    format!("({expr} == 1) unless ({} == 1)", earlier(expr))
+}
+
+/// Became 0, from 1.
+fn off(expr: &str) -> String {
+    format!("({expr} == 0) + 1 and ({} == 1)", earlier(expr))
+}
+
+/// Is larger than one step ago.
+fn grown(expr: &str) -> String {
+    format!("({expr}) > ({})", earlier(expr))
+}
+
+/// A counter that was restarted is smaller than before, and no event.
+fn moved(to: &str) -> String {
+    // A probe that failed keeps the breaker open, a stage passed keeps it half-open: neither is news.
+    let matchers = [is(label::TO, to), not(label::FROM, if to == "open" { "half_open" } else { to })];
+    grown(&sum(&["service", "breaker", "reason"], &series(&names::CIRCUIT_BREAKER_TRANSITIONS, &matchers)))
+}
+
+fn earlier(expr: &str) -> String {
+    // Each expression here has one selector, closed by the only brace of its kind.
+    expr.replacen('}', "} offset $__interval", 1)
+}
+
+fn event(name: &str, colour: &str, expr: &str, text: &str) -> Value {
+    json!({
+        "name": name, "enable": true, "hide": false, "iconColor": colour, "datasource": datasource(),
+        "expr": expr, "step": "5s", "titleFormat": name, "textFormat": text, "tagKeys": "", "useValueForTime": false,
+        "target": { "refId": "Anno", "expr": expr, "interval": "5s" },
+    })
+}

@@ -1,0 +1,247 @@
+//! Stack health: is what watches the service itself alive, and what does everything cost?
+
+use breakerbox_telemetry::names::{self};
+use serde_json::json;
+
+use super::dashboard::{Dashboard, Section};
+use super::panel::{Kind, Panel, Query};
+use super::query::{foreign, max, or_zero, series, sum};
+use super::table::Table;
+use super::theme;
+use super::tiles::{row, stepped, tile};
+
+const TARGET: &[&str] = &["job", "instance"];
+const AT: &str = "{{job}} {{instance}}";
+
+pub fn page() -> Dashboard {
+    Dashboard {
+        uid: "breakerbox-stack",
+        title: "Stack health",
+        description: "Is everything scraped, are rules and notifications on time, and what do the \
+            processes use?",
+        lists_targets_by: "up",
+        variables: Vec::new(),
+        sections: vec![
+            Section::top(now()),
+            Section::titled("Processes", processes()),
+            Section::titled("Prometheus and Alertmanager", watchers()),
+        ],
+    }
+}
+
+fn per_second(name: &str) -> String {
+    format!("rate({}[$__rate_interval])", foreign(name, &[]))
+}
+
+fn per_target(name: &str) -> String {
+    max(TARGET, &foreign(name, &[]))
+}
+
+fn now() -> Vec<([u32; 4], Panel)> {
+    let mut panels = row([
+        targets_up(),
+        tile(
+            "Targets down",
+            "Processes that do not answer: stopped, crashed or unreachable. Their panels show the past.",
+            theme::BAD,
+            or_zero(&format!("count({} == 0)", foreign("up", &[]))),
+        ),
+        last_restart(),
+        tile(
+            "Rules that failed",
+            "Rule evaluations that failed in the last seconds. Above 0 an alert may be blind: see Prometheus' own page \
+             of rules.",
+            theme::BAD,
+            or_zero(&sum(&[], &recent("prometheus_rule_evaluation_failures_total"))),
+        )
+        .decimals(0),
+        stepped(
+            "Series in memory",
+            "Time series that Prometheus keeps in memory. Growth without new services: a label with too many values.",
+            &[(None, theme::NEUTRAL)],
+            or_zero(&sum(&[], &foreign("prometheus_tsdb_head_series", &[]))),
+        )
+        .unit("short"),
+        stepped(
+            "Versions running",
+            "Different versions of the program that are scraped. More than one: an update is under way or was not \
+             finished.",
+            &[(None, theme::BAD), (Some(1.0), theme::GOOD), (Some(2.0), theme::WARN)],
+            or_zero(&format!("count({})", max(&["version"], &series(&names::BUILD_INFO, &[])))),
+        ),
+    ]);
+    panels.extend([([0, 4, 10, 9], lanes()), ([10, 4, 14, 9], table())]);
+    panels
+}
+
+fn recent(name: &str) -> String {
+    format!("increase({}[$__rate_interval])", foreign(name, &[]))
+}
+
+fn targets_up() -> Panel {
+    stepped(
+        "Targets up",
+        "Processes that answer Prometheus. Compare with how many you started: a process that is not in the list at all \
+         is not counted as down.",
+        &[(None, theme::BAD), (Some(1.0), theme::GOOD)],
+        or_zero(&sum(&[], &foreign("up", &[]))),
+    )
+}
+
+fn last_restart() -> Panel {
+    stepped(
+        "Last restart",
+        "Time since the youngest process was started. Shorter than you remember: something was restarted.",
+        &[(None, theme::WARN), (Some(120.0), theme::GOOD)],
+        format!("time() - {}", max(&[], &foreign("process_start_time_seconds", &[]))),
+    )
+    .unit("s")
+    .decimals(0)
+}
+
+fn up_or_down() -> serde_json::Value {
+    theme::words(&[(0, "down", theme::BAD), (1, "up", theme::GOOD)])
+}
+
+fn lanes() -> Panel {
+    Panel::new(
+        Kind::StateTimeline,
+        "Targets",
+        "One lane a scraped process. Red: it did not answer Prometheus, so nothing of it is known for that time.",
+    )
+    .unit("none")
+    .words(up_or_down())
+    .with_long_names()
+    .option("showValue", json!("never"))
+    .ask(Query::over_time(per_target("up"), AT))
+    .when_empty("Prometheus scrapes nothing")
+}
+
+fn table() -> Panel {
+    Table::new(
+        "Every target now",
+        "What each process says of itself, and how long Prometheus took to ask it. Memory that only grows is a leak; a \
+         young process was restarted.",
+    )
+    .label("job", "Job")
+    .label("instance", "Instance")
+    .words("State", per_target("up"), &up_or_down(), 70)
+    .number("Up for", format!("time() - {}", per_target("process_start_time_seconds")), "s", 0, 85)
+    .number("Memory", per_target("process_resident_memory_bytes"), "bytes", 1, 90)
+    .number("CPU", sum(TARGET, &per_second("process_cpu_seconds_total")), "percentunit", 1, 75)
+    .seconds("Scrape", per_target("scrape_duration_seconds"), 85)
+    .number("Series", per_target("scrape_samples_scraped"), "none", 0, 75)
+    .sorted("State", false, "Prometheus scrapes nothing")
+}
+
+fn lines(title: &str, description: &str, unit: &str, query: Query) -> Panel {
+    Panel::new(Kind::TimeSeries, title, description)
+        .unit(unit)
+        .between(0.0, None)
+        .custom("fillOpacity", json!(0))
+        .ask(query)
+        .when_empty("Nothing is scraped")
+}
+
+fn processes() -> Vec<([u32; 4], Panel)> {
+    let used = format!("{} / {}", per_target("process_open_fds"), per_target("process_max_fds"));
+    vec![
+        (
+            [0, 0, 12, 9],
+            lines(
+                "Memory",
+                "Resident memory of each process. Each breaker's memory is bounded: under steady load \
+                 these lines are flat.",
+                "bytes",
+                Query::over_time(per_target("process_resident_memory_bytes"), AT),
+            ),
+        ),
+        (
+            [12, 0, 12, 9],
+            lines(
+                "CPU",
+                "Share of one core that each process uses. A service that waits for a hanging \
+                 dependency uses none: low is not healthy by itself.",
+                "percentunit",
+                Query::over_time(sum(TARGET, &per_second("process_cpu_seconds_total")), AT),
+            ),
+        ),
+        (
+            [0, 9, 12, 9],
+            lines(
+                "File descriptors in use",
+                "Open files and sockets as a share of what the process may have. Rising during an \
+                 outage: calls pile up that should have been rejected.",
+                "percentunit",
+                Query::over_time(used, AT),
+            ),
+        ),
+        (
+            [12, 9, 12, 9],
+            lines(
+                "Scrape time",
+                "How long Prometheus takes to ask each target. Near the scrape interval of 5 s, \
+                 points go missing.",
+                "s",
+                Query::over_time(per_target("scrape_duration_seconds"), AT),
+            ),
+        ),
+    ]
+}
+
+fn watchers() -> Vec<([u32; 4], Panel)> {
+    let group = &["rule_group"];
+    // Prometheus names a group by its file and its name; the name is enough.
+    let on_time = format!(
+        "label_replace({} / {}, \"group\", \"$1\", \"rule_group\", \".*;(?:breakerbox\\\\.)?(.+)\")",
+        max(group, &foreign("prometheus_rule_group_last_duration_seconds", &[])),
+        max(group, &foreign("prometheus_rule_group_interval_seconds", &[]))
+    );
+    let total = |name: &str| or_zero(&sum(&[], &per_second(name)));
+    let notify = lines(
+        "Notifications from Prometheus",
+        "Alerts handed to Alertmanager, and those that were not. Errors or drops above 0: \
+         alerts fire and nobody hears of them.",
+        "ops",
+        Query::over_time(total("prometheus_notifications_sent_total"), "sent"),
+    )
+    .configure(theme::paint("sent", theme::GOOD))
+    .configure(theme::paint("errors", theme::BAD))
+    .configure(theme::paint("dropped", theme::FAULT))
+    .ask(Query::over_time(total("prometheus_notifications_errors_total"), "errors"))
+    .ask(Query::over_time(total("prometheus_notifications_dropped_total"), "dropped"));
+    let held = |state: &str| or_zero(&sum(&[], &foreign("alertmanager_alerts", &[super::query::is("state", state)])));
+    let manager = lines(
+        "Alerts in Alertmanager",
+        "Alerts that Alertmanager keeps: active ones are sent, suppressed ones are inhibited \
+         or silenced.",
+        "none",
+        Query::over_time(held("active"), "active"),
+    )
+    .configure(theme::paint("active", theme::BAD))
+    .configure(theme::paint("suppressed", theme::NEUTRAL))
+    .ask(Query::over_time(held("suppressed"), "suppressed"));
+    vec![
+        (
+            [0, 0, 12, 8],
+            lines(
+                "Rule groups: time used of time allowed",
+                "How much of its interval each rule group needs. At 100 % evaluations are skipped and \
+                 alerts come late.",
+                "percentunit",
+                Query::over_time(on_time, "{{group}}"),
+            ),
+        ),
+        (
+            [12, 0, 12, 8],
+            lines(
+                "Samples stored",
+                "Samples that Prometheus takes in each second: the cost of everything on these pages.",
+                "ops",
+                Query::over_time(total("prometheus_tsdb_head_samples_appended_total"), "samples"),
+            ),
+        ),
+        ([0, 8, 12, 8], notify),
+        ([12, 8, 12, 8], manager),
+    ]
+}

@@ -1,0 +1,81 @@
+//! Generates what is committed beside the code.
+//!
+//! ```text
+//! cargo xtask dashboards           write grafana/dashboards/*.json
+//! cargo xtask dashboards --check   fail when a file is not what the code generates
+//! ```
+
+mod dashboards;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Generates what is committed beside the code")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Grafana dashboards: grafana/dashboards/*.json
+    Dashboards(Output),
+}
+
+#[derive(Args)]
+struct Output {
+    /// Write nothing; fail when a committed file differs from what would be generated
+    #[arg(long)]
+    check: bool,
+}
+
+/// One generated file.
+struct Generated {
+    /// Relative to the repository's root.
+    path: PathBuf,
+    text: String,
+}
+
+fn main() -> ExitCode {
+    let (files, output) = match Cli::parse().task {
+        Task::Dashboards(output) => (dashboards::files(), output),
+    };
+    let outcome = if output.check { check(&files) } else { write(&files) };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository's root.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ is a folder of the repository")
+}
+
+fn write(files: &[Generated]) -> Result<(), String> {
+    for file in files {
+        let path = root().join(&file.path);
+        std::fs::write(&path, &file.text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Compares bytes: a file edited by hand is as wrong as an outdated one.
+fn check(files: &[Generated]) -> Result<(), String> {
+    let stale: Vec<_> =
+        files.iter().filter(|file| !is_current(file)).map(|file| file.path.display().to_string()).collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    Err(format!("not what the code generates, run `cargo xtask` and commit: {}", stale.join(", ")))
+}
+
+fn is_current(file: &Generated) -> bool {
+    std::fs::read_to_string(root().join(&file.path)).is_ok_and(|text| text == file.text)
+}
