@@ -9,16 +9,18 @@
 //! |---|---|
 //! | [`breakerbox_resilience`] | the core: breaker, bulkhead, deadline, retry, hedge, limiter, and the policy that composes them. No I/O, no metrics, no logging; time and randomness are arguments |
 //! | [`breakerbox_telemetry`] | metric families, typed events turned into series and log lines, exposition, traces |
-//! | [`faults`] | what can go wrong at a service's edge, and the layer that makes it happen |
+//! | [`web`] | the HTTP side of every service: edge, request context, parameters, problem+json |
+//! | [`faults`] | the faults a service's edge can inject, and the layer that injects them |
 //! | [`client`] | a dependency's client: transport, classification, and the policy around each call |
 //! | [`store`] | orders, ledger, retry queue and shared breaker state over SQL |
-//! | [`services`] | one file per service of the streaming site |
-//! | [`server`] | listeners, the admin port, graceful shutdown |
+//! | [`services`] | one file or folder per service of the streaming site |
+//! | [`admin`] | the admin port: metrics, health, breakers, faults, alerts, and the admin ports of other processes |
 //! | [`traffic`] | open-loop viewers and what they experienced |
 //! | [`scenario`] | timelines of faults |
 //! | [`console`] | the page on the admin port |
-//! | [`drill`] | proves each alert against a live Prometheus |
 //! | [`settings`] | everything above, configured from defaults, a file, the environment and flags |
+//! | [`app`] | one process: services wired to each other, listeners, graceful shutdown |
+//! | [`drill`] | proves each alert against a live Prometheus |
 //! | [`cli`] | the command line |
 //!
 //! ## A request's way
@@ -29,18 +31,22 @@
 //!
 //! ## Layer rule
 //!
-//! Imports point down only: `cli → {lab, drill, console} → {scenario, traffic} → server → services →
-//! {client, store} → {faults, telemetry} → resilience`. `tests/layers.rs` checks it.
+//! Imports point down only: `cli → {lab, drill} → app → settings → {pages, console} → {scenario,
+//! traffic} → admin → services → {client, store} → {faults, web} → telemetry → resilience`.
+//! `tests/layers.rs` parses the sources and checks it.
 #![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod console;
 pub mod drill;
 pub mod faults;
 pub mod scenario;
-pub mod server;
 pub mod services;
 pub mod settings;
 pub mod store;
 pub mod traffic;
+pub mod web;

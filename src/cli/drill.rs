@@ -9,10 +9,10 @@ use clap::Args;
 
 use super::admin_client::AdminArgs;
 use super::{Done, Failure};
-use crate::drill::progress::Progress;
+use crate::drill::report::progress::Progress;
 use crate::drill::{Access, Conductor, How, Live, Options, Overrides, Plan, Report, junit, plans, table};
-use crate::server;
 use crate::settings::Settings;
+use crate::{admin, app};
 
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -90,7 +90,7 @@ pub(super) fn run(args: &DrillArgs, settings: &Settings) -> Result<ExitCode, Fai
     let mut progress = Progress::new(std::io::stderr(), std::io::stderr().is_terminal());
     let conductor = Conductor::new(&live, &options, |event: crate::drill::Event<'_>| progress.tell(&event));
     let report = runtime
-        .block_on(conductor.run(&plans, server::interrupted()))
+        .block_on(conductor.run(&plans, app::interrupted()))
         .map_err(|refused| Failure::Refused(refused.to_string()))?;
     print!("{}", table::summary(&report));
     write(args, &report)?;
@@ -165,7 +165,7 @@ async fn access(args: &DrillArgs, settings: &Settings) -> Result<Access, Failure
     let peers = if args.peer.is_empty() { settings.admin.peers.values().cloned().collect() } else { args.peer.clone() };
     for peer in peers {
         // What can't be looked up stays as it is: the drill says that it does not answer.
-        match server::instances(&peer).await {
+        match admin::instances(&peer).await {
             Ok(instances) => admin.extend(instances.iter().map(|instance| instance.base().to_owned())),
             Err(_) => admin.push(peer),
         }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Done, Failure, UpArgs};
+use crate::admin::{self, Admin, Peers};
+use crate::app::{self, Running, Site, Wiring};
 use crate::client::{Telemetry, Transport};
 use crate::console;
 use crate::faults::Faults;
 use crate::scenario::{self, Actuator, Mode, Scenario, Timeline};
-use crate::server::{self, Admin, Peers, Running, Site, Wiring};
 use crate::services::{ServiceName, checkout};
 use crate::settings::Settings;
 use crate::traffic::{Target, Traffic};
@@ -95,7 +96,7 @@ async fn live(settings: &Settings, services: &[ServiceName], friendly: bool) -> 
     } else {
         tracing::info!(admin = %running.admin_address, services = ?running.addresses, "serving");
     }
-    let shutdown = server::interrupted();
+    let shutdown = app::interrupted();
     let stopped = beside(&extras, shutdown).await;
     if friendly {
         say("stopping: letting requests in flight finish");
@@ -134,17 +135,17 @@ async fn start(settings: &Settings, services: &[ServiceName]) -> Result<(Running
     let metrics = Metrics::new(&Site::call_timeouts(&blueprint));
     let telemetry = Telemetry { metrics: metrics.clone(), transitions: TransitionLog::new() };
     let timeline = timeline(settings)?;
-    let admin_bound = server::bind_one(settings.admin.listen, "admin.listen").await?;
-    let bound = server::bind(&blueprint, services).await?;
+    let admin_bound = app::bind_one(settings.admin.listen, "admin.listen").await?;
+    let bound = app::bind(&blueprint, services).await?;
     let addresses: BTreeMap<_, _> =
-        bound.iter().map(|(service, bound)| (*service, server::reachable(bound.address))).collect();
+        bound.iter().map(|(service, bound)| (*service, app::reachable(bound.address))).collect();
 
-    let faults = server::targets(&settings.faults, services, settings.seed, &metrics);
+    let faults = app::targets(&settings.faults, services, settings.seed, &metrics);
     let site = Site::build(&blueprint, services, &Wiring::Sockets(addresses.clone()), &telemetry, faults.clone())?;
     let names: Vec<_> = services.iter().map(|service| service.as_str()).collect();
-    let address = server::reachable(admin_bound.address).to_string();
+    let address = app::reachable(admin_bound.address).to_string();
     let admin = Admin::new(
-        server::AdminParts {
+        admin::AdminParts {
             metrics: metrics.clone(),
             transitions: telemetry.transitions.clone(),
             clients: site.clients.clone(),

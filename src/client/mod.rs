@@ -13,10 +13,10 @@
 //! A [`Client::bare`] client has no policy at all. Its calls only share a pool, as calls of a service
 //! without isolation do; that is what the twin gateway is made of.
 
-mod context;
 mod error;
 mod fallback;
 mod observe;
+mod problem;
 mod request;
 mod span;
 mod transport;
@@ -28,7 +28,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-pub use context::{Context, DEADLINE_HEADER, PROTECTION_HEADER};
+pub use crate::web::context::{Context, DEADLINE_HEADER, PROTECTION_HEADER};
 pub use error::{AttemptError, Error};
 pub use fallback::{Cache, FallbackKind, Fallbacks};
 pub use request::{Reply, Request};

@@ -19,36 +19,17 @@
 //! The conductor emits [`Event`]s and returns a [`Report`]; [`table`], [`junit`] and [`progress`]
 //! make them readable.
 
-mod budget;
-mod conductor;
-mod event;
-#[cfg(test)]
-mod fake;
-mod http;
-pub mod junit;
-mod look;
-mod marks;
-mod plan;
-mod plans;
-pub mod progress;
-mod report;
+pub mod plan;
+pub mod report;
 mod run;
-mod stage;
-pub mod table;
 #[cfg(test)]
 mod tests;
-mod undo;
 mod world;
 
-pub use budget::{Budget, Overrides};
-pub use conductor::{Conductor, Refused};
-pub use event::{Event, Milestone};
-pub use http::{Access, Live};
-pub use plan::{Heal, How, Needs, Plan, Raise, Step};
-pub use plans::plans;
-pub use report::{Drill, Outcome, Report, Times};
-pub use stage::Options;
+pub use plan::{Budget, Heal, How, Needs, Overrides, Plan, Raise, Step, plans};
+pub use report::{Drill, Outcome, Report, Times, junit, progress, table};
+pub use run::{Conductor, Event, Milestone, Options, Refused};
 pub use world::{
-    BreakerSeen, FaultSeen, InboxSeen, Instance, Labels, Monitor, NoticeSeen, Phase, RuleSeen, ScenarioSeen, Shell,
-    Site, TargetSeen, TransitionSeen, Trouble, World,
+    Access, BreakerSeen, FaultSeen, InboxSeen, Instance, Labels, Live, Monitor, NoticeSeen, Phase, RuleSeen,
+    ScenarioSeen, Shell, Site, TargetSeen, TransitionSeen, Trouble, World,
 };

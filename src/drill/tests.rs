@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::fake::{Fake, Script};
 use super::world::ScenarioSeen;
+use super::world::fake::{Fake, Script};
 use super::{Conductor, Drill, Event, Milestone, Options, Outcome, Plan, Refused, Report, Times, plans};
 
 fn open() -> Vec<Plan> {
@@ -366,18 +366,18 @@ fn kept(name: &str, actual: &str) {
 
 #[test]
 fn the_table_is_as_it_was() {
-    kept("table.txt", &super::table::summary(&report()));
-    kept("table.md", &super::table::markdown(&report()));
+    kept("table.txt", &super::report::table::summary(&report()));
+    kept("table.md", &super::report::table::markdown(&report()));
 }
 
 #[test]
 fn the_list_is_as_it_was() {
-    kept("list.txt", &super::table::list(&plans()));
+    kept("list.txt", &super::report::table::list(&plans()));
 }
 
 #[test]
 fn the_junit_file_is_as_it_was() {
-    kept("junit.xml", &super::junit::xml(&report()));
+    kept("junit.xml", &super::report::junit::xml(&report()));
 }
 
 #[test]
@@ -391,7 +391,7 @@ fn progress_is_lines_and_on_a_terminal_one_that_changes() {
     for (terminal, name) in [(false, "progress.txt"), (true, "progress_terminal.txt")] {
         let mut written = Vec::new();
         {
-            let mut progress = super::progress::Progress::new(&mut written, terminal);
+            let mut progress = super::report::progress::Progress::new(&mut written, terminal);
             let s = Duration::from_secs;
             let (plan, report) = (&open()[0], report());
             let budget = super::Budget { firing: s(64), resolve: s(59) };

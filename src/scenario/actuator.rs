@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use reqwest::Method;
 
+use crate::admin::{Command, Peers};
 use crate::faults::{FaultPlan, Faults};
-use crate::server::{Command, Peers};
 
 type SetRate = dyn Fn(Option<f64>) + Send + Sync;
 

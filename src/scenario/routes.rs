@@ -5,7 +5,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::runner::{Mode, Scenario, Status};
-use crate::services::problem::Problem;
+use crate::web::problem::Problem;
 
 /// `GET /scenario` and `POST /scenario/{start,pause,stop}`.
 pub fn routes(scenario: Scenario) -> Router {

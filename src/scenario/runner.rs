@@ -237,8 +237,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::admin::{AdminSettings, Peers};
     use crate::faults::{Faults, OnInjected};
-    use crate::server::{AdminSettings, Peers};
 
     const SCENARIO: &str = r#"
         name = "test"

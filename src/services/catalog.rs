@@ -10,9 +10,9 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::data::{Genre, Histories, films};
-use super::params;
-use super::problem::{Problem, Query};
 use super::wire::{Film, FilmList, FilmPage, GenreCount};
+use crate::web::params;
+use crate::web::problem::{Problem, Query};
 use breakerbox_resilience::SettingsError;
 
 /// Most films on a page.

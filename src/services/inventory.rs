@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use super::clock::Clock;
 use super::data::films;
-use super::params;
-use super::problem::{Body, Problem, Query};
+use crate::clock::Clock;
 use crate::store::{InventoryStore, OrderKind, Place, Reserved, StoreError, StoreSettings, check_url, millis};
+use crate::web::params;
+use crate::web::problem::{Body, Problem, Query};
 use breakerbox_resilience::SettingsError;
 
 /// How often what is too old is forgotten, how much in one transaction, and how often in a row.

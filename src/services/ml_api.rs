@@ -11,10 +11,10 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::data::{Histories, films};
-use super::params;
-use super::problem::{Problem, Query};
 use super::recommender::{Recommender, Tuning};
 use super::wire::{PredictedFilm, Prediction};
+use crate::web::params;
+use crate::web::problem::{Problem, Query};
 use breakerbox_resilience::SettingsError;
 
 /// Most films in one prediction.

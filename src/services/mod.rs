@@ -2,15 +2,12 @@
 
 pub mod catalog;
 pub mod checkout;
-mod clock;
 pub mod data;
 pub mod gateway;
 pub mod inventory;
 pub mod ml_api;
 pub mod notification;
-mod params;
 pub mod payment_gateway;
-pub mod problem;
 pub mod recommendation;
 pub mod recommender;
 #[cfg(test)]

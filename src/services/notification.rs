@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::problem::{Body, Problem};
+use crate::web::problem::{Body, Problem};
 
 /// Notifications kept.
 const KEPT: usize = 200;

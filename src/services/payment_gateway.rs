@@ -19,11 +19,11 @@ use axum::{Json, Router};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::clock::Clock;
 use super::inventory::away;
-use super::problem::{Body, Problem};
+use crate::clock::Clock;
 use crate::faults::{Connection, Severed, TargetFaults};
 use crate::store::{Charged, LedgerStore, NewCharge, StoreSettings, Voided, check_url};
+use crate::web::problem::{Body, Problem};
 use breakerbox_resilience::SettingsError;
 use breakerbox_telemetry::LedgerTelemetry;
 

@@ -4,6 +4,7 @@
 //! `BREAKERBOX_SERVICES__GATEWAY__PORT=9080` sets `services.gateway.port`: two underscores go a level
 //! down, one stands for a hyphen.
 
+mod blueprint;
 mod policies;
 
 use std::collections::BTreeMap;
@@ -13,13 +14,15 @@ use std::path::{Path, PathBuf};
 use config::{Case, Config, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
 
+use crate::admin::AdminSettings;
 use crate::faults::FaultPlan;
-use crate::server::{AdminSettings, Blueprint, ServiceSettings};
 use crate::services::ServiceName;
 use crate::services::{catalog, checkout, gateway, inventory, ml_api, payment_gateway, recommendation, user};
 use crate::store::StoreSettings;
 use crate::traffic::TrafficSettings;
 use breakerbox_telemetry::TelemetrySettings;
+
+pub use blueprint::{Blueprint, ServiceSettings};
 
 /// The embedded defaults, which double as the reference of what can be set.
 pub const DEFAULTS: &str = include_str!("default.toml");

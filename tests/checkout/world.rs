@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use breakerbox::app::{Site, Wiring};
 use breakerbox::client::{Client, Context, Request as Call, Telemetry};
 use breakerbox::faults::{FaultPlan, Faults, OnInjected};
-use breakerbox::server::{Site, Wiring};
 use breakerbox::services::ServiceName;
 use breakerbox::services::checkout::CheckoutState;
 use breakerbox::services::inventory::InventoryState;

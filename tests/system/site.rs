@@ -4,10 +4,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
+use breakerbox::admin::{AdminSettings, Peers};
+use breakerbox::app::{self, Site, Wiring};
 use breakerbox::client::{Client, Reply, Request, Telemetry, Transport};
 use breakerbox::faults::FaultPlan;
 use breakerbox::scenario::{self, Actuator, Mode, Scenario, Timeline};
-use breakerbox::server::{self, AdminSettings, Peers, Site, Wiring};
 use breakerbox::services::ServiceName;
 use breakerbox::settings::Settings;
 use breakerbox::traffic::{Target, Traffic, TrafficSettings};
@@ -39,7 +40,7 @@ impl TestSite {
         let blueprint = settings.blueprint().unwrap();
         let metrics = Metrics::new(&Site::call_timeouts(&blueprint));
         let telemetry = Telemetry { metrics, transitions: TransitionLog::new() };
-        let faults = server::targets(&settings.faults, ServiceName::ALL, settings.seed, &telemetry.metrics);
+        let faults = app::targets(&settings.faults, ServiceName::ALL, settings.seed, &telemetry.metrics);
         let site = Site::build(&blueprint, ServiceName::ALL, &Wiring::InProcess, &telemetry, faults).unwrap();
         let clients = site.clients.clone();
         tokio::spawn(async move {

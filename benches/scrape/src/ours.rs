@@ -11,7 +11,7 @@ use breakerbox_resilience::bulkhead::BulkheadSettings;
 use breakerbox_resilience::policy::PolicySettings;
 use breakerbox_resilience::retry::RetrySettings;
 use breakerbox::scenario::{self, Scenario, Timeline};
-use breakerbox::server::{self, Site, Wiring};
+use breakerbox::app::{self, Site, Wiring};
 use breakerbox::services::ServiceName;
 use breakerbox::settings::Settings;
 use breakerbox_telemetry::{Metrics, TransitionLog};
@@ -29,7 +29,7 @@ pub async fn default_topology() -> Ours {
     let blueprint = settings.blueprint().expect("the defaults are valid");
     let metrics = Metrics::new(&Site::call_timeouts(&blueprint));
     let telemetry = Telemetry { metrics: metrics.clone(), transitions: TransitionLog::new() };
-    let faults = server::targets(&settings.faults, ServiceName::ALL, settings.seed, &metrics);
+    let faults = app::targets(&settings.faults, ServiceName::ALL, settings.seed, &metrics);
     let site =
         Site::build(&blueprint, ServiceName::ALL, &Wiring::InProcess, &telemetry, faults).expect("it can be built");
     let scenario = Scenario::new(Timeline::parse(scenario::DEFAULT).expect("it is valid"), &metrics);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{CheckoutState, QUEUE};
 use crate::services::inventory::away;
-use crate::services::problem::{Body, Problem};
+use crate::web::problem::{Body, Problem};
 
 /// Most dead letters listed or replayed at once.
 const MOST: u32 = 1000;

@@ -53,12 +53,12 @@ pub use wire::{CheckoutRequest, OrderAnswer, OrderOutcome, OrderRequest, OrderSt
 use shared::Shared;
 use stateless::Stateless;
 
-use super::clock::Clock;
 use super::data::films;
 use super::inventory::away;
-use super::problem::{Body, Problem, Query};
 use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Request, Telemetry};
+use crate::clock::Clock;
 use crate::store::{CheckoutStore, NewOrder, Opened, Order, StoreSettings};
+use crate::web::problem::{Body, Problem, Query};
 use breakerbox_resilience::breaker::Command;
 use breakerbox_telemetry::{CheckoutTelemetry, QueueTelemetry};
 

@@ -31,7 +31,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::client::{Client, Error};
-use crate::services::clock::Clock;
+use crate::clock::Clock;
 use crate::store::{BreakerRecord, SharedBreakers, StoreError, millis};
 use breakerbox_resilience::breaker::{Outcome, State};
 use breakerbox_resilience::retry::Classify;

@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 
 use super::{GatewayState, Inner, Protection};
 use crate::client::{Context, Error, FallbackKind, Reply, Request};
-use crate::services::problem::Problem;
 use crate::services::user::SOURCE_HEADER;
 use crate::services::wire::{FilmList, FilmPage, Recommendation, Recommendations, Source};
+use crate::web::problem::Problem;
 use breakerbox_resilience::fallback::{Aged, Chain, FallbackSettings, Served};
 
 /// Films in a row of the home page.

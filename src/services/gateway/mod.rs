@@ -22,10 +22,10 @@ use serde::{Deserialize, Serialize};
 
 use self::pages::Me;
 use super::ServiceName;
-use super::clock::Clock;
-use super::problem::Problem;
 use super::wire::{Film, FilmList, FilmPage, Recommendations, VerifyReply};
 use crate::client::{Cache, Client, FallbackKind, Fallbacks, Telemetry};
+use crate::clock::Clock;
+use crate::web::problem::Problem;
 use breakerbox_resilience::limiter::RateLimiterSettings;
 
 /// What viewers read when the catalog's rows are not the live ones.

@@ -10,11 +10,11 @@ use super::answers::{NOTICE, nothing_but, relayed, sourced};
 use super::viewer::Viewer;
 use super::{CATALOG_NOTICE, GatewayState};
 use crate::client::{Context, Error, Request};
-use crate::services::params;
-use crate::services::problem::{Body, Problem, Query};
 use crate::services::wire::{
     Film, FilmPage, History, Home, HomeRow, LoginReply, LoginRequest, Profile, Recommendations, Source,
 };
+use crate::web::params;
+use crate::web::problem::{Body, Problem, Query};
 use breakerbox_telemetry::Playback;
 
 /// A page, and what the viewer got with it.

@@ -18,7 +18,7 @@ use crate::services::ServiceName;
 use crate::services::checkout::{
     CheckoutRequest, OrderAnswer, OrderOutcome, OrderRequest, OrderView, PAYMENT_NOTICE, idempotency_key,
 };
-use crate::services::problem::{Body, Problem};
+use crate::web::problem::{Body, Problem};
 use breakerbox_resilience::limiter::{KeyedRateLimiter, RateLimiterSettings};
 
 /// Viewers that have a limit of their own at a time.

@@ -5,8 +5,8 @@ use http::{HeaderMap, header};
 use super::GatewayState;
 use super::answers::{NOTICE, nothing_but};
 use crate::client::{Context, Error, Request};
-use crate::services::problem::Problem;
 use crate::services::wire::{VerifyReply, VerifyRequest};
+use crate::web::problem::Problem;
 
 /// Who asks.
 pub(super) enum Viewer {

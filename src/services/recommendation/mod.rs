@@ -20,10 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use super::data::{Histories, VIEWERS, films};
 use super::ml_api::MOST_FILMS;
-use super::params;
-use super::problem::{Problem, Query};
 use super::wire::{PredictedFilm, Prediction, Recommendation, Recommendations, Source};
 use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Request, Telemetry};
+use crate::web::params;
+use crate::web::problem::{Problem, Query};
 use breakerbox_resilience::SettingsError;
 use breakerbox_resilience::fallback::Aged;
 

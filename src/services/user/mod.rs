@@ -19,16 +19,16 @@ use axum::{Json, Router};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-pub use super::clock::Clock;
+pub use crate::clock::Clock;
 pub use accounts::PASSWORD;
 pub use stores::{PRIMARY, REPLICA, SOURCE_HEADER, StoreClients, store_routes};
 pub use token::TokenKey;
 
 use super::data::films;
-use super::params;
-use super::problem::{Body, Problem, Query};
 use super::wire::{History, HistoryEntry, LoginReply, LoginRequest, VerifyReply, VerifyRequest, WatchRequest};
 use crate::client::Context;
+use crate::web::params;
+use crate::web::problem::{Body, Problem, Query};
 use accounts::Accounts;
 use breakerbox_resilience::SettingsError;
 use breakerbox_resilience::policy::PolicySettings;

@@ -17,8 +17,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{UserState, history, profile, watch};
 use crate::client::{Client, Context, Error, FallbackKind, Fallbacks, Reply, Request, Telemetry};
-use crate::services::problem::Problem;
 use crate::services::wire::{HistoryEntry, WatchRequest};
+use crate::web::problem::Problem;
 use breakerbox_resilience::deadline::TimeLimiterSettings;
 use breakerbox_resilience::policy::{PolicySettings, preset};
 

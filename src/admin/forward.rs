@@ -1,0 +1,151 @@
+//! Commands that are for another process.
+
+use axum::Router;
+use axum::body::Body as HttpBody;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::{HeaderMap, Method, StatusCode, header};
+use serde_json::Value;
+
+use super::Admin;
+use super::peers::{Answer, Command, FORWARDED};
+use crate::services::ServiceName;
+use crate::web::problem::{Body, Problem};
+
+/// The process that runs the scenario where services run apart.
+const SCENARIO_PROCESS: &str = "traffic";
+
+impl Admin {
+    /// The scenario's routes for a process that has none: they go to the one called `traffic`.
+    #[must_use = "routes do nothing until they are served"]
+    pub fn scenario_elsewhere(&self) -> Router {
+        async fn forward(State(admin): State<Admin>, request: Request) -> Result<Response, Problem> {
+            let command = Command { method: request.method().clone(), path: request.uri().path(), body: None };
+            let answer = admin.forward_to_one(SCENARIO_PROCESS, &command, request.headers()).await;
+            answer.unwrap_or_else(|| Err(Problem::not_found("no scenario runs in this process")))
+        }
+        Router::new()
+            .route("/scenario", get(forward))
+            .route("/scenario/{command}", post(forward))
+            .with_state(self.clone())
+    }
+
+    /// The retry queue's routes for a process without checkout. The queue is in a store that all
+    /// instances of checkout share, so that any of them will do.
+    #[must_use = "routes do nothing until they are served"]
+    pub fn queue_elsewhere(&self) -> Router {
+        async fn any(admin: &Admin, command: Command<'_>, headers: &HeaderMap) -> Result<Response, Problem> {
+            let answer = admin.forward_to_one(ServiceName::Checkout.as_str(), &command, headers).await;
+            answer.unwrap_or_else(|| {
+                Err(Problem::not_found("no checkout runs in this process, and admin.peers.checkout is not set"))
+            })
+        }
+        async fn read(State(admin): State<Admin>, request: Request) -> Result<Response, Problem> {
+            let command = Command { method: Method::GET, path: request.uri().path(), body: None };
+            any(&admin, command, request.headers()).await
+        }
+        async fn replay(
+            State(admin): State<Admin>,
+            headers: HeaderMap,
+            Body(body): Body<Value>,
+        ) -> Result<Response, Problem> {
+            any(&admin, Command { method: Method::POST, path: "/queue/replay", body: Some(&body) }, &headers).await
+        }
+        Router::new()
+            .route("/queue", get(read))
+            .route("/queue/dead", get(read))
+            .route("/queue/replay", post(replay))
+            .with_state(self.clone())
+    }
+
+    pub(super) async fn to_peer(
+        &self,
+        target: &str,
+        command: &Command<'_>,
+        headers: &HeaderMap,
+    ) -> Result<Response, Problem> {
+        if let Some(answer) = self.forward(target, command, headers).await {
+            return answer;
+        }
+        let mut known = self.inner.parts.faults.targets();
+        known.extend(self.inner.peers.names().map(str::to_owned));
+        Err(Problem::not_found(format!("no target {target:?}; there are {}", known.join(", "))))
+    }
+
+    /// Hands a command on to each process that runs `service`; nothing when none is known. What the
+    /// first that could not do it says is the answer.
+    pub(super) async fn forward(
+        &self,
+        service: &str,
+        command: &Command<'_>,
+        headers: &HeaderMap,
+    ) -> Option<Result<Response, Problem>> {
+        let name = self.elsewhere(service, headers)?;
+        let answers = match self.inner.peers.tell_all(name, command).await {
+            Ok(answers) => answers,
+            Err(why) => return Some(Err(Problem::new(StatusCode::BAD_GATEWAY, why))),
+        };
+        let done = |answer: &Result<Answer, String>| answer.as_ref().is_ok_and(|answer| answer.status.is_success());
+        let others = answers.iter().filter(|answer| done(answer)).count();
+        let (silent, mut answered): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_err);
+        if let Some(Err(why)) = silent.into_iter().next() {
+            let rest = if others > 0 { format!("; {others} other did as told") } else { String::new() };
+            return Some(Err(Problem::new(StatusCode::BAD_GATEWAY, format!("{why}{rest}"))));
+        }
+        answered.sort_by_key(done);
+        answered.into_iter().flatten().next().map(|answer| Ok(relay(answer)))
+    }
+
+    async fn forward_to_one(
+        &self,
+        service: &str,
+        command: &Command<'_>,
+        headers: &HeaderMap,
+    ) -> Option<Result<Response, Problem>> {
+        let name = self.elsewhere(service, headers)?;
+        let answer = self.inner.peers.tell_one(name, command).await;
+        Some(answer.map(relay).map_err(|why| Problem::new(StatusCode::BAD_GATEWAY, why)))
+    }
+
+    /// The name of the processes that have `service`, unless it is this one or was asked already.
+    fn elsewhere(&self, service: &str, headers: &HeaderMap) -> Option<&str> {
+        let here = headers.contains_key(FORWARDED) || self.inner.parts.services.contains(&service);
+        if here { None } else { self.inner.peers.owner(service) }
+    }
+
+    /// This process's page of `path`, or with `everywhere` that of all processes: the lists called
+    /// `list` joined, each item with its process, and `unreachable` for those that said nothing.
+    pub(super) async fn joined(&self, everywhere: bool, own: Value, (path, list): (&str, &str)) -> Value {
+        if !everywhere {
+            return own;
+        }
+        let mut page = own;
+        let mut unreachable = Vec::new();
+        let mut items = page[list].as_array_mut().map(std::mem::take).unwrap_or_default();
+        for (name, read) in self.inner.peers.read_all(&self.inner.parts.services, path).await {
+            match read {
+                Ok((instance, mut theirs)) => {
+                    let theirs = theirs[list].as_array_mut().map(std::mem::take).unwrap_or_default();
+                    items.extend(theirs.into_iter().map(|mut item| {
+                        item["process"] = Value::from(instance.address.as_str());
+                        item
+                    }));
+                }
+                Err(why) => unreachable.push(serde_json::json!({"name": name, "why": why})),
+            }
+        }
+        page[list] = Value::Array(items);
+        page["unreachable"] = Value::Array(unreachable);
+        page
+    }
+}
+
+fn relay(answer: Answer) -> Response {
+    let mut relayed = Response::new(HttpBody::from(answer.body));
+    *relayed.status_mut() = answer.status;
+    if let Some(kind) = answer.content_type {
+        relayed.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    relayed
+}

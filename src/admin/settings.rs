@@ -1,0 +1,141 @@
+//! Settings of the admin port.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize, Serializer};
+use subtle::ConstantTimeEq;
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether `other` is the same, in time that doesn't depend on where they differ.
+    #[must_use]
+    pub fn matches(&self, other: &str) -> bool {
+        self.0.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+
+    /// The text, to be sent and nothing else.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+/// The admin port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AdminSettings {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What changing anything through it takes, as `Authorization: Bearer`.
+    pub token: Option<Secret>,
+    /// A file that holds the token instead, as secrets are handed to containers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// Lets it listen beyond this machine without a token.
+    pub allow_remote_without_token: bool,
+    /// Admin addresses of other processes, to which commands for their services are forwarded. A name
+    /// may have several, separated by commas, and so may an address: all instances are told.
+    pub peers: BTreeMap<String, String>,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8090)),
+            token: None,
+            token_file: None,
+            allow_remote_without_token: false,
+            peers: BTreeMap::new(),
+        }
+    }
+}
+
+impl AdminSettings {
+    /// Reads the token file, when one is named.
+    pub fn read_token(&mut self) -> Result<(), String> {
+        if let Some(file) = &self.token_file {
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| format!("admin.token-file: {}: {error}", file.display()))?;
+            self.token = Some(Secret::new(text.trim()));
+        }
+        Ok(())
+    }
+
+    /// Says which field is wrong, and what it may be.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.token.as_ref().is_some_and(|token| token.reveal().is_empty()) {
+            return Err("admin.token: must not be empty; leave it out for no token".to_owned());
+        }
+        if !self.listen.ip().is_loopback() && self.token.is_none() && !self.allow_remote_without_token {
+            return Err(format!(
+                "admin.listen: {} is reachable from other machines, where anybody could break this one: set \
+                 BREAKERBOX_ADMIN_TOKEN, or admin.allow-remote-without-token = true if that is meant",
+                self.listen
+            ));
+        }
+        for (peer, urls) in &self.peers {
+            if let Some(url) = urls.split(',').map(str::trim).find(|url| !url.starts_with("http://")) {
+                return Err(format!(
+                    "admin.peers.{peer}: {url:?} must be an http:// address such as http://{peer}:8090"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_admin_port_needs_a_token_or_a_word() {
+        let remote = AdminSettings { listen: "0.0.0.0:8090".parse().unwrap(), ..AdminSettings::default() };
+        assert!(remote.validate().unwrap_err().contains("BREAKERBOX_ADMIN_TOKEN"));
+        assert!(AdminSettings { token: Some(Secret::new("t")), ..remote.clone() }.validate().is_ok());
+        assert!(AdminSettings { allow_remote_without_token: true, ..remote }.validate().is_ok());
+    }
+
+    #[test]
+    fn a_token_can_come_from_a_file() {
+        let file = std::env::temp_dir().join(format!("breakerbox-token-{}", std::process::id()));
+        std::fs::write(&file, "from-a-file\n").unwrap();
+        let mut settings = AdminSettings { token_file: Some(file.clone()), ..AdminSettings::default() };
+        settings.read_token().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(settings.token.as_ref().is_some_and(|token| token.matches("from-a-file")));
+        assert!(settings.read_token().unwrap_err().starts_with("admin.token-file: "));
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let settings = AdminSettings { token: Some(Secret::new("hush")), ..AdminSettings::default() };
+        assert!(!format!("{settings:?}").contains("hush"));
+        assert!(!serde_json::to_string(&settings).unwrap().contains("hush"));
+    }
+}

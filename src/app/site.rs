@@ -1,0 +1,310 @@
+//! Builds services and wires them to each other.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::{Router, middleware};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::client::{Client, SharedPool, Telemetry, Transport};
+use crate::faults::{self, Faults};
+use crate::services::gateway::{self, Clients, GatewayState, Protection};
+use crate::services::{
+    ServiceName, catalog, checkout, inventory, ml_api, notification, payment_gateway, recommendation, user,
+};
+use crate::settings::Blueprint;
+use crate::web::edge::{Edge, Entry, edge};
+use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
+use breakerbox_resilience::policy::PolicySettings;
+use breakerbox_telemetry::{EdgeTelemetry, LedgerTelemetry};
+
+/// Largest request body, in bytes.
+const LARGEST_BODY: usize = 64 * 1024;
+/// Calls that `gateway-bare` has in flight at once, all dependencies taken together.
+const SHARED_POOL: u32 = 20;
+/// Nobody waits longer for a place in it: without protection, waiting has no end of its own.
+const NO_LIMIT: Duration = Duration::from_secs(24 * 3600);
+
+/// How services reach each other.
+#[derive(Clone, Debug)]
+pub enum Wiring {
+    /// Over sockets; services of this process listen on these addresses.
+    Sockets(BTreeMap<ServiceName, SocketAddr>),
+    /// By calling each other's routers, for tests and experiments under a paused clock.
+    InProcess,
+}
+
+/// The services of one process, ready to be served.
+pub struct Site {
+    /// Each service with its routes, edge included.
+    pub routers: BTreeMap<ServiceName, Router>,
+    /// Every client, for the admin port and for transitions that come with time.
+    pub clients: Vec<Client>,
+    /// The faults at the services' edges.
+    pub faults: Faults,
+    /// Checkout, if it is built here: its worker is to be run, and its queue shown on the admin port.
+    pub checkout: Option<checkout::CheckoutState>,
+    /// The inventory, if it is built here.
+    pub inventory: Option<inventory::InventoryState>,
+    /// The payment gateway, if it is built here.
+    pub payment: Option<payment_gateway::PaymentState>,
+}
+
+/// What building a service needs at every turn.
+struct Builder<'a> {
+    blueprint: &'a Blueprint,
+    wiring: &'a Wiring,
+    telemetry: &'a Telemetry,
+    faults: Faults,
+    routers: BTreeMap<ServiceName, Arc<OnceLock<Router>>>,
+    clients: Vec<Client>,
+    checkout: Option<checkout::CheckoutState>,
+    inventory: Option<inventory::InventoryState>,
+    payment: Option<payment_gateway::PaymentState>,
+}
+
+impl Site {
+    /// Attempt timeouts of the blueprint's policies, which become bounds of the latency histogram.
+    #[must_use]
+    pub fn call_timeouts(blueprint: &Blueprint) -> Vec<Duration> {
+        let own = [&blueprint.user.primary, &blueprint.user.replica];
+        blueprint.policies.values().chain(own).map(|policy| policy.time_limiter.timeout_duration).collect()
+    }
+
+    /// Builds `which` services. `faults` holds the targets' plans.
+    pub fn build(
+        blueprint: &Blueprint,
+        which: &[ServiceName],
+        wiring: &Wiring,
+        telemetry: &Telemetry,
+        faults: Faults,
+    ) -> Result<Self, String> {
+        let routers = which.iter().map(|service| (*service, Arc::default())).collect();
+        let mut builder = Builder {
+            blueprint,
+            wiring,
+            telemetry,
+            faults: faults.clone(),
+            routers,
+            clients: Vec::new(),
+            checkout: None,
+            inventory: None,
+            payment: None,
+        };
+        let mut built = BTreeMap::new();
+        for service in which {
+            let router = builder.service(*service)?;
+            let router = with_edge(*service, router, blueprint, telemetry, &faults);
+            if let Some(slot) = builder.routers.get(service) {
+                // Set once: each service is built once.
+                let _ = slot.set(router.clone());
+            }
+            built.insert(*service, router);
+        }
+        let Builder { clients, checkout, inventory, payment, .. } = builder;
+        Ok(Self { routers: built, clients, faults, checkout, inventory, payment })
+    }
+}
+
+impl Builder<'_> {
+    fn service(&mut self, service: ServiceName) -> Result<Router, String> {
+        Ok(match service {
+            ServiceName::Gateway => {
+                let clients = Clients {
+                    user: self.client(service, ServiceName::User)?,
+                    catalog: self.client(service, ServiceName::Catalog)?,
+                    recommendation: self.client(service, ServiceName::Recommendation)?,
+                    checkout: self.client(service, ServiceName::Checkout)?,
+                };
+                gateway::router(self.gateway(service, Protection::On, clients)?)
+            }
+            ServiceName::GatewayBare => {
+                let pool = self.shared_pool(service)?;
+                let clients = Clients {
+                    user: self.bare_client(service, ServiceName::User, &pool)?,
+                    catalog: self.bare_client(service, ServiceName::Catalog, &pool)?,
+                    recommendation: self.bare_client(service, ServiceName::Recommendation, &pool)?,
+                    checkout: self.bare_client(service, ServiceName::Checkout, &pool)?,
+                };
+                gateway::router(self.gateway(service, Protection::Off, clients)?)
+            }
+            ServiceName::User => user::router(self.user()?),
+            ServiceName::Catalog => {
+                catalog::router(catalog::CatalogState::new(&self.blueprint.catalog, self.blueprint.seed)?)
+            }
+            ServiceName::Recommendation => {
+                let pool = Self::unlimited_pool()?;
+                let clients = recommendation::MlApiClients {
+                    protected: self.client(service, ServiceName::MlApi)?,
+                    bare: self.bare_client(service, ServiceName::MlApi, &pool)?,
+                };
+                let Blueprint { recommendation: own, seed, .. } = self.blueprint;
+                let state = recommendation::RecommendationState::new(own, clients, self.telemetry, *seed)?;
+                recommendation::router(state)
+            }
+            ServiceName::MlApi => ml_api::router(ml_api::MlApiState::new(&self.blueprint.ml_api, self.blueprint.seed)?),
+            ServiceName::Checkout => checkout::router(self.checkout()?),
+            ServiceName::Inventory => {
+                let Blueprint { inventory: own, store, .. } = self.blueprint;
+                let state = inventory::InventoryState::new(own, store, self.virtual_time())?;
+                self.inventory = Some(state.clone());
+                inventory::router(state)
+            }
+            ServiceName::PaymentGateway => {
+                let Blueprint { payment_gateway: own, store, .. } = self.blueprint;
+                let telemetry = LedgerTelemetry::new(&self.telemetry.metrics, service.as_str());
+                let state = payment_gateway::PaymentState::new(
+                    own,
+                    store,
+                    telemetry,
+                    self.faults.target(service.as_str()),
+                    self.virtual_time(),
+                )?;
+                self.payment = Some(state.clone());
+                payment_gateway::router(state)
+            }
+            ServiceName::Notification => notification::router(notification::NotificationState::default()),
+        })
+    }
+
+    /// The user service over two stores, each behind its own faults and its own breaker.
+    fn user(&mut self) -> Result<user::UserState, String> {
+        let Blueprint { user: settings, seed, .. } = self.blueprint;
+        let plain = user::UserState::new(settings, *seed)?;
+        let mut store = |name: &'static str, policy: &PolicySettings| {
+            let router = user::store_routes(plain.clone());
+            let router = match self.faults.target(name) {
+                Some(target) => router.layer(middleware::from_fn_with_state(target, faults::inject)),
+                None => router,
+            };
+            let transport = Transport::InProcess(Arc::new(OnceLock::from(router)));
+            let seed = seed.wrapping_add(self.clients.len() as u64);
+            let client = Client::new(ServiceName::User.as_str(), name, policy, transport, self.telemetry, seed)?;
+            self.clients.push(client.clone());
+            Ok::<_, String>(client)
+        };
+        let (primary, replica) = (store(user::PRIMARY, &settings.primary)?, store(user::REPLICA, &settings.replica)?);
+        Ok(plain.over(user::StoreClients::new(primary, replica, self.telemetry)))
+    }
+
+    fn checkout(&mut self) -> Result<checkout::CheckoutState, String> {
+        let own = ServiceName::Checkout;
+        let pool = Self::unlimited_pool()?;
+        let mut pair = |dependency| -> Result<checkout::Pair, String> {
+            let protected = self.client(own, dependency)?;
+            Ok(checkout::Pair { protected, bare: self.bare_client(own, dependency, &pool)? })
+        };
+        let (user, inventory) = (pair(ServiceName::User)?, pair(ServiceName::Inventory)?);
+        let (payment, notification) = (pair(ServiceName::PaymentGateway)?, pair(ServiceName::Notification)?);
+        let policy = self.blueprint.policies.get(&(own, ServiceName::PaymentGateway));
+        let payment_tried_once = policy.is_none_or(|policy| policy.retry.is_none() && policy.hedge.is_none());
+        let clients = checkout::Clients { user, inventory, payment, notification, payment_tried_once };
+        let Blueprint { checkout: settings, store, .. } = self.blueprint;
+        let state = checkout::CheckoutState::new(settings, store, clients, self.telemetry, self.virtual_time())?;
+        self.checkout = Some(state.clone());
+        Ok(state)
+    }
+
+    /// Whether Tokio's clock may be paused: it is where no sockets are.
+    fn virtual_time(&self) -> bool {
+        matches!(self.wiring, Wiring::InProcess)
+    }
+
+    fn gateway(&self, service: ServiceName, protection: Protection, clients: Clients) -> Result<GatewayState, String> {
+        GatewayState::new(service, protection, &self.blueprint.gateway, clients, self.telemetry)
+    }
+
+    fn client(&mut self, service: ServiceName, dependency: ServiceName) -> Result<Client, String> {
+        let fallback = PolicySettings::default();
+        let policy = self.blueprint.policies.get(&(service, dependency)).unwrap_or(&fallback);
+        let transport = self.transport(dependency, Some(policy.time_limiter.connect_timeout))?;
+        // Clients must not roll the same dice.
+        let seed = self.blueprint.seed.wrapping_add(self.clients.len() as u64);
+        let client = Client::new(service.as_str(), dependency.as_str(), policy, transport, self.telemetry, seed)?;
+        self.clients.push(client.clone());
+        Ok(client)
+    }
+
+    fn bare_client(&self, service: ServiceName, dependency: ServiceName, pool: &SharedPool) -> Result<Client, String> {
+        Ok(Client::bare(service.as_str(), dependency.as_str(), self.transport(dependency, None)?, pool))
+    }
+
+    fn shared_pool(&self, service: ServiceName) -> Result<SharedPool, String> {
+        Ok(SharedPool::new(pool(SHARED_POOL)?, &self.telemetry.metrics, service.as_str()))
+    }
+
+    /// No limit at all, for calls that come from the bare gateway: its own pool is the limit.
+    fn unlimited_pool() -> Result<SharedPool, String> {
+        Ok(SharedPool::unwatched(pool(1_000_000)?))
+    }
+
+    fn transport(&self, to: ServiceName, connect_timeout: Option<Duration>) -> Result<Transport, String> {
+        match self.wiring {
+            Wiring::InProcess => {
+                let router = self.routers.get(&to).ok_or_else(|| format!("{to} is not built in this process"))?;
+                Ok(Transport::InProcess(Arc::clone(router)))
+            }
+            Wiring::Sockets(bound) => {
+                let url = self.blueprint.url(bound, to)?;
+                Transport::http(&url, connect_timeout).map_err(|error| format!("services.{to}.url: {error}"))
+            }
+        }
+    }
+}
+
+fn pool(places: u32) -> Result<Bulkhead, String> {
+    let settings = BulkheadSettings { max_concurrent_calls: places, max_wait_duration: NO_LIMIT };
+    Bulkhead::new(&settings).map_err(|error| error.to_string())
+}
+
+/// From the inside out: faults, panics, then what sees them all.
+fn with_edge(
+    service: ServiceName,
+    router: Router,
+    blueprint: &Blueprint,
+    telemetry: &Telemetry,
+    faults: &Faults,
+) -> Router {
+    let entry = match service {
+        ServiceName::Gateway => Entry::Protected(blueprint.gateway.page_budget),
+        ServiceName::GatewayBare => Entry::Bare,
+        _ => Entry::Internal,
+    };
+    let viewers = entry != Entry::Internal;
+    let own = EdgeTelemetry::new(&telemetry.metrics, service.as_str(), viewers, routes(service));
+    let router = match faults.target(service.as_str()) {
+        Some(target) => router.layer(middleware::from_fn_with_state(target, faults::inject)),
+        None => router,
+    };
+    router
+        .layer(CatchPanicLayer::new())
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(middleware::from_fn_with_state(Edge::new(service.as_str(), entry, own), edge))
+}
+
+/// Routes whose series exist before the first request.
+fn routes(service: ServiceName) -> &'static [(&'static str, &'static str)] {
+    match service {
+        ServiceName::Gateway | ServiceName::GatewayBare => &[
+            ("GET", "/api/home"),
+            ("GET", "/api/movies"),
+            ("GET", "/api/movies/{id}"),
+            ("GET", "/api/recommendations"),
+            ("POST", "/api/login"),
+            ("GET", "/api/me"),
+            ("POST", "/api/checkout"),
+            ("GET", "/api/orders/{id}"),
+        ],
+        ServiceName::User => &[("POST", "/login"), ("POST", "/verify"), ("GET", "/users/{id}")],
+        ServiceName::Catalog => &[("GET", "/films"), ("GET", "/films/{id}"), ("GET", "/films/popular")],
+        ServiceName::Recommendation => &[("GET", "/recommendations/{user}")],
+        ServiceName::MlApi => &[("GET", "/predict/{user}")],
+        ServiceName::Checkout => &[("POST", "/orders"), ("GET", "/orders/{id}")],
+        ServiceName::Inventory => &[("POST", "/reservations"), ("POST", "/reservations/{order}/release")],
+        ServiceName::PaymentGateway => &[("POST", "/charges"), ("POST", "/charges/{key}/void")],
+        ServiceName::Notification => &[("POST", "/notifications")],
+    }
+}

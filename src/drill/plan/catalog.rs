@@ -1,0 +1,398 @@
+//! How each alert is raised, or why it can't be.
+//!
+//! The order is the order of `--all`. Times fit the shipped rules and the default topology under its
+//! default load. Several plans put a breaker into `metrics_only` first: it goes on counting and lets
+//! everything through, so that the alert is about the calls and not about an open breaker, which
+//! would rightly mute it.
+
+use std::time::Duration;
+
+use super::{Heal, How, Needs, Plan, Raise, Step};
+
+/// Everything fails.
+const ERRORS: &str = r#"{"error_rate": 1.0}"#;
+/// Slower than slow, faster than the timeout, and failing no more than it always does.
+const SLOW: &str = r#"{"latency": {"fixed": "900ms"}, "error_rate": 0.1}"#;
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// All alerts, in the order of `--all`.
+#[must_use]
+pub fn plans() -> Vec<Plan> {
+    [always(), breakers(), calls(), viewers(), policies(), slow(), checkout(), hours(), by_hand()].concat()
+}
+
+fn raise(what: &'static str, steps: Vec<Step>, ramp: Duration, fade: Duration) -> Raise {
+    Raise { what, steps, opens: None, labels: Vec::new(), ramp, fade, muted_by: None, needs: None, heals: None }
+}
+
+fn plan(alert: &'static str, severity: &'static str, raise: Raise) -> Plan {
+    Plan { alert, severity, how: How::Raise(raise) }
+}
+
+fn always() -> Vec<Plan> {
+    vec![Plan { alert: "Watchdog", severity: "none", how: How::Always }]
+}
+
+fn breaker_labels(service: &'static str, breaker: &'static str) -> Vec<(&'static str, &'static str)> {
+    vec![("service", service), ("breaker", breaker)]
+}
+
+/// The catalog fails, and the gateway's breaker for it opens.
+fn catalog_outage(ramp: Duration, fade: Duration) -> Raise {
+    Raise {
+        opens: Some(("gateway", "catalog")),
+        labels: breaker_labels("gateway", "catalog"),
+        ..raise("catalog answers every request with an error", vec![Step::Fault("catalog", ERRORS)], ramp, fade)
+    }
+}
+
+fn breakers() -> Vec<Plan> {
+    let recovering = r#"{"recovery-stages": [1.0], "permitted-number-of-calls-in-half-open-state": 100,
+        "max-wait-duration-in-half-open-state": "10m", "wait-duration-in-open-state": "2s"}"#;
+    let stuck = Raise {
+        opens: Some(("gateway", "user")),
+        labels: breaker_labels("gateway", "user"),
+        ..raise(
+            "gateway/user opens, and is told to recover over 100 probes among 1 % of the calls",
+            vec![
+                Step::Settings("gateway", "user", recovering),
+                Step::Fault("user", ERRORS),
+                Step::AwaitOpen("gateway", "user"),
+                Step::Mend("user"),
+            ],
+            // The first hundred probes pass before the slow ones begin, then two minutes must go by.
+            s(180),
+            s(5),
+        )
+    };
+    vec![
+        plan(
+            "CircuitBreakerTripped",
+            "info",
+            Raise { muted_by: Some("CircuitBreakerOpen"), ..catalog_outage(s(10), s(70)) },
+        ),
+        plan("CircuitBreakerOpen", "warning", catalog_outage(s(15), s(40))),
+        plan("CircuitBreakerOpen", "critical", catalog_outage(s(15), s(40))),
+        plan("CircuitBreakerStuckHalfOpen", "warning", stuck),
+    ]
+}
+
+/// The catalog fails this often, and its breaker lets it.
+fn catalog_fails(what: &'static str, fault: &'static str, ramp: Duration, fade: Duration) -> Raise {
+    let steps = vec![Step::Command("gateway", "catalog", "metrics_only"), Step::Fault("catalog", fault)];
+    Raise {
+        labels: breaker_labels("gateway", "catalog"),
+        muted_by: Some("CircuitBreakerOpen"),
+        ..raise(what, steps, ramp, fade)
+    }
+}
+
+fn calls() -> Vec<Plan> {
+    let slow = |ramp, fade| {
+        let steps = vec![Step::Command("recommendation", "ml-api", "metrics_only"), Step::Fault("ml-api", SLOW)];
+        Raise {
+            labels: breaker_labels("recommendation", "ml-api"),
+            muted_by: Some("CircuitBreakerOpen"),
+            ..raise("ml-api takes 900 ms of its 1 s, with its breaker in metrics_only", steps, ramp, fade)
+        }
+    };
+    vec![
+        plan(
+            "CircuitBreakerFailureRatioHigh",
+            "warning",
+            catalog_fails(
+                "catalog fails 2 of 5 requests, with its breaker in metrics_only",
+                r#"{"error_rate": 0.4}"#,
+                s(75),
+                s(60),
+            ),
+        ),
+        plan(
+            "CircuitBreakerFailureRatioHigh",
+            "critical",
+            catalog_fails(
+                "catalog fails 9 of 10 requests, with its breaker in metrics_only",
+                r#"{"error_rate": 0.9}"#,
+                s(60),
+                s(60),
+            ),
+        ),
+        plan("CircuitBreakerSlowCallsHigh", "warning", slow(s(60), s(70))),
+        plan("CircuitBreakerLatencyNearTimeout", "warning", slow(s(30), s(150))),
+    ]
+}
+
+fn viewers() -> Vec<Plan> {
+    let gateway = |what, fault, ramp, fade| Raise {
+        labels: vec![("service", "gateway")],
+        ..raise(what, vec![Step::Fault("gateway", fault)], ramp, fade)
+    };
+    let catalog = |ramp, fade| {
+        catalog_fails(
+            "catalog answers every request with an error, with its breaker in metrics_only",
+            ERRORS,
+            ramp,
+            fade,
+        )
+    };
+    let degraded = Raise { labels: vec![("service", "gateway")], muted_by: None, ..catalog(s(40), s(80)) };
+    let hang = Raise {
+        labels: vec![("service", "gateway-bare")],
+        ..raise(
+            "catalog takes requests and never answers: gateway-bare has only one pool",
+            vec![Step::Fault("catalog", r#"{"hang_rate": 1.0}"#)],
+            s(90),
+            s(75),
+        )
+    };
+    vec![
+        plan(
+            "PlaybackAvailabilityBurnDemo",
+            "critical",
+            gateway("gateway fails every second page", r#"{"error_rate": 0.5}"#, s(30), s(75)),
+        ),
+        plan("PlaybackQualityBurnDemo", "warning", degraded),
+        plan("FallbackSurge", "warning", catalog(s(60), s(80))),
+        plan("FallbackShareHigh", "warning", catalog(s(60), s(80))),
+        plan("BulkheadSaturated", "warning", hang),
+        plan("NoTraffic", "warning", gateway("gateway crashes: nobody listens", r#"{"crash": true}"#, s(70), s(15))),
+    ]
+}
+
+fn policies() -> Vec<Plan> {
+    let retried = |service, breaker, (what, steps), needs, (ramp, fade)| Raise {
+        labels: breaker_labels(service, breaker),
+        muted_by: Some("CircuitBreakerOpen"),
+        needs: Some(needs),
+        ..raise(what, steps, ramp, fade)
+    };
+    // A usual of nothing is what a third of failures stands out from.
+    let usual = Needs {
+        query: r#"job_service_breaker:retry_attempts_per_calls:ratio_rate1m{service="gateway",breaker="user"} offset 6m"#,
+        otherwise: "calls to user are not retried, or for less than 6 minutes, so that no usual is known",
+    };
+    let surge = (
+        "user fails 1 of 3 requests, with its breaker in metrics_only",
+        vec![Step::Command("gateway", "user", "metrics_only"), Step::Fault("user", r#"{"error_rate": 0.35}"#)],
+    );
+    let needs = Needs {
+        query: r#"sum(increase(retry_attempts_total{service="recommendation",breaker="ml-api"}[2m])) > 0"#,
+        otherwise: "calls to ml-api are not retried: set policies.recommendation.ml-api.retry",
+    };
+    let exhausted = (
+        "ml-api fails 11 of 20 requests, with its breaker in metrics_only",
+        vec![
+            Step::Command("recommendation", "ml-api", "metrics_only"),
+            Step::Fault("ml-api", r#"{"error_rate": 0.55}"#),
+        ],
+    );
+    vec![
+        plan("RetrySurge", "warning", retried("gateway", "user", surge, usual, (s(75), s(80)))),
+        plan("RetryBudgetExhausted", "warning", retried("recommendation", "ml-api", exhausted, needs, (s(120), s(75)))),
+    ]
+}
+
+/// These fire or fade only after many minutes.
+fn slow() -> Vec<Plan> {
+    let mut steps = Vec::new();
+    for _ in 0..4 {
+        steps.extend([
+            Step::Fault("user", ERRORS),
+            Step::AwaitOpen("gateway", "user"),
+            Step::Mend("user"),
+            Step::Command("gateway", "user", "reset"),
+        ]);
+    }
+    let flapping = Raise {
+        opens: Some(("gateway", "user")),
+        labels: breaker_labels("gateway", "user"),
+        ..raise("user fails until gateway/user opens, four times over", steps, s(60), s(620))
+    };
+    let failing = Raise {
+        labels: breaker_labels("gateway", "catalog"),
+        muted_by: None,
+        ..catalog_fails(
+            "catalog fails until the answers kept by the gateway are too old (gateway.stale-after)",
+            ERRORS,
+            s(720),
+            s(80),
+        )
+    };
+    let burning = Raise {
+        labels: vec![("service", "gateway")],
+        needs: Some(Needs {
+            query: r#"playback_requests_total{service="gateway"} offset 15m"#,
+            otherwise: "Prometheus has been watching for less than 15 minutes",
+        }),
+        ..raise("gateway fails every page", vec![Step::Fault("gateway", ERRORS)], s(900), s(320))
+    };
+    vec![
+        plan("FallbackFailing", "critical", failing),
+        plan("CircuitBreakerFlapping", "warning", flapping),
+        plan("PlaybackAvailabilityBurnFast", "critical", burning),
+    ]
+}
+
+fn checkout() -> Vec<Plan> {
+    let payment = |what, fault, ramp, fade| Raise {
+        labels: vec![("service", "checkout")],
+        needs: Some(Needs {
+            query: r#"retry_queue_capacity_items{service="checkout"}"#,
+            otherwise: "there is no checkout service here",
+        }),
+        // It fails three times in ten, and three times in a row every few dozen orders.
+        heals: Some(Heal { target: "payment-gateway", breaker: ("checkout", "payment-gateway"), calm: s(400) }),
+        ..raise(what, vec![Step::Fault("payment-gateway", fault)], ramp, fade)
+    };
+    let outage = "payment-gateway answers every request with an error";
+    let dead = Raise {
+        steps: vec![
+            Step::ReplayAfterwards,
+            Step::Command("checkout", "payment-gateway", "metrics_only"),
+            Step::Fault("payment-gateway", ERRORS),
+        ],
+        ..payment(
+            "payment-gateway answers every request with an error, with its breaker in metrics_only, until an order \
+             has no attempts left",
+            ERRORS,
+            s(420),
+            s(45),
+        )
+    };
+    vec![
+        plan("RetryQueueDeadLetters", "critical", dead),
+        plan("PaymentRevenueAtRisk", "critical", payment(outage, ERRORS, s(45), s(420))),
+        plan("RetryQueueBacklog", "warning", payment(outage, ERRORS, s(120), s(600))),
+        plan("RetryQueueStalled", "critical", payment(outage, ERRORS, s(480), s(720))),
+    ]
+}
+
+fn cannot(
+    alert: &'static str,
+    severity: &'static str,
+    (reason, by_hand): (&'static str, &'static str),
+    (ramp, fade): (u64, u64),
+) -> Plan {
+    Plan { alert, severity, how: How::Cannot { reason, by_hand, ramp: s(ramp), fade: s(fade) } }
+}
+
+/// Somebody has to do something to a process or to Prometheus.
+fn by_hand() -> Vec<Plan> {
+    vec![
+        cannot(
+            "TargetDown",
+            "critical",
+            (
+                "a process has to die or hang, and the admin port can't do that to itself",
+                "--raise 'docker compose stop user' --clear 'docker compose start user'",
+            ),
+            (20, 15),
+        ),
+        cannot(
+            "TargetAbsent",
+            "critical",
+            (
+                "a target has to leave Prometheus' configuration",
+                "take the job out of scrape_configs and reload Prometheus; put it back",
+            ),
+            // Two minutes without a sample.
+            (140, 15),
+        ),
+        cannot(
+            "TargetAbsent",
+            "warning",
+            (
+                "one of several targets has to leave service discovery",
+                "--raise 'docker stop breakerbox-checkout-2' --clear 'docker start breakerbox-checkout-2'",
+            ),
+            // Its address is asked for every 10 s, and its series end two scrapes later.
+            (30, 30),
+        ),
+        cannot(
+            "MetricsAbsent",
+            "critical",
+            (
+                "something else has to answer at the target's address",
+                "stop a service and run `python3 -m http.server` on its admin port",
+            ),
+            (20, 15),
+        ),
+        cannot(
+            "BreakerSeriesLost",
+            "warning",
+            (
+                "a running process has to lose a breaker, which takes a restart with other settings",
+                "restart a service with one policy's circuit-breaker = false; fires while the old series is 5 minutes old",
+            ),
+            (60, 330),
+        ),
+        cannot(
+            "CircuitBreakerStateInvalid",
+            "warning",
+            (
+                "only a bug in the exporter raises it; alerts/tests prove it on made-up series",
+                "push a second state of a breaker through another exporter",
+            ),
+            (15, 15),
+        ),
+        cannot(
+            "MonitoringTargetDown",
+            "warning",
+            (
+                "a part of the monitoring has to stop",
+                "--raise 'docker compose stop jaeger' --clear 'docker compose start jaeger'",
+            ),
+            (20, 30),
+        ),
+        cannot(
+            "RuleEvaluationFailing",
+            "critical",
+            (
+                "Prometheus has to load a rule that fails when it is evaluated",
+                "load a rule that joins many to many, such as `up * on () up` with two targets, and reload Prometheus",
+            ),
+            (30, 330),
+        ),
+        cannot(
+            "NotificationFailing",
+            "critical",
+            (
+                "Alertmanager or its receiver has to stop, and then no notification arrives to be seen",
+                "docker compose stop alertmanager, and look at /alerts of Prometheus",
+            ),
+            (60, 330),
+        ),
+    ]
+}
+
+/// Windows of hours: `--all` leaves them out, unless `--long` asks for them.
+fn hours() -> Vec<Plan> {
+    let gateway = |what, fault, ramp, fade| Raise {
+        labels: vec![("service", "gateway")],
+        ..raise(what, vec![Step::Fault("gateway", fault)], ramp, fade)
+    };
+    let catalog = |ramp, fade| Raise {
+        labels: vec![("service", "gateway")],
+        muted_by: None,
+        ..catalog_fails(
+            "catalog answers every request with an error, with its breaker in metrics_only",
+            ERRORS,
+            ramp,
+            fade,
+        )
+    };
+    // The time is what the long window asks for: 72 % of an hour, 6 % and 30 % of six hours; and history that
+    // reaches back 15 and 90 minutes.
+    vec![
+        plan("PlaybackQualityBurnFast", "critical", catalog(s(2_700), s(330))),
+        plan(
+            "PlaybackAvailabilityBurnSlow",
+            "warning",
+            gateway("gateway fails 3 pages of 10", r#"{"error_rate": 0.3}"#, s(5_700), s(1_800)),
+        ),
+        plan("PlaybackQualityBurnSlow", "warning", catalog(s(6_900), s(1_500))),
+    ]
+}

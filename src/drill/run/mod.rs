@@ -1,0 +1,13 @@
+//! Runs drills: one at a time, each from a quiet stack back to a quiet stack.
+
+mod conductor;
+mod drill;
+mod event;
+mod milestones;
+mod observation;
+mod session;
+mod undo;
+
+pub use conductor::{Conductor, Refused};
+pub use event::{Event, Milestone};
+pub use session::Options;

@@ -1,0 +1,107 @@
+//! One look at the world: the rule's alerts, the notices and the transitions that concern a drill.
+
+use std::collections::BTreeSet;
+
+use crate::drill::plan::{Plan, Raise};
+use crate::drill::world::{InboxSeen, Instance, Labels, NoticeSeen, Phase, RuleSeen, TransitionSeen, has};
+
+/// What tells the drilled alert from others.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    alert: &'static str,
+    severity: &'static str,
+    labels: Vec<(String, String)>,
+}
+
+/// What was there before the drill: none of it counts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Before {
+    notices: BTreeSet<(Labels, String)>,
+    generations: Vec<(String, String, u64)>,
+}
+
+/// What a look showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Observation {
+    pub(super) breaker_open: bool,
+    pub(super) phase: Option<Phase>,
+    pub(super) notified: bool,
+    /// Every notice of the alert was followed by one of its end.
+    pub(super) all_resolved: bool,
+}
+
+impl Subject {
+    /// `matchers` are the user's own.
+    pub(super) fn new(plan: &Plan, raise: Option<&Raise>, matchers: &[(String, String)]) -> Self {
+        let own = raise.into_iter().flat_map(|raise| &raise.labels);
+        let mut labels: Vec<_> = own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        labels.extend_from_slice(matchers);
+        Self { alert: plan.alert, severity: plan.severity, labels }
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The rule that raises it.
+    pub(super) fn rule<'a>(&self, rules: &'a [RuleSeen]) -> Option<&'a RuleSeen> {
+        rules.iter().find(|rule| rule.alert == self.alert && has(&rule.labels, [("severity", self.severity)]))
+    }
+
+    /// Its alerts that are pending or firing.
+    pub(super) fn instances<'a>(&self, rule: &'a RuleSeen) -> impl Iterator<Item = &'a Instance> {
+        rule.instances.iter().filter(|instance| has(&instance.labels, self.wanted()))
+    }
+
+    /// The further of its alerts' phases.
+    pub(super) fn phase(&self, rule: &RuleSeen) -> Option<Phase> {
+        let phases: Vec<_> = self.instances(rule).map(|instance| instance.phase).collect();
+        let firing = phases.iter().find(|phase| **phase == Phase::Firing);
+        firing.or(phases.first()).copied()
+    }
+
+    /// Its notices.
+    pub(super) fn notices<'a>(&self, inbox: &'a InboxSeen) -> impl Iterator<Item = &'a NoticeSeen> {
+        let fixed = [("alertname", self.alert), ("severity", self.severity)];
+        inbox.notices.iter().filter(move |notice| has(&notice.labels, fixed) && has(&notice.labels, self.wanted()))
+    }
+}
+
+impl Before {
+    pub(super) fn new(subject: &Subject, inbox: &InboxSeen, transitions: &[TransitionSeen]) -> Self {
+        Self {
+            notices: subject.notices(inbox).map(key).collect(),
+            generations: transitions.iter().map(|t| (t.service.clone(), t.breaker.clone(), t.generation)).collect(),
+        }
+    }
+
+    /// How often this breaker opened since.
+    pub(super) fn openings(&self, transitions: &[TransitionSeen], breaker: (&str, &str)) -> usize {
+        let own = |service: &str, name: &str| (service, name) == breaker;
+        let last = self.generations.iter().filter(|(service, name, _)| own(service, name)).map(|g| g.2).max();
+        let new = |t: &&TransitionSeen| {
+            own(&t.service, &t.breaker) && t.to == "open" && last.is_none_or(|last| t.generation > last)
+        };
+        // Two admin addresses may lead to one process, which then tells everything twice.
+        transitions.iter().filter(new).map(|t| t.generation).collect::<BTreeSet<_>>().len()
+    }
+
+    pub(super) fn look(
+        &self,
+        subject: &Subject,
+        breaker: Option<(&str, &str)>,
+        (rule, inbox, transitions): (&RuleSeen, &InboxSeen, &[TransitionSeen]),
+    ) -> Observation {
+        let new: Vec<_> = subject.notices(inbox).filter(|notice| !self.notices.contains(&key(notice))).collect();
+        Observation {
+            breaker_open: breaker.is_some_and(|breaker| self.openings(transitions, breaker) > 0),
+            phase: subject.phase(rule),
+            notified: !new.is_empty(),
+            all_resolved: new.iter().all(|notice| notice.resolved),
+        }
+    }
+}
+
+fn key(notice: &NoticeSeen) -> (Labels, String) {
+    (notice.labels.clone(), notice.starts_at.clone())
+}

@@ -1,0 +1,189 @@
+//! What a drill sees and touches, behind traits: a Prometheus, the admin port, a shell.
+
+#[cfg(test)]
+pub(super) mod fake;
+mod http;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub use http::{Access, Live};
+
+/// Something did not answer, or not as it should.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Trouble(pub String);
+
+/// What the drill has to do with, all of it.
+pub trait World: Monitor + Site + Shell {}
+
+impl<W: Monitor + Site + Shell> World for W {}
+
+/// A Prometheus, and an Alertmanager if one is known.
+pub trait Monitor {
+    /// All alerting rules that are loaded.
+    fn rules(&self) -> impl Future<Output = Result<Vec<RuleSeen>, Trouble>>;
+    /// Breakerbox's targets.
+    fn targets(&self) -> impl Future<Output = Result<Vec<TargetSeen>, Trouble>>;
+    /// Whether a `PromQL` expression gives anything.
+    fn gives(&self, query: &str) -> impl Future<Output = Result<bool, Trouble>>;
+    /// Whether Alertmanager keeps the notification of this alert back; `None` when nobody knows.
+    fn suppressed(&self, alert: &Instance) -> impl Future<Output = Option<bool>>;
+}
+
+/// The admin port.
+pub trait Site {
+    /// All targets that can be broken.
+    fn faults(&self) -> impl Future<Output = Result<Vec<FaultSeen>, Trouble>>;
+    /// Breaks a target.
+    fn set_fault(&self, target: &str, plan: &Value) -> impl Future<Output = Result<(), Trouble>>;
+    /// Gives a target back what is wrong there from the start.
+    fn restore_fault(&self, target: &str) -> impl Future<Output = Result<(), Trouble>>;
+    /// All breakers.
+    fn breakers(&self) -> impl Future<Output = Result<Vec<BreakerSeen>, Trouble>>;
+    /// Changes a breaker's state, settings or both.
+    fn change_breaker(&self, service: &str, name: &str, change: &Value) -> impl Future<Output = Result<(), Trouble>>;
+    /// Gives all dead letters of the retry queue their attempts back.
+    fn replay_dead_letters(&self) -> impl Future<Output = Result<(), Trouble>>;
+    /// The latest transitions.
+    fn transitions(&self) -> impl Future<Output = Result<Vec<TransitionSeen>, Trouble>>;
+    /// The alerts that were delivered.
+    fn inbox(&self) -> impl Future<Output = Result<InboxSeen, Trouble>>;
+    /// The timeline of faults, if there is one.
+    fn scenario(&self) -> impl Future<Output = Result<Option<ScenarioSeen>, Trouble>>;
+    /// `start`, `pause` or `stop`.
+    fn command_scenario(&self, command: &str) -> impl Future<Output = Result<(), Trouble>>;
+}
+
+/// A shell.
+pub trait Shell {
+    /// Runs a command line to its end.
+    fn run(&self, command: &str) -> impl Future<Output = Result<(), Trouble>>;
+}
+
+/// Labels.
+pub type Labels = BTreeMap<String, String>;
+
+/// An alerting rule and its alerts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RuleSeen {
+    /// `alertname`.
+    pub alert: String,
+    /// The labels the rule itself adds.
+    pub labels: Labels,
+    /// Its `for`.
+    pub holds: Duration,
+    /// Its `keep_firing_for`.
+    pub keeps: Duration,
+    /// How often it is evaluated.
+    pub interval: Duration,
+    /// Why its last evaluation failed.
+    pub error: Option<String>,
+    /// Alerts that are pending or firing.
+    pub instances: Vec<Instance>,
+}
+
+/// One alert that is pending or firing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// All its labels.
+    pub labels: Labels,
+    /// Which of the two.
+    pub phase: Phase,
+}
+
+/// How far an alert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its expression holds, not yet for long enough.
+    Pending,
+    /// It fires.
+    Firing,
+}
+
+/// A target of Prometheus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetSeen {
+    /// `job` and `instance`.
+    pub name: String,
+    /// Whether the last scrape worked.
+    pub up: bool,
+}
+
+/// A target of faults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FaultSeen {
+    /// Its name.
+    pub target: String,
+    /// What goes wrong there, in the admin port's JSON.
+    pub plan: Value,
+    /// Kinds that are switched on.
+    pub active: Vec<String>,
+    /// Whether nobody set anything.
+    pub at_baseline: bool,
+}
+
+/// A breaker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BreakerSeen {
+    /// Who calls.
+    pub service: String,
+    /// What is called.
+    pub name: String,
+    /// Its state.
+    pub state: String,
+    /// Its settings, in the admin port's JSON.
+    pub settings: Value,
+}
+
+/// A breaker that changed its state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransitionSeen {
+    /// Who calls.
+    pub service: String,
+    /// What is called.
+    pub breaker: String,
+    /// State after.
+    pub to: String,
+    /// Tells transitions of one breaker apart.
+    pub generation: u64,
+    /// By the clock of the process it happened in, seconds since 1970.
+    pub unix_seconds: f64,
+}
+
+/// What Alertmanager delivered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InboxSeen {
+    /// Whether the watchdog arrives here, so that other alerts can be expected to.
+    pub connected: bool,
+    /// All alerts that are remembered.
+    pub notices: Vec<NoticeSeen>,
+}
+
+/// One delivered alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoticeSeen {
+    /// All its labels.
+    pub labels: Labels,
+    /// When it began to fire, as Prometheus wrote it.
+    pub starts_at: String,
+    /// Whether its end was delivered, too.
+    pub resolved: bool,
+}
+
+/// The timeline of faults.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScenarioSeen {
+    /// Whether its position moves.
+    pub running: bool,
+    /// Whether anything is broken by it now.
+    pub active: bool,
+}
+
+/// Whether `labels` has all of these.
+pub(in crate::drill) fn has<'a>(labels: &Labels, wanted: impl IntoIterator<Item = (&'a str, &'a str)>) -> bool {
+    wanted.into_iter().all(|(name, value)| labels.get(name).is_some_and(|own| own == value))
+}
