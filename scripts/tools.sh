@@ -4,18 +4,25 @@
 #
 #   export $(scripts/tools.sh)
 #
-#   PROMETHEUS, PROMTOOL        Prometheus 3.x, what the compose stack runs
-#   PROMTOOL_2_42               the oldest version that the rules promise to work with
+#   PROMETHEUS, PROMTOOL        Prometheus 3.x, the version that the compose stack runs
+#   PROMTOOL_2_42               the oldest version that the rules support
 #   ALERTMANAGER, AMTOOL        Alertmanager 0.28 or newer
-#   AMTOOL_0_25                 the oldest version that alertmanager.yml promises to work with
-#   PYTHON_PROMETHEUS           a Python with prometheus_client, whose parser of OpenMetrics is the reference
-#   CHROMIUM                    any Chromium, which looks at the console; Debian's is too large to unpack here
+#   AMTOOL_0_25                 the oldest version that alertmanager.yml supports
+#   PYTHON_PROMETHEUS           a Python with prometheus_client, whose OpenMetrics parser is the reference
+#   CHROMIUM                    any Chromium, for the browser tests
+#   POSTGRES_BIN                the folder of PostgreSQL's initdb and pg_ctl, 14 or newer
+#   NODE                        Node.js 20 or newer, which rebuilds the embedded pages and drives the browser
 #
-# A variable that is already set is believed. What is on the PATH is used when its version fits.
-# The rest comes from Debian: packages are downloaded through a private apt root (own lists, own
-# cache, the mirror this machine already uses) and unpacked with dpkg -x, so nothing is installed
-# and no package of this machine changes. The Python package comes from PyPI, by pip. Whatever can't be had is named on stderr with the reason;
-# with CI=true a missing part is an error.
+# With arguments, only those programs: scripts/tools.sh prometheus alertmanager
+#
+# A variable that is already set is used. What is on the PATH is used when its version fits and it
+# starts. The rest of Prometheus and Alertmanager comes from Debian: packages are downloaded through a
+# private apt root (own lists, own cache, the mirror this machine already uses) and unpacked with
+# dpkg -x, so nothing is installed and no package of this machine changes. The Python package comes
+# from PyPI. Chromium, PostgreSQL and Node.js are too large to unpack here. Each program is started
+# once (a configuration with templates, a query, a page) before it is named; `.tools/proved` records
+# that by path, size and date. What is missing is named on stderr with the way to get it on this
+# platform; with CI=true a missing part is an error.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -79,8 +86,107 @@ unpack() {
     for deb in "$apt/debs"/*.deb; do
         dpkg -x "$deb" "$tools/$suite" || { say "cannot unpack $(basename "$deb")"; return 1; }
     done
+    settle_alertmanager
     # The lists are many times larger than the programs, and only good for today.
     rm -rf "$apt"
+}
+
+# Debian builds Alertmanager with the path of its default templates compiled in, and only an installed
+# package has files there. The copy in .tools reads them through file descriptor 9 instead, which the
+# wrapper opens on the unpacked folder: nothing outside the clone is read, and no namespace is needed.
+# The replacement path has the same length, since a string's length is compiled in as well.
+settle_alertmanager() {
+    local bin=$tools/sid/usr/bin share=$tools/sid/usr/share/prometheus/alertmanager own=$tools/sid/usr/lib/breakerbox
+    [ -x "$bin/prometheus-alertmanager" ] || return 0
+    [ ! -x "$bin/alertmanager" ] || return 0
+    mkdir -p "$own"
+    LC_ALL=C sed 's#/usr/share/prometheus/alertmanager#/proc/self/fd/9///////////////////#g' \
+        "$bin/prometheus-alertmanager" >"$own/alertmanager"
+    chmod +x "$own/alertmanager"
+    printf '#!/usr/bin/env bash\nexec 9<%q && exec %q "$@"\n' "$share" "$own/alertmanager" >"$bin/alertmanager.new"
+    chmod +x "$bin/alertmanager.new"
+    mv "$bin/alertmanager.new" "$bin/alertmanager"
+}
+
+# ask PORT PATH: the body of one HTTP answer, without curl.
+ask() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n' "$2" >&3 && timeout 5 cat <&3) 2>/dev/null
+}
+
+# A port that nothing listens on now.
+free_port() {
+    local port
+    while port=$((20000 + RANDOM % 12000)); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { printf '%s' "$port"; return; }
+    done
+}
+
+# answers PORT PATH WANTED COMMAND…: does this server, once started, answer PATH with WANTED within 20 s?
+answers() {
+    local port=$1 path=$2 wanted=$3 pid ok=1
+    shift 3
+    "$@" >"$scratch/log" 2>&1 &
+    pid=$!
+    for _ in $(seq 100); do
+        if ask "$port" "$path" | grep -q "$wanted"; then ok=0; break; fi
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.2
+    done
+    kill "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+    return $ok
+}
+
+# starts NAME PROGRAM: runs the program on a small task of the kind that the tests need it for.
+starts() {
+    local name=$1 program=$2 port
+    scratch=$(mktemp -d)
+    printf 'global: {}\n' >"$scratch/prometheus.yml"
+    printf 'groups: [{name: g, rules: [{record: "a:b", expr: "vector(1)"}]}]\n' >"$scratch/rules.yml"
+    printf '{{ define "t" }}{{ .Status }}{{ end }}\n' >"$scratch/t.tmpl"
+    printf 'route: {receiver: r}\nreceivers: [{name: r}]\ntemplates: ["%s/*.tmpl"]\n' "$scratch" >"$scratch/am.yml"
+    case $name in
+    PROMETHEUS)
+        port=$(free_port)
+        answers "$port" '/api/v1/query?query=vector(1)' '"status":"success"' "$program" \
+            --config.file="$scratch/prometheus.yml" --storage.tsdb.path="$scratch/data" \
+            --web.listen-address="127.0.0.1:$port"
+        ;;
+    ALERTMANAGER)
+        port=$(free_port)
+        answers "$port" /-/ready OK "$program" --config.file="$scratch/am.yml" --storage.path="$scratch/data" \
+            --web.listen-address="127.0.0.1:$port" --cluster.listen-address=
+        ;;
+    PROMTOOL*) "$program" check rules "$scratch/rules.yml" >"$scratch/log" 2>&1 ;;
+    AMTOOL*) "$program" check-config "$scratch/am.yml" >"$scratch/log" 2>&1 ;;
+    PYTHON_PROMETHEUS)
+        "$program" -c 'from prometheus_client.openmetrics import parser
+assert list(parser.text_string_to_metric_families("# TYPE a gauge\na 1\n# EOF\n"))' >"$scratch/log" 2>&1
+        ;;
+    CHROMIUM)
+        timeout 60 "$program" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" \
+            --dump-dom 'data:text/html,<p>started</p>' 2>"$scratch/log" | grep -q started
+        ;;
+    POSTGRES_BIN)
+        "$program/postgres" -C shared_buffers -D "$scratch" >"$scratch/log" 2>&1 || "$program/postgres" --describe-config >"$scratch/log" 2>&1
+        ;;
+    NODE) "$program" -e 'process.exit(0)' >"$scratch/log" 2>&1 ;;
+    esac
+}
+
+# proved NAME PROGRAM: did it start, now or when it was last looked at? A change of the file asks again.
+proved() {
+    local name=$1 program=$2 mark scratch= ok=1
+    mark="$name $program $(stat -L -c '%s %Y' "$program" 2>/dev/null || stat -L -f '%z %m' "$program")"
+    ! grep -qxF "$mark" "$tools/proved" 2>/dev/null || return 0
+    if starts "$name" "$program"; then
+        printf '%s\n' "$mark" >>"$tools/proved"
+        ok=0
+    else
+        say "$program does not start: $(tail -n 3 "$scratch/log" 2>/dev/null | tr '\n' ' ')"
+    fi
+    rm -rf "$scratch"
+    return $ok
 }
 
 # libraries_of PROGRAM: fails, and says which, when a shared library it needs is not there.
@@ -95,17 +201,17 @@ provide() {
     local name=$1 lowest=$2 below=$3 suite=$4 packages=$5 program found
     shift 5
     if [ -n "${!name:-}" ]; then
-        if fits "${!name}" "$lowest" "$below"; then printf '%s=%s\n' "$name" "${!name}"; return; fi
-        say "$name=${!name} is not a version from $lowest up to $below; looking for another"
+        if fits "${!name}" "$lowest" "$below" && proved "$name" "${!name}"; then printf '%s=%s\n' "$name" "${!name}"; return; fi
+        say "$name=${!name} is no working version from $lowest up to $below; looking for another"
     fi
     for program in "$@"; do
         found=$(command -v "$program" || true)
-        if [ -n "$found" ] && fits "$found" "$lowest" "$below"; then printf '%s=%s\n' "$name" "$found"; return; fi
+        if [ -n "$found" ] && fits "$found" "$lowest" "$below" && proved "$name" "$found"; then printf '%s=%s\n' "$name" "$found"; return; fi
     done
     for attempt in found fetched; do
         for program in "$@"; do
             found=$tools/$suite/usr/bin/$program
-            if fits "$found" "$lowest" "$below"; then printf '%s=%s\n' "$name" "$found"; return; fi
+            if fits "$found" "$lowest" "$below" && proved "$name" "$found"; then printf '%s=%s\n' "$name" "$found"; return; fi
             if [ "$attempt" = fetched ] && [ -x "$found" ]; then
                 libraries_of "$found" || true
                 say "$found is version $(version_of "$found" || true), wanted $lowest or newer, below $below"
@@ -114,8 +220,10 @@ provide() {
         # shellcheck disable=SC2086 # a list of packages
         if [ "$attempt" = found ]; then unpack "$suite" $packages || break; fi
     done
-    say "MISSING $name: version $lowest or newer, below $below"
-    missing+=("$name")
+    case $name in
+    ALERTMANAGER | AMTOOL*) absent "$name" "version $lowest or newer, below $below" prometheus-alertmanager alertmanager alertmanager prometheus-alertmanager ;;
+    *) absent "$name" "version $lowest or newer, below $below" prometheus prometheus golang-github-prometheus prometheus ;;
+    esac
 }
 
 # The version of prometheus_client that a Python has, or nothing.
@@ -131,12 +239,12 @@ provide_python() {
             program=$(command -v "${program:-none}" || true)
             [ -n "$program" ] || continue
             version=$(client_of "$program" || true)
-            if [ -n "$version" ] && at_least "$version" "$wanted"; then printf '%s=%s\n' "$name" "$program"; return; fi
+            if [ -n "$version" ] && at_least "$version" "$wanted" && proved "$name" "$program"; then printf '%s=%s\n' "$name" "$program"; return; fi
         done
         [ "$attempt" = found ] || break
         say "fetching prometheus-client $wanted from PyPI"
         mkdir -p "$tools/python"
-        if ! python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --upgrade \
+        if ! python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir --root-user-action=ignore --no-deps --only-binary :all: --upgrade \
             --target "$tools/python/packages" "prometheus-client==$wanted" >&2; then
             say "pip could not install prometheus-client"
             break
@@ -144,29 +252,95 @@ provide_python() {
         printf '#!/bin/sh\nPYTHONPATH=%q exec python3 "$@"\n' "$tools/python/packages" >"$wrapper"
         chmod +x "$wrapper"
     done
-    say "MISSING $name: a Python with prometheus-client $wanted or newer"
+    absent "$name" "a Python with prometheus-client $wanted or newer" python3-pip python python3-pip python3Packages.prometheus-client
+}
+
+# how_to_get PACKAGES…: one package name a platform, as `apt|brew|dnf|nix`.
+how_to_get() {
+    local apt=$1 brew=$2 dnf=$3 nix=$4
+    if command -v brew >/dev/null; then printf 'brew install %s' "$brew"
+    elif command -v dnf >/dev/null; then printf 'dnf install %s' "$dnf"
+    elif command -v nix-env >/dev/null; then printf 'nix-shell -p %s' "$nix"
+    elif command -v apt-get >/dev/null; then printf 'apt-get install %s' "$apt"
+    else printf 'Debian: apt-get install %s; Homebrew: brew install %s; Fedora: dnf install %s; Nix: nix-shell -p %s' "$apt" "$brew" "$dnf" "$nix"
+    fi
+}
+
+# absent NAME WHAT APT BREW DNF NIX: names a missing program, and how to get it here.
+absent() {
+    local name=$1 what=$2
+    shift 2
+    say "MISSING $name ($what). To get it: $(how_to_get "$@")"
     missing+=("$name")
 }
 
-# Two runs at once would unpack into each other's hands.
+# Two runs at once would unpack over each other's files.
 mkdir -p "$tools"
-if command -v flock >/dev/null; then exec 9>"$tools/.lock" && flock 9; fi
+if command -v flock >/dev/null; then exec 8>"$tools/.lock" && flock 8; fi
+settle_alertmanager
 
-provide PROMETHEUS 3.5.0 4.0.0 sid "prometheus promtool" prometheus
-provide PROMTOOL 3.5.0 4.0.0 sid "prometheus promtool" promtool
-provide PROMTOOL_2_42 2.42.0 2.46.0 bookworm "prometheus" promtool
-provide ALERTMANAGER 0.28.0 1.0.0 sid "prometheus-alertmanager" alertmanager prometheus-alertmanager
-provide AMTOOL 0.28.0 1.0.0 sid "prometheus-alertmanager" amtool
-provide AMTOOL_0_25 0.25.0 0.26.0 bookworm "prometheus-alertmanager" amtool
-provide_python PYTHON_PROMETHEUS 0.26.0
+# wanted NAME: was this program asked for? Without arguments every one is.
+asked=" $(printf '%s ' "$@" | tr '[:lower:]' '[:upper:]')"
+wanted() { [[ $asked == "  " || $asked == *" $1 "* ]]; }
 
-browser=
-for program in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
-    if [ -n "$program" ] && browser=$(command -v "$program"); then printf 'CHROMIUM=%s\n' "$browser"; break; fi
-done
-[ -n "$browser" ] || { say "no Chromium: install Debian's package chromium"; missing+=(CHROMIUM); }
+! wanted PROMETHEUS || provide PROMETHEUS 3.5.0 4.0.0 sid "prometheus promtool" prometheus
+! wanted PROMTOOL || provide PROMTOOL 3.5.0 4.0.0 sid "prometheus promtool" promtool
+! wanted PROMTOOL_2_42 || provide PROMTOOL_2_42 2.42.0 2.46.0 bookworm "prometheus" promtool
+! wanted ALERTMANAGER || provide ALERTMANAGER 0.28.0 1.0.0 sid "prometheus-alertmanager" alertmanager prometheus-alertmanager
+! wanted AMTOOL || provide AMTOOL 0.28.0 1.0.0 sid "prometheus-alertmanager" amtool
+! wanted AMTOOL_0_25 || provide AMTOOL_0_25 0.25.0 0.26.0 bookworm "prometheus-alertmanager" amtool
+! wanted PYTHON_PROMETHEUS || provide_python PYTHON_PROMETHEUS 0.26.0
+
+find_browser() {
+    local program found
+    for program in "${CHROMIUM:-}" chromium chromium-browser google-chrome google-chrome-stable \
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"; do
+        [ -n "$program" ] || continue
+        found=$(command -v "$program" || true)
+        if [ -n "$found" ] && proved CHROMIUM "$found"; then printf 'CHROMIUM=%s\n' "$found"; return; fi
+    done
+    absent CHROMIUM "any Chromium that starts headless" chromium "--cask google-chrome" chromium chromium
+}
+
+find_postgres() {
+    local bin
+    for bin in "${POSTGRES_BIN:-}" $(compgen -G '/usr/lib/postgresql/*/bin' | sort -rV) \
+        "$(dirname "$(command -v initdb || echo /)")" \
+        $(compgen -G '/opt/homebrew/opt/postgresql*/bin' | sort -rV) $(compgen -G '/usr/local/opt/postgresql*/bin' | sort -rV); do
+        if [ -x "$bin/initdb" ] && [ -x "$bin/pg_ctl" ] && proved POSTGRES_BIN "$bin"; then
+            printf 'POSTGRES_BIN=%s\n' "$bin"
+            return
+        fi
+    done
+    absent POSTGRES_BIN "PostgreSQL's server, 14 or newer" postgresql postgresql@17 postgresql-server postgresql
+}
+
+find_node() {
+    local node
+    node=$(command -v "${NODE:-node}" || true)
+    if [ -n "$node" ] && at_least "$("$node" --version | tr -d v)" 20.0.0 && proved NODE "$node"; then
+        printf 'NODE=%s\n' "$node"
+    else
+        absent NODE "Node.js 20 or newer" "nodejs npm" node nodejs nodejs
+    fi
+}
+
+! wanted CHROMIUM || find_browser
+! wanted POSTGRES_BIN || find_postgres
+! wanted NODE || find_node
 
 if [ ${#missing[@]} -gt 0 ]; then
-    say "without ${missing[*]} the tests that need them do not run"
-    [ "${CI:-}" != true ] || exit 1
+    say "SKIPPED without ${missing[*]}:"
+    for name in "${missing[@]}"; do
+        case $name in
+        PROMETHEUS | ALERTMANAGER) say "  $name: alerts that fire and resolve in a live stack (live), inhibition (stack)" ;;
+        PROMTOOL*) say "  $name: unit tests and syntax of every rule on that version (stack, live)" ;;
+        AMTOOL*) say "  $name: the Alertmanager configuration on that version (stack)" ;;
+        PYTHON_PROMETHEUS) say "  $name: the reference OpenMetrics parser over /metrics (stack)" ;;
+        CHROMIUM) say "  $name: the storefront and the console in a browser (cli, pages)" ;;
+        POSTGRES_BIN) say "  $name: checkout over PostgreSQL, with kills (checkout)" ;;
+        NODE) say "  $name: the embedded pages are what web/ builds, and the browser tests (pages)" ;;
+        esac
+    done
+    [ "${CI:-}" != true ] || { say "CI=true: a missing program is an error"; exit 1; }
 fi

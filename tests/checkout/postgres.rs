@@ -95,7 +95,11 @@ impl Drop for Postgres {
     }
 }
 
+/// `POSTGRES_BIN` as `scripts/tools.sh` finds it, else Debian's newest.
 fn installed() -> Option<PathBuf> {
+    if let Some(given) = std::env::var_os("POSTGRES_BIN").map(PathBuf::from).filter(|bin| bin.join("initdb").exists()) {
+        return Some(given);
+    }
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let mut found: Vec<_> = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect();
     found.sort();
