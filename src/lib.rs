@@ -21,6 +21,7 @@
 //! | [`settings`] | everything above, configured from defaults, a file, the environment and flags |
 //! | [`app`] | one process: services wired to each other, listeners, graceful shutdown |
 //! | [`drill`] | proves each alert against a live Prometheus |
+//! | [`export`] | the policies in the words of Istio, Envoy and Resilience4j |
 //! | [`cli`] | the command line |
 //!
 //! ## A request's way
@@ -31,7 +32,7 @@
 //!
 //! ## Layer rule
 //!
-//! Imports point down only: `cli → {lab, drill} → app → settings → {pages, console} → {scenario,
+//! Imports point down only: `cli → {lab, drill, export} → app → settings → {pages, console} → {scenario,
 //! traffic} → admin → services → {client, store} → {faults, web} → telemetry → resilience`.
 //! `tests/layers.rs` parses the sources and checks it.
 #![forbid(unsafe_code)]
@@ -43,6 +44,7 @@ pub mod client;
 pub mod clock;
 pub mod console;
 pub mod drill;
+pub mod export;
 pub mod faults;
 pub mod scenario;
 pub mod services;

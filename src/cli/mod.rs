@@ -6,6 +6,7 @@
 mod admin_client;
 mod breaker;
 mod drill;
+mod export;
 mod fault;
 mod health;
 mod queue;
@@ -90,6 +91,8 @@ enum Command {
     Queue(queue::QueueArgs),
     /// Exit 0 if the process on this machine is healthy
     Health(health::HealthArgs),
+    /// The policies in the words of others: Istio, Envoy, Resilience4j
+    Export(export::ExportArgs),
     /// Print every setting as it stands, as TOML
     Settings,
 }
@@ -130,6 +133,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Serve { services }) => with_settings(&cli.settings, |settings| run::serve(settings, &services)),
         Some(Command::Traffic(args)) => with_settings(&cli.settings, |settings| run::traffic(settings, &args)),
         Some(Command::Settings) => with_settings(&cli.settings, |settings| print_settings(&settings)),
+        Some(Command::Export(args)) => with_settings(&cli.settings, |settings| export::run(&args, &settings)),
         Some(Command::Fault(args)) => fault::run(args),
         Some(Command::Breaker(args)) => breaker::run(args),
         Some(Command::Queue(args)) => queue::run(args),

@@ -1,0 +1,209 @@
+//! The program's policies in the words of others: Istio, Envoy, Resilience4j.
+//!
+//! # Why
+//!
+//! A mesh's configuration that is written by hand says something else than the library's after the first
+//! change of either. Here both come from the same settings, and a test holds what is committed in
+//! `deploy/istio/` to them.
+//!
+//! # What is lost on the way
+//!
+//! No other system can express every setting. Each one is therefore either **exported** to a named field,
+//! **lost**, which is said beside the output with the reason, or **idle** because it changes nothing in this
+//! policy. A setting that an exporter does not know counts as lost, so that a new one is never dropped in silence.
+
+pub mod envoy;
+pub mod istio;
+pub mod resilience4j;
+pub mod yaml;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::faults::FaultPlan;
+use crate::services::ServiceName;
+use crate::settings::Blueprint;
+use breakerbox_resilience::limiter::RateLimiterSettings;
+use breakerbox_resilience::policy::PolicySettings;
+use breakerbox_resilience::retry::Verdict;
+
+/// What is exported.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// How calls are protected, by caller and dependency.
+    pub policies: BTreeMap<(ServiceName, ServiceName), PolicySettings>,
+    /// Where each service listens.
+    pub ports: BTreeMap<ServiceName, u16>,
+    /// Faults that are there from the start.
+    pub faults: BTreeMap<ServiceName, FaultPlan>,
+    /// The rate limit at the gateway's edge.
+    pub rate_limit: RateLimiterSettings,
+}
+
+/// A caller's policy for one dependency.
+#[derive(Clone, Copy, Debug)]
+pub struct Relation<'a> {
+    /// Who calls.
+    pub caller: ServiceName,
+    /// What is called.
+    pub dependency: ServiceName,
+    /// How those calls are protected.
+    pub policy: &'a PolicySettings,
+}
+
+impl Source {
+    /// What of the settings others can be given.
+    #[must_use]
+    pub fn new(blueprint: Blueprint) -> Self {
+        Self {
+            policies: blueprint.policies,
+            ports: blueprint.services.iter().map(|(service, listens)| (*service, listens.port)).collect(),
+            faults: blueprint.faults,
+            rate_limit: blueprint.gateway.rate_limit,
+        }
+    }
+
+    /// Every protected relation, callers in their order.
+    pub fn relations(&self) -> impl Iterator<Item = Relation<'_>> {
+        self.policies.iter().map(|((caller, dependency), policy)| Relation {
+            caller: *caller,
+            dependency: *dependency,
+            policy,
+        })
+    }
+
+    /// Services that others call under a policy, in their order.
+    pub fn dependencies(&self) -> impl Iterator<Item = ServiceName> + '_ {
+        let called = |service: &&ServiceName| self.policies.keys().any(|(_, dependency)| dependency == *service);
+        ServiceName::ALL.iter().filter(called).copied()
+    }
+
+    /// Where a service listens.
+    #[must_use]
+    pub fn port(&self, service: ServiceName) -> u16 {
+        self.ports.get(&service).copied().unwrap_or_default()
+    }
+}
+
+/// What becomes of a setting in another system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is this field.
+    Exported(&'static str),
+    /// There is nothing like it, for this reason.
+    Lost(&'static str),
+    /// It changes nothing in this policy, or is what the other system does anyway.
+    Idle,
+}
+
+/// One setting of a policy that another system cannot express.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Its path, such as `circuit-breaker.slow-call-rate-threshold`.
+    pub setting: String,
+    /// Its value, as settings spell it.
+    pub value: String,
+    /// Why it is lost, and what is nearest.
+    pub why: &'static str,
+}
+
+/// Every setting of a policy that is set: its path and value, in the order of their names.
+#[must_use]
+pub fn settings(policy: &PolicySettings) -> Vec<(String, Value)> {
+    fn flatten(prefix: &str, value: Value, into: &mut Vec<(String, Value)>) {
+        match value {
+            Value::Null => {}
+            Value::Object(table) => {
+                for (key, value) in table {
+                    let path = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+                    flatten(&path, value, into);
+                }
+            }
+            leaf => into.push((prefix.to_owned(), leaf)),
+        }
+    }
+    let mut all = Vec::new();
+    flatten("", serde_json::to_value(policy).expect("settings are serialisable"), &mut all);
+    all
+}
+
+/// What of a policy is lost, by what an exporter says of each setting.
+fn gaps(policy: &PolicySettings, fate: impl Fn(&PolicySettings, &str) -> Fate) -> Vec<Gap> {
+    settings(policy)
+        .into_iter()
+        .filter_map(|(setting, value)| match fate(policy, &setting) {
+            Fate::Lost(why) => {
+                let value = value.as_str().map_or_else(|| yaml::document(&value).trim().to_owned(), str::to_owned);
+                Some(Gap { setting, value, why })
+            }
+            Fate::Exported(_) | Fate::Idle => None,
+        })
+        .collect()
+}
+
+/// The gaps as a Markdown table for every relation, with what is lost whatever the settings are.
+fn gaps_page(source: &Source, what: &str, always: &[(&str, &str)], fate: fn(&PolicySettings, &str) -> Fate) -> String {
+    let mut page = format!(
+        "# What {what} cannot express of these policies\n\nWritten by `breakerbox export {} --gaps`; a test compares.\n\n\
+         Whatever the settings are:\n\n| | in the library | in {what} |\n|---|---|---|\n",
+        what.to_lowercase(),
+    );
+    for (number, (library, other)) in always.iter().enumerate() {
+        writeln!(page, "| {} | {library} | {other} |", number + 1).expect("a String takes it");
+    }
+    for Relation { caller, dependency, policy } in source.relations() {
+        writeln!(page, "\n## {caller} → {dependency}\n\n| setting | value | why it is lost |\n|---|---|---|")
+            .expect("a String takes it");
+        for Gap { setting, value, why } in gaps(policy, fate) {
+            writeln!(page, "| `{setting}` | {value} | {why} |").expect("a String takes it");
+        }
+    }
+    page
+}
+
+/// Attempts in all.
+fn attempts(policy: &PolicySettings) -> u32 {
+    policy.retry.as_ref().map_or(1, |retry| retry.max_attempts)
+}
+
+/// The breaker's threshold of failures in a row, when it has one.
+fn in_a_row(policy: &PolicySettings) -> Option<u32> {
+    policy.circuit_breaker.as_ref()?.consecutive_failure_threshold
+}
+
+/// Statuses that the program retries, of those that are registered with IANA.
+fn retried_statuses() -> Vec<u16> {
+    const REGISTERED: &[u16] = &[
+        400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424,
+        425, 426, 428, 429, 431, 451, 500, 501, 502, 503, 504, 505, 506, 507, 508, 511,
+    ];
+    let retried = |status: &u16| Verdict::of_status(*status).is_some_and(|verdict| verdict.retryable);
+    REGISTERED.iter().copied().filter(retried).collect()
+}
+
+/// A duration as Istio and Envoy read it: seconds with an `s`.
+fn seconds(duration: Duration) -> String {
+    format!("{}s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retried_statuses_are_the_classifications() {
+        let retried = retried_statuses();
+        assert!(retried.starts_with(&[408, 429, 500, 502, 503, 504]), "{retried:?}");
+        assert!([400, 401, 403, 404, 409, 501, 505].iter().all(|status| !retried.contains(status)), "{retried:?}");
+    }
+
+    #[test]
+    fn a_setting_is_named_by_its_path() {
+        let all = settings(&PolicySettings::default());
+        assert!(all.contains(&("time-limiter.timeout-duration".to_owned(), Value::from("1s"))), "{all:?}");
+        assert!(!all.iter().any(|(path, _)| path.starts_with("retry.")), "what is off has no settings: {all:?}");
+    }
+}

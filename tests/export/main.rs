@@ -1,0 +1,17 @@
+//! `breakerbox export`: what is committed is current and valid, and its numbers are the policies'.
+#![allow(clippy::unwrap_used, reason = "a test that can't read its input fails")]
+
+mod committed;
+mod fates;
+mod numbers;
+#[path = "../support/schema.rs"]
+mod schema;
+
+use breakerbox::export::Source;
+use breakerbox::settings::Settings;
+
+/// The default settings with these variables laid over them, as the program reads them.
+pub(crate) fn source(variables: &[(&str, &str)]) -> Source {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Source::new(Settings::load(None, variables).unwrap().blueprint().unwrap())
+}
