@@ -96,6 +96,21 @@ fn the_core_is_pure() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A shutdown waits for tasks that `TaskTracker` or `JoinSet` knows of, and for no other.
+#[test]
+fn the_program_spawns_no_untracked_task() {
+    let mut wrong = Vec::new();
+    for file in sources(Path::new("src")).iter().filter(|file| !file.ends_with("tests.rs")) {
+        for path in paths(&production_code(&fs::read_to_string(file).unwrap()), module_of(file)) {
+            let Named::Other(path) = path else { continue };
+            if matches!(path.join("::").as_str(), "tokio::spawn" | "tokio::task::spawn") {
+                wrong.push(format!("{}: spawn it on the application's TaskTracker", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn services_and_core_name_no_metric() {
     let names: BTreeSet<_> = breakerbox_telemetry::names::ALL.iter().map(|family| family.name).collect();

@@ -1,36 +1,30 @@
-//! Listeners and the life of what is behind them.
+//! Listeners, and the tasks that serve what is behind them.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
-use super::site::Site;
-use crate::admin::Admin;
 use crate::client::Client;
 use crate::faults::{FaultListener, TargetFaults};
 use crate::services::ServiceName;
 use crate::settings::Blueprint;
 
-/// Time that requests in flight get when the process is asked to stop.
-const DRAIN: Duration = Duration::from_secs(5);
 /// How often transitions that come with time alone are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
 /// A port that was taken, with what will be served on it.
-pub struct Bound {
+pub(super) struct Bound {
     listener: TcpListener,
     /// Where it is reached.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 /// Takes the ports of `which` services.
-pub async fn bind(blueprint: &Blueprint, which: &[ServiceName]) -> Result<BTreeMap<ServiceName, Bound>, String> {
+pub(super) async fn bind(blueprint: &Blueprint, which: &[ServiceName]) -> Result<BTreeMap<ServiceName, Bound>, String> {
     let mut bound = BTreeMap::new();
     for service in which {
         let settings = blueprint.services.get(service).ok_or_else(|| format!("services.{service}: is missing"))?;
@@ -41,7 +35,7 @@ pub async fn bind(blueprint: &Blueprint, which: &[ServiceName]) -> Result<BTreeM
 }
 
 /// Takes one port; `setting` is what to change when it can't be had.
-pub async fn bind_one(address: SocketAddr, setting: &str) -> Result<Bound, String> {
+pub(super) async fn bind_one(address: SocketAddr, setting: &str) -> Result<Bound, String> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::AddrInUse => "is in use".to_owned(),
@@ -54,73 +48,15 @@ pub async fn bind_one(address: SocketAddr, setting: &str) -> Result<Bound, Strin
     Ok(Bound { listener, address })
 }
 
-/// Services and an admin port that are being served.
-pub struct Running {
-    /// Where each service is reached.
-    pub addresses: BTreeMap<ServiceName, SocketAddr>,
-    /// Where the admin port is reached.
-    pub admin_address: SocketAddr,
-    admin: Admin,
-    stop: watch::Sender<bool>,
-    tasks: JoinSet<()>,
-}
-
-impl Running {
-    /// Begins to serve; `more` are admin routes of layers above.
-    pub fn start(
-        site: Site,
-        bound: BTreeMap<ServiceName, Bound>,
-        admin: Admin,
-        admin_bound: Bound,
-        more: Router,
-    ) -> Self {
-        let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        let mut addresses = BTreeMap::new();
-        let Site { mut routers, clients, faults, checkout, .. } = site;
-        if let Some(checkout) = checkout {
-            tasks.spawn(checkout.work(stopped.clone()));
-        }
-        for (service, Bound { listener, address }) in bound {
-            addresses.insert(service, address);
-            if let (Some(router), Some(target)) = (routers.remove(&service), faults.target(service.as_str())) {
-                tasks.spawn(serve(service, router, listener, address, target, stopped.clone()));
-            }
-        }
-        let Bound { listener, address: admin_address } = admin_bound;
-        tasks.spawn(serve_admin(admin.router(more), listener, stopped.clone()));
-        tasks.spawn(tick(clients, stopped));
-        admin.set_ready(true);
-        Self { addresses, admin_address, admin, stop, tasks }
-    }
-
-    /// Serves until `shutdown` completes, then lets requests in flight finish, for a while.
-    pub async fn until(self, shutdown: impl Future<Output = ()>) {
-        shutdown.await;
-        self.stop().await;
-    }
-
-    /// Stops taking requests, and lets those in flight finish, for a while.
-    pub async fn stop(mut self) {
-        self.admin.set_ready(false);
-        // Nobody left to hear it is fine.
-        let _ = self.stop.send(true);
-        let drained = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            tracing::warn!(seconds = DRAIN.as_secs(), "requests still in flight were dropped");
-        }
-    }
-}
-
 /// Serves one service. While its crash fault is on, nobody listens and callers are refused.
-async fn serve(
+pub(super) async fn serve(
     service: ServiceName,
     router: Router,
-    listener: TcpListener,
-    address: SocketAddr,
+    bound: Bound,
     faults: TargetFaults,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let Bound { listener, address } = bound;
     let mut listener = Some(listener);
     loop {
         if let Some(listener) = listener.take() {
@@ -156,10 +92,10 @@ async fn serve(
     }
 }
 
-async fn serve_admin(router: Router, listener: TcpListener, stopped: watch::Receiver<bool>) {
+pub(super) async fn serve_admin(router: Router, bound: Bound, stopped: watch::Receiver<bool>) {
     // Event streams never end by themselves: they must not hold the process up.
     let stopping = stopped.clone();
-    let served = axum::serve(listener, router).with_graceful_shutdown(on(stopped));
+    let served = axum::serve(bound.listener, router).with_graceful_shutdown(on(stopped));
     tokio::select! {
         result = served => {
             if let Err(error) = result {
@@ -170,7 +106,7 @@ async fn serve_admin(router: Router, listener: TcpListener, stopped: watch::Rece
     }
 }
 
-async fn tick(clients: Vec<Client>, stopped: watch::Receiver<bool>) {
+pub(super) async fn tick(clients: Vec<Client>, stopped: watch::Receiver<bool>) {
     let mut every = tokio::time::interval(TICK);
     loop {
         tokio::select! {
@@ -181,7 +117,7 @@ async fn tick(clients: Vec<Client>, stopped: watch::Receiver<bool>) {
 }
 
 /// Completes when `stopped` becomes true, or nobody can set it any more.
-async fn on(mut stopped: watch::Receiver<bool>) {
+pub(super) async fn on(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
@@ -203,8 +139,7 @@ pub async fn interrupted() {
 }
 
 /// The loopback address that reaches `address` from this machine.
-#[must_use]
-pub fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], address.port())),
         IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], address.port())),

@@ -1,9 +1,221 @@
-//! One process: its services wired to each other, their listeners, and its graceful shutdown.
+//! One process, from its settings to its graceful shutdown.
+//!
+//! [`Application::build`] takes the ports and wires services to each other over sockets;
+//! [`Application::in_process`] wires them by calling each other's routers instead, which works under
+//! Tokio's paused clock and takes no port. Either is then run, by [`Application::run_until`] or, where
+//! something is to be done meanwhile, by [`Application::start`] and [`Running::stop`]:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), String> {
+//! use breakerbox::app::Application;
+//! use breakerbox::settings::Settings;
+//!
+//! let settings = Settings::load(None, std::env::vars())?;
+//! let application = Application::in_process(&settings)?;
+//! let parts = application.parts().clone(); // routers, clients, faults, metrics, viewers
+//! let running = application.start();
+//! let viewers = parts.viewers(&settings.traffic)?;
+//! viewers.run(tokio::time::sleep(std::time::Duration::from_secs(600))).await;
+//! running.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What runs while an application runs: its listeners, checkout's worker, the breakers' clock, and the
+//! viewers and the scenario if the settings enable them. Everything is a tracked task. A shutdown first
+//! ends viewers and scenario (which takes its faults back), then stops accepting requests, lets those in
+//! flight and the work that services began beside them finish, and gives up after five seconds.
 
 mod listen;
+mod parts;
 mod site;
 mod targets;
 
-pub use listen::{Bound, Running, bind, bind_one, interrupted, reachable};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+pub use listen::interrupted;
+pub use parts::Parts;
 pub use site::{Site, Wiring};
-pub use targets::targets;
+
+use self::listen::{Bound, bind, bind_one, on, reachable, serve, serve_admin, tick};
+use crate::scenario::Actuator;
+use crate::services::ServiceName;
+use crate::settings::Settings;
+
+/// Time that requests in flight get when the process is asked to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Services wired to each other, not running yet.
+pub struct Application {
+    parts: Parts,
+    actuator: Actuator,
+    listeners: Option<Listeners>,
+}
+
+struct Listeners {
+    services: BTreeMap<ServiceName, Bound>,
+    admin: Bound,
+}
+
+impl Application {
+    /// These services on the ports that the settings name, which are taken at once; services that are
+    /// not among them are reached where the settings say.
+    pub async fn build(settings: &Settings, services: &[ServiceName]) -> Result<Self, String> {
+        settings.validate()?;
+        let draft = parts::Draft::new(settings)?;
+        let admin = bind_one(settings.admin.listen, "admin.listen").await?;
+        let bound = bind(draft.blueprint(), services).await?;
+        let addresses: BTreeMap<_, _> =
+            bound.iter().map(|(service, bound)| (*service, reachable(bound.address))).collect();
+        let wiring = Wiring::Sockets(addresses);
+        let (parts, actuator) = draft.finish(services, wiring, reachable(admin.address))?;
+        Ok(Self { parts, actuator, listeners: Some(Listeners { services: bound, admin }) })
+    }
+
+    /// All services without a socket, for tests and experiments under a paused clock.
+    pub fn in_process(settings: &Settings) -> Result<Self, String> {
+        settings.validate()?;
+        let draft = parts::Draft::new(settings)?;
+        let (parts, actuator) = draft.finish(ServiceName::ALL, Wiring::InProcess, settings.admin.listen)?;
+        Ok(Self { parts, actuator, listeners: None })
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Runs until `shutdown` completes, then shuts down gracefully.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) {
+        let running = self.start();
+        shutdown.await;
+        running.stop().await;
+    }
+
+    /// Begins to run.
+    #[must_use = "it runs until it is stopped"]
+    pub fn start(self) -> Running {
+        let Self { parts, actuator, listeners } = self;
+        let (stop_load, load_stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
+        let (load, tasks) = (TaskTracker::new(), parts.tasks.clone());
+        if let Some(checkout) = parts.site.checkout.clone() {
+            tasks.spawn(checkout.work(stopped.clone()));
+        }
+        if let Some(Listeners { services, admin }) = listeners {
+            for (service, bound) in services {
+                if let Some(router) = parts.site.routers.get(&service).cloned()
+                    && let Some(target) = parts.site.faults.target(service.as_str())
+                {
+                    tasks.spawn(serve(service, router, bound, target, stopped.clone()));
+                }
+            }
+            tasks.spawn(serve_admin(parts.admin_router.clone(), admin, stopped.clone()));
+        }
+        tasks.spawn(tick(parts.site.clients.clone(), stopped));
+        if let Some(traffic) = parts.traffic.clone() {
+            let stopped = load_stopped.clone();
+            load.spawn(async move { traffic.run(on(stopped)).await });
+        }
+        if let Some(scenario) = parts.scenario.clone() {
+            load.spawn(async move {
+                tokio::select! {
+                    () = on(load_stopped) => {}
+                    () = scenario.run(&actuator) => {}
+                }
+                scenario.restore(&actuator).await;
+            });
+        }
+        parts.admin.set_ready(true);
+        Running { parts, stop_load, stop, load, tasks }
+    }
+}
+
+/// An application that runs.
+pub struct Running {
+    parts: Parts,
+    stop_load: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
+    load: TaskTracker,
+    tasks: TaskTracker,
+}
+
+impl Running {
+    /// What it is made of.
+    #[must_use]
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Stops accepting requests, and lets what is under way finish, for a while.
+    pub async fn stop(self) {
+        self.parts.admin.set_ready(false);
+        drain(&self.stop_load, &self.load, "the scenario's faults could not be taken back in time").await;
+        drain(&self.stop, &self.tasks, "requests still in flight were dropped").await;
+    }
+}
+
+async fn drain(stop: &watch::Sender<bool>, tasks: &TaskTracker, late: &'static str) {
+    // Without a receiver there is nothing to stop.
+    let _ = stop.send(true);
+    tasks.close();
+    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+        tracing::warn!(seconds = DRAIN.as_secs(), tasks = tasks.len(), "{late}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn quiet() -> Running {
+        let off = ["BREAKERBOX_TRAFFIC__ENABLED", "BREAKERBOX_SCENARIO__ENABLED"];
+        let variables = off.map(|name| (name.to_owned(), "false".to_owned()));
+        Application::in_process(&Settings::load(None, variables.into_iter()).unwrap()).unwrap().start()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_waits_for_work_beside_requests() {
+        let running = quiet();
+        let done = Arc::new(AtomicBool::new(false));
+        let finished = Arc::clone(&done);
+        running.tasks.spawn(async move {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            finished.store(true, Ordering::Relaxed);
+        });
+        running.stop().await;
+        assert!(done.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_does_not_wait_for_ever() {
+        let running = quiet();
+        running.tasks.spawn(std::future::pending::<()>());
+        let begun = Instant::now();
+        running.stop().await;
+        assert_eq!(begun.elapsed().as_secs(), DRAIN.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_takes_the_scenario_s_faults_back() {
+        let variables = [("BREAKERBOX_TRAFFIC__ENABLED".to_owned(), "false".to_owned())];
+        let settings = Settings::load(None, variables.into_iter()).unwrap();
+        let running = Application::in_process(&settings).unwrap().start();
+        let parts = running.parts().clone();
+        let broken = || parts.site.faults.snapshot().iter().filter(|target| target.remaining_seconds.is_some()).count();
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert!(broken() > 0, "the first incident begins after 20 s");
+        running.stop().await;
+        assert_eq!(broken(), 0);
+    }
+}

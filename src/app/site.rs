@@ -13,7 +13,7 @@ use crate::client::{Client, SharedPool, Telemetry, Transport};
 use crate::faults::{self, Faults};
 use crate::services::gateway::{self, Clients, GatewayState, Protection};
 use crate::services::{
-    ServiceName, catalog, checkout, inventory, ml_api, notification, payment_gateway, recommendation, user,
+    Host, ServiceName, catalog, checkout, inventory, ml_api, notification, payment_gateway, recommendation, user,
 };
 use crate::settings::Blueprint;
 use crate::web::edge::{Edge, Entry, edge};
@@ -38,6 +38,7 @@ pub enum Wiring {
 }
 
 /// The services of one process, ready to be served.
+#[derive(Clone)]
 pub struct Site {
     /// Each service with its routes, edge included.
     pub routers: BTreeMap<ServiceName, Router>,
@@ -58,6 +59,7 @@ struct Builder<'a> {
     blueprint: &'a Blueprint,
     wiring: &'a Wiring,
     telemetry: &'a Telemetry,
+    host: &'a Host,
     faults: Faults,
     routers: BTreeMap<ServiceName, Arc<OnceLock<Router>>>,
     clients: Vec<Client>,
@@ -68,25 +70,26 @@ struct Builder<'a> {
 
 impl Site {
     /// Attempt timeouts of the blueprint's policies, which become bounds of the latency histogram.
-    #[must_use]
-    pub fn call_timeouts(blueprint: &Blueprint) -> Vec<Duration> {
+    pub(super) fn call_timeouts(blueprint: &Blueprint) -> Vec<Duration> {
         let own = [&blueprint.user.primary, &blueprint.user.replica];
         blueprint.policies.values().chain(own).map(|policy| policy.time_limiter.timeout_duration).collect()
     }
 
     /// Builds `which` services. `faults` holds the targets' plans.
-    pub fn build(
+    pub(super) fn build(
         blueprint: &Blueprint,
         which: &[ServiceName],
         wiring: &Wiring,
         telemetry: &Telemetry,
         faults: Faults,
+        host: &Host,
     ) -> Result<Self, String> {
         let routers = which.iter().map(|service| (*service, Arc::default())).collect();
         let mut builder = Builder {
             blueprint,
             wiring,
             telemetry,
+            host,
             faults: faults.clone(),
             routers,
             clients: Vec::new(),
@@ -149,7 +152,7 @@ impl Builder<'_> {
             ServiceName::Checkout => checkout::router(self.checkout()?),
             ServiceName::Inventory => {
                 let Blueprint { inventory: own, store, .. } = self.blueprint;
-                let state = inventory::InventoryState::new(own, store, self.virtual_time())?;
+                let state = inventory::InventoryState::new(own, store, self.host)?;
                 self.inventory = Some(state.clone());
                 inventory::router(state)
             }
@@ -161,7 +164,7 @@ impl Builder<'_> {
                     store,
                     telemetry,
                     self.faults.target(service.as_str()),
-                    self.virtual_time(),
+                    self.host,
                 )?;
                 self.payment = Some(state.clone());
                 payment_gateway::router(state)
@@ -203,14 +206,9 @@ impl Builder<'_> {
         let payment_tried_once = policy.is_none_or(|policy| policy.retry.is_none() && policy.hedge.is_none());
         let clients = checkout::Clients { user, inventory, payment, notification, payment_tried_once };
         let Blueprint { checkout: settings, store, .. } = self.blueprint;
-        let state = checkout::CheckoutState::new(settings, store, clients, self.telemetry, self.virtual_time())?;
+        let state = checkout::CheckoutState::new(settings, store, clients, self.telemetry, self.host)?;
         self.checkout = Some(state.clone());
         Ok(state)
-    }
-
-    /// Whether Tokio's clock may be paused: it is where no sockets are.
-    fn virtual_time(&self) -> bool {
-        matches!(self.wiring, Wiring::InProcess)
     }
 
     fn gateway(&self, service: ServiceName, protection: Protection, clients: Clients) -> Result<GatewayState, String> {
@@ -282,29 +280,20 @@ fn with_edge(
     router
         .layer(CatchPanicLayer::new())
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(middleware::from_fn_with_state(Edge::new(service.as_str(), entry, own), edge))
+        .layer(middleware::from_fn_with_state(Edge::new(service.as_str(), entry, own, gateway::is_page), edge))
 }
 
 /// Routes whose series exist before the first request.
 fn routes(service: ServiceName) -> &'static [(&'static str, &'static str)] {
     match service {
-        ServiceName::Gateway | ServiceName::GatewayBare => &[
-            ("GET", "/api/home"),
-            ("GET", "/api/movies"),
-            ("GET", "/api/movies/{id}"),
-            ("GET", "/api/recommendations"),
-            ("POST", "/api/login"),
-            ("GET", "/api/me"),
-            ("POST", "/api/checkout"),
-            ("GET", "/api/orders/{id}"),
-        ],
-        ServiceName::User => &[("POST", "/login"), ("POST", "/verify"), ("GET", "/users/{id}")],
-        ServiceName::Catalog => &[("GET", "/films"), ("GET", "/films/{id}"), ("GET", "/films/popular")],
-        ServiceName::Recommendation => &[("GET", "/recommendations/{user}")],
-        ServiceName::MlApi => &[("GET", "/predict/{user}")],
-        ServiceName::Checkout => &[("POST", "/orders"), ("GET", "/orders/{id}")],
-        ServiceName::Inventory => &[("POST", "/reservations"), ("POST", "/reservations/{order}/release")],
-        ServiceName::PaymentGateway => &[("POST", "/charges"), ("POST", "/charges/{key}/void")],
-        ServiceName::Notification => &[("POST", "/notifications")],
+        ServiceName::Gateway | ServiceName::GatewayBare => gateway::ROUTES,
+        ServiceName::User => user::ROUTES,
+        ServiceName::Catalog => catalog::ROUTES,
+        ServiceName::Recommendation => recommendation::ROUTES,
+        ServiceName::MlApi => ml_api::ROUTES,
+        ServiceName::Checkout => checkout::ROUTES,
+        ServiceName::Inventory => inventory::ROUTES,
+        ServiceName::PaymentGateway => payment_gateway::ROUTES,
+        ServiceName::Notification => notification::ROUTES,
     }
 }

@@ -9,8 +9,7 @@ use breakerbox_telemetry::Metrics;
 
 /// A target for each service of this process and for each of their stores, with what is wrong there
 /// from the start, and with its series.
-#[must_use]
-pub fn targets(
+pub(super) fn targets(
     plans: &BTreeMap<ServiceName, FaultPlan>,
     services: &[ServiceName],
     seed: u64,

@@ -15,6 +15,9 @@ use crate::web::params;
 use crate::web::problem::{Problem, Query};
 use breakerbox_resilience::SettingsError;
 
+/// Methods and routes whose series exist before the first request.
+pub const ROUTES: &[(&str, &str)] = &[("GET", "/films"), ("GET", "/films/{id}"), ("GET", "/films/popular")];
+
 /// Most films on a page.
 pub const MOST_PER_PAGE: u32 = 100;
 /// Longest search text, in characters.

@@ -15,13 +15,18 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+use tokio_util::task::TaskTracker;
 
+use super::Host;
 use super::data::films;
 use crate::clock::Clock;
 use crate::store::{InventoryStore, OrderKind, Place, Reserved, StoreError, StoreSettings, check_url, millis};
 use crate::web::params;
 use crate::web::problem::{Body, Problem, Query};
 use breakerbox_resilience::SettingsError;
+
+/// Methods and routes whose series exist before the first request.
+pub const ROUTES: &[(&str, &str)] = &[("POST", "/reservations"), ("POST", "/reservations/{order}/release")];
 
 /// How often what is too old is forgotten, how much in one transaction, and how often in a row.
 const PRUNE: Duration = Duration::from_mins(5);
@@ -83,17 +88,19 @@ pub struct InventoryState {
     clock: Clock,
     /// When what is too old was last forgotten, Unix milliseconds.
     pruned: Arc<AtomicI64>,
+    tasks: TaskTracker,
 }
 
 impl InventoryState {
-    /// An inventory over the database that the settings name. `hold_clock` is for a paused clock.
-    pub fn new(settings: &InventorySettings, store: &StoreSettings, hold_clock: bool) -> Result<Self, String> {
+    /// An inventory over the database that the settings name.
+    pub fn new(settings: &InventorySettings, store: &StoreSettings, host: &Host) -> Result<Self, String> {
         settings.validate()?;
         let url = store.locate("inventory", &settings.url)?;
-        let store = InventoryStore::new(&url, store, hold_clock).map_err(|error| format!("inventory.url: {error}"))?;
-        let clock = Clock::of_a_store(hold_clock);
+        let store =
+            InventoryStore::new(&url, store, host.virtual_time).map_err(|error| format!("inventory.url: {error}"))?;
+        let clock = Clock::of_a_store(host.virtual_time);
         let pruned = Arc::new(AtomicI64::new(clock.unix_millis()));
-        Ok(Self { store, settings: settings.clone(), clock, pruned })
+        Ok(Self { store, settings: settings.clone(), clock, pruned, tasks: host.tasks.clone() })
     }
 
     /// Its database, to be compared with others' books.
@@ -124,7 +131,7 @@ impl InventoryState {
             return;
         }
         let (own, before) = (self.clone(), now - millis(self.settings.keep_reservations));
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             for _ in 0..PRUNE_ROUNDS {
                 match own.store.prune(before, own.showing(), PRUNE_AT_ONCE).await {
                     Ok(gone) if gone >= u64::from(PRUNE_AT_ONCE) => {}

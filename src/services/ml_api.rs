@@ -17,6 +17,9 @@ use crate::web::params;
 use crate::web::problem::{Problem, Query};
 use breakerbox_resilience::SettingsError;
 
+/// Methods and routes whose series exist before the first request.
+pub const ROUTES: &[(&str, &str)] = &[("GET", "/predict/{user}")];
+
 /// Most films in one prediction.
 pub const MOST_FILMS: u32 = 50;
 /// Most ids in `exclude`.

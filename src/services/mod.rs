@@ -1,4 +1,4 @@
-//! The streaming site: one file per service, the types they speak in, and their errors.
+//! The streaming site: a file or folder per service, and the types they exchange.
 
 pub mod catalog;
 pub mod checkout;
@@ -16,6 +16,16 @@ pub mod user;
 pub mod wire;
 
 use serde::{Deserialize, Serialize};
+use tokio_util::task::TaskTracker;
+
+/// The process that services run in.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// Whether Tokio's clock may be paused: it is where no sockets are.
+    pub virtual_time: bool,
+    /// Work that goes on when its request has been answered. A shutdown waits for it.
+    pub tasks: TaskTracker,
+}
 
 /// Every service there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::web::problem::{Body, Problem};
 
+/// Methods and routes whose series exist before the first request.
+pub const ROUTES: &[(&str, &str)] = &[("POST", "/notifications")];
+
 /// Notifications kept.
 const KEPT: usize = 200;
 /// Longest text taken, in bytes.

@@ -19,6 +19,7 @@ use axum::{Json, Router};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::Host;
 use super::inventory::away;
 use crate::clock::Clock;
 use crate::faults::{Connection, Severed, TargetFaults};
@@ -26,6 +27,9 @@ use crate::store::{Charged, LedgerStore, NewCharge, StoreSettings, Voided, check
 use crate::web::problem::{Body, Problem};
 use breakerbox_resilience::SettingsError;
 use breakerbox_telemetry::LedgerTelemetry;
+
+/// Methods and routes whose series exist before the first request.
+pub const ROUTES: &[(&str, &str)] = &[("POST", "/charges"), ("POST", "/charges/{key}/void")];
 
 /// Longest key taken, in bytes.
 const LONGEST_KEY: usize = 128;
@@ -78,19 +82,19 @@ struct Inner {
 }
 
 impl PaymentState {
-    /// A gateway over the database that the settings name. `hold_clock` is for a paused clock.
+    /// A gateway over the database that the settings name.
     pub fn new(
         settings: &PaymentSettings,
         store: &StoreSettings,
         telemetry: LedgerTelemetry,
         faults: Option<TargetFaults>,
-        hold_clock: bool,
+        host: &Host,
     ) -> Result<Self, String> {
         settings.validate()?;
         let url = store.locate("payment-gateway", &settings.url)?;
-        let store =
-            LedgerStore::new(&url, store, hold_clock).map_err(|error| format!("payment-gateway.url: {error}"))?;
-        let clock = Clock::of_a_store(hold_clock);
+        let store = LedgerStore::new(&url, store, host.virtual_time)
+            .map_err(|error| format!("payment-gateway.url: {error}"))?;
+        let clock = Clock::of_a_store(host.virtual_time);
         let faults = faults.map(TargetFaults::carried_out_by_the_service);
         Ok(Self { inner: Arc::new(Inner { store, settings: settings.clone(), telemetry, clock, faults }) })
     }

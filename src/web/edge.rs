@@ -39,13 +39,14 @@ pub struct Edge {
     service: &'static str,
     entry: Entry,
     telemetry: EdgeTelemetry,
+    is_page: fn(&str) -> bool,
 }
 
 impl Edge {
-    /// The edge of `service`.
+    /// The edge of `service`; `is_page` says which routes are pages that viewers look at.
     #[must_use]
-    pub fn new(service: &'static str, entry: Entry, telemetry: EdgeTelemetry) -> Self {
-        Self { service, entry, telemetry }
+    pub fn new(service: &'static str, entry: Entry, telemetry: EdgeTelemetry, is_page: fn(&str) -> bool) -> Self {
+        Self { service, entry, telemetry, is_page }
     }
 
     fn context(&self, request: &Request) -> Context {
@@ -108,7 +109,8 @@ struct Served<'a> {
 impl<'a> Served<'a> {
     fn begin(edge: &'a Edge, method: &'static str, route: Option<MatchedPath>, span: Span) -> Self {
         // Whoever leaves before the page is there got no page.
-        let playback = is_page(route.as_ref()).then_some(Playback::Error);
+        let page = route.as_ref().is_some_and(|route| (edge.is_page)(route.as_str()));
+        let playback = page.then_some(Playback::Error);
         let active = edge.telemetry.begin();
         Self { edge, method, route, since: Instant::now(), status: CALLER_LEFT, playback, span, _active: active }
     }
@@ -138,13 +140,6 @@ impl Drop for Served<'_> {
             self.edge.telemetry.playback(playback);
         }
     }
-}
-
-/// Whether a route is a page that viewers look at, rather than an account or order operation.
-fn is_page(route: Option<&MatchedPath>) -> bool {
-    route.is_some_and(|route| {
-        matches!(route.as_str(), "/api/home" | "/api/recommendations") || route.as_str().starts_with("/api/movies")
-    })
 }
 
 /// Methods a label may hold: what a caller invents is not among them.

@@ -1,13 +1,12 @@
 //! The whole site in one process, under a paused clock.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use breakerbox::app::{Site, Wiring};
-use breakerbox::client::{Client, Context, Request as Call, Telemetry};
-use breakerbox::faults::{FaultPlan, Faults, OnInjected};
+use breakerbox::app::{Application, Running};
+use breakerbox::client::{Client, Context, Request as Call};
+use breakerbox::faults::{FaultPlan, Faults};
 use breakerbox::services::ServiceName;
 use breakerbox::services::checkout::CheckoutState;
 use breakerbox::services::inventory::InventoryState;
@@ -19,7 +18,6 @@ use breakerbox_telemetry::{Metrics, TransitionLog};
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// An answer, read to its end.
@@ -43,14 +41,15 @@ pub(crate) struct World {
     clients: Vec<Client>,
     token: String,
     keys: std::cell::Cell<u32>,
-    stop: watch::Sender<bool>,
-    worker: tokio::task::JoinHandle<()>,
+    running: Running,
 }
 
 impl World {
     /// A site without faults and with cards that work, changed by these variables.
     pub(crate) async fn new(variables: &[(&str, &str)]) -> Self {
         let quiet = [
+            ("BREAKERBOX_TRAFFIC__ENABLED", "false"),
+            ("BREAKERBOX_SCENARIO__ENABLED", "false"),
             ("BREAKERBOX_STORE__URL", "sqlite::memory:"),
             ("BREAKERBOX_PAYMENT_GATEWAY__DECLINE_RATE", "0.0"),
             ("BREAKERBOX_FAULTS__PAYMENT_GATEWAY__ERROR_RATE", "0.0"),
@@ -59,37 +58,22 @@ impl World {
         let all: BTreeMap<_, _> = quiet.iter().chain(variables).copied().collect();
         let all = all.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
         let settings = Settings::load(None, all).unwrap();
-        settings.validate().unwrap();
-        let blueprint = settings.blueprint().unwrap();
-        let metrics = Metrics::new(&Site::call_timeouts(&blueprint));
-        let transitions = TransitionLog::new();
-        let telemetry = Telemetry { metrics: metrics.clone(), transitions: transitions.clone() };
-        let plan = |service: &ServiceName| blueprint.faults.get(service).cloned().unwrap_or_default();
-        let mut baselines: BTreeMap<_, _> =
-            ServiceName::ALL.iter().map(|service| (service.as_str().to_owned(), plan(service))).collect();
-        for store in ServiceName::User.stores() {
-            baselines.insert((*store).to_owned(), FaultPlan::default());
-        }
-        let on_injected: Arc<OnInjected> = Arc::new(|_, _| {});
-        let faults = Faults::new(baselines, 7, &on_injected);
-        let site = Site::build(&blueprint, ServiceName::ALL, &Wiring::InProcess, &telemetry, faults.clone()).unwrap();
-        let checkout = site.checkout.clone().unwrap();
-        let (stop, stopped) = watch::channel(false);
-        let worker = tokio::spawn(checkout.clone().work(stopped));
+        let running = Application::in_process(&settings).unwrap().start();
+        let parts = running.parts().clone();
+        let site = parts.site;
         let mut world = Self {
             gateway: site.routers[&ServiceName::Gateway].clone(),
             bare: site.routers[&ServiceName::GatewayBare].clone(),
-            checkout,
-            inventory: site.inventory.clone().unwrap(),
-            payment: site.payment.clone().unwrap(),
-            faults,
-            metrics,
-            transitions,
-            clients: site.clients.clone(),
+            checkout: site.checkout.unwrap(),
+            inventory: site.inventory.unwrap(),
+            payment: site.payment.unwrap(),
+            faults: site.faults,
+            metrics: parts.telemetry.metrics,
+            transitions: parts.telemetry.transitions,
+            clients: site.clients,
             token: String::new(),
             keys: std::cell::Cell::new(0),
-            stop,
-            worker,
+            running,
         };
         world.token = world.log_in(7).await;
         world
@@ -203,8 +187,7 @@ impl World {
 
     /// Ends the worker in an orderly way.
     pub(crate) async fn stop(self) {
-        self.stop.send(true).unwrap();
-        self.worker.await.unwrap();
+        self.running.stop().await;
     }
 }
 

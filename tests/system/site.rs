@@ -1,18 +1,16 @@
 //! All services wired to each other in this process, with viewers and a scenario at hand.
 
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
-use breakerbox::admin::{AdminSettings, Peers};
-use breakerbox::app::{self, Site, Wiring};
-use breakerbox::client::{Client, Reply, Request, Telemetry, Transport};
+use breakerbox::app::{Application, Parts, Running};
+use breakerbox::client::{Client, Reply, Request};
 use breakerbox::faults::FaultPlan;
-use breakerbox::scenario::{self, Actuator, Mode, Scenario, Timeline};
+use breakerbox::scenario::{self, Mode, Scenario, Timeline};
 use breakerbox::services::ServiceName;
 use breakerbox::settings::Settings;
-use breakerbox::traffic::{Target, Traffic, TrafficSettings};
-use breakerbox_telemetry::{Metrics, TransitionLog, TransitionRecord};
+use breakerbox::traffic::{Traffic, TrafficSettings};
+use breakerbox_telemetry::{Metrics, TransitionRecord};
 use prometheus::proto::Metric;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -27,47 +25,22 @@ pub struct PlaybackCounts {
 
 pub struct TestSite {
     settings: Settings,
-    telemetry: Telemetry,
-    site: Site,
+    parts: Parts,
+    _running: Running,
 }
 
 impl TestSite {
-    /// The default site with these settings changed.
+    /// The default site with these settings changed; viewers and scenario come when they are asked for.
     pub fn start(variables: &[(&str, &str)]) -> Self {
-        let variables = variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let quiet = [("BREAKERBOX_TRAFFIC__ENABLED", "false"), ("BREAKERBOX_SCENARIO__ENABLED", "false")];
+        let variables = quiet.iter().chain(variables).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let settings = Settings::load(None, variables).unwrap();
-        settings.validate().unwrap();
-        let blueprint = settings.blueprint().unwrap();
-        let metrics = Metrics::new(&Site::call_timeouts(&blueprint));
-        let telemetry = Telemetry { metrics, transitions: TransitionLog::new() };
-        let faults = app::targets(&settings.faults, ServiceName::ALL, settings.seed, &telemetry.metrics);
-        let site = Site::build(&blueprint, ServiceName::ALL, &Wiring::InProcess, &telemetry, faults).unwrap();
-        let clients = site.clients.clone();
-        tokio::spawn(async move {
-            let mut every = tokio::time::interval(Duration::from_secs(1));
-            loop {
-                every.tick().await;
-                for client in &clients {
-                    client.tick();
-                }
-            }
-        });
-        Self { settings, telemetry, site }
-    }
-
-    fn transport(&self, service: ServiceName) -> Transport {
-        let slot = OnceLock::new();
-        slot.set(self.site.routers[&service].clone()).unwrap();
-        Transport::InProcess(Arc::new(slot))
+        let application = Application::in_process(&settings).unwrap();
+        Self { settings, parts: application.parts().clone(), _running: application.start() }
     }
 
     fn traffic(&self, rate: f64) -> Traffic {
-        let doors = [ServiceName::Gateway, ServiceName::GatewayBare];
-        let target = |door: ServiceName| {
-            Target::new(door.as_str(), self.transport(door), self.telemetry.metrics.traffic(door.as_str()))
-        };
-        let settings = TrafficSettings { rate, ..self.settings.traffic.clone() };
-        Traffic::new(&settings, self.settings.seed, doors.map(target).into())
+        self.parts.viewers(&TrafficSettings { rate, ..self.settings.traffic.clone() }).unwrap()
     }
 
     /// Viewers for so long, and nothing else.
@@ -77,9 +50,8 @@ impl TestSite {
 
     /// Viewers and the default scenario for so long.
     pub async fn run_scenario(&self, rate: f64, lasts: Duration) {
-        let actuator =
-            Actuator::new(self.site.faults.clone(), Peers::new(&AdminSettings::default()).unwrap(), Arc::new(|_| {}));
-        let scenario = Scenario::new(Timeline::parse(scenario::DEFAULT).unwrap(), &self.telemetry.metrics);
+        let actuator = self.parts.actuator(None).unwrap();
+        let scenario = Scenario::new(Timeline::parse(scenario::DEFAULT).unwrap(), &self.parts.telemetry.metrics);
         scenario.set(Mode::Running);
         tokio::select! {
             () = self.run_traffic(rate, lasts) => {}
@@ -90,16 +62,16 @@ impl TestSite {
     pub fn break_service(&self, target: &str, plan: &str) {
         let plan: FaultPlan = serde_json::from_str(plan).unwrap();
         plan.validate().unwrap();
-        self.site.faults.set(target, plan).unwrap();
+        self.parts.site.faults.set(target, plan).unwrap();
     }
 
     /// Everything that can be broken.
     pub fn targets(&self) -> Vec<String> {
-        self.site.faults.targets()
+        self.parts.site.faults.targets()
     }
 
     pub async fn ask(&self, request: Request) -> Reply {
-        self.transport(ServiceName::Gateway).send(&request, request.headers().clone()).await.unwrap()
+        self.parts.transport(ServiceName::Gateway).unwrap().send(&request, request.headers().clone()).await.unwrap()
     }
 
     pub async fn log_in(&self, viewer: u32) -> String {
@@ -114,21 +86,21 @@ impl TestSite {
     }
 
     pub fn transitions(&self) -> Vec<TransitionRecord> {
-        self.telemetry.transitions.latest()
+        self.parts.telemetry.transitions.latest()
     }
 
     pub fn registry(&self) -> &Metrics {
-        &self.telemetry.metrics
+        &self.parts.telemetry.metrics
     }
 
     /// Any request at all to any service.
     pub async fn send(&self, service: ServiceName, request: http::Request<Body>) -> http::StatusCode {
-        let response = self.site.routers[&service].clone().oneshot(request).await.unwrap();
+        let response = self.parts.site.routers[&service].clone().oneshot(request).await.unwrap();
         response.status()
     }
 
     pub fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
-        self.telemetry.metrics.gather()
+        self.parts.telemetry.metrics.gather()
     }
 
     pub fn playback(&self, service: &str) -> PlaybackCounts {
@@ -157,7 +129,7 @@ impl TestSite {
     /// A protected client by its caller and its dependency.
     pub fn client(&self, service: &str, dependency: &str) -> &Client {
         let is = |client: &&Client| client.service() == service && client.dependency() == dependency;
-        self.site.clients.iter().find(is).unwrap()
+        self.parts.site.clients.iter().find(is).unwrap()
     }
 
     fn sum(&self, family: &str, labels: &[(&str, &str)]) -> u64 {

@@ -11,11 +11,9 @@ use breakerbox_resilience::bulkhead::BulkheadSettings;
 use breakerbox_resilience::policy::PolicySettings;
 use breakerbox_resilience::retry::RetrySettings;
 use breakerbox::scenario::{self, Scenario, Timeline};
-use breakerbox::app::{self, Site, Wiring};
-use breakerbox::services::ServiceName;
+use breakerbox::app::Application;
 use breakerbox::settings::Settings;
 use breakerbox_telemetry::{Metrics, TransitionLog};
-use breakerbox::traffic::{Target, Traffic};
 
 /// A registry, and what keeps its gauges alive.
 pub struct Ours {
@@ -25,22 +23,16 @@ pub struct Ours {
 
 /// Everything in one process, after a virtual minute of viewers and of ml-api's usual faults.
 pub async fn default_topology() -> Ours {
-    let settings = Settings::load(None, std::iter::empty()).expect("the defaults are valid");
-    let blueprint = settings.blueprint().expect("the defaults are valid");
-    let metrics = Metrics::new(&Site::call_timeouts(&blueprint));
-    let telemetry = Telemetry { metrics: metrics.clone(), transitions: TransitionLog::new() };
-    let faults = app::targets(&settings.faults, ServiceName::ALL, settings.seed, &metrics);
-    let site =
-        Site::build(&blueprint, ServiceName::ALL, &Wiring::InProcess, &telemetry, faults).expect("it can be built");
+    let mut settings = Settings::load(None, std::iter::empty()).expect("the defaults are valid");
+    settings.traffic.enabled = false;
+    settings.scenario.enabled = false;
+    let running = Application::in_process(&settings).expect("it can be built").start();
+    let parts = running.parts().clone();
+    let metrics = parts.telemetry.metrics.clone();
     let scenario = Scenario::new(Timeline::parse(scenario::DEFAULT).expect("it is valid"), &metrics);
-    let inbox = metrics.inbox();
-    let doors = [ServiceName::Gateway, ServiceName::GatewayBare].map(|door| {
-        let router = Arc::new(OnceLock::from(site.routers[&door].clone()));
-        Target::new(door.as_str(), Transport::InProcess(router), metrics.traffic(door.as_str()))
-    });
-    let traffic = Traffic::new(&settings.traffic, settings.seed, doors.into());
+    let traffic = parts.viewers(&settings.traffic).expect("all services are there");
     traffic.run(tokio::time::sleep(Duration::from_secs(60))).await;
-    Ours { metrics, _alive: Box::new((site, scenario, inbox)) }
+    Ours { metrics, _alive: Box::new((running, scenario)) }
 }
 
 /// So many breakers with all that surrounds them, each after a hundred calls.

@@ -45,6 +45,7 @@ use axum::{Json, Router};
 use http::HeaderMap;
 use serde::Deserialize;
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 pub use admin::admin_routes;
 pub use settings::{BreakerMode, CheckoutSettings, QueueSettings, StatelessSettings};
@@ -53,6 +54,7 @@ pub use wire::{CheckoutRequest, OrderAnswer, OrderOutcome, OrderRequest, OrderSt
 use shared::Shared;
 use stateless::Stateless;
 
+use super::Host;
 use super::data::films;
 use super::inventory::away;
 use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Request, Telemetry};
@@ -61,6 +63,9 @@ use crate::store::{CheckoutStore, NewOrder, Opened, Order, StoreSettings};
 use crate::web::problem::{Body, Problem, Query};
 use breakerbox_resilience::breaker::Command;
 use breakerbox_telemetry::{CheckoutTelemetry, QueueTelemetry};
+
+/// Methods and routes whose series exist before the first request.
+pub const ROUTES: &[(&str, &str)] = &[("POST", "/orders"), ("GET", "/orders/{id}")];
 
 /// The name of the one queue.
 pub const QUEUE: &str = "payments";
@@ -121,6 +126,8 @@ struct Inner {
     gate: Gate,
     /// Something became due sooner than the worker expects.
     wake: Notify,
+    /// What goes on when its request has been answered.
+    tasks: TaskTracker,
 }
 
 /// What stands before a charge besides the client's own breaker.
@@ -134,20 +141,21 @@ enum Gate {
 }
 
 impl CheckoutState {
-    /// A checkout over the database that the settings name. `hold_clock` is for a paused clock.
+    /// A checkout over the database that the settings name.
     pub fn new(
         settings: &CheckoutSettings,
         store: &StoreSettings,
         clients: Clients,
         telemetry: &Telemetry,
-        hold_clock: bool,
+        host: &Host,
     ) -> Result<Self, String> {
         settings.validate()?;
         let url = store.locate("checkout", &settings.url)?;
-        let store = CheckoutStore::new(&url, store, hold_clock).map_err(|error| format!("checkout.url: {error}"))?;
+        let store =
+            CheckoutStore::new(&url, store, host.virtual_time).map_err(|error| format!("checkout.url: {error}"))?;
         let service = clients.payment.protected.service().to_owned();
         // Leases, visibility and trips are agreed on with other instances, through the store.
-        let clock = Clock::of_a_store(hold_clock);
+        let clock = Clock::of_a_store(host.virtual_time);
         let payment = &clients.payment.protected;
         let gate = match settings.breaker {
             BreakerMode::Local => Gate::Local,
@@ -182,6 +190,7 @@ impl CheckoutState {
             clock,
             gate,
             wake: Notify::new(),
+            tasks: host.tasks.clone(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -265,8 +274,10 @@ impl CheckoutState {
         leased: tokio::time::Instant,
     ) -> Result<OrderAnswer, Problem> {
         let (own, id) = (self.clone(), order.id.clone());
-        let run =
-            tokio::spawn(async move { tokio::time::timeout_at(leased, own.advance(&context, order, None)).await });
+        let run = self
+            .inner
+            .tasks
+            .spawn(async move { tokio::time::timeout_at(leased, own.advance(&context, order, None)).await });
         let interrupted = || {
             let detail = format!("order {id} was taken and is being worked on; ask again with the same key");
             Problem::unavailable(detail, Some(Duration::from_secs(1)))

@@ -228,7 +228,7 @@ impl CheckoutState {
     /// Tells the viewer, at best: an order is paid whether or not anybody is told.
     fn tell(&self, context: &Context, order: Order) {
         let (own, context) = (self.clone(), Context { deadline: None, ..*context });
-        tokio::spawn(async move {
+        self.inner.tasks.spawn(async move {
             let text = format!("film {}: {}, {} won", order.film_id, order.kind.as_str(), order.amount);
             let body = Notification { order_id: order.id.clone(), user_id: order.user_id, text };
             let request = Request::post("/notifications").json(&body).repeatable();
@@ -370,7 +370,7 @@ impl CheckoutState {
         }
         // The viewer needn't wait for what is given back.
         let (own, context) = (self.clone(), Context { deadline: None, protection: true, ..*context });
-        tokio::spawn(async move {
+        self.inner.tasks.spawn(async move {
             if let Err(error) = own.unwind(&context, given_up, None).await {
                 tracing::warn!(%error, "giving back was interrupted; a worker goes on when the lease runs out");
             }

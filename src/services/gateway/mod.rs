@@ -28,6 +28,24 @@ use crate::clock::Clock;
 use crate::web::problem::Problem;
 use breakerbox_resilience::limiter::RateLimiterSettings;
 
+/// Methods and routes whose series exist before the first request.
+pub const ROUTES: &[(&str, &str)] = &[
+    ("GET", "/api/home"),
+    ("GET", "/api/movies"),
+    ("GET", "/api/movies/{id}"),
+    ("GET", "/api/recommendations"),
+    ("POST", "/api/login"),
+    ("GET", "/api/me"),
+    ("POST", "/api/checkout"),
+    ("GET", "/api/orders/{id}"),
+];
+
+/// Whether a route is a page that viewers look at, rather than an account or order operation.
+#[must_use]
+pub fn is_page(route: &str) -> bool {
+    matches!(route, "/api/home" | "/api/recommendations") || route.starts_with("/api/movies")
+}
+
 /// What viewers read when the catalog's rows are not the live ones.
 pub const CATALOG_NOTICE: &str = "영화 목록을 잠시 사용할 수 없습니다";
 

@@ -27,6 +27,9 @@ use crate::web::problem::{Problem, Query};
 use breakerbox_resilience::SettingsError;
 use breakerbox_resilience::fallback::Aged;
 
+/// Methods and routes whose series exist before the first request.
+pub const ROUTES: &[(&str, &str)] = &[("GET", "/recommendations/{user}")];
+
 /// Films asked of ml-api whatever the caller wants, so that one cached answer serves every caller.
 const PREDICTED: u32 = MOST_FILMS;
 

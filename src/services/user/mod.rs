@@ -35,6 +35,9 @@ use breakerbox_resilience::policy::PolicySettings;
 use token::Claims;
 use viewers::Viewers;
 
+/// Methods and routes whose series exist before the first request.
+pub const ROUTES: &[(&str, &str)] = &[("POST", "/login"), ("POST", "/verify"), ("GET", "/users/{id}")];
+
 /// Largest body taken, in bytes.
 const LARGEST_BODY: usize = 4096;
 /// Most history entries in one answer.

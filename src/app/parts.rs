@@ -1,0 +1,176 @@
+//! What an application is made of, and how it is put together.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use tokio_util::task::TaskTracker;
+
+use super::site::{Site, Wiring};
+use super::targets::targets;
+use crate::admin::{Admin, AdminParts, AdminSettings, Peers};
+use crate::client::{Telemetry, Transport};
+use crate::console;
+use crate::scenario::{self, Actuator, Mode, Scenario, Timeline};
+use crate::services::{Host, ServiceName, checkout};
+use crate::settings::{Blueprint, ScenarioSettings, Settings};
+use crate::traffic::{Target, Traffic, TrafficSettings};
+use breakerbox_telemetry::{Metrics, TransitionLog};
+
+/// The two gateways, which viewers visit.
+const GATEWAYS: [ServiceName; 2] = [ServiceName::Gateway, ServiceName::GatewayBare];
+
+/// What an application is made of, to be looked at and acted on while it runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Parts {
+    /// The process's metrics, and its log of transitions.
+    pub telemetry: Telemetry,
+    /// Services: their routers, clients, faults and state.
+    pub site: Site,
+    /// The admin port.
+    pub admin: Admin,
+    /// Its routes.
+    pub admin_router: Router,
+    /// Where the admin port is reached; for an application without sockets, what the settings name.
+    pub admin_address: SocketAddr,
+    /// The viewers, if the settings enable them.
+    pub traffic: Option<Traffic>,
+    /// The scenario, if the settings enable it.
+    pub scenario: Option<Scenario>,
+    pub(super) tasks: TaskTracker,
+    wiring: Wiring,
+    blueprint: Arc<Blueprint>,
+    peers: AdminSettings,
+}
+
+impl Parts {
+    /// Where each service of this process is reached; none of those without sockets.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<ServiceName, SocketAddr> {
+        match &self.wiring {
+            Wiring::Sockets(addresses) => addresses.clone(),
+            Wiring::InProcess => BTreeMap::new(),
+        }
+    }
+
+    /// How a service is reached from outside of all services.
+    pub fn transport(&self, service: ServiceName) -> Result<Transport, String> {
+        match &self.wiring {
+            Wiring::Sockets(addresses) => {
+                let url = self.blueprint.url(addresses, service)?;
+                Transport::http(&url, None).map_err(|error| format!("services.{service}.url: {error}"))
+            }
+            Wiring::InProcess => {
+                let router = self.site.routers.get(&service).ok_or_else(|| format!("{service} is not built"))?;
+                Ok(Transport::InProcess(Arc::new(OnceLock::from(router.clone()))))
+            }
+        }
+    }
+
+    /// Viewers of both gateways. They begin when they are run.
+    pub fn viewers(&self, settings: &TrafficSettings) -> Result<Traffic, String> {
+        let target = |gateway: ServiceName| {
+            let telemetry = self.telemetry.metrics.traffic(gateway.as_str());
+            Ok(Target::new(gateway.as_str(), self.transport(gateway)?, telemetry))
+        };
+        let targets = GATEWAYS.map(target).into_iter().collect::<Result<Vec<_>, String>>()?;
+        Ok(Traffic::new(settings, self.blueprint.seed, targets))
+    }
+
+    /// What a scenario acts with: this process's faults, the admin ports of the other processes, and the
+    /// rate of these viewers.
+    pub fn actuator(&self, traffic: Option<&Traffic>) -> Result<Actuator, String> {
+        let rate = traffic.map(|traffic| traffic.rate().clone());
+        let set_rate = Arc::new(move |to| {
+            if let Some(rate) = &rate {
+                rate.set(to);
+            }
+        });
+        Ok(Actuator::new(self.site.faults.clone(), Peers::new(&self.peers)?, set_rate))
+    }
+}
+
+/// What is known before any port is taken.
+pub(super) struct Draft<'a> {
+    settings: &'a Settings,
+    blueprint: Blueprint,
+    timeline: Option<Timeline>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(settings: &'a Settings) -> Result<Self, String> {
+        let timeline = settings.scenario.enabled.then(|| timeline(&settings.scenario)).transpose()?;
+        Ok(Self { settings, blueprint: settings.blueprint()?, timeline })
+    }
+
+    pub(super) fn blueprint(&self) -> &Blueprint {
+        &self.blueprint
+    }
+
+    pub(super) fn finish(
+        self,
+        services: &[ServiceName],
+        wiring: Wiring,
+        admin_address: SocketAddr,
+    ) -> Result<(Parts, Actuator), String> {
+        let Self { settings, blueprint, timeline } = self;
+        let metrics = Metrics::new(&Site::call_timeouts(&blueprint));
+        let telemetry = Telemetry { metrics, transitions: TransitionLog::new() };
+        let faults = targets(&blueprint.faults, services, settings.seed, &telemetry.metrics);
+        let host = Host { virtual_time: matches!(wiring, Wiring::InProcess), tasks: TaskTracker::new() };
+        let site = Site::build(&blueprint, services, &wiring, &telemetry, faults, &host)?;
+        let admin_parts = AdminParts {
+            metrics: telemetry.metrics.clone(),
+            transitions: telemetry.transitions.clone(),
+            clients: site.clients.clone(),
+            faults: site.faults.clone(),
+            services: services.iter().map(|service| service.as_str()).collect(),
+            address: admin_address.to_string(),
+        };
+        let mut parts = Parts {
+            admin: Admin::new(admin_parts, &settings.admin)?,
+            admin_router: Router::new(),
+            admin_address,
+            telemetry,
+            site,
+            traffic: None,
+            scenario: None,
+            tasks: host.tasks,
+            wiring,
+            blueprint: Arc::new(blueprint),
+            peers: settings.admin.clone(),
+        };
+        parts.traffic = settings.traffic.enabled.then(|| parts.viewers(&settings.traffic)).transpose()?;
+        parts.scenario = timeline.map(|timeline| {
+            let scenario = Scenario::new(timeline, &parts.telemetry.metrics);
+            scenario.set(Mode::Running);
+            scenario
+        });
+        parts.admin_router = admin_router(&parts);
+        let actuator = parts.actuator(parts.traffic.as_ref())?;
+        Ok((parts, actuator))
+    }
+}
+
+/// The admin port's own routes, and those of what else this process runs.
+fn admin_router(parts: &Parts) -> Router {
+    let Parts { admin, site, scenario, .. } = parts;
+    let scenario = match scenario {
+        Some(scenario) => scenario::routes(scenario.clone()),
+        None => admin.scenario_elsewhere(),
+    };
+    let queue = match &site.checkout {
+        Some(checkout) => checkout::admin_routes(checkout.clone()),
+        None => admin.queue_elsewhere(),
+    };
+    admin.router(scenario.merge(queue).merge(console::routes()))
+}
+
+fn timeline(settings: &ScenarioSettings) -> Result<Timeline, String> {
+    let text = match &settings.file {
+        None => scenario::DEFAULT.to_owned(),
+        Some(file) => std::fs::read_to_string(file).map_err(|error| format!("scenario {}: {error}", file.display()))?,
+    };
+    Timeline::parse(&text).map_err(|error| format!("scenario: {error}"))
+}
