@@ -13,6 +13,7 @@
 //! | [`faults`] | the faults a service's edge can inject, and the layer that injects them |
 //! | [`client`] | a dependency's client: transport, classification, and the policy around each call |
 //! | [`store`] | orders, ledger, retry queue and shared breaker state over SQL |
+//! | [`ingress`] | bounded listeners: connections, time and size of requests, descriptors |
 //! | [`services`] | one file or folder per service of the streaming site |
 //! | [`admin`] | the admin port: metrics, health, breakers, faults, alerts, and the admin ports of other processes |
 //! | [`traffic`] | open-loop viewers and what they experienced |
@@ -33,7 +34,8 @@
 //! ## Layer rule
 //!
 //! Imports point down only: `cli → {lab, drill, export} → app → settings → {pages, console} → {scenario,
-//! traffic} → admin → services → {client, store} → {faults, web} → telemetry → resilience`.
+//! traffic} → admin → services → {client, store, ingress} → {faults, web} → telemetry →
+//! resilience`.
 //! `tests/layers.rs` parses the sources and checks it.
 #![forbid(unsafe_code)]
 
@@ -46,6 +48,7 @@ pub mod console;
 pub mod drill;
 pub mod export;
 pub mod faults;
+pub mod ingress;
 pub mod scenario;
 pub mod services;
 pub mod settings;

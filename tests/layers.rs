@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["scenario", "traffic"],
     &["admin"],
     &["services"],
-    &["client", "store"],
+    &["client", "store", "ingress"],
     &["faults", "web"],
     &["clock"],
 ];

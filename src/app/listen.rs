@@ -5,16 +5,22 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::client::Client;
-use crate::faults::{FaultListener, TargetFaults};
+use crate::faults::TargetFaults;
+use crate::ingress::{self, Port};
 use crate::services::ServiceName;
 use crate::settings::Blueprint;
 
 /// How often transitions that come with time alone are looked for.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Bytes that the kernel holds of a connection in either direction; it takes twice that. Connections
+/// of clients that do not read are held back by their number, so each must be small.
+const KERNEL_BUFFER: usize = 32 * 1024;
 
 /// A port that was taken, with what will be served on it.
 pub(super) struct Bound {
@@ -36,7 +42,7 @@ pub(super) async fn bind(blueprint: &Blueprint, which: &[ServiceName]) -> Result
 
 /// Takes one port; `setting` is what to change when it can't be had.
 pub(super) async fn bind_one(address: SocketAddr, setting: &str) -> Result<Bound, String> {
-    let listener = TcpListener::bind(address).await.map_err(|error| {
+    let listener = listen(address).await.map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::AddrInUse => "is in use".to_owned(),
             _ => error.to_string(),
@@ -48,36 +54,41 @@ pub(super) async fn bind_one(address: SocketAddr, setting: &str) -> Result<Bound
     Ok(Bound { listener, address })
 }
 
+async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await?;
+    // Connections inherit them. Where they can't be set, they are larger.
+    let socket = SockRef::from(&listener);
+    let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+    let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
+    Ok(listener)
+}
+
+/// A service with its port.
+pub(super) struct Served {
+    pub(super) name: ServiceName,
+    pub(super) port: Port,
+    pub(super) router: Router,
+    pub(super) faults: TargetFaults,
+}
+
 /// Serves one service. While its crash fault is on, nobody listens and callers are refused.
-pub(super) async fn serve(
-    service: ServiceName,
-    router: Router,
-    bound: Bound,
-    faults: TargetFaults,
-    mut stopped: watch::Receiver<bool>,
-) {
+pub(super) async fn serve(served: Served, bound: Bound, mut stopped: watch::Receiver<bool>) {
+    let Served { name: service, port, router, faults } = served;
     let Bound { listener, address } = bound;
     let mut listener = Some(listener);
     loop {
         if let Some(listener) = listener.take() {
-            let app = router.clone().into_make_service_with_connect_info::<crate::faults::Connection>();
-            let served = axum::serve(FaultListener::new(listener), app).with_graceful_shutdown(on(stopped.clone()));
             tokio::select! {
                 biased;
                 () = faults.crashed() => tracing::warn!(%service, "crashed"),
-                result = served => {
-                    if let Err(error) = result {
-                        tracing::error!(%service, %error, "stopped serving");
-                    }
-                    return;
-                }
+                () = ingress::serve(port.clone(), listener, router.clone(), stopped.clone()) => return,
             }
         }
         tokio::select! {
             () = faults.recovered() => {}
             () = on(stopped.clone()) => return,
         }
-        match TcpListener::bind(address).await {
+        match listen(address).await {
             Ok(again) => {
                 tracing::info!(%service, "restarted");
                 listener = Some(again);
@@ -92,16 +103,11 @@ pub(super) async fn serve(
     }
 }
 
-pub(super) async fn serve_admin(router: Router, bound: Bound, stopped: watch::Receiver<bool>) {
+pub(super) async fn serve_admin(port: Port, router: Router, bound: Bound, stopped: watch::Receiver<bool>) {
     // Event streams never end by themselves: they must not hold the process up.
     let stopping = stopped.clone();
-    let served = axum::serve(bound.listener, router).with_graceful_shutdown(on(stopped));
     tokio::select! {
-        result = served => {
-            if let Err(error) = result {
-                tracing::error!(%error, "admin port stopped");
-            }
-        }
+        () = ingress::serve(port, bound.listener, router, stopped) => {}
         () = async { on(stopping).await; tokio::time::sleep(Duration::from_millis(200)).await } => {}
     }
 }

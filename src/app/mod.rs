@@ -28,6 +28,7 @@
 
 mod listen;
 mod parts;
+mod ports;
 mod site;
 mod targets;
 
@@ -41,7 +42,8 @@ pub use listen::interrupted;
 pub use parts::Parts;
 pub use site::{Site, Wiring};
 
-use self::listen::{Bound, bind, bind_one, on, reachable, serve, serve_admin, tick};
+use self::listen::{Bound, Served, bind, bind_one, on, reachable, serve, serve_admin, tick};
+use self::ports::Ports;
 use crate::scenario::Actuator;
 use crate::services::ServiceName;
 use crate::settings::Settings;
@@ -108,14 +110,18 @@ impl Application {
             tasks.spawn(checkout.work(stopped.clone()));
         }
         if let Some(Listeners { services, admin }) = listeners {
-            for (service, bound) in services {
-                if let Some(router) = parts.site.routers.get(&service).cloned()
-                    && let Some(target) = parts.site.faults.target(service.as_str())
+            let names: Vec<_> = services.keys().copied().collect();
+            let Site { connections, clients, .. } = &parts.site;
+            let ports = Ports::new(connections, &parts.telemetry.metrics, &names, clients.len());
+            for (name, bound) in services {
+                if let Some(router) = parts.site.routers.get(&name).cloned()
+                    && let Some(faults) = parts.site.faults.target(name.as_str())
                 {
-                    tasks.spawn(serve(service, router, bound, target, stopped.clone()));
+                    let served = Served { name, port: ports.service(name), router, faults };
+                    tasks.spawn(serve(served, bound, stopped.clone()));
                 }
             }
-            tasks.spawn(serve_admin(parts.admin_router.clone(), admin, stopped.clone()));
+            tasks.spawn(serve_admin(ports.admin(), parts.admin_router.clone(), admin, stopped.clone()));
         }
         tasks.spawn(tick(parts.site.clients.clone(), stopped));
         if let Some(traffic) = parts.traffic.clone() {

@@ -11,6 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::client::{Client, SharedPool, Telemetry, Transport};
 use crate::faults::{self, Faults};
+use crate::ingress::ConnectionSettings;
 use crate::services::gateway::{self, Clients, GatewayState, Protection};
 use crate::services::{
     Host, ServiceName, catalog, checkout, inventory, ml_api, notification, payment_gateway, recommendation, user,
@@ -44,6 +45,8 @@ pub struct Site {
     pub routers: BTreeMap<ServiceName, Router>,
     /// Every client, for the admin port and for transitions that come with time.
     pub clients: Vec<Client>,
+    /// Bounds of their connections.
+    pub connections: ConnectionSettings,
     /// The faults at the services' edges.
     pub faults: Faults,
     /// Checkout, if it is built here: its worker is to be run, and its queue shown on the admin port.
@@ -108,7 +111,8 @@ impl Site {
             built.insert(*service, router);
         }
         let Builder { clients, checkout, inventory, payment, .. } = builder;
-        Ok(Self { routers: built, clients, faults, checkout, inventory, payment })
+        let connections = blueprint.connections.clone();
+        Ok(Self { routers: built, clients, connections, faults, checkout, inventory, payment })
     }
 }
 

@@ -11,8 +11,8 @@ use futures_util::stream;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 
-use super::listener::Connection;
 use super::registry::{Drawn, TargetFaults};
+use super::stream::Connection;
 
 /// A slow body comes in this many pieces a second, if it has as many bytes.
 const PIECES_PER_SECOND: u32 = 10;

@@ -17,13 +17,13 @@
 mod inject;
 mod invalid;
 mod latency;
-mod listener;
 mod plan;
 mod registry;
+mod stream;
 
 pub use inject::{Severed, inject};
 pub use invalid::InvalidPlan;
 pub use latency::Latency;
-pub use listener::{Connection, FaultListener};
 pub use plan::{FaultPlan, SlowBody};
 pub use registry::{DrawnAnswer, Faults, OnInjected, Refused, TargetFaults, TargetStatus, UnknownTarget};
+pub use stream::{Connection, SeverableStream};

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::faults::FaultPlan;
+use crate::ingress::ConnectionSettings;
 use crate::services::ServiceName;
 use crate::services::catalog::CatalogSettings;
 use crate::services::checkout::CheckoutSettings;
@@ -33,6 +34,8 @@ pub struct ServiceSettings {
 pub struct Blueprint {
     /// Address that services listen on.
     pub host: IpAddr,
+    /// Bounds of connections.
+    pub connections: ConnectionSettings,
     /// Seed of faults, histories and jitter.
     pub seed: u64,
     /// Where each service listens and is reached.

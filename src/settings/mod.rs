@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::AdminSettings;
 use crate::faults::FaultPlan;
+use crate::ingress::ConnectionSettings;
 use crate::services::ServiceName;
 use crate::services::{catalog, checkout, gateway, inventory, ml_api, payment_gateway, recommendation, user};
 use crate::store::StoreSettings;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub host: IpAddr,
     /// Seed of everything random: faults, traffic, viewing histories, jitter.
     pub seed: u64,
+    /// Bounds of connections, on every port.
+    pub connections: ConnectionSettings,
     /// The admin port.
     pub admin: AdminSettings,
     /// Logs and traces.
@@ -112,6 +115,7 @@ impl Settings {
     /// Says which field is wrong, and what it may be.
     pub fn validate(&self) -> Result<(), String> {
         self.telemetry.validate()?;
+        self.connections.validate()?;
         self.admin.validate()?;
         self.gateway.validate()?;
         self.user.validate()?;
@@ -156,6 +160,7 @@ impl Settings {
         }
         Ok(Blueprint {
             host: self.host,
+            connections: self.connections.clone(),
             seed: self.seed,
             services: self.services.clone(),
             policies,

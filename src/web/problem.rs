@@ -11,6 +11,11 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// A request's body did not arrive in its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body did not arrive in time")]
+pub struct BodyTooSlow;
+
 /// An error answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Problem {
@@ -124,8 +129,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let raw = match Json::<Box<serde_json::value::RawValue>>::from_request(request, state).await {
             Ok(Json(raw)) => raw,
+            Err(JsonRejection::BytesRejection(error)) if was_too_slow(&error) => {
+                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, BodyTooSlow.to_string()));
+            }
             Err(JsonRejection::BytesRejection(too_large)) => {
                 return Err(Problem::new(too_large.status(), too_large.body_text()));
+            }
+            Err(JsonRejection::MissingJsonContentType(_)) => {
+                let detail = "Content-Type must be application/json";
+                return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
             }
             Err(other) => return Err(Problem::bad_request("body", other.body_text())),
         };
@@ -138,6 +150,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             }
         }
     }
+}
+
+fn was_too_slow(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| cause.downcast_ref::<BodyTooSlow>().is_some())
 }
 
 /// Query parameters; what is wrong with bad ones is said by name.

@@ -49,12 +49,24 @@ pub struct Process {
 
 impl Process {
     pub fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_limited("", arguments, variables)
+    }
+
+    /// The same under a shell's `ulimit` with these arguments, such as `-Sn 1024`.
+    pub fn start_limited(limit: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let log = std::env::temp_dir().join(format!("breakerbox-cli-{}-{number}.log", std::process::id()));
         let out = File::create(&log).unwrap();
         let ports = SERVICES.map(|service| (format!("BREAKERBOX_SERVICES__{service}__PORT"), "0"));
-        let child = Command::new(PROGRAM)
+        let mut command = if limit.is_empty() {
+            Command::new(PROGRAM)
+        } else {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), PROGRAM]);
+            shell
+        };
+        let child = command
             .args(arguments)
             .envs(ports)
             .env("BREAKERBOX_ADMIN__LISTEN", "127.0.0.1:0")
@@ -83,6 +95,10 @@ impl Process {
         let logs = self.logs();
         let word = logs.split_whitespace().find(|word| word.ends_with(path));
         word.map(|word| word.trim_end_matches(path).to_owned()).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn logs(&self) -> String {

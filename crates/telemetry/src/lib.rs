@@ -8,6 +8,7 @@
 mod breaker;
 mod bulkhead;
 mod checkout;
+mod connections;
 mod edge;
 mod exemplars;
 mod exposition;
@@ -25,6 +26,7 @@ mod transitions;
 pub use breaker::{BreakerReading, BreakerTelemetry};
 pub use bulkhead::BulkheadTelemetry;
 pub use checkout::{CheckoutTelemetry, LedgerTelemetry, QueueReading, QueueTelemetry};
+pub use connections::{ConnectionTelemetry, Dropped};
 pub use edge::{EdgeTelemetry, Playback, RequestGuard};
 pub use exposition::{Exposition, encode};
 pub use fallback::FallbackTelemetry;

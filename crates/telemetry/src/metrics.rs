@@ -86,6 +86,9 @@ families! {
     rate_limiter_requests: IntCounterVec = RATE_LIMITER_REQUESTS;
     http_duration: HistogramVec = HTTP_SERVER_REQUEST_DURATION (LATENCY_BOUNDS);
     http_active: GaugeVec = HTTP_SERVER_ACTIVE_REQUESTS;
+    connections_open: GaugeVec = HTTP_SERVER_OPEN_CONNECTIONS;
+    connections_capacity: GaugeVec = HTTP_SERVER_CAPACITY_CONNECTIONS;
+    connections_dropped: IntCounterVec = HTTP_SERVER_DROPPED_CONNECTIONS;
     playback: IntCounterVec = PLAYBACK_REQUESTS;
     slo_objective: GaugeVec = SLO_OBJECTIVE;
     checkout_orders: IntCounterVec = CHECKOUT_ORDERS;

@@ -136,6 +136,12 @@ families! {
         "Duration of served requests; status 499 is a caller that left before the answer.";
     HTTP_SERVER_ACTIVE_REQUESTS = Gauge "http_server_active_requests" [SERVICE]
         "Requests being served now.";
+    HTTP_SERVER_OPEN_CONNECTIONS = Gauge "http_server_open_connections" [SERVICE]
+        "Connections open now; service `admin` is the admin port.";
+    HTTP_SERVER_CAPACITY_CONNECTIONS = Gauge "http_server_capacity_connections" [SERVICE]
+        "Connections the port takes at once.";
+    HTTP_SERVER_DROPPED_CONNECTIONS = Counter "http_server_dropped_connections_total" [SERVICE, REASON]
+        "Connections refused, or ended before their client was done, by reason.";
     PLAYBACK_REQUESTS = Counter "playback_requests_total" [SERVICE, OUTCOME]
         "Pages by what the viewer got: all live, degraded by a fallback, or an error.";
     SLO_OBJECTIVE = Gauge "slo_objective_ratio" [SERVICE, SLO]
@@ -244,6 +250,9 @@ pub mod value {
     /// `outcome` of `payment_ledger_entries_total`.
     pub const LEDGER_OUTCOMES: &[&str] =
         &["charged", "charged_again", "replayed", "declined", "voided", "refunded", "refused"];
+    /// `reason` of `http_server_dropped_connections_total`.
+    pub const DROPPED_REASONS: [&str; 6] =
+        ["full", "displaced", "slow_head", "slow_body", "slow_reader", "not_accepted"];
     /// `outcome` of `playback_requests_total`.
     pub const PLAYBACK_OUTCOMES: &[&str] = &["ok", "degraded", "error"];
     /// `slo` of an objective.

@@ -1,0 +1,71 @@
+//! How many connections each port of a process takes.
+
+use crate::ingress::{ConnectionSettings, Port, descriptors};
+use crate::services::ServiceName;
+use breakerbox_telemetry::{ConnectionTelemetry, Metrics};
+
+/// Connections that one client of a service here keeps to the service it calls: its bulkhead's size.
+const OUTGOING: usize = 32;
+
+/// What each port of this process takes.
+pub(super) struct Ports<'a> {
+    settings: &'a ConnectionSettings,
+    metrics: &'a Metrics,
+    needed: u64,
+    available: u64,
+}
+
+impl<'a> Ports<'a> {
+    /// Raises the limit of descriptors, and says so. Where it stays too low for `services` and
+    /// `clients`, says what is needed.
+    pub(super) fn new(
+        settings: &'a ConnectionSettings,
+        metrics: &'a Metrics,
+        services: &[ServiceName],
+        clients: usize,
+    ) -> Self {
+        let accepted: usize = services.iter().map(|service| wanted(settings, *service)).sum();
+        let needed = descriptors::needed(accepted + settings.admin, clients * OUTGOING);
+        let available = match descriptors::raise() {
+            Ok(descriptors) => {
+                tracing::info!(needed, before = descriptors.before, now = descriptors.now, "file descriptors");
+                descriptors.now
+            }
+            Err(error) => {
+                tracing::warn!(%error, "limit of file descriptors not known");
+                needed
+            }
+        };
+        if available < needed {
+            tracing::warn!(
+                available,
+                needed,
+                "too few file descriptors: ports take fewer connections; raise the hard limit (ulimit -Hn {needed})"
+            );
+        }
+        Self { settings, metrics, needed, available }
+    }
+
+    pub(super) fn service(&self, service: ServiceName) -> Port {
+        self.port(service.as_str(), wanted(self.settings, service))
+    }
+
+    pub(super) fn admin(&self) -> Port {
+        // What it takes is kept back for it.
+        self.port("admin", self.settings.admin)
+    }
+
+    fn port(&self, name: &'static str, wanted: usize) -> Port {
+        let connections = descriptors::share(wanted, self.needed, self.available);
+        let telemetry = ConnectionTelemetry::new(self.metrics, name, connections);
+        Port { name, limits: self.settings.limits(connections), telemetry }
+    }
+}
+
+/// Connections that a service's port takes where descriptors are enough.
+fn wanted(settings: &ConnectionSettings, service: ServiceName) -> usize {
+    match service {
+        ServiceName::Gateway | ServiceName::GatewayBare => settings.gateway,
+        _ => settings.internal,
+    }
+}

@@ -1,0 +1,62 @@
+//! File descriptors: how many the process may have, and how many it needs.
+
+use rlimit::Resource;
+
+/// Descriptors for everything but connections: databases, logs, exporters, the runtime's own.
+const OWN: u64 = 128;
+
+/// The limit of descriptors after it was raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptors {
+    /// As it was.
+    pub before: u64,
+    /// As it is.
+    pub now: u64,
+}
+
+/// Raises the soft limit to the hard one.
+pub fn raise() -> std::io::Result<Descriptors> {
+    let (before, hard) = Resource::NOFILE.get()?;
+    if before < hard {
+        Resource::NOFILE.set(hard, hard)?;
+    }
+    Ok(Descriptors { before, now: hard.max(before) })
+}
+
+/// How many descriptors `accepted` connections and `made` ones need.
+#[must_use]
+pub fn needed(accepted: usize, made: usize) -> u64 {
+    OWN + accepted as u64 + made as u64
+}
+
+/// What a port's number of connections becomes where `needed` descriptors are not to be had.
+#[must_use]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "less than the number it comes from")]
+pub fn share(connections: usize, needed: u64, available: u64) -> usize {
+    if available >= needed {
+        return connections;
+    }
+    let part = available.saturating_sub(OWN) as f64 / needed.saturating_sub(OWN).max(1) as f64;
+    ((connections as f64 * part) as usize).max(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_shrink_in_proportion_to_what_can_be_had() {
+        let needed = needed(2000, 1000);
+        assert_eq!(share(512, needed, needed), 512);
+        let small = share(512, needed, 1024);
+        assert!((140..160).contains(&small), "{small}");
+        assert_eq!(share(512, needed, 10), 4);
+    }
+
+    #[test]
+    fn the_soft_limit_is_raised_to_the_hard_one() {
+        let first = raise().unwrap();
+        let second = raise().unwrap();
+        assert_eq!((second.before, second.now), (first.now, first.now));
+    }
+}

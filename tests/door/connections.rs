@@ -1,0 +1,118 @@
+//! Connections that do nothing, or little, for as long as they can.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::process::Process;
+use crate::raw::{connect, resident, send, time};
+
+/// More than the usual soft limit of descriptors, and less than what a test may open itself.
+const MANY: usize = 1600;
+/// What every page must answer within while they are held.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Lets this process open what it tests with.
+fn more_descriptors() {
+    let (_, hard) = rlimit::Resource::NOFILE.get().unwrap();
+    rlimit::Resource::NOFILE.set(hard, hard).unwrap();
+}
+
+/// Holds `MANY` connections to both ports, each after `first` bytes.
+fn hold(process: &Process, first: &[u8]) -> Vec<TcpStream> {
+    let ports = [process.site.trim_start_matches("http://"), process.admin_address()];
+    let mut held = Vec::new();
+    more_descriptors();
+    for place in 0..MANY {
+        // One that is refused is one that holds nothing.
+        let Some(mut stream) = connect(ports[place % 2]) else { continue };
+        let _ = stream.write_all(first);
+        held.push(stream);
+    }
+    held
+}
+
+/// Every page that matters answers, the best of three tries soon.
+fn still_serves(process: &Process, meanwhile: &str) {
+    let site = process.site.trim_start_matches("http://");
+    for (address, path) in
+        [(site, "/api/home"), (process.admin_address(), "/metrics"), (process.admin_address(), "/healthz")]
+    {
+        let best = (0..3).filter_map(|_| time(address, path)).min();
+        assert!(best.is_some_and(|best| best < SOON), "{path} while {meanwhile}: {best:?}");
+    }
+}
+
+fn start() -> Process {
+    Process::start_limited("-Sn 1024", &["--no-scenario", "--no-traffic"], &[])
+}
+
+#[test]
+fn held_connections_take_nothing_down() {
+    let process = start();
+    still_serves(&process, "nothing else happens");
+    let before = resident(process.pid());
+    let wide = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Wide: {}", "a".repeat(350_000));
+    let shapes: [(&str, &[u8]); 5] = [
+        ("connections are silent", b""),
+        ("heads have one line", b"GET /api/home HTTP/1.1\r\n"),
+        ("heads lack their last line", b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n"),
+        (
+            "bodies are not finished",
+            b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{",
+        ),
+        ("heads are wide and not finished", wide.as_bytes()),
+    ];
+    for (meanwhile, first) in shapes {
+        let held = hold(&process, first);
+        still_serves(&process, meanwhile);
+        drop(held);
+    }
+    let after = resident(process.pid());
+    assert!(after < before + 40 * 1024, "{before} KiB grew to {after} KiB");
+}
+
+#[test]
+fn a_head_that_is_too_large_or_too_late_is_refused() {
+    let process = start();
+    let site = process.site.trim_start_matches("http://");
+    let wide = format!("GET /api/home HTTP/1.1\r\nHost: x\r\nX-Wide: {}\r\n\r\n", "a".repeat(40_000));
+    // Closing with unread bytes may cut its answer off; it is never served.
+    assert!(send(site, wide.as_bytes()).is_none_or(|answer| answer.status == 431));
+    let begun = std::time::Instant::now();
+    let _ = send(site, b"GET /api/home HTTP/1.1\r\nHost: x\r\n");
+    assert!(begun.elapsed() < Duration::from_secs(8), "an unfinished head is held for {:?}", begun.elapsed());
+    let late = send(
+        site,
+        b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+    )
+    .unwrap();
+    assert_eq!(late.status, 408, "{}", late.head);
+}
+
+#[test]
+fn a_hard_limit_that_is_too_low_is_said_once_with_a_number() {
+    let process = Process::start_limited("-n 512", &["serve", "gateway"], &[]);
+    let logs = process.logs();
+    let warnings: Vec<_> = logs.lines().filter(|line| line.contains("too few file descriptors")).collect();
+    assert!(matches!(warnings[..], [line] if line.contains("available=512") && line.contains("ulimit -Hn ")), "{logs}");
+    let enough = Process::start(&["serve", "gateway"], &[]);
+    assert!(!enough.logs().contains("too few"), "{}", enough.logs());
+}
+
+/// Journeys at a hundred a second, in a process whose soft limit is the usual one.
+#[test]
+fn its_own_load_loses_no_connection() {
+    let process = Process::start_limited("-Sn 1024", &["--no-scenario", "--rate", "100"], &[]);
+    let started = std::time::Instant::now();
+    crate::process::within(Duration::from_secs(30), || started.elapsed() > Duration::from_secs(8));
+    let metrics = crate::raw::ask(process.admin_address(), "GET /metrics", &[], "").unwrap().body;
+    let dropped = |reason: &str| {
+        let lines = metrics.lines().filter(|line| line.starts_with("http_server_dropped_connections_total{"));
+        let own = lines.filter(|line| line.contains(&format!("reason=\"{reason}\"")));
+        own.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).collect::<Vec<_>>()
+    };
+    for reason in ["not_accepted", "full"] {
+        assert_eq!(dropped(reason), [0; 11], "{reason}, by port, admin included");
+    }
+}

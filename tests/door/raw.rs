@@ -1,0 +1,67 @@
+//! Requests as bytes, and what a process costs.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An answer, as it came.
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    /// A header's value; empty without it.
+    pub fn header(&self, name: &str) -> &str {
+        let values = self.head.lines().filter_map(|line| line.split_once(':'));
+        values.filter(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next().unwrap_or("")
+    }
+}
+
+/// Sends these bytes and reads until the connection ends.
+pub fn send(address: &str, request: &[u8]) -> Option<Answer> {
+    let mut stream = connect(address)?;
+    stream.write_all(request).ok()?;
+    let mut answer = Vec::new();
+    // A reset after the answer takes nothing of it away.
+    let _ = stream.read_to_end(&mut answer);
+    let text = String::from_utf8_lossy(&answer);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer { status, head: head.to_owned(), body: body.to_owned() })
+}
+
+pub fn connect(address: &str) -> Option<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address.parse().unwrap(), PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    Some(stream)
+}
+
+/// A request of one line, with these header lines besides `Host` and `Connection`.
+pub fn ask(address: &str, line: &str, headers: &[&str], body: &str) -> Option<Answer> {
+    let mut lines = vec![format!("{line} HTTP/1.1"), format!("Host: {address}"), "Connection: close".to_owned()];
+    lines.extend(headers.iter().map(|header| (*header).to_owned()));
+    if !body.is_empty() {
+        lines.extend(["Content-Type: application/json".to_owned(), format!("Content-Length: {}", body.len())]);
+    }
+    send(address, format!("{}\r\n\r\n{body}", lines.join("\r\n")).as_bytes())
+}
+
+/// How long a page takes; `None` when it does not come.
+pub fn time(address: &str, path: &str) -> Option<Duration> {
+    let begun = Instant::now();
+    let answer = ask(address, &format!("GET {path}"), &[], "")?;
+    (answer.status == 200).then(|| begun.elapsed())
+}
+
+/// Resident memory in KiB.
+pub fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
