@@ -5,18 +5,29 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use utoipa::IntoParams;
 
 use super::peers::Command;
+use super::wire::{FaultTarget, Faults, ProblemBody};
 use super::{Admin, Scope};
 use crate::faults::{FaultPlan, Refused};
 use crate::web::problem::{Body, Problem, Query};
 
-pub(super) async fn faults(State(admin): State<Admin>, Query(scope): Query<Scope>) -> Json<Value> {
-    let own = json!({"targets": admin.inner.parts.faults.snapshot()});
-    Json(admin.joined(scope.everywhere, own, ("/faults", "targets")).await)
+/// Every target, and the faults injected there.
+#[utoipa::path(get, path = "/faults", params(Scope), responses((status = 200, body = Faults)))]
+pub(super) async fn faults(State(admin): State<Admin>, Query(scope): Query<Scope>) -> Json<Faults> {
+    let own = admin.own_faults();
+    Json(admin.joined(scope.everywhere, own).await)
 }
 
+/// Injects faults at a target, instead of those injected there before.
+#[utoipa::path(
+    put,
+    path = "/faults/{target}",
+    params(("target" = String, Path, description = "A service, or a store of one")),
+    request_body = FaultPlan,
+    responses((status = 200, body = Faults), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)),
+)]
 pub(super) async fn set_fault(
     State(admin): State<Admin>,
     Path(target): Path<String>,
@@ -36,17 +47,25 @@ pub(super) async fn set_fault(
         Refused::Invalid(error) => Problem::bad_request(error.field(), error.why()),
     })?;
     tracing::info!(target, plan = shown, "fault set");
-    Ok(Json(json!({"targets": admin.inner.parts.faults.snapshot()})).into_response())
+    Ok(Json(admin.own_faults()).into_response())
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClearQuery {
-    /// Back to what is wrong there from the start, instead of nothing at all.
+    /// Restores the faults of the settings, instead of clearing all.
     #[serde(default)]
     baseline: bool,
 }
 
+/// Clears the faults of a target.
+#[utoipa::path(
+    delete,
+    path = "/faults/{target}",
+    params(("target" = String, Path, description = "A service, or a store of one"), ClearQuery),
+    responses((status = 200, body = Faults), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)),
+)]
 pub(super) async fn clear_fault(
     State(admin): State<Admin>,
     Path(target): Path<String>,
@@ -62,9 +81,15 @@ pub(super) async fn clear_fault(
     tracing::info!(target, baseline = query.baseline, "fault cleared");
     let cleared = if query.baseline { faults.restore(&target) } else { faults.clear(&target) };
     cleared.map_err(|error| Problem::not_found(error.to_string()))?;
-    Ok(Json(json!({"targets": admin.inner.parts.faults.snapshot()})).into_response())
+    Ok(Json(admin.own_faults()).into_response())
 }
 
+/// Clears all faults, those of other processes too.
+#[utoipa::path(
+    delete,
+    path = "/faults",
+    responses((status = 200, body = Faults), (status = 401, body = ProblemBody)),
+)]
 pub(super) async fn clear_faults(State(admin): State<Admin>, headers: HeaderMap) -> Result<Response, Problem> {
     admin.inner.parts.faults.clear_all();
     tracing::info!("all faults cleared");
@@ -75,5 +100,12 @@ pub(super) async fn clear_faults(State(admin): State<Admin>, headers: HeaderMap)
             tracing::warn!(name, problem = problem.detail(), "faults not cleared");
         }
     }
-    Ok(Json(json!({"targets": admin.inner.parts.faults.snapshot()})).into_response())
+    Ok(Json(admin.own_faults()).into_response())
+}
+
+impl Admin {
+    fn own_faults(&self) -> Faults {
+        let targets = self.inner.parts.faults.snapshot().into_iter().map(FaultTarget::from).collect();
+        Faults { targets, ..Faults::default() }
+    }
 }

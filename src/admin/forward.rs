@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Admin;
 use super::peers::{Answer, Command, FORWARDED};
+use super::wire::{Page, Unreachable};
 use crate::services::ServiceName;
 use crate::web::problem::{Body, Problem};
 
@@ -114,29 +115,26 @@ impl Admin {
         if here { None } else { self.inner.peers.owner(service) }
     }
 
-    /// This process's page of `path`, or with `everywhere` that of all processes: the lists called
-    /// `list` joined, each item with its process, and `unreachable` for those that said nothing.
-    pub(super) async fn joined(&self, everywhere: bool, own: Value, (path, list): (&str, &str)) -> Value {
+    /// This process's page, or with `everywhere` that of all processes: their lists joined, each item
+    /// with its process, and the processes without an answer.
+    pub(super) async fn joined<P: Page>(&self, everywhere: bool, own: P) -> P {
         if !everywhere {
             return own;
         }
         let mut page = own;
         let mut unreachable = Vec::new();
-        let mut items = page[list].as_array_mut().map(std::mem::take).unwrap_or_default();
-        for (name, read) in self.inner.peers.read_all(&self.inner.parts.services, path).await {
+        for (name, read) in self.inner.peers.read_all::<P>(&self.inner.parts.services).await {
             match read {
                 Ok((instance, mut theirs)) => {
-                    let theirs = theirs[list].as_array_mut().map(std::mem::take).unwrap_or_default();
-                    items.extend(theirs.into_iter().map(|mut item| {
-                        item["process"] = Value::from(instance.address.as_str());
+                    page.items().extend(theirs.items().drain(..).map(|mut item| {
+                        P::name_process(&mut item, &instance.address);
                         item
                     }));
                 }
-                Err(why) => unreachable.push(serde_json::json!({"name": name, "why": why})),
+                Err(why) => unreachable.push(Unreachable { name, why }),
             }
         }
-        page[list] = Value::Array(items);
-        page["unreachable"] = Value::Array(unreachable);
+        page.name_unreachable(unreachable);
         page
     }
 }

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 use breakerbox_telemetry::InboxTelemetry;
 
@@ -19,15 +20,16 @@ const MOST_LABELS: usize = 64;
 const WATCHDOG: &str = "Watchdog";
 
 /// What Alertmanager posts (webhook version 4), as far as it is used here.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct Delivery {
     #[serde(default)]
     alerts: Vec<Delivered>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// One alert of a delivery.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Delivered {
+pub struct Delivered {
     status: String,
     #[serde(default)]
     labels: BTreeMap<String, String>,
@@ -41,13 +43,32 @@ struct Delivered {
     fingerprint: String,
 }
 
+/// Whether an alert fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertStatus {
+    /// It fires.
+    Firing,
+    /// It does not fire any more.
+    Resolved,
+}
+
+impl AlertStatus {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
 /// One alert as it stands.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Alert {
     /// `alertname`.
     pub name: String,
-    /// `firing` or `resolved`.
-    pub status: &'static str,
+    /// Whether it fires.
+    pub status: AlertStatus,
     /// All labels.
     pub labels: BTreeMap<String, String>,
     /// All annotations.
@@ -64,8 +85,8 @@ pub struct Alert {
     fingerprint: String,
 }
 
-/// Everything the inbox knows.
-#[derive(Clone, Debug, Serialize)]
+/// `GET /alerts`: what Alertmanager delivered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Overview {
     /// Since when the watchdog has been arriving without a gap, seconds since 1970.
     pub pipeline_alive_since_unix_seconds: Option<f64>,
@@ -126,8 +147,8 @@ impl State {
             .rev()
             .find(|alert| alert.fingerprint == delivered.fingerprint && alert.starts_at == delivered.starts_at);
         if let Some(alert) = known {
-            if resolved && alert.status == "firing" {
-                alert.status = "resolved";
+            if resolved && alert.status == AlertStatus::Firing {
+                alert.status = AlertStatus::Resolved;
                 alert.ends_at = short(&delivered.ends_at);
                 alert.resolved_unix_seconds = Some(now);
                 log(alert);
@@ -136,7 +157,7 @@ impl State {
         }
         let alert = Alert {
             name,
-            status: if resolved { "resolved" } else { "firing" },
+            status: if resolved { AlertStatus::Resolved } else { AlertStatus::Firing },
             labels: bounded(delivered.labels),
             annotations: bounded(delivered.annotations),
             starts_at: short(&delivered.starts_at),
@@ -156,7 +177,7 @@ impl State {
 fn log(alert: &Alert) {
     let severity = alert.labels.get("severity").map_or("", String::as_str);
     let summary = alert.annotations.get("summary").map_or("", String::as_str);
-    tracing::info!(alert = alert.name, status = alert.status, severity, summary, "alert notification");
+    tracing::info!(alert = alert.name, status = alert.status.as_str(), severity, summary, "alert notification");
 }
 
 fn bounded(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -189,7 +210,7 @@ mod tests {
         deliver(&inbox, "CircuitBreakerOpen", "resolved", "t0", 30);
         let alerts = inbox.overview().alerts;
         assert_eq!(alerts.len(), 1);
-        assert_eq!((alerts[0].status, alerts[0].resolved_unix_seconds), ("resolved", Some(30.0)));
+        assert_eq!((alerts[0].status, alerts[0].resolved_unix_seconds), (AlertStatus::Resolved, Some(30.0)));
     }
 
     #[test]
@@ -198,7 +219,7 @@ mod tests {
         deliver(&inbox, "A", "resolved", "t0", 10);
         deliver(&inbox, "A", "firing", "t1", 20);
         let alerts = inbox.overview().alerts;
-        assert_eq!(alerts.iter().map(|a| a.status).collect::<Vec<_>>(), ["firing", "resolved"]);
+        assert_eq!(alerts.iter().map(|a| a.status).collect::<Vec<_>>(), [AlertStatus::Firing, AlertStatus::Resolved]);
     }
 
     #[test]

@@ -11,7 +11,9 @@ mod lock;
 mod peers;
 mod runbook;
 mod settings;
+pub mod wire;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,15 +28,16 @@ use axum::{Json, Router};
 use futures_util::stream::{self, Stream};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tower_http::compression::CompressionLayer;
+use utoipa::{IntoParams, OpenApi};
 
-use self::breakers::{breakers, change_breaker, is_open};
+use self::breakers::{breakers, change_breaker, health};
 use self::faults::{clear_fault, clear_faults, faults, set_fault};
 use self::inbox::Delivery;
 use self::lock::{Locked, locked};
 use self::runbook::runbook;
+use self::wire::{Index, Liveness, ProblemBody, TargetGroup, Transition, Transitions};
 use crate::client::Client;
 use crate::faults::Faults;
 use crate::web::problem::{Body, Problem, Query};
@@ -102,7 +105,7 @@ impl Admin {
         Router::new()
             .route("/", get(index))
             .route("/metrics", get(metrics))
-            .route("/healthz", get(|| async { Json(json!({"status": "alive"})) }))
+            .route("/healthz", get(alive))
             .route("/readyz", get(ready))
             .route("/health", get(health))
             .route("/breakers", get(breakers))
@@ -124,40 +127,81 @@ impl Admin {
     }
 }
 
-/// What there is: for a browser the console, for everybody else a list.
+/// What there is: the console for a browser, a list for every other client.
+#[utoipa::path(get, path = "/", responses((status = 200, body = Index), (status = 303, description = "To the console")))]
 async fn index(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("text/html")) {
         return Redirect::to("/console").into_response();
     }
-    let list = json!({
-        "program": concat!("breakerbox ", env!("CARGO_PKG_VERSION")),
-        "services": admin.inner.parts.services,
-        "read": ["/metrics", "/healthz", "/readyz", "/health", "/breakers", "/transitions", "/faults", "/alerts", "/events", "/sd", "/scenario", "/queue", "/runbook", "/console"],
-        "of all processes": ["/health?everywhere=true", "/breakers?everywhere=true", "/transitions?everywhere=true", "/faults?everywhere=true"],
-        "change": [
-            "PATCH /breakers/{service}/{name}", "PUT /faults/{target}", "DELETE /faults/{target}", "DELETE /faults",
-            "POST /scenario/{start,pause,stop}", "POST /alerts/webhook",
-        ],
-    });
-    Json(list).into_response()
+    let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+    Json(Index {
+        program: concat!("breakerbox ", env!("CARGO_PKG_VERSION")).to_owned(),
+        services: texts(&admin.inner.parts.services),
+        openapi: "/openapi.json".to_owned(),
+        read: texts(&[
+            "/metrics",
+            "/healthz",
+            "/readyz",
+            "/health",
+            "/breakers",
+            "/transitions",
+            "/faults",
+            "/alerts",
+            "/events",
+            "/sd",
+            "/scenario",
+            "/queue",
+            "/queue/dead",
+            "/runbook",
+            "/console",
+        ]),
+        everywhere: ["/health", "/breakers", "/transitions", "/faults"]
+            .map(|page| format!("{page}?everywhere=true"))
+            .into(),
+        change: texts(&[
+            "PATCH /breakers/{service}/{name}",
+            "PUT /faults/{target}",
+            "DELETE /faults/{target}",
+            "DELETE /faults",
+            "POST /scenario/{start,pause,stop}",
+            "POST /queue/replay",
+            "POST /alerts/webhook",
+        ]),
+    })
+    .into_response()
 }
 
+/// Whether the process lives.
+#[utoipa::path(get, path = "/healthz", responses((status = 200, body = Liveness)))]
+async fn alive() -> Json<Liveness> {
+    Json(Liveness { status: "alive".to_owned() })
+}
+
+/// Every series, as the scraper's `Accept` header asks: Prometheus' text format, or `OpenMetrics`.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     let exposition = encode(&admin.inner.parts.metrics, accept);
     ([(header::CONTENT_TYPE, exposition.content_type)], exposition.body).into_response()
 }
 
-async fn ready(State(admin): State<Admin>) -> Result<Json<Value>, Problem> {
+/// Whether the process accepts requests.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    responses((status = 200, body = Liveness), (status = 503, body = ProblemBody)),
+)]
+async fn ready(State(admin): State<Admin>) -> Result<Json<Liveness>, Problem> {
     if admin.inner.ready.load(Ordering::Acquire) {
-        return Ok(Json(json!({"status": "ready"})));
+        return Ok(Json(Liveness { status: "ready".to_owned() }));
     }
     Err(Problem::unavailable("not ready: starting or stopping", None))
 }
 
-/// What a page tells of.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// Which processes a page is about.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Scope {
     /// All processes that the settings name, instead of this one alone.
@@ -165,48 +209,47 @@ struct Scope {
     everywhere: bool,
 }
 
-/// The status of [`breakers`], and which are open.
-async fn health(State(admin): State<Admin>, scope: Query<Scope>) -> Json<Value> {
-    let Json(page) = breakers(State(admin), scope).await;
-    let all = page["breakers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let open: Vec<_> = all
-        .iter()
-        .filter(|breaker| is_open(breaker))
-        .map(|breaker| {
-            let text = |key: &str| breaker[key].as_str().unwrap_or_default();
-            format!("{}/{}", text("service"), text("name"))
-        })
-        .collect();
-    Json(json!({"status": page["status"], "breakers": all.len(), "open": open}))
-}
-
-/// The latest last.
-async fn transitions(State(admin): State<Admin>, Query(scope): Query<Scope>) -> Json<Value> {
-    let own = json!({"transitions": admin.inner.parts.transitions.latest()});
-    let mut page = admin.joined(scope.everywhere, own, ("/transitions", "transitions")).await;
-    if let Some(all) = page["transitions"].as_array_mut() {
-        let at = |transition: &Value| transition["unix_seconds"].as_f64().unwrap_or_default();
-        all.sort_by(|a, b| at(a).total_cmp(&at(b)));
-    }
+/// The latest changes of state, oldest first.
+#[utoipa::path(get, path = "/transitions", params(Scope), responses((status = 200, body = Transitions)))]
+async fn transitions(State(admin): State<Admin>, Query(scope): Query<Scope>) -> Json<Transitions> {
+    let latest = admin.inner.parts.transitions.latest().into_iter().map(Transition::from).collect();
+    let own = Transitions { transitions: latest, ..Transitions::default() };
+    let mut page = admin.joined(scope.everywhere, own).await;
+    page.transitions.sort_by(|a, b| a.unix_seconds.total_cmp(&b.unix_seconds));
     Json(page)
 }
 
+/// Alerts that Alertmanager delivered, newest first.
+#[utoipa::path(get, path = "/alerts", responses((status = 200, body = Overview)))]
 async fn alerts(State(admin): State<Admin>) -> Response {
     Json(admin.inner.inbox.overview()).into_response()
 }
 
+/// Takes a delivery of Alertmanager's webhook (version 4).
+#[utoipa::path(
+    post,
+    path = "/alerts/webhook",
+    request_body = Delivery,
+    responses((status = 204), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)),
+)]
 async fn webhook(State(admin): State<Admin>, Body(delivery): Body<Delivery>) -> StatusCode {
     admin.inner.inbox.deliver(delivery, SystemTime::now());
     StatusCode::NO_CONTENT
 }
 
-/// Transitions as they happen, as server-sent events.
+/// Changes of state as they happen, as server-sent events called `transition`.
+#[utoipa::path(
+    get,
+    path = "/events",
+    responses((status = 200, body = Transition, content_type = "text/event-stream")),
+)]
 async fn events(State(admin): State<Admin>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let feed = stream::unfold(admin.inner.parts.transitions.subscribe(), |mut feed| async {
         loop {
             match feed.recv().await {
                 Ok(record) => {
-                    let event = Event::default().event("transition").json_data(record).unwrap_or_default();
+                    let event =
+                        Event::default().event("transition").json_data(Transition::from(record)).unwrap_or_default();
                     return Some((Ok(event), feed));
                 }
                 Err(RecvError::Lagged(_)) => {}
@@ -218,21 +261,52 @@ async fn events(State(admin): State<Admin>) -> Sse<impl Stream<Item = Result<Eve
 }
 
 /// Prometheus' HTTP service discovery: this process, or all that its settings name.
-async fn discovery(State(admin): State<Admin>) -> Json<Value> {
+#[utoipa::path(get, path = "/sd", responses((status = 200, body = Vec<TargetGroup>)))]
+async fn discovery(State(admin): State<Admin>) -> Json<Vec<TargetGroup>> {
     let inner = &admin.inner;
-    let group =
-        |name: &str, targets: &[String]| json!({"targets": targets, "labels": {"__meta_breakerbox_process": name}});
+    let group = |name: &str, targets| TargetGroup {
+        targets,
+        labels: BTreeMap::from([("__meta_breakerbox_process".to_owned(), name.to_owned())]),
+    };
     let mut groups = Vec::new();
     for name in inner.peers.names() {
-        // Whoever is not to be found now was a target before, and Prometheus shall go on missing it.
+        // A process that can't be found now was a target before, and Prometheus is to go on missing it.
         let targets = match inner.peers.behind(name).await {
             Ok(instances) => instances.into_iter().map(|instance| instance.address).collect(),
             Err(_) => inner.peers.addresses(name),
         };
-        groups.push(group(name, &targets));
+        groups.push(group(name, targets));
     }
     if groups.is_empty() {
-        groups.push(group("breakerbox", std::slice::from_ref(&inner.parts.address)));
+        groups.push(group("breakerbox", vec![inner.parts.address.clone()]));
     }
-    Json(Value::Array(groups))
+    Json(groups)
+}
+
+/// The admin port's own part of the `OpenAPI` document.
+#[derive(OpenApi)]
+#[openapi(paths(
+    index,
+    metrics,
+    alive,
+    ready,
+    breakers::health,
+    breakers::breakers,
+    breakers::change_breaker,
+    transitions,
+    faults::faults,
+    faults::set_fault,
+    faults::clear_fault,
+    faults::clear_faults,
+    alerts,
+    webhook,
+    events,
+    discovery,
+))]
+struct Paths;
+
+/// The admin port's own part of the `OpenAPI` document.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Paths::openapi()
 }

@@ -12,9 +12,11 @@ use axum::body::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderValue, StatusCode, header};
 use reqwest::{Client, Method, Url};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::settings::{AdminSettings, Secret};
+use super::wire::Page;
 use crate::services::ServiceName;
 
 /// Longest wait for another process's admin port.
@@ -115,8 +117,8 @@ impl Peers {
     }
 
     /// The same page of all processes but those called `but`: what each said, by its name and address.
-    pub async fn read_all(&self, but: &[&str], path: &str) -> Vec<(String, Result<(Instance, Value), String>)> {
-        let command = Command { method: Method::GET, path, body: None };
+    pub(super) async fn read_all<P: Page>(&self, but: &[&str]) -> Vec<(String, Result<(Instance, P), String>)> {
+        let command = Command { method: Method::GET, path: P::PATH, body: None };
         let read = |name: String| {
             let command = &command;
             async move {
@@ -159,7 +161,7 @@ impl Peers {
 }
 
 impl Answer {
-    fn json(&self) -> Result<Value, String> {
+    fn json<T: DeserializeOwned>(&self) -> Result<T, String> {
         if !self.status.is_success() {
             return Err(format!("answered {}", self.status));
         }

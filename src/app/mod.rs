@@ -27,6 +27,7 @@
 //! flight and the work that services began beside them finish, and gives up after five seconds.
 
 mod listen;
+mod openapi;
 mod parts;
 mod ports;
 mod site;
@@ -39,6 +40,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 pub use listen::interrupted;
+pub use openapi::openapi;
 pub use parts::Parts;
 pub use site::{Site, Wiring};
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use tokio_util::task::TaskTracker;
 
+use super::openapi;
 use super::site::{Site, Wiring};
 use super::targets::targets;
 use crate::admin::{Admin, AdminParts, AdminSettings, Peers};
@@ -164,7 +165,7 @@ fn admin_router(parts: &Parts) -> Router {
         Some(checkout) => checkout::admin_routes(checkout.clone()),
         None => admin.queue_elsewhere(),
     };
-    admin.router(scenario.merge(queue).merge(console::routes()))
+    admin.router(scenario.merge(queue).merge(console::routes()).merge(openapi::routes()))
 }
 
 fn timeline(settings: &ScenarioSettings) -> Result<Timeline, String> {

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Failure;
+use crate::admin::wire::{ProblemBody, Unreachable};
 
 /// What a 401 means to whoever gave no token, and to whoever gave one.
 const NO_TOKEN: &str =
@@ -50,13 +52,20 @@ impl AdminArgs {
     }
 }
 
-/// Sends one request and gives back the JSON answer.
-pub(super) fn request(args: &AdminArgs, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+/// Sends one request and returns its answer.
+pub(super) fn request<T: DeserializeOwned>(
+    args: &AdminArgs,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(error.to_string()))?;
-    runtime.block_on(send(args, method, path, body))
+    let answer = runtime.block_on(send(args, method, path, body))?;
+    serde_path_to_error::deserialize(answer)
+        .map_err(|error| Failure::Failed(format!("the answer of {path}: {error}; is it the same version?")))
 }
 
 async fn send(args: &AdminArgs, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
@@ -95,14 +104,14 @@ async fn send(args: &AdminArgs, method: Method, path: &str, body: Option<&Value>
     if status == StatusCode::UNAUTHORIZED {
         return Err(Failure::Refused(refused.to_owned()));
     }
-    let detail = json.get("detail").and_then(Value::as_str).unwrap_or(text.as_str()).to_owned();
+    let detail = serde_json::from_value(json).map_or(text, |problem: ProblemBody| problem.detail);
     // What the caller asked for can't be; anything else is the server's doing.
     if status.is_client_error() { Err(Failure::Refused(detail)) } else { Err(Failure::Failed(detail)) }
 }
 
-/// Says which processes are missing in a page of all of them.
-pub(super) fn tell_unreachable(page: &Value) {
-    for missing in page["unreachable"].as_array().into_iter().flatten() {
-        eprintln!("without {}: {}", missing["name"].as_str().unwrap_or("?"), missing["why"].as_str().unwrap_or("?"));
+/// Prints which processes are missing in a page of all of them.
+pub(super) fn print_unreachable(unreachable: Option<&[Unreachable]>) {
+    for Unreachable { name, why } in unreachable.into_iter().flatten() {
+        eprintln!("without {name}: {why}");
     }
 }

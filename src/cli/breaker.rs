@@ -2,10 +2,10 @@
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde_json::{Value, json};
 
-use super::admin_client::{AdminArgs, request, tell_unreachable};
+use super::admin_client::{AdminArgs, print_unreachable, request};
 use super::{Done, Failure};
+use crate::admin::wire::{Breaker, BreakerChange, BreakerCommand, Breakers};
 
 #[derive(Debug, Args)]
 pub(super) struct BreakerArgs {
@@ -19,9 +19,9 @@ pub(super) struct BreakerArgs {
 enum Action {
     /// All breakers, worst health first
     List,
-    /// Turn every call away until told otherwise
+    /// Reject every call until the next command
     ForceOpen(Target),
-    /// Close it and let it work by itself again
+    /// Close it; it works as usual from there
     Close(Target),
     /// Let every call through and count nothing
     Disable(Target),
@@ -41,11 +41,11 @@ struct Target {
 pub(super) fn run(args: BreakerArgs) -> Done {
     let (target, state) = match args.action {
         Action::List => return list(&args.admin),
-        Action::ForceOpen(target) => (target, "forced_open"),
-        Action::Close(target) => (target, "closed"),
-        Action::Disable(target) => (target, "disabled"),
-        Action::MetricsOnly(target) => (target, "metrics_only"),
-        Action::Reset(target) => (target, "reset"),
+        Action::ForceOpen(target) => (target, BreakerCommand::ForcedOpen),
+        Action::Close(target) => (target, BreakerCommand::Closed),
+        Action::Disable(target) => (target, BreakerCommand::Disabled),
+        Action::MetricsOnly(target) => (target, BreakerCommand::MetricsOnly),
+        Action::Reset(target) => (target, BreakerCommand::Reset),
     };
     let Some((service, name)) = target.breaker.split_once('/') else {
         return Err(Failure::Refused(format!(
@@ -53,41 +53,37 @@ pub(super) fn run(args: BreakerArgs) -> Done {
             target.breaker
         )));
     };
-    let breaker =
-        request(&args.admin, Method::PATCH, &format!("/breakers/{service}/{name}"), Some(&json!({"state": state})))?;
+    let change = BreakerChange { state: Some(state), settings: None };
+    let change = serde_json::to_value(change).map_err(|error| Failure::Failed(error.to_string()))?;
+    let breaker = request(&args.admin, Method::PATCH, &format!("/breakers/{service}/{name}"), Some(&change))?;
     print_one(&breaker);
     Ok(())
 }
 
 fn list(admin: &AdminArgs) -> Done {
-    let answer = request(admin, Method::GET, "/breakers?everywhere=true", None)?;
-    let breakers = answer["breakers"].as_array().cloned().unwrap_or_default();
+    let page: Breakers = request(admin, Method::GET, "/breakers?everywhere=true", None)?;
     println!(
         "{:<32} {:<12} {:>7} {:>9} {:>9} {:>7} {:>11}",
         "breaker", "state", "health", "failures", "slow", "calls", "next probe"
     );
-    for breaker in &breakers {
-        print_one(breaker);
-    }
-    tell_unreachable(&answer);
+    page.breakers.iter().for_each(print_one);
+    print_unreachable(page.unreachable.as_deref());
     Ok(())
 }
 
-fn print_one(breaker: &Value) {
-    let text = |key: &str| breaker[key].as_str().unwrap_or("?").to_owned();
-    let percent =
-        |key: &str| breaker[key].as_f64().map_or_else(|| "-".to_owned(), |ratio| format!("{:.0} %", ratio * 100.0));
-    let name = format!("{}/{}", text("service"), text("name"));
-    let remaining = breaker["open_remaining_seconds"].as_f64().unwrap_or_default();
+fn print_one(breaker: &Breaker) {
+    let percent = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.0} %", ratio * 100.0));
+    let name = format!("{}/{}", breaker.service, breaker.name);
+    let remaining = breaker.open_remaining_seconds;
     let probe = if remaining > 0.0 { format!("{remaining:.0} s") } else { "-".to_owned() };
     // Where services run apart, which process it is in.
-    let process = breaker["process"].as_str().map(|process| format!("  {process}")).unwrap_or_default();
+    let process = breaker.process.as_ref().map(|process| format!("  {process}")).unwrap_or_default();
     println!(
         "{name:<32} {:<12} {:>7} {:>9} {:>9} {:>7} {probe:>11}{process}",
-        text("state"),
-        percent("health_score"),
-        percent("failure_ratio"),
-        percent("slow_ratio"),
-        breaker["window_calls"].as_u64().unwrap_or_default(),
+        breaker.state.as_str(),
+        percent(Some(breaker.health_score)),
+        percent(breaker.failure_ratio),
+        percent(breaker.slow_ratio),
+        breaker.window_calls,
     );
 }

@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::admin_client::{AdminArgs, request, tell_unreachable};
+use super::admin_client::{AdminArgs, print_unreachable, request};
 use super::{Done, Failure};
+use crate::admin::wire::Faults;
 use crate::services::ServiceName;
 
 #[derive(Debug, Args)]
@@ -88,7 +89,7 @@ fn books(text: &str) -> String {
 }
 
 pub(super) fn run(args: FaultArgs) -> Done {
-    let answer = match args.action {
+    let answer: Faults = match args.action {
         Action::List => request(&args.admin, Method::GET, "/faults?everywhere=true", None)?,
         Action::Set(set) => {
             let path = format!("/faults/{}", set.target);
@@ -99,20 +100,19 @@ pub(super) fn run(args: FaultArgs) -> Done {
         Action::Clear { target: Some(target), baseline } => clear(&args.admin, &target, baseline)?,
     };
     print(&answer);
-    tell_unreachable(&answer);
+    print_unreachable(answer.unreachable.as_deref());
     Ok(())
 }
 
-fn clear(admin: &AdminArgs, target: &str, baseline: bool) -> Result<Value, Failure> {
+fn clear(admin: &AdminArgs, target: &str, baseline: bool) -> Result<Faults, Failure> {
     request(admin, Method::DELETE, &format!("/faults/{target}?baseline={baseline}"), None)
 }
 
 /// One by one: each target has a baseline of its own.
-fn restore_all(admin: &AdminArgs) -> Result<Value, Failure> {
-    let before = request(admin, Method::GET, "/faults?everywhere=true", None)?;
-    let targets = before["targets"].as_array().into_iter().flatten().filter_map(|target| target["target"].as_str());
-    // A target of several instances is listed for each, and told to all of them at once.
-    for target in targets.collect::<BTreeSet<_>>() {
+fn restore_all(admin: &AdminArgs) -> Result<Faults, Failure> {
+    let before: Faults = request(admin, Method::GET, "/faults?everywhere=true", None)?;
+    // A target of several instances is listed for each; one command reaches all of them.
+    for target in before.targets.iter().map(|target| &target.target).collect::<BTreeSet<_>>() {
         clear(admin, target, true)?;
     }
     request(admin, Method::GET, "/faults?everywhere=true", None)
@@ -183,15 +183,15 @@ fn duration(text: &str) -> Result<String, String> {
         .map_err(|error| format!("{text:?}: {error}, such as 300ms or 2s"))
 }
 
-fn print(answer: &Value) {
-    let none = Vec::new();
-    for target in answer["targets"].as_array().unwrap_or(&none) {
-        let name = target["target"].as_str().unwrap_or("?");
-        let active: Vec<_> = target["active"].as_array().unwrap_or(&none).iter().filter_map(Value::as_str).collect();
+fn print(faults: &Faults) {
+    for target in &faults.targets {
         // Which of several, where services run apart.
-        let name = target["process"].as_str().map_or_else(|| name.to_owned(), |process| format!("{name} ({process})"));
-        let state = if active.is_empty() { "healthy".to_owned() } else { active.join(", ") };
-        match target["remaining_seconds"].as_f64() {
+        let name = match &target.process {
+            Some(process) => format!("{} ({process})", target.target),
+            None => target.target.clone(),
+        };
+        let state = if target.active.is_empty() { "healthy".to_owned() } else { target.active.join(", ") };
+        match target.remaining_seconds {
             Some(seconds) => println!("{name:<32} {state}, {seconds:.0} s left"),
             None => println!("{name:<32} {state}"),
         }

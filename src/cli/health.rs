@@ -5,6 +5,7 @@ use reqwest::Method;
 
 use super::admin_client::{AdminArgs, request};
 use super::{Done, Failure};
+use crate::admin::wire::Liveness;
 
 #[derive(Debug, Args)]
 pub(super) struct HealthArgs {
@@ -17,7 +18,7 @@ pub(super) struct HealthArgs {
 
 pub(super) fn run(args: &HealthArgs) -> Done {
     let path = if args.ready { "/readyz" } else { "/healthz" };
-    match request(&args.admin, Method::GET, path, None) {
+    match request::<Liveness>(&args.admin, Method::GET, path, None) {
         Ok(_) => Ok(()),
         Err(Failure::Failed(why) | Failure::Refused(why)) => Err(Failure::Failed(why)),
     }

@@ -2,10 +2,12 @@
 
 use clap::{ArgGroup, Args, Subcommand};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::admin_client::{AdminArgs, request};
 use super::{Done, Failure};
+use crate::admin::wire::{DeadLetters, QueueStatus, Replay, Replayed};
 
 #[derive(Debug, Args)]
 pub(super) struct QueueArgs {
@@ -36,41 +38,31 @@ enum Action {
 pub(super) fn run(args: QueueArgs) -> Done {
     match args.action {
         Action::List => {
-            let queue = ask(&args.admin, Method::GET, "/queue", None)?;
-            let number = |key: &str| queue[key].as_f64().unwrap_or_default();
+            let queue: QueueStatus = ask(&args.admin, Method::GET, "/queue", None)?;
             println!(
                 "{} of {} waiting, the oldest for {:.0} s; {} dead",
-                number("depth"),
-                number("capacity"),
-                number("oldest_item_age_seconds"),
-                number("dead")
+                queue.depth, queue.capacity, queue.oldest_item_age_seconds, queue.dead
             );
         }
         Action::Dead => {
-            let answer = ask(&args.admin, Method::GET, "/queue/dead", None)?;
+            let letters: DeadLetters = ask(&args.admin, Method::GET, "/queue/dead", None)?;
             println!("{:<38} {:>10} {:>8}  why", "order", "won", "attempts");
-            for letter in answer["dead"].as_array().into_iter().flatten() {
-                let text = |key: &str| letter[key].as_str().unwrap_or("?").to_owned();
-                println!(
-                    "{:<38} {:>10} {:>8}  {}",
-                    text("order_id"),
-                    letter["amount"],
-                    letter["attempts"],
-                    text("error")
-                );
+            for letter in letters.dead {
+                println!("{:<38} {:>10} {:>8}  {}", letter.order_id, letter.amount, letter.attempts, letter.error);
             }
         }
         Action::Replay { order, .. } => {
-            let body = order.map_or_else(|| json!({}), |order| json!({"order_id": order}));
-            let answer = ask(&args.admin, Method::POST, "/queue/replay", Some(&body))?;
-            println!("{} replayed", answer["replayed"]);
+            let body =
+                serde_json::to_value(Replay { order_id: order }).map_err(|error| Failure::Failed(error.to_string()))?;
+            let Replayed { replayed } = ask(&args.admin, Method::POST, "/queue/replay", Some(&body))?;
+            println!("{replayed} replayed");
         }
     }
     Ok(())
 }
 
 /// Says what is missing where no checkout runs.
-fn ask(admin: &AdminArgs, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+fn ask<T: DeserializeOwned>(admin: &AdminArgs, method: Method, path: &str, body: Option<&Value>) -> Result<T, Failure> {
     request(admin, method, path, body).map_err(|failure| match failure {
         Failure::Refused(why) if why.starts_with("no such admin page") => {
             Failure::Refused("no checkout runs there; --admin names the process that runs it".to_owned())

@@ -45,6 +45,37 @@ pub enum Latency {
     },
 }
 
+/// A distribution of delays, as JSON spells it.
+#[derive(utoipa::ToSchema)]
+#[schema(as = Latency)]
+#[serde(rename_all = "snake_case")]
+#[allow(dead_code, reason = "describes `Latency`, whose durations are texts in JSON")]
+pub(super) enum LatencySchema {
+    /// Always the same, such as `2s`.
+    Fixed(String),
+    /// Any between the two with the same chance.
+    Uniform {
+        /// Shortest.
+        min: String,
+        /// Longest.
+        max: String,
+    },
+    /// Most near the median, some far above.
+    LogNormal {
+        /// Half are shorter.
+        median: String,
+        /// Standard deviation of the logarithm, 0–5.
+        sigma: f64,
+    },
+    /// A heavy tail: `P(delay > x) = (scale / x)^shape`.
+    Pareto {
+        /// Shortest.
+        scale: String,
+        /// 0.1–10; the smaller, the heavier the tail.
+        shape: f64,
+    },
+}
+
 impl Latency {
     pub(super) fn validate(&self) -> Result<(), InvalidPlan> {
         let wrong = |why: &str| Err(InvalidPlan::new("latency", why));

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::invalid::InvalidPlan;
-use super::latency::Latency;
+use super::latency::{Latency, LatencySchema};
 
 /// Longest time to live and longest delay.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -13,7 +14,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 const LATE_BY: Duration = Duration::from_secs(5);
 
 /// What goes wrong at a service. Shares are 0–1 of its requests and are drawn independently.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FaultPlan {
     /// Share answered with [`status`](Self::status).
@@ -24,6 +25,7 @@ pub struct FaultPlan {
     pub status: Option<u16>,
     /// How long requests are held back.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<LatencySchema>)]
     pub latency: Option<Latency>,
     /// Share held back; all when left out.
     #[serde(alias = "latency-rate", skip_serializing_if = "Option::is_none")]
@@ -49,6 +51,7 @@ pub struct FaultPlan {
     pub late_answer_rate: f64,
     /// How late; 5 s when left out.
     #[serde(alias = "late-by", with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "2s")]
     pub late_by: Option<Duration>,
     /// Share that is handled twice, as when a proxy in between sends it again.
     #[serde(alias = "handled-twice-rate", skip_serializing_if = "is_zero")]
@@ -58,11 +61,12 @@ pub struct FaultPlan {
     pub crash: bool,
     /// After this the target's baseline is back; never when left out.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "60s")]
     pub ttl: Option<Duration>,
 }
 
 /// Answers that trickle.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SlowBody {
     /// How fast.

@@ -15,7 +15,7 @@ mod runner;
 mod timeline;
 
 pub use actuator::Actuator;
-pub use routes::routes;
+pub use routes::{openapi, routes};
 pub use runner::{Mode, Scenario, Status};
 pub use timeline::{Action, Step, Target, Timeline};
 

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use super::actuator::Actuator;
 use super::timeline::{Action, Step, Timeline};
@@ -14,7 +15,7 @@ use crate::faults::FaultPlan;
 use breakerbox_telemetry::{Metrics, ScenarioTelemetry};
 
 /// What a scenario is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Its position moves.
@@ -26,7 +27,8 @@ pub enum Mode {
 }
 
 /// A scenario as it stands.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ScenarioStatus)]
 pub struct Status {
     /// Its name.
     pub name: String,

@@ -39,7 +39,7 @@ pub struct QueueStats {
 }
 
 /// An item that was given up.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct DeadLetter {
     /// The order.
     pub order_id: String,

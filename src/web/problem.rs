@@ -8,8 +8,9 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A request's body did not arrive in its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,29 +18,37 @@ use serde::de::DeserializeOwned;
 pub struct BodyTooSlow;
 
 /// An error answer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
-    #[serde(serialize_with = "as_number")]
     status: StatusCode,
-    title: &'static str,
     detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
-    #[serde(rename = "retry_after_seconds", skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
-fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u16(status.as_u16())
+/// An error answer as it is sent (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// Its HTTP status.
+    pub status: u16,
+    /// What that status is called.
+    pub title: String,
+    /// What went wrong.
+    pub detail: String,
+    /// The field of the request that is wrong, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// When to try again, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u64>,
 }
 
 impl Problem {
     /// An error with this status.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        let title = status.canonical_reason().unwrap_or("Error");
-        Self { status, title, detail: detail.into(), field: None, retry_after: None }
+        Self { status, detail: detail.into(), field: None, retry_after: None }
     }
 
     /// 400: `field` holds something it may not; `allowed` says what it may hold.
@@ -108,8 +117,15 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, retry_after) = (self.status, self.retry_after);
-        let mut response = (status, Json(self)).into_response();
+        let Self { status, detail, field, retry_after } = self;
+        let body = ProblemBody {
+            status: status.as_u16(),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            detail,
+            field,
+            retry_after_seconds: retry_after,
+        };
+        let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "the modules of a test binary are its own")]
 
 mod cardinality;
+mod openapi;
 mod site;
 mod traces;
 

@@ -1,5 +1,6 @@
 //! All services wired to each other in this process, with viewers and a scenario at hand.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -33,7 +34,13 @@ impl TestSite {
     /// The default site with these settings changed; viewers and scenario come when they are asked for.
     pub fn start(variables: &[(&str, &str)]) -> Self {
         let quiet = [("BREAKERBOX_TRAFFIC__ENABLED", "false"), ("BREAKERBOX_SCENARIO__ENABLED", "false")];
-        let variables = quiet.iter().chain(variables).map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let variables = quiet
+            .iter()
+            .chain(variables)
+            .copied()
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
         let settings = Settings::load(None, variables).unwrap();
         let application = Application::in_process(&settings).unwrap();
         Self { settings, parts: application.parts().clone(), _running: application.start() }
@@ -72,6 +79,11 @@ impl TestSite {
 
     pub async fn ask(&self, request: Request) -> Reply {
         self.parts.transport(ServiceName::Gateway).unwrap().send(&request, request.headers().clone()).await.unwrap()
+    }
+
+    /// The admin port's routes.
+    pub fn admin(&self) -> axum::Router {
+        self.parts.admin_router.clone()
     }
 
     pub async fn log_in(&self, viewer: u32) -> String {

@@ -3,12 +3,13 @@
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::{OpenApi, ToSchema};
 
 use super::{CheckoutState, QUEUE};
 use crate::services::inventory::away;
-use crate::web::problem::{Body, Problem};
+use crate::store::DeadLetter;
+use crate::web::problem::{Body, Problem, ProblemBody};
 
 /// Most dead letters listed or replayed at once.
 const MOST: u32 = 1000;
@@ -22,31 +23,84 @@ pub fn admin_routes(state: CheckoutState) -> Router {
         .with_state(state)
 }
 
-async fn show(State(state): State<CheckoutState>) -> Result<Json<Value>, Problem> {
+/// `GET /queue`: the retry queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct QueueStatus {
+    /// Its name.
+    pub queue: String,
+    /// Orders that wait.
+    pub depth: i64,
+    /// Most that may wait.
+    pub capacity: u32,
+    /// Dead letters.
+    pub dead: i64,
+    /// How long the oldest order has been waiting, in seconds.
+    pub oldest_item_age_seconds: f64,
+}
+
+/// `GET /queue/dead`: orders that ran out of attempts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetters {
+    /// The queue's name.
+    pub queue: String,
+    /// The orders, oldest first, at most 1000.
+    pub dead: Vec<DeadLetter>,
+}
+
+/// `POST /queue/replay`: which dead letters get their attempts back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    /// One order; all dead ones when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<String>,
+}
+
+/// How many dead letters got their attempts back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Replayed {
+    /// How many.
+    pub replayed: u64,
+}
+
+/// The retry queue.
+#[utoipa::path(
+    get,
+    path = "/queue",
+    responses((status = 200, body = QueueStatus), (status = 404, body = ProblemBody), (status = 503, body = ProblemBody)),
+)]
+async fn show(State(state): State<CheckoutState>) -> Result<Json<QueueStatus>, Problem> {
     let stats = state.store().queue().await.map_err(|error| away(&error))?;
     let age = stats.oldest.map_or(0, |since| state.now() - since);
-    Ok(Json(json!({
-        "queue": QUEUE,
-        "depth": stats.depth,
-        "capacity": state.inner.settings.queue.capacity,
-        "dead": stats.dead,
-        "oldest_item_age_seconds": age as f64 / 1000.0,
-    })))
+    Ok(Json(QueueStatus {
+        queue: QUEUE.to_owned(),
+        depth: stats.depth,
+        capacity: state.inner.settings.queue.capacity,
+        dead: stats.dead,
+        oldest_item_age_seconds: age as f64 / 1000.0,
+    }))
 }
 
-async fn dead(State(state): State<CheckoutState>) -> Result<Json<Value>, Problem> {
+/// Orders that ran out of attempts.
+#[utoipa::path(
+    get,
+    path = "/queue/dead",
+    responses((status = 200, body = DeadLetters), (status = 404, body = ProblemBody), (status = 503, body = ProblemBody)),
+)]
+async fn dead(State(state): State<CheckoutState>) -> Result<Json<DeadLetters>, Problem> {
     let letters = state.store().dead_letters(MOST).await.map_err(|error| away(&error))?;
-    Ok(Json(json!({"queue": QUEUE, "dead": letters})))
+    Ok(Json(DeadLetters { queue: QUEUE.to_owned(), dead: letters }))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Replay {
-    /// One order; all dead ones when left out.
-    order_id: Option<String>,
-}
-
-async fn replay(State(state): State<CheckoutState>, Body(replay): Body<Replay>) -> Result<Json<Value>, Problem> {
+/// Gives dead letters their attempts back.
+#[utoipa::path(
+    post,
+    path = "/queue/replay",
+    request_body = Replay,
+    responses((status = 200, body = Replayed), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+              (status = 404, body = ProblemBody), (status = 503, body = ProblemBody)),
+)]
+async fn replay(State(state): State<CheckoutState>, Body(replay): Body<Replay>) -> Result<Json<Replayed>, Problem> {
     let store = state.store();
     let wanted = match replay.order_id {
         Some(id) => vec![id],
@@ -68,5 +122,15 @@ async fn replay(State(state): State<CheckoutState>, Body(replay): Body<Replay>) 
         }
     }
     state.inner.wake.notify_one();
-    Ok(Json(json!({"replayed": replayed})))
+    Ok(Json(Replayed { replayed }))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(show, dead, replay))]
+struct Paths;
+
+/// The queue's part of the `OpenAPI` document.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Paths::openapi()
 }

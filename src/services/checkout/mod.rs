@@ -47,7 +47,7 @@ use serde::Deserialize;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-pub use admin::admin_routes;
+pub use admin::{DeadLetters, QueueStatus, Replay, Replayed, admin_routes, openapi};
 pub use settings::{BreakerMode, CheckoutSettings, QueueSettings, StatelessSettings};
 pub use wire::{CheckoutRequest, OrderAnswer, OrderOutcome, OrderRequest, OrderStep, OrderView, PAYMENT_NOTICE, price};
 

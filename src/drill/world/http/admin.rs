@@ -4,82 +4,22 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use reqwest::Method;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{Live, Place};
-use crate::drill::world::{
-    BreakerSeen, FaultSeen, InboxSeen, Labels, NoticeSeen, ScenarioSeen, Site, TransitionSeen, Trouble,
-};
-
-#[derive(Deserialize)]
-struct Faults {
-    targets: Vec<Target>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    #[serde(rename = "target")]
-    name: String,
-    plan: Value,
-    active: Vec<String>,
-    at_baseline: bool,
-}
-
-#[derive(Deserialize)]
-struct Breakers {
-    breakers: Vec<Breaker>,
-}
-
-#[derive(Deserialize)]
-struct Breaker {
-    service: String,
-    name: String,
-    state: String,
-    settings: Value,
-}
-
-#[derive(Deserialize)]
-struct Transitions {
-    transitions: Vec<Transition>,
-}
-
-#[derive(Deserialize)]
-struct Transition {
-    service: String,
-    breaker: String,
-    to: String,
-    generation: u64,
-    unix_seconds: f64,
-}
-
-#[derive(Deserialize)]
-struct Inbox {
-    pipeline_alive_since_unix_seconds: Option<f64>,
-    alerts: Vec<Delivered>,
-}
-
-#[derive(Deserialize)]
-struct Delivered {
-    status: String,
-    labels: Labels,
-    starts_at: String,
-}
-
-#[derive(Deserialize)]
-struct Scenario {
-    mode: String,
-    active: Vec<String>,
-}
+use crate::admin::wire::{AlertStatus, Breaker, Breakers, FaultTarget, Faults, Overview, Transition, Transitions};
+use crate::drill::world::{BreakerSeen, FaultSeen, InboxSeen, NoticeSeen, ScenarioSeen, Site, TransitionSeen, Trouble};
+use crate::scenario::{Mode, Status};
 
 impl Site for Live {
     async fn faults(&self) -> Result<Vec<FaultSeen>, Trouble> {
         let mut seen = Vec::new();
-        for (index, Faults { targets }) in self.everywhere("/faults").await? {
-            for Target { name, plan, active, at_baseline } in targets {
-                self.own(&name, index);
-                seen.push(FaultSeen { target: name, plan, active, at_baseline });
+        for (index, Faults { targets, .. }) in self.everywhere("/faults").await? {
+            for FaultTarget { target, plan, active, at_baseline, .. } in targets {
+                self.own(&target, index);
+                let plan = serde_json::to_value(plan).map_err(|error| Trouble(error.to_string()))?;
+                seen.push(FaultSeen { target, plan, active, at_baseline });
             }
         }
         Ok(seen)
@@ -96,10 +36,10 @@ impl Site for Live {
 
     async fn breakers(&self) -> Result<Vec<BreakerSeen>, Trouble> {
         let mut seen = Vec::new();
-        for (index, Breakers { breakers }) in self.everywhere("/breakers").await? {
-            for Breaker { service, name, state, settings } in breakers {
+        for (index, Breakers { breakers, .. }) in self.everywhere("/breakers").await? {
+            for Breaker { service, name, state, settings, .. } in breakers {
                 self.own(&format!("{service}/{name}"), index);
-                seen.push(BreakerSeen { service, name, state, settings });
+                seen.push(BreakerSeen { service, name, state: state.as_str().to_owned(), settings });
             }
         }
         Ok(seen)
@@ -126,7 +66,7 @@ impl Site for Live {
         let all: Vec<(_, Transitions)> = self.everywhere("/transitions").await?;
         let all = all.into_iter().flat_map(|(_, page)| page.transitions);
         let mut seen: Vec<_> = all
-            .map(|Transition { service, breaker, to, generation, unix_seconds }| TransitionSeen {
+            .map(|Transition { service, breaker, to, generation, unix_seconds, .. }| TransitionSeen {
                 service,
                 breaker,
                 to,
@@ -143,12 +83,12 @@ impl Site for Live {
 
     async fn inbox(&self) -> Result<InboxSeen, Trouble> {
         let mut seen = InboxSeen::default();
-        for (_, Inbox { pipeline_alive_since_unix_seconds, alerts }) in self.everywhere("/alerts").await? {
+        for (_, Overview { pipeline_alive_since_unix_seconds, alerts }) in self.everywhere("/alerts").await? {
             seen.connected |= pipeline_alive_since_unix_seconds.is_some();
-            seen.notices.extend(alerts.into_iter().map(|Delivered { status, labels, starts_at }| NoticeSeen {
-                labels,
-                starts_at,
-                resolved: status == "resolved",
+            seen.notices.extend(alerts.into_iter().map(|alert| NoticeSeen {
+                labels: alert.labels,
+                starts_at: alert.starts_at,
+                resolved: alert.status == AlertStatus::Resolved,
             }));
         }
         Ok(seen)
@@ -156,7 +96,7 @@ impl Site for Live {
 
     async fn scenario(&self) -> Result<Option<ScenarioSeen>, Trouble> {
         Ok(self.stage().await.map(|(_, scenario)| ScenarioSeen {
-            running: scenario.mode == "running",
+            running: scenario.mode == Mode::Running,
             active: !scenario.active.is_empty(),
         }))
     }
@@ -186,9 +126,9 @@ impl Live {
     }
 
     /// The admin port that has the scenario: a process without one has no such page.
-    async fn stage(&self) -> Option<(&Place, Scenario)> {
+    async fn stage(&self) -> Option<(&Place, Status)> {
         for place in &self.admin {
-            if let Ok(scenario) = self.get::<Scenario>(place, "/scenario").await {
+            if let Ok(scenario) = self.get::<Status>(place, "/scenario").await {
                 return Some((place, scenario));
             }
         }

@@ -1,0 +1,57 @@
+//! The `OpenAPI` document of the admin port, from the types that are served.
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::routing::get;
+use http::header;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{Components, ContactBuilder, InfoBuilder, OpenApi, SecurityRequirement};
+
+use crate::services::checkout;
+use crate::{admin, scenario};
+
+/// Name of the admin token in the document.
+const TOKEN: &str = "admin_token";
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    let mut text = document().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+});
+
+/// `GET /openapi.json`.
+pub(super) fn routes() -> Router {
+    Router::new().route("/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], openapi()) }))
+}
+
+/// The `OpenAPI` 3.1 document of the admin port, as JSON.
+#[must_use]
+pub fn openapi() -> &'static str {
+    &DOCUMENT
+}
+
+fn document() -> OpenApi {
+    let mut document = admin::openapi();
+    document.merge(scenario::openapi());
+    document.merge(checkout::openapi());
+    document.info = InfoBuilder::new()
+        .title("Breakerbox admin port")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Metrics, health, circuit breakers, faults, the scenario, the retry queue and delivered alerts. Reading \
+             is free; every other method needs the admin token when one is set.",
+        ))
+        .contact(None::<ContactBuilder>.map(ContactBuilder::build))
+        .build();
+    let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    document.components.get_or_insert_with(Components::new).add_security_scheme(TOKEN, token);
+    for path in document.paths.paths.values_mut() {
+        for command in [&mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten() {
+            let none: [&str; 0] = [];
+            // Without a token set, none is needed.
+            command.security = Some(vec![SecurityRequirement::new(TOKEN, none), SecurityRequirement::default()]);
+        }
+    }
+    document
+}
