@@ -30,6 +30,12 @@ impl Request {
         Self::new(Method::POST, path.into())
     }
 
+    /// `DELETE` of a path.
+    #[must_use]
+    pub fn delete(path: impl Into<String>) -> Self {
+        Self::new(Method::DELETE, path.into())
+    }
+
     fn new(method: Method, path: String) -> Self {
         Self { method, path, headers: HeaderMap::new(), body: Bytes::new(), repeatable: false }
     }

@@ -41,7 +41,7 @@ use tokio::sync::OnceCell;
 pub use breaker::{BreakerRecord, SharedBreakers};
 pub use inventory::{InventoryStore, Place, Reserved, StockAudit};
 pub use ledger::{Charged, LedgerAudit, LedgerStore, NewCharge, Voided};
-pub use order::{Change, Effect, NewOrder, Opened, Order, OrderAudit, OrderKind, OrderState, Step};
+pub use order::{Change, Effect, NewOrder, Opened, Order, OrderAudit, OrderKind, OrderState, Step, Tracked};
 pub use orders::CheckoutStore;
 pub use queue::{DeadLetter, Job, QueueStats};
 

@@ -141,6 +141,15 @@ pub struct Order {
     pub created_at: i64,
 }
 
+/// An order with its place in the queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracked {
+    /// The order.
+    pub order: Order,
+    /// When it is due, Unix milliseconds, while it is in the queue.
+    pub due_at: Option<i64>,
+}
+
 /// What became of a request to take an order.
 #[derive(Clone, Debug)]
 pub enum Opened {
@@ -183,6 +192,11 @@ pub enum Effect {
         error: String,
         /// Whether no attempt was made, because the breaker turned it away.
         blocked: bool,
+    },
+    /// Taken from whoever had it, dead or alive, by somebody who goes on with it until then.
+    Seize {
+        /// Unix milliseconds.
+        until: i64,
     },
     /// Done with.
     Remove,

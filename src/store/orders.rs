@@ -3,7 +3,7 @@
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::order::{Change, NewOrder, Opened, Order, OrderAudit, OrderKind, OrderState, Step};
+use super::order::{Change, NewOrder, Opened, Order, OrderAudit, OrderKind, OrderState, Step, Tracked};
 use super::{Store, StoreError, StoreSettings, Writing, id, millis, number, schema, text};
 
 /// Orders, their keys, their log and their queue.
@@ -14,6 +14,11 @@ pub struct CheckoutStore {
 
 const ORDER: &str = "SELECT id, user_id, film_id, kind, amount, retry_later, state, version, charge_sent, reason,
     created_at FROM orders WHERE id = $1";
+
+const TRACKED: &str = "SELECT o.id AS id, o.user_id AS user_id, o.film_id AS film_id, o.kind AS kind,
+    o.amount AS amount, o.retry_later AS retry_later, o.state AS state, o.version AS version,
+    o.charge_sent AS charge_sent, o.reason AS reason, o.created_at AS created_at, q.due_at AS due_at
+    FROM orders o LEFT JOIN retry_queue q ON q.order_id = o.id AND q.dead = 0";
 
 impl CheckoutStore {
     /// The database at `url`.
@@ -90,6 +95,26 @@ impl CheckoutStore {
         let mut reading = self.store.read().await?;
         let row = sqlx::query(ORDER).bind(id).fetch_optional(&mut *reading.connection).await?;
         row.as_ref().map(order).transpose()
+    }
+
+    /// An order with its place in the queue.
+    pub async fn tracked(&self, id: &str) -> Result<Option<Tracked>, StoreError> {
+        let mut reading = self.store.read().await?;
+        let statement = format!("{TRACKED} WHERE o.id = $1");
+        let row = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(id).fetch_optional(&mut *reading.connection).await?;
+        row.as_ref().map(tracked).transpose()
+    }
+
+    /// A viewer's latest orders, the latest first.
+    pub async fn orders_of(&self, user_id: u32, most: u32) -> Result<Vec<Tracked>, StoreError> {
+        let mut reading = self.store.read().await?;
+        let statement = format!("{TRACKED} WHERE o.user_id = $1 ORDER BY o.created_at DESC, o.id LIMIT $2");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(statement))
+            .bind(i64::from(user_id))
+            .bind(i64::from(most))
+            .fetch_all(&mut *reading.connection)
+            .await?;
+        rows.iter().map(tracked).collect()
     }
 
     /// What was done for an order, oldest first: step, outcome, detail, when.
@@ -276,6 +301,10 @@ async fn log(writing: &mut Writing, order: &str, version: i64, steps: &[Step], n
         .await?;
     }
     Ok(())
+}
+
+fn tracked(row: &AnyRow) -> Result<Tracked, StoreError> {
+    Ok(Tracked { order: order(row)?, due_at: row.try_get("due_at")? })
 }
 
 fn order(row: &AnyRow) -> Result<Order, StoreError> {

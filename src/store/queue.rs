@@ -243,6 +243,13 @@ pub(super) async fn apply(writing: &mut Writing, order: &str, effect: &Effect, n
             .execute(&mut **transaction)
             .await?
         }
+        Effect::Seize { until } => {
+            sqlx::query("UPDATE retry_queue SET due_at = $1, dead = 0, attempts = 0, blocked = 0 WHERE order_id = $2")
+                .bind(*until)
+                .bind(order)
+                .execute(&mut **transaction)
+                .await?
+        }
         Effect::Bury { error } => {
             sqlx::query("UPDATE retry_queue SET dead = 1, parked = 1, last_error = $1 WHERE order_id = $2")
                 .bind(error.as_str())

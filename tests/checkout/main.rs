@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that can't go on fails")]
 
 mod chaos;
+mod intent;
 mod kill;
 mod money;
 mod outage;
@@ -13,4 +14,5 @@ mod saga;
 mod shared;
 mod stores;
 mod throughput;
+mod viewers;
 mod world;

@@ -44,6 +44,11 @@ pub(crate) struct World {
     running: Running,
 }
 
+/// A runtime under a paused clock. Dropped, it ends all that runs in it where it stands, as a killed process does.
+pub(crate) fn mortal() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+}
+
 impl World {
     /// A site without faults and with cards that work, changed by these variables.
     pub(crate) async fn new(variables: &[(&str, &str)]) -> Self {
@@ -118,6 +123,25 @@ impl World {
     pub(crate) async fn get(&self, path: &str) -> Answer {
         let request = Request::get(path).header("authorization", format!("Bearer {}", self.token));
         send(&self.gateway, request.body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn cancel(&self, order: &str) -> Answer {
+        self.cancel_as(&self.token, order).await
+    }
+
+    pub(crate) async fn cancel_as(&self, token: &str, order: &str) -> Answer {
+        let request =
+            Request::delete(format!("/api/orders/{order}")).header("authorization", format!("Bearer {token}"));
+        send(&self.gateway, request.body(Body::empty()).unwrap()).await
+    }
+
+    /// Waits until `reached` holds, at most a minute.
+    pub(crate) async fn until(&self, what: &str, mut reached: impl AsyncFnMut(&Self) -> bool) {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
+        while !reached(self).await {
+            assert!(tokio::time::Instant::now() < deadline, "not reached: {what}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
     }
 
     pub(crate) async fn state_of(&self, order: &str) -> OrderState {

@@ -235,8 +235,18 @@ pub mod value {
     /// `outcome` of `rate_limiter_requests_total`.
     pub const RATE_LIMIT_OUTCOMES: &[&str] = &["allowed", "limited"];
     /// `outcome` of `checkout_orders_total`.
-    pub const ORDER_OUTCOMES: &[&str] =
-        &["paid", "queued", "paid_later", "sold_out", "declined", "payment_failed", "unavailable", "dead"];
+    pub const ORDER_OUTCOMES: &[&str] = &[
+        "paid",
+        "queued",
+        "paid_later",
+        "sold_out",
+        "declined",
+        "payment_failed",
+        "unavailable",
+        "cancelled",
+        "expired",
+        "dead",
+    ];
     /// `outcome` of `checkout_revenue_total`. What is at risk is kept or lost in the end.
     pub const REVENUE_OUTCOMES: &[&str] = &["paid", "at_risk", "kept", "lost"];
     /// `step` of `checkout_saga_steps_total`.

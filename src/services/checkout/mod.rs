@@ -33,23 +33,25 @@ mod settings;
 mod shared;
 mod stateless;
 mod undo;
+mod view;
 mod wire;
 mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::HeaderMap;
-use serde::Deserialize;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 pub use admin::{DeadLetters, QueueStatus, Replay, Replayed, admin_routes, openapi};
 pub use settings::{BreakerMode, CheckoutSettings, QueueSettings, StatelessSettings};
-pub use wire::{CheckoutRequest, OrderAnswer, OrderOutcome, OrderRequest, OrderStep, OrderView, PAYMENT_NOTICE, price};
+pub use wire::{
+    CheckoutRequest, OrderAnswer, OrderList, OrderOutcome, OrderRequest, OrderStep, OrderView, PAYMENT_NOTICE, price,
+};
 
 use shared::Shared;
 use stateless::Stateless;
@@ -60,12 +62,13 @@ use super::inventory::away;
 use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Request, Telemetry};
 use crate::clock::Clock;
 use crate::store::{CheckoutStore, NewOrder, Opened, Order, StoreSettings};
-use crate::web::problem::{Body, Problem, Query};
+use crate::web::problem::{Body, Problem};
 use breakerbox_resilience::breaker::Command;
 use breakerbox_telemetry::{CheckoutTelemetry, QueueTelemetry};
 
 /// Methods and routes whose series exist before the first request.
-pub const ROUTES: &[(&str, &str)] = &[("POST", "/orders"), ("GET", "/orders/{id}")];
+pub const ROUTES: &[(&str, &str)] =
+    &[("POST", "/orders"), ("GET", "/orders"), ("GET", "/orders/{id}"), ("DELETE", "/orders/{id}")];
 
 /// The name of the one queue.
 pub const QUEUE: &str = "payments";
@@ -319,7 +322,10 @@ impl CheckoutState {
 
 /// The service.
 pub fn router(state: CheckoutState) -> Router {
-    Router::new().route("/orders", post(take)).route("/orders/{id}", get(show)).with_state(state)
+    Router::new()
+        .route("/orders", post(take).get(view::list))
+        .route("/orders/{id}", get(view::show).delete(view::cancel))
+        .with_state(state)
 }
 
 async fn take(
@@ -344,36 +350,6 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
         return Err(Problem::bad_request("Idempotency-Key", allowed));
     }
     Ok(key)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ShowQuery {
-    user_id: Option<u32>,
-}
-
-async fn show(
-    State(state): State<CheckoutState>,
-    Path(id): Path<String>,
-    Query(query): Query<ShowQuery>,
-) -> Result<Json<OrderView>, Problem> {
-    let store = &state.inner.store;
-    let order = store.order(&id).await.map_err(|error| away(&error))?;
-    // Somebody else's order is no order at all: whoever asks must not learn that it exists.
-    let own = order.filter(|order| query.user_id.is_none_or(|user| user == order.user_id));
-    let order = own.ok_or_else(|| Problem::not_found("there is no such order"))?;
-    let steps = store.steps(&id).await.map_err(|error| away(&error))?;
-    let steps = steps.into_iter().map(|(step, outcome, detail, at)| OrderStep { step, outcome, detail, at });
-    Ok(Json(OrderView {
-        order_id: order.id,
-        film_id: order.film_id,
-        kind: order.kind,
-        amount_won: order.amount,
-        state: order.state,
-        reason: order.reason,
-        created_at: order.created_at,
-        steps: steps.collect(),
-    }))
 }
 
 /// How long a caller is asked to wait after this error.

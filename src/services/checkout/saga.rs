@@ -27,14 +27,19 @@ use std::time::Duration;
 enum Charging {
     /// The money was taken, once.
     Paid(Charge),
-    /// It was not, and asking again won't help.
-    Declined,
-    /// The key was voided: somebody gave this order up.
-    Voided,
+    /// Asking again won't help.
+    Refused(OrderOutcome, &'static str),
     /// The call was turned away on this side; the payment gateway never saw it.
     NotSent(Error),
     /// Nobody knows.
     Unknown(Error),
+}
+
+/// An order whose charge may be sent: that it may is durable.
+struct Intent {
+    order: Order,
+    /// Whether an earlier run may have sent one.
+    sent_before: bool,
 }
 
 /// What a viewer is told when their order is not taken.
@@ -68,10 +73,10 @@ impl CheckoutState {
         match order.state {
             OrderState::Pending => self.reserve(context, order, job).await,
             OrderState::Charging => match self.take_over(&order).await? {
-                Some(order) => self.charge(context, order, job).await,
+                Some(order) => self.charge(context, Intent { order, sent_before: true }, job).await,
                 None => Ok(None),
             },
-            OrderState::Queued => self.charge(context, order, job).await,
+            OrderState::Queued => self.charge_again(context, order, job).await,
             OrderState::Cancelling => self.unwind(context, order, job).await.map(|()| None),
             OrderState::Paid | OrderState::Cancelled | OrderState::Dead => Ok(None),
         }
@@ -97,7 +102,7 @@ impl CheckoutState {
                     ..change(OrderState::Charging, Effect::Keep, step("reserve", "done", ""))
                 };
                 match self.store().change(&order, &change, self.now()).await? {
-                    Some(order) => Box::pin(self.charge(context, order, job)).await,
+                    Some(order) => Box::pin(self.charge(context, Intent { order, sent_before: false }, job)).await,
                     None => Ok(None),
                 }
             }
@@ -124,40 +129,63 @@ impl CheckoutState {
         self.store().change(order, &change, self.now()).await
     }
 
-    async fn charge(
+    /// Charges for an order that waited. That a charge may be under way is durable before it is sent: a
+    /// worker that dies between the charge and its answer leaves an order that says so.
+    async fn charge_again(
         &self,
         context: &Context,
         order: Order,
         job: Option<&Job>,
     ) -> Result<Option<OrderAnswer>, StoreError> {
+        if order.charge_sent {
+            return self.charge(context, Intent { order, sent_before: true }, job).await;
+        }
+        if let Some(refused) = self.turned_away() {
+            self.inner.telemetry.step("charge", "failed");
+            return self.put_off(context, order, job, &refused, false).await;
+        }
+        let intent = Change {
+            charge_sent: Some(true),
+            steps: Vec::new(),
+            ..change(OrderState::Queued, Effect::Keep, step("", "", ""))
+        };
+        match self.store().change(&order, &intent, self.now()).await? {
+            Some(order) => self.charge(context, Intent { order, sent_before: false }, job).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Charges, once the intent to do so is durable. An order that is given up from here on is voided,
+    /// whatever the last answer was: of several attempts any may have charged, and a payment gateway
+    /// that refuses may have charged first.
+    async fn charge(
+        &self,
+        context: &Context,
+        intent: Intent,
+        job: Option<&Job>,
+    ) -> Result<Option<OrderAnswer>, StoreError> {
         let telemetry = &self.inner.telemetry;
+        let Intent { order, sent_before } = intent;
         match self.ask_for_money(context, &order).await {
             Charging::Paid(charge) => {
                 telemetry.step("charge", "done");
                 self.settle(context, order, job, &charge).await
             }
-            Charging::Declined => {
+            Charging::Refused(outcome, why) => {
                 telemetry.step("charge", "refused");
-                let refused = step("charge", "refused", "declined");
-                // Of an earlier request nobody knows what became of it.
-                let sent = order.charge_sent && job.is_some();
-                let refusal = Refusal::of(OrderOutcome::Declined).parked(job);
-                self.give_up(context, Order { charge_sent: sent, ..order }, refused, &refusal).await
-            }
-            Charging::Voided => {
-                telemetry.step("charge", "refused");
-                let refused = step("charge", "refused", "the key was voided");
-                self.give_up(context, order, refused, &Refusal::of(OrderOutcome::PaymentFailed).parked(job)).await
+                let refused = step("charge", "refused", why);
+                self.give_up(context, order, refused, &Refusal::of(outcome).parked(job)).await
             }
             Charging::NotSent(error) => {
                 telemetry.step("charge", "failed");
-                // Known not to be sent now; whether it was before is what the order says.
-                let sent = order.charge_sent && job.is_some();
-                self.put_off(context, Order { charge_sent: sent, ..order }, job, &error, false).await
+                // Not sent by this run; whether an earlier one did is what the order said before.
+                self.put_off(context, Order { charge_sent: sent_before, ..order }, job, &error, false).await
             }
             Charging::Unknown(error) => {
                 telemetry.step("charge", "failed");
-                self.put_off(context, order, job, &error, true).await
+                // A call that the breaker turned away is no attempt, although one before it may have been sent.
+                let tried = !matches!(error, Error::Open { .. } | Error::BulkheadFull | Error::Throttled);
+                self.put_off(context, order, job, &error, tried).await
             }
         }
     }
@@ -182,10 +210,19 @@ impl CheckoutState {
             shared.saw(&asked);
         }
         match asked {
-            Ok(charge) => Charging::Paid(charge),
+            Ok(charge) if charge.amount_won == order.amount => Charging::Paid(charge),
+            Ok(charge) => {
+                tracing::error!(
+                    order = order.id,
+                    asked = order.amount,
+                    charged = charge.amount_won,
+                    "charged another amount than asked for; the charge is voided"
+                );
+                Charging::Refused(OrderOutcome::PaymentFailed, "another amount was charged")
+            }
             Err(error) => match (&error, error.status()) {
-                (_, Some(StatusCode::PAYMENT_REQUIRED)) => Charging::Declined,
-                (_, Some(StatusCode::CONFLICT)) => Charging::Voided,
+                (_, Some(StatusCode::PAYMENT_REQUIRED)) => Charging::Refused(OrderOutcome::Declined, "declined"),
+                (_, Some(StatusCode::CONFLICT)) => Charging::Refused(OrderOutcome::PaymentFailed, "the key was voided"),
                 (Error::Open { .. } | Error::BulkheadFull | Error::Throttled, _) if clients.payment_tried_once => {
                     Charging::NotSent(error)
                 }
@@ -304,12 +341,21 @@ impl CheckoutState {
             // No attempt was made, so none is counted. A part of the wait keeps those that were
             // turned away together from coming back together.
             let spread = Duration::from_millis(u64::from(rand::random::<u8>()) * 4);
-            queue.attempted("postponed");
-            let due_at = self.now() + millis(retry_after(error) + spread);
-            return match job {
-                Some(job) => self.store().postpone(job, due_at, is_open(error)).await,
-                None => Ok(()),
+            let park = Effect::Park {
+                due_at: self.now() + millis(retry_after(error) + spread),
+                attempts: job.map_or(0, |job| job.attempts),
+                error: error.to_string(),
+                blocked: is_open(error),
             };
+            let put_back = Change {
+                charge_sent: Some(order.charge_sent),
+                steps: Vec::new(),
+                ..change(OrderState::Queued, park, step("", "", ""))
+            };
+            if self.store().change(&order, &put_back, self.now()).await?.is_some() {
+                queue.attempted("postponed");
+            }
+            return Ok(());
         }
         let attempts = job.map_or(0, |job| job.attempts) + 1;
         let failed = step("charge", "failed", error.to_string());
@@ -368,19 +414,23 @@ impl CheckoutState {
         if let Some(since) = refusal.parked_since {
             self.inner.queue.left(Duration::from_millis(u64::try_from(self.now() - since).unwrap_or(0)));
         }
-        // The viewer needn't wait for what is given back.
+        self.unwind_beside(context, given_up);
+        Ok(Some(answer))
+    }
+
+    /// Gives back beside the caller, who needn't wait for it.
+    pub(super) fn unwind_beside(&self, context: &Context, given_up: Order) {
         let (own, context) = (self.clone(), Context { deadline: None, protection: true, ..*context });
         self.inner.tasks.spawn(async move {
             if let Err(error) = own.unwind(&context, given_up, None).await {
                 tracing::warn!(%error, "giving back was interrupted; a worker goes on when the lease runs out");
             }
         });
-        Ok(Some(answer))
     }
 }
 
 /// Whether a breaker turned the call away.
-fn is_open(error: &Error) -> bool {
+pub(super) fn is_open(error: &Error) -> bool {
     matches!(error, Error::Open { .. })
 }
 

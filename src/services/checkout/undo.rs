@@ -54,20 +54,24 @@ impl CheckoutState {
     /// Voids a key. The queue repeats that for as long as it takes, so it neither counts for the
     /// breaker nor takes the place of a probe; but while the breaker is open it keeps away as well.
     async fn void(&self, context: &Context, key: &str) -> Result<Void, Error> {
-        let payment = &self.inner.clients.payment;
-        if let Some(now) = payment.protected.snapshot() {
-            match now.state {
-                State::ForcedOpen => return Err(Error::Open { retry_after: VOID_TIMEOUT }),
-                State::Open if !now.open_remaining.is_zero() => {
-                    return Err(Error::Open { retry_after: now.open_remaining });
-                }
-                _ => {}
-            }
+        if let Some(refused) = self.turned_away() {
+            return Err(refused);
         }
+        let payment = &self.inner.clients.payment;
         let request = Request::post(format!("/charges/{key}/void")).repeatable();
         let context = context.within(VOID_TIMEOUT);
         let void = payment.bare.call_json::<Void>(&context, request);
         tokio::time::timeout(VOID_TIMEOUT, void).await.unwrap_or(Err(Error::TimedOut))
+    }
+
+    /// What the payment gateway's breaker would answer, where that is a no.
+    pub(super) fn turned_away(&self) -> Option<Error> {
+        let now = self.inner.clients.payment.protected.snapshot()?;
+        match now.state {
+            State::ForcedOpen => Some(Error::Open { retry_after: VOID_TIMEOUT }),
+            State::Open if !now.open_remaining.is_zero() => Some(Error::Open { retry_after: now.open_remaining }),
+            _ => None,
+        }
     }
 
     /// What could be given back, and what kept the rest.

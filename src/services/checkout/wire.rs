@@ -59,6 +59,10 @@ pub enum OrderOutcome {
     SoldOut,
     /// Not taken, since the stock couldn't be looked at.
     Unavailable,
+    /// Cancelled by its viewer while it waited.
+    Cancelled,
+    /// Given up because what it buys was over before it could be charged.
+    Expired,
 }
 
 impl OrderOutcome {
@@ -72,6 +76,8 @@ impl OrderOutcome {
             Self::Declined => "declined",
             Self::SoldOut => "sold_out",
             Self::Unavailable => "unavailable",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
         }
     }
 }
@@ -122,8 +128,21 @@ pub struct OrderView {
     pub reason: String,
     /// When it was taken, in Unix milliseconds.
     pub created_at: i64,
-    /// What was done for it.
+    /// Whether its viewer may cancel it now.
+    pub can_cancel: bool,
+    /// When it is tried again at the latest, in Unix milliseconds, while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<i64>,
+    /// What was done for it; empty in a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<OrderStep>,
+}
+
+/// A viewer's orders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderList {
+    /// The latest first.
+    pub items: Vec<OrderView>,
 }
 
 /// What a film costs, in won.

@@ -37,7 +37,9 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/login"),
     ("GET", "/api/me"),
     ("POST", "/api/checkout"),
+    ("GET", "/api/orders"),
     ("GET", "/api/orders/{id}"),
+    ("DELETE", "/api/orders/{id}"),
 ];
 
 /// Whether a route is a page that viewers look at, rather than an account or order operation.
@@ -179,7 +181,8 @@ pub fn router(state: GatewayState) -> Router {
         .route("/api/login", post(pages::login))
         .route("/api/me", get(pages::me))
         .route("/api/checkout", post(shop::checkout))
-        .route("/api/orders/{id}", get(shop::order))
+        .route("/api/orders", get(shop::orders))
+        .route("/api/orders/{id}", get(shop::order).delete(shop::cancel))
         .fallback(|| async { Problem::not_found("no such page; the API begins at /api/home") })
         .with_state(state)
 }

@@ -1,4 +1,4 @@
-//! What viewers buy: `POST /api/checkout` and `GET /api/orders/{id}`.
+//! What viewers buy: `POST /api/checkout`, `GET /api/orders`, `GET` and `DELETE /api/orders/{id}`.
 //!
 //! A limiter stands in front, by viewer: it is who they proved to be that counts, not where they come
 //! from. The unprotected twin has none.
@@ -16,7 +16,7 @@ use super::{GatewayState, Protection};
 use crate::client::{Context, Error, Request, Telemetry};
 use crate::services::ServiceName;
 use crate::services::checkout::{
-    CheckoutRequest, OrderAnswer, OrderOutcome, OrderRequest, OrderView, PAYMENT_NOTICE, idempotency_key,
+    CheckoutRequest, OrderAnswer, OrderList, OrderOutcome, OrderRequest, OrderView, PAYMENT_NOTICE, idempotency_key,
 };
 use crate::web::problem::{Body, Problem};
 use breakerbox_resilience::limiter::{KeyedRateLimiter, RateLimiterSettings};
@@ -105,6 +105,9 @@ fn told(answer: OrderAnswer) -> Response {
             Problem::new(StatusCode::PAYMENT_REQUIRED, "the card was declined; nothing was charged").into_response()
         }
         OrderOutcome::SoldOut => Problem::conflict("sold out").into_response(),
+        OrderOutcome::Cancelled | OrderOutcome::Expired => {
+            Problem::conflict("the order was given up; nothing was charged").into_response()
+        }
     }
 }
 
@@ -121,11 +124,37 @@ pub(super) async fn order(
     Path(id): Path<String>,
 ) -> Result<Json<OrderView>, Problem> {
     let user = state.buyer(&context, &headers).await?;
+    let request = Request::get(path_of(&id, user)?);
+    state.inner.clients.checkout.call_json(&context, request).await.map(Json).map_err(passed_on)
+}
+
+pub(super) async fn orders(
+    State(state): State<GatewayState>,
+    context: Context,
+    headers: HeaderMap,
+) -> Result<Json<OrderList>, Problem> {
+    let user = state.buyer(&context, &headers).await?;
+    let request = Request::get(format!("/orders?user_id={user}"));
+    state.inner.clients.checkout.call_json(&context, request).await.map(Json).map_err(passed_on)
+}
+
+pub(super) async fn cancel(
+    State(state): State<GatewayState>,
+    context: Context,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<OrderView>, Problem> {
+    let user = state.buyer(&context, &headers).await?;
+    let request = Request::delete(path_of(&id, user)?);
+    state.inner.clients.checkout.call_json(&context, request).await.map(Json).map_err(passed_on)
+}
+
+/// Checkout's path of an order, as far as it is the viewer's.
+fn path_of(id: &str, user: u32) -> Result<String, Problem> {
     if id.is_empty() || id.len() > LONGEST_ID || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         return Err(Problem::not_found("there is no such order"));
     }
-    let request = Request::get(format!("/orders/{id}?user_id={user}"));
-    state.inner.clients.checkout.call_json(&context, request).await.map(Json).map_err(passed_on)
+    Ok(format!("/orders/{id}?user_id={user}"))
 }
 
 /// What checkout said, with the time to come back.

@@ -146,7 +146,18 @@ fn orders() -> Vec<([u32; 4], Panel)> {
         .unit("ops")
         .aligned()
         .when_empty("No checkout is scraped"),
-        &["dead", "payment_failed", "unavailable", "declined", "sold_out", "queued", "paid_later", "paid"],
+        &[
+            "dead",
+            "payment_failed",
+            "unavailable",
+            "expired",
+            "cancelled",
+            "declined",
+            "sold_out",
+            "queued",
+            "paid_later",
+            "paid",
+        ],
         |outcome| sum(&[], &rate(&names::CHECKOUT_ORDERS, &[is(label::OUTCOME, outcome)])),
     );
     let money = stack(

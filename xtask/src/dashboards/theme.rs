@@ -92,6 +92,8 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("declined", VIOLET),
     ("payment_failed", VERMILION),
     ("unavailable", FORCED),
+    ("cancelled", TEAL),
+    ("expired", ROSE),
     ("dead", BAD),
     ("kept", SKY),
     ("at_risk", WARN),
@@ -178,6 +180,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/api/login", BROWN),
     ("/api/me", "#8F9B2A"),
     ("/api/checkout", ROSE),
+    ("/api/orders", "#6B8FB5"),
     ("/api/orders/{id}", VERMILION),
 ];
 
