@@ -19,6 +19,7 @@
 //! | [`traffic`] | open-loop viewers and what they experienced |
 //! | [`scenario`] | timelines of faults |
 //! | [`console`] | the page on the admin port |
+//! | [`pages`] | the built front end: the storefront on the public ports |
 //! | [`settings`] | everything above, configured from defaults, a file, the environment and flags |
 //! | [`app`] | one process: services wired to each other, listeners, graceful shutdown |
 //! | [`drill`] | proves each alert against a live Prometheus |
@@ -49,6 +50,7 @@ pub mod drill;
 pub mod export;
 pub mod faults;
 pub mod ingress;
+pub mod pages;
 pub mod scenario;
 pub mod services;
 pub mod settings;

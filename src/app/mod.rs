@@ -31,6 +31,7 @@ mod openapi;
 mod parts;
 mod ports;
 mod site;
+mod storefronts;
 mod targets;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::openapi;
 use super::site::{Site, Wiring};
+use super::storefronts::storefronts;
 use super::targets::targets;
 use crate::admin::{Admin, AdminParts, AdminSettings, Peers};
 use crate::client::{Telemetry, Transport};
@@ -120,7 +121,10 @@ impl<'a> Draft<'a> {
         let telemetry = Telemetry { metrics, transitions: TransitionLog::new() };
         let faults = targets(&blueprint.faults, services, settings.seed, &telemetry.metrics);
         let host = Host { virtual_time: matches!(wiring, Wiring::InProcess), tasks: TaskTracker::new() };
-        let site = Site::build(&blueprint, services, &wiring, &telemetry, faults, &host)?;
+        let mut site = Site::build(&blueprint, services, &wiring, &telemetry, faults, &host)?;
+        if let Wiring::Sockets(addresses) = &wiring {
+            storefronts(&mut site, &settings.admin, &blueprint, addresses, admin_address)?;
+        }
         let admin_parts = AdminParts {
             metrics: telemetry.metrics.clone(),
             transitions: telemetry.transitions.clone(),

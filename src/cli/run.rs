@@ -103,6 +103,10 @@ fn welcome(parts: &Parts) {
     let addresses = parts.addresses();
     let at = |service| addresses.get(&service).map(ToString::to_string).unwrap_or_default();
     let admin = parts.admin_address;
+    say(&format!(
+        "storefront http://{0}/   beside its unprotected twin: http://{0}/?split=1",
+        at(ServiceName::Gateway)
+    ));
     say(&format!("API        http://{}/api/home", at(ServiceName::Gateway)));
     say(&format!("unprotected twin  http://{}/api/home", at(ServiceName::GatewayBare)));
     say(&format!("metrics    http://{admin}/metrics"));

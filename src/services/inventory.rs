@@ -210,6 +210,8 @@ struct StockQuery {
 pub struct Stock {
     /// Of the present showing.
     pub left: i64,
+    /// Places that a showing has in all.
+    pub capacity: i64,
     /// When there are none, the next showing begins after this many seconds.
     pub next_showing_seconds: u64,
 }
@@ -220,10 +222,11 @@ async fn stock(
     Query(query): Query<StockQuery>,
 ) -> Result<Json<Stock>, Problem> {
     let place = state.place(params::id("film", &film)?, query.kind);
+    let capacity = place.capacity;
     let left = state.store.left(place).await.map_err(|e| away(&e))?;
     let length = state.settings.showing.as_secs().max(1);
     let into = u64::try_from(state.clock.unix_millis() / 1000).unwrap_or(0) % length;
-    Ok(Json(Stock { left, next_showing_seconds: length - into }))
+    Ok(Json(Stock { left, capacity, next_showing_seconds: length - into }))
 }
 
 /// A store that is away, as callers see it. What exactly is wrong is for the log only.

@@ -3,6 +3,8 @@
 //! Requests refuse fields they don't know, so that a misspelt one is an error and not silence.
 //! Replies are read leniently: a newer service may say more than its caller understands.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::data::Genre;
@@ -107,6 +109,9 @@ pub struct Recommendations {
     pub items: Vec<Recommendation>,
     /// What to tell the viewer, unless they are live.
     pub notice: Option<String>,
+    /// Age of an answer that was given earlier, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
 }
 
 impl Recommendations {
@@ -114,7 +119,13 @@ impl Recommendations {
     #[must_use]
     pub fn new(source: Source, items: Vec<Recommendation>) -> Self {
         let notice = (source != Source::Live).then(|| RECOMMENDATIONS_NOTICE.to_owned());
-        Self { source, items, notice }
+        Self { source, items, notice, age_seconds: None }
+    }
+
+    /// The same, of an answer that was given this long ago.
+    #[must_use]
+    pub fn aged(self, age: Option<Duration>) -> Self {
+        Self { age_seconds: age.map(|age| age.as_secs()), ..self }
     }
 
     /// None at all.
@@ -237,6 +248,11 @@ pub struct Home {
 pub struct HomeRow {
     /// The heading.
     pub title: String,
+    /// Where the row comes from.
+    pub source: Source,
+    /// Age of an answer that was given earlier, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
     /// The films.
     pub items: Vec<Film>,
 }

@@ -32,6 +32,7 @@ mod saga;
 mod settings;
 mod shared;
 mod stateless;
+mod stock;
 mod undo;
 mod view;
 mod wire;
@@ -325,6 +326,7 @@ pub fn router(state: CheckoutState) -> Router {
     Router::new()
         .route("/orders", post(take).get(view::list))
         .route("/orders/{id}", get(view::show).delete(view::cancel))
+        .route("/stock/{film}", get(stock::stock))
         .with_state(state)
 }
 

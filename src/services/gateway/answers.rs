@@ -1,6 +1,7 @@
 //! Answers of the services behind the door, and what stands in for them.
 
 use std::future::Ready;
+use std::time::Duration;
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -45,18 +46,18 @@ impl GatewayState {
         Ok((kept, if replica { Source::Replica } else { Source::Live }))
     }
 
-    pub(super) async fn popular(&self, context: &Context) -> Result<(FilmList, Source), Problem> {
+    pub(super) async fn popular(&self, context: &Context) -> Result<Sourced<FilmList>, Problem> {
         let inner = &self.inner;
         let request = Request::get(format!("/films/popular?limit={ROW}"));
         let result: Result<FilmList, Error> = inner.clients.catalog.call_json(context, request).await;
         match self.or_problem(result)? {
             Ok(films) => {
                 inner.popular.put((), films.clone());
-                Ok((films, Source::Live))
+                Ok(Sourced::live(films))
             }
             Err(error) => {
                 let chain = inner.popular.chain(&()).await.or(NOTICE, nothing_but(FilmList::default())).await;
-                Ok(sourced(inner.catalog_fallbacks.settle(chain, error.reason())))
+                Ok(Sourced::of(inner.catalog_fallbacks.settle(chain, error.reason())))
             }
         }
     }
@@ -92,8 +93,8 @@ impl GatewayState {
             Aged { value: items, age }
         });
         let chain = chain.or(POPULAR, std::future::ready(popular)).await.or(NOTICE, nothing_but(Vec::new())).await;
-        let (items, source) = sourced(recommendation_fallbacks.settle(chain, reason));
-        Recommendations::new(source, items)
+        let Sourced { value, source, age } = Sourced::of(recommendation_fallbacks.settle(chain, reason));
+        Recommendations::new(source, value).aged(age)
     }
 
     pub(super) async fn cached_page(
@@ -102,7 +103,7 @@ impl GatewayState {
         reason: &'static str,
         page: u32,
         per_page: u32,
-    ) -> (FilmPage, Source) {
+    ) -> Sourced<FilmPage> {
         let Inner { pages, popular, catalog_fallbacks, .. } = &*self.inner;
         let popular = popular.last(&()).map(|Aged { value: FilmList { items }, age }| {
             let total = items.len();
@@ -111,7 +112,7 @@ impl GatewayState {
         let empty = FilmPage { items: Vec::new(), total: 0, page, per_page };
         let chain = pages.chain(&key.to_owned()).await.or(POPULAR, std::future::ready(popular)).await;
         let served = catalog_fallbacks.settle(chain.or(NOTICE, nothing_but(empty.clone())).await, reason);
-        served.map_or((empty, Source::None), |served| (served.value, source_of(served.kind)))
+        Sourced::or(served, empty)
     }
 }
 
@@ -123,9 +124,33 @@ pub(super) fn nothing_but<T>(value: T) -> Ready<Option<Aged<T>>> {
     std::future::ready(Some(Aged::fresh(value)))
 }
 
-/// What a chain with a last step served, and where it came from.
-pub(super) fn sourced<T: Default>(served: Option<Served<T>>) -> (T, Source) {
-    served.map_or_else(|| (T::default(), Source::None), |served| (served.value, source_of(served.kind)))
+/// An answer, where it came from, and how old it is.
+pub(super) struct Sourced<T> {
+    pub(super) value: T,
+    pub(super) source: Source,
+    pub(super) age: Option<Duration>,
+}
+
+impl<T> Sourced<T> {
+    /// Made for this request.
+    pub(super) fn live(value: T) -> Self {
+        Self { value, source: Source::Live, age: None }
+    }
+
+    /// What a chain served; `empty` when even its last step had nothing.
+    fn or(served: Option<Served<T>>, empty: T) -> Self {
+        match served {
+            Some(Served { value, kind, age, .. }) => Self { value, source: source_of(kind), age },
+            None => Self { value: empty, source: Source::None, age: None },
+        }
+    }
+}
+
+impl<T: Default> Sourced<T> {
+    /// What a chain with a last step served.
+    pub(super) fn of(served: Option<Served<T>>) -> Self {
+        Self::or(served, T::default())
+    }
 }
 
 fn source_of(kind: &str) -> Source {

@@ -36,10 +36,12 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/recommendations"),
     ("POST", "/api/login"),
     ("GET", "/api/me"),
+    ("POST", "/api/me/history"),
     ("POST", "/api/checkout"),
     ("GET", "/api/orders"),
     ("GET", "/api/orders/{id}"),
     ("DELETE", "/api/orders/{id}"),
+    ("GET", "/api/premieres/{id}"),
 ];
 
 /// Whether a route is a page that viewers look at, rather than an account or order operation.
@@ -180,9 +182,11 @@ pub fn router(state: GatewayState) -> Router {
         .route("/api/recommendations", get(pages::recommendations))
         .route("/api/login", post(pages::login))
         .route("/api/me", get(pages::me))
+        .route("/api/me/history", post(pages::watch))
         .route("/api/checkout", post(shop::checkout))
         .route("/api/orders", get(shop::orders))
         .route("/api/orders/{id}", get(shop::order).delete(shop::cancel))
+        .route("/api/premieres/{id}", get(shop::premiere))
         .fallback(|| async { Problem::not_found("no such page; the API begins at /api/home") })
         .with_state(state)
 }

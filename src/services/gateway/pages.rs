@@ -1,20 +1,24 @@
 //! The pages that viewers get.
 
+use std::time::Duration;
+
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{NOTICE, nothing_but, relayed, sourced};
+use super::answers::{NOTICE, Sourced, nothing_but, relayed};
 use super::viewer::Viewer;
 use super::{CATALOG_NOTICE, GatewayState};
 use crate::client::{Context, Error, Request};
 use crate::services::wire::{
-    Film, FilmPage, History, Home, HomeRow, LoginReply, LoginRequest, Profile, Recommendations, Source,
+    Film, FilmPage, History, HistoryEntry, Home, HomeRow, LoginReply, LoginRequest, Profile, Recommendations, Source,
+    WatchRequest,
 };
 use crate::web::params;
 use crate::web::problem::{Body, Problem, Query};
+use breakerbox_resilience::fallback::Served;
 use breakerbox_telemetry::Playback;
 
 /// A page, and what the viewer got with it.
@@ -32,6 +36,8 @@ impl<T: Serialize> IntoResponse for Page<T> {
 pub(super) struct Movies {
     source: Source,
     notice: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    age_seconds: Option<u64>,
     #[serde(flatten)]
     page: FilmPage,
 }
@@ -41,6 +47,8 @@ pub(super) struct Movies {
 pub(super) struct Movie {
     source: Source,
     notice: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    age_seconds: Option<u64>,
     film: Option<Film>,
 }
 
@@ -48,8 +56,15 @@ pub(super) struct Movie {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Me {
     source: Source,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    age_seconds: Option<u64>,
     profile: Profile,
     history: History,
+}
+
+/// Whole seconds, as ages are shown.
+fn seconds(age: Option<Duration>) -> Option<u64> {
+    age.map(|age| age.as_secs())
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,12 +90,12 @@ pub(super) async fn home(
         }
     };
     let (popular, personal) = tokio::join!(state.popular(&context), personal);
-    let ((popular, source), personal) = (popular?, personal?);
-    let rows = vec![HomeRow { title: "Popular now".to_owned(), items: popular.items }];
+    let (Sourced { value: popular, source, age }, personal) = (popular?, personal?);
+    let title = "Popular now".to_owned();
+    let rows = vec![HomeRow { title, source, age_seconds: seconds(age), items: popular.items }];
     let notice = (source != Source::Live).then(|| CATALOG_NOTICE.to_owned());
     // Nobody who is not logged in misses recommendations of their own.
-    let recommendations =
-        personal.unwrap_or_else(|| Recommendations { source: Source::Live, items: Vec::new(), notice: None });
+    let recommendations = personal.unwrap_or_else(|| Recommendations::new(Source::Live, Vec::new()));
     let worst = source.max(recommendations.source);
     Ok(Page(Home { source: worst, rows, recommendations, notice }, worst))
 }
@@ -101,18 +116,18 @@ pub(super) async fn movies(
     let key = request.path().to_owned();
     let inner = &state.inner;
     let result: Result<FilmPage, Error> = inner.clients.catalog.call_json(&context, request).await;
-    let (films, source) = match state.or_problem(result)? {
+    let Sourced { value: films, source, age } = match state.or_problem(result)? {
         Ok(films) => {
             inner.pages.put(key, films.clone());
             for film in &films.items {
                 inner.films.put(film.id, film.clone());
             }
-            (films, Source::Live)
+            Sourced::live(films)
         }
         Err(error) => state.cached_page(&key, error.reason(), page, per_page).await,
     };
     let notice = (source != Source::Live).then(|| CATALOG_NOTICE.to_owned());
-    Ok(Page(Movies { source, notice, page: films }, source))
+    Ok(Page(Movies { source, notice, age_seconds: seconds(age), page: films }, source))
 }
 
 pub(super) async fn movie(
@@ -124,18 +139,18 @@ pub(super) async fn movie(
     let inner = &state.inner;
     let request = Request::get(format!("/films/{id}"));
     let result: Result<Film, Error> = inner.clients.catalog.call_json(&context, request).await;
-    let (film, source) = match state.or_problem(result)? {
+    let Sourced { value: film, source, age } = match state.or_problem(result)? {
         Ok(film) => {
             inner.films.put(id, film.clone());
-            (Some(film), Source::Live)
+            Sourced::live(Some(film))
         }
         Err(error) => {
             let chain = inner.films.chain_with(&id, Some).await.or(NOTICE, nothing_but(None)).await;
-            sourced(inner.catalog_fallbacks.settle(chain, error.reason()))
+            Sourced::of(inner.catalog_fallbacks.settle(chain, error.reason()))
         }
     };
     let notice = (source != Source::Live).then(|| CATALOG_NOTICE.to_owned());
-    Ok(Page(Movie { source, notice, film }, source))
+    Ok(Page(Movie { source, notice, age_seconds: seconds(age), film }, source))
 }
 
 pub(super) async fn recommendations(
@@ -164,28 +179,39 @@ pub(super) async fn login(
     }
 }
 
+/// A film was watched: it joins the viewer's history, on which recommendations are made.
+pub(super) async fn watch(
+    State(state): State<GatewayState>,
+    context: Context,
+    headers: HeaderMap,
+    Body(body): Body<WatchRequest>,
+) -> Result<(StatusCode, Json<HistoryEntry>), Problem> {
+    let user = state.identified(&context, &headers).await?;
+    let request = Request::post(format!("/users/{user}/history")).json(&body);
+    let result = state.inner.clients.user.call_json(&context, request).await;
+    result.map(|entry| (StatusCode::CREATED, Json(entry))).map_err(relayed)
+}
+
 pub(super) async fn me(
     State(state): State<GatewayState>,
     context: Context,
     headers: HeaderMap,
 ) -> Result<Json<Me>, Problem> {
-    let user = match state.viewer(&context, &headers).await? {
-        Viewer::Known(user) => user,
-        Viewer::Anonymous => return Err(Problem::unauthorized("log in first: POST /api/login")),
-        Viewer::Unverified(_) => return Err(Problem::unavailable("nobody can say who you are just now", None)),
-    };
+    let user = state.identified(&context, &headers).await?;
     let inner = &state.inner;
     let profile = state.stored::<Profile>(&context, format!("/users/{user}"));
     let history = state.stored::<History>(&context, format!("/users/{user}/history"));
     let both = async { tokio::try_join!(profile, history) };
     match state.or_problem(both.await)? {
         Ok(((profile, source), (history, other))) => {
-            let me = Me { source: source.max(other), profile, history };
+            let me = Me { source: source.max(other), age_seconds: None, profile, history };
             inner.profiles.put(user, me.clone());
             Ok(Json(me))
         }
         Err(error) => match inner.user_fallbacks.settle(inner.profiles.chain(&user).await, error.reason()) {
-            Some(served) => Ok(Json(Me { source: Source::Cache, ..served.value })),
+            Some(Served { value, age, .. }) => {
+                Ok(Json(Me { source: Source::Cache, age_seconds: seconds(age), ..value }))
+            }
             None => Err(error.into()),
         },
     }

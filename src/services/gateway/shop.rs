@@ -1,4 +1,5 @@
-//! What viewers buy: `POST /api/checkout`, `GET /api/orders`, `GET` and `DELETE /api/orders/{id}`.
+//! What viewers buy: `POST /api/checkout`, `GET /api/orders`, `GET` and `DELETE /api/orders/{id}`,
+//! `GET /api/premieres/{id}`.
 //!
 //! A limiter stands in front, by viewer: it is who they proved to be that counts, not where they come
 //! from. The unprotected twin has none.
@@ -18,6 +19,8 @@ use crate::services::ServiceName;
 use crate::services::checkout::{
     CheckoutRequest, OrderAnswer, OrderList, OrderOutcome, OrderRequest, OrderView, PAYMENT_NOTICE, idempotency_key,
 };
+use crate::services::inventory::Stock;
+use crate::web::params;
 use crate::web::problem::{Body, Problem};
 use breakerbox_resilience::limiter::{KeyedRateLimiter, RateLimiterSettings};
 
@@ -155,6 +158,17 @@ fn path_of(id: &str, user: u32) -> Result<String, Problem> {
         return Err(Problem::not_found("there is no such order"));
     }
     Ok(format!("/orders/{id}?user_id={user}"))
+}
+
+/// Seats left at a film's premiere. Anyone may look.
+pub(super) async fn premiere(
+    State(state): State<GatewayState>,
+    context: Context,
+    Path(id): Path<String>,
+) -> Result<Json<Stock>, Problem> {
+    let film = params::id("id", &id)?;
+    let request = Request::get(format!("/stock/{film}?kind=premiere"));
+    state.inner.clients.checkout.call_json(&context, request).await.map(Json).map_err(passed_on)
 }
 
 /// What checkout said, with the time to come back.

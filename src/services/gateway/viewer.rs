@@ -42,6 +42,17 @@ impl GatewayState {
     }
 }
 
+impl GatewayState {
+    /// The viewer's id, for what only a viewer who is known may do.
+    pub(super) async fn identified(&self, context: &Context, headers: &HeaderMap) -> Result<u32, Problem> {
+        match self.viewer(context, headers).await? {
+            Viewer::Known(user) => Ok(user),
+            Viewer::Anonymous => Err(Problem::unauthorized("log in first: POST /api/login")),
+            Viewer::Unverified(_) => Err(Problem::unavailable("your session cannot be verified at the moment", None)),
+        }
+    }
+}
+
 /// The token of `Authorization: Bearer …`; none is fine, another scheme is not.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };

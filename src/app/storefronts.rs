@@ -1,0 +1,39 @@
+//! Which gateway gets which storefront.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::Site;
+use crate::admin::AdminSettings;
+use crate::client::Client;
+use crate::pages::{Side, Storefront};
+use crate::services::ServiceName;
+use crate::settings::Blueprint;
+
+/// Puts the storefront beside the edge of each gateway of this process.
+pub(super) fn storefronts(
+    site: &mut Site,
+    admin_settings: &AdminSettings,
+    blueprint: &Blueprint,
+    addresses: &BTreeMap<ServiceName, SocketAddr>,
+    admin: SocketAddr,
+) -> Result<(), String> {
+    // A browser that reaches a public port of another machine doesn't reach that machine's loopback.
+    let console = (admin_settings.listen.ip().is_loopback() && blueprint.host.is_loopback())
+        .then(|| format!("http://{}/", admin));
+    for (gateway, side) in [(ServiceName::Gateway, Side::Protected), (ServiceName::GatewayBare, Side::Bare)] {
+        let Some(router) = site.routers.get_mut(&gateway) else { continue };
+        let twin = match side {
+            Side::Protected => Some(blueprint.url(addresses, ServiceName::GatewayBare)?),
+            Side::Bare => None,
+        };
+        let own = |client: &Client| client.service() != ServiceName::GatewayBare.as_str();
+        let clients = match side {
+            Side::Protected => site.clients.iter().filter(|client| own(client)).cloned().collect(),
+            Side::Bare => Vec::new(),
+        };
+        let storefront = Storefront { side, twin, console: console.clone(), clients };
+        *router = std::mem::take(router).merge(storefront.routes()?);
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! Embedded files and the headers they are served with.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{self, HeaderMap, HeaderName};
+use http::{HeaderValue, StatusCode};
+use sha2::{Digest, Sha256};
+
+/// What a page may do: run its own script, use its own style, draw images that it made itself, and
+/// talk to its own port.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A file of the built front end.
+#[derive(Clone)]
+pub(super) struct Asset {
+    kind: &'static str,
+    body: &'static str,
+    tag: HeaderValue,
+}
+
+impl Asset {
+    /// A file of this media type.
+    pub(super) fn new(kind: &'static str, body: &'static str) -> Self {
+        let digest = Sha256::digest(body.as_bytes());
+        let tag: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        // Hexadecimal digits in quotes are always a header value.
+        let tag = HeaderValue::try_from(format!("\"{tag}\"")).unwrap_or(HeaderValue::from_static("\"0\""));
+        Self { kind, body, tag }
+    }
+
+    /// The file, or only the news that the browser's copy is still the right one.
+    pub(super) fn serve(&self, request: &HeaderMap) -> Response {
+        const HEADERS: [(HeaderName, &str); 4] = [
+            (header::CACHE_CONTROL, "no-cache"),
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+        ];
+        let known = request.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+        let own = self.tag.to_str().unwrap_or_default();
+        // Compression weakens the tag on its way out.
+        if known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == own)) {
+            return (StatusCode::NOT_MODIFIED, [(header::ETAG, self.tag.clone())], HEADERS).into_response();
+        }
+        (
+            [(header::CONTENT_TYPE, HeaderValue::from_static(self.kind)), (header::ETAG, self.tag.clone())],
+            HEADERS,
+            self.body,
+        )
+            .into_response()
+    }
+}

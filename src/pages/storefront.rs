@@ -1,0 +1,127 @@
+//! The storefront: the site that viewers see, on the public port of each gateway.
+//!
+//! The page calls the gateway's own `/api/*`. It is served beside the gateway's edge, not behind it:
+//! a fault injected there fails the page's requests, and the page is there to say so. On the protected
+//! gateway's port, `/twin/api/*` reaches the unprotected twin, so that one page can show both sides
+//! without asking another origin.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use http::HeaderMap;
+use serde::Serialize;
+use tower_http::compression::CompressionLayer;
+
+use super::assets::Asset;
+use super::twin;
+use crate::client::Client;
+use crate::services::user;
+
+/// Viewers that the page offers to sign in as.
+const DEMO_VIEWERS: [&str; 5] = ["viewer7", "viewer12", "viewer23", "viewer31", "viewer84"];
+
+/// Which gateway a storefront belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The protected one.
+    Protected,
+    /// Its unprotected twin.
+    Bare,
+}
+
+/// What a storefront is made of.
+#[derive(Clone)]
+pub struct Storefront {
+    /// Its gateway.
+    pub side: Side,
+    /// Base URL of the unprotected twin, to be shown beside this one.
+    pub twin: Option<String>,
+    /// Address of the console, when browsers that reach this page can reach it.
+    pub console: Option<String>,
+    /// The process's clients, whose breakers are shown. Reading only: nothing can be changed here.
+    pub clients: Vec<Client>,
+}
+
+/// What the page has to know before it asks the API anything.
+#[derive(Debug, Serialize)]
+struct Site {
+    side: Side,
+    /// Prefix of the twin's API.
+    twin: Option<&'static str>,
+    console: Option<String>,
+    demo: Demo,
+}
+
+#[derive(Debug, Serialize)]
+struct Demo {
+    viewers: [&'static str; 5],
+    password: &'static str,
+}
+
+/// A breaker as the public may see it.
+#[derive(Debug, Serialize)]
+struct BreakerStatus {
+    service: String,
+    name: String,
+    state: &'static str,
+    /// Until the next call is tried; 0 unless it is open.
+    retry_after_seconds: u64,
+}
+
+impl Storefront {
+    /// `GET /`, its files, `/site.json`, `/status.json`, and `/twin/api/*` when there is a twin.
+    pub fn routes(self) -> Result<Router, String> {
+        let files = Router::new()
+            .route("/", file(Asset::new("text/html; charset=utf-8", include_str!("dist/storefront.html"))))
+            .route(
+                "/assets/storefront.js",
+                file(Asset::new("text/javascript; charset=utf-8", include_str!("dist/storefront.js"))),
+            )
+            .route(
+                "/assets/storefront.css",
+                file(Asset::new("text/css; charset=utf-8", include_str!("dist/storefront.css"))),
+            )
+            .layer(CompressionLayer::new());
+        let twin = self.twin.as_deref().map(twin::routes).transpose()?;
+        let site =
+            Router::new().route("/site.json", get(site)).route("/status.json", get(status)).with_state(Arc::new(self));
+        let routes = files.merge(site);
+        Ok(match twin {
+            Some(twin) => routes.merge(twin),
+            None => routes,
+        })
+    }
+}
+
+fn file(asset: Asset) -> axum::routing::MethodRouter {
+    get(move |headers: HeaderMap| {
+        let asset = asset.clone();
+        async move { asset.serve(&headers) }
+    })
+}
+
+async fn site(State(storefront): State<Arc<Storefront>>) -> Json<Site> {
+    let Storefront { side, twin, console, .. } = &*storefront;
+    Json(Site {
+        side: *side,
+        twin: twin.is_some().then_some(twin::PREFIX),
+        console: console.clone(),
+        demo: Demo { viewers: DEMO_VIEWERS, password: user::PASSWORD },
+    })
+}
+
+async fn status(State(storefront): State<Arc<Storefront>>) -> Json<Vec<BreakerStatus>> {
+    let seen = storefront.clients.iter().filter_map(|client| {
+        let now = client.snapshot()?;
+        Some(BreakerStatus {
+            service: client.service().to_owned(),
+            name: client.dependency().to_owned(),
+            state: now.state.as_str(),
+            retry_after_seconds: now.open_remaining.as_secs() + u64::from(now.open_remaining.subsec_nanos() > 0),
+        })
+    });
+    Json(seen.collect())
+}
