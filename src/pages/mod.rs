@@ -9,4 +9,7 @@ mod assets;
 mod storefront;
 mod twin;
 
+#[cfg(test)]
+mod tests;
+
 pub use storefront::{Side, Storefront};

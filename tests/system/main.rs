@@ -12,6 +12,7 @@ mod traces;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use breakerbox::client::Request;
 use breakerbox_telemetry::TransitionRecord;
 use site::{PlaybackCounts, TestSite};
 
@@ -100,7 +101,12 @@ async fn recommendations_come_from_live_then_cache_then_popular_and_say_so() {
     assert_eq!((live["source"].as_str(), live["notice"].as_str()), (Some("live"), None));
 
     site.break_service("ml-api", r#"{"error_rate": 1}"#);
+    tokio::time::advance(Duration::from_secs(9)).await;
     let cached = site.recommendations(&token).await;
+    assert!(
+        live.get("age_seconds").is_none() && (9..=10).contains(&cached["age_seconds"].as_u64().unwrap()),
+        "{cached}"
+    );
     let notice = Some("추천 서비스를 잠시 사용할 수 없습니다");
     assert_eq!((cached["source"].as_str(), cached["notice"].as_str()), (Some("cache"), notice));
     assert_eq!(cached["items"], live["items"]);
@@ -113,6 +119,49 @@ async fn recommendations_come_from_live_then_cache_then_popular_and_say_so() {
     site.break_service("recommendation", r#"{"crash": true}"#);
     let behind = site.recommendations(&token).await;
     assert_eq!((behind["source"].as_str(), behind["items"] == live["items"]), (Some("cache"), true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_row_of_a_page_says_where_it_comes_from_and_how_old() {
+    let site = TestSite::start(&[]);
+    let home = || async { site.ask(Request::get("/api/home")).await.json::<serde_json::Value>().unwrap() };
+    let live = home().await;
+    assert_eq!((live["rows"][0]["source"].as_str(), live["rows"][0].get("age_seconds")), (Some("live"), None));
+    let film = site.ask(Request::get("/api/movies/3")).await.json::<serde_json::Value>().unwrap();
+    assert_eq!((film["source"].as_str(), film.get("age_seconds")), (Some("live"), None));
+
+    site.break_service("catalog", r#"{"error_rate": 1}"#);
+    tokio::time::advance(Duration::from_secs(42)).await;
+    let cached = home().await;
+    let row = &cached["rows"][0];
+    assert_eq!((row["source"].as_str(), &row["items"]), (Some("cache"), &live["rows"][0]["items"]));
+    assert!((42..=44).contains(&row["age_seconds"].as_u64().unwrap()), "{row}");
+    // What a viewer without an account is not given is not missing either.
+    assert_eq!(cached["recommendations"]["source"], "live");
+    let film = site.ask(Request::get("/api/movies/3")).await.json::<serde_json::Value>().unwrap();
+    assert!((42..=46).contains(&film["age_seconds"].as_u64().unwrap()), "{film}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn watching_a_film_puts_it_on_top_of_the_history() {
+    let site = TestSite::start(&[]);
+    let bearer = format!("Bearer {}", site.log_in(7).await);
+    let watch = |film: u32| Request::post("/api/me/history").json(&serde_json::json!({ "film_id": film }));
+    assert_eq!(site.ask(watch(59)).await.status, 401);
+    assert_eq!(site.ask(watch(59).header("authorization", &bearer)).await.status, 201);
+    assert_eq!(site.ask(watch(9_999).header("authorization", &bearer)).await.status, 400);
+    let me: serde_json::Value =
+        site.ask(Request::get("/api/me").header("authorization", &bearer)).await.json().unwrap();
+    assert_eq!(me["history"]["items"][0]["film_id"], 59);
+}
+
+#[tokio::test(start_paused = true)]
+async fn seats_of_a_premiere_are_counted_for_anyone() {
+    let site = TestSite::start(&[]);
+    let seats: serde_json::Value = site.ask(Request::get("/api/premieres/1")).await.json().unwrap();
+    assert_eq!((seats["left"].as_u64(), seats["capacity"].as_u64()), (Some(20), Some(20)));
+    assert!((1..=600).contains(&seats["next_showing_seconds"].as_u64().unwrap()), "{seats}");
+    assert_eq!(site.ask(Request::get("/api/premieres/x")).await.status, 400);
 }
 
 #[tokio::test(start_paused = true)]
