@@ -19,8 +19,8 @@ pub(super) fn storefronts(
     admin: SocketAddr,
 ) -> Result<(), String> {
     // A browser that reaches a public port of another machine doesn't reach that machine's loopback.
-    let console = (admin_settings.listen.ip().is_loopback() && blueprint.host.is_loopback())
-        .then(|| format!("http://{}/", admin));
+    let console =
+        (admin_settings.listen.ip().is_loopback() && blueprint.host.is_loopback()).then(|| format!("http://{admin}/"));
     for (gateway, side) in [(ServiceName::Gateway, Side::Protected), (ServiceName::GatewayBare, Side::Bare)] {
         let Some(router) = site.routers.get_mut(&gateway) else { continue };
         let twin = match side {

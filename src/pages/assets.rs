@@ -22,9 +22,9 @@ impl Asset {
     /// A file of this media type.
     pub(super) fn new(kind: &'static str, body: &'static str) -> Self {
         let digest = Sha256::digest(body.as_bytes());
-        let tag: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        let tag = digest.iter().take(8).fold(0_u64, |tag, byte| tag << 8 | u64::from(*byte));
         // Hexadecimal digits in quotes are always a header value.
-        let tag = HeaderValue::try_from(format!("\"{tag}\"")).unwrap_or(HeaderValue::from_static("\"0\""));
+        let tag = HeaderValue::try_from(format!("\"{tag:016x}\"")).unwrap_or(HeaderValue::from_static("\"0\""));
         Self { kind, body, tag }
     }
 
