@@ -155,12 +155,12 @@ struct Durations {
     turns: [Histogram; 2],
     /// The turn being filled.
     turn: AtomicU64,
-    epoch: Instant,
+    origin: Instant,
 }
 
 impl Durations {
     fn new(now: Instant) -> Self {
-        Self { turns: [Histogram::new(), Histogram::new()], turn: AtomicU64::new(0), epoch: now }
+        Self { turns: [Histogram::new(), Histogram::new()], turn: AtomicU64::new(0), origin: now }
     }
 
     fn record(&self, took: Duration, now: Instant) {
@@ -170,7 +170,7 @@ impl Durations {
 
     /// Index of the histogram to fill `now`. Whoever finds that its turn has come clears it.
     fn current(&self, now: Instant) -> usize {
-        let turn = now.saturating_duration_since(self.epoch).as_secs() / HALF_LIFE.as_secs();
+        let turn = now.saturating_duration_since(self.origin).as_secs() / HALF_LIFE.as_secs();
         let before = self.turn.load(Ordering::Acquire);
         if turn > before && self.turn.compare_exchange(before, turn, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.turns[index(turn)].clear();

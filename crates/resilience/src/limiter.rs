@@ -115,7 +115,7 @@ impl Rate {
 #[derive(Debug)]
 pub struct RateLimiter {
     rate: Rate,
-    epoch: Instant,
+    origin: Instant,
     arrival: Padded<AtomicU64>,
 }
 
@@ -123,12 +123,12 @@ impl RateLimiter {
     /// A limiter that has seen nothing.
     pub fn new(settings: &RateLimiterSettings, now: Instant) -> Result<Self, SettingsError> {
         settings.validate()?;
-        Ok(Self { rate: settings.rate(), epoch: now, arrival: Padded(AtomicU64::new(0)) })
+        Ok(Self { rate: settings.rate(), origin: now, arrival: Padded(AtomicU64::new(0)) })
     }
 
     /// Whether a call may be made `now`; if so, it is counted.
     pub fn check(&self, now: Instant) -> Result<(), Limited> {
-        let now = nanos(now.saturating_duration_since(self.epoch));
+        let now = nanos(now.saturating_duration_since(self.origin));
         let mut arrival = self.arrival.0.load(Ordering::Acquire);
         loop {
             let booked = self.rate.book(arrival, now)?;
@@ -144,7 +144,7 @@ impl RateLimiter {
 #[derive(Debug)]
 pub struct KeyedRateLimiter<K> {
     rate: Rate,
-    epoch: Instant,
+    origin: Instant,
     max_keys: usize,
     arrivals: Mutex<Arrivals<K>>,
     /// For keys that found no place.
@@ -165,7 +165,7 @@ impl<K: Eq + Hash> KeyedRateLimiter<K> {
         Ok(Self {
             overflow: RateLimiter::new(settings, now)?,
             rate: settings.rate(),
-            epoch: now,
+            origin: now,
             max_keys,
             arrivals: Mutex::new(Arrivals { by_key: HashMap::new(), forget_from: 0 }),
         })
@@ -173,7 +173,7 @@ impl<K: Eq + Hash> KeyedRateLimiter<K> {
 
     /// Whether a call with this key may be made `now`; if so, it is counted.
     pub fn check(&self, key: K, now: Instant) -> Result<(), Limited> {
-        let at = nanos(now.saturating_duration_since(self.epoch));
+        let at = nanos(now.saturating_duration_since(self.origin));
         let mut arrivals = lock(&self.arrivals);
         let Arrivals { by_key, forget_from } = &mut *arrivals;
         if by_key.len() >= self.max_keys && !by_key.contains_key(&key) {

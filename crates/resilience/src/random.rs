@@ -7,12 +7,12 @@ use super::sync::{AtomicU64, Ordering};
 /// Each draw hashes the seed and a counter (`SplitMix64`), so two draws never contend on more than
 /// one addition. Good enough to spread retries and pick probes; not for secrets.
 #[derive(Debug)]
-pub struct Dice {
+pub struct Rng {
     seed: u64,
     drawn: AtomicU64,
 }
 
-impl Dice {
+impl Rng {
     /// A source that gives the same numbers again for the same seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
@@ -21,7 +21,7 @@ impl Dice {
 
     /// The next number, 0 ≤ x < 1.
     #[must_use]
-    pub fn roll(&self) -> f64 {
+    pub fn uniform(&self) -> f64 {
         // 53 bits are what an f64 holds exactly.
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -37,20 +37,20 @@ impl Dice {
 
 #[cfg(test)]
 mod tests {
-    use super::Dice;
+    use super::Rng;
 
     #[test]
     fn the_same_seed_rolls_the_same_numbers_again() {
-        let (a, b) = (Dice::new(7), Dice::new(7));
-        assert!((0..100).all(|_| a.roll().to_bits() == b.roll().to_bits()));
+        let (a, b) = (Rng::new(7), Rng::new(7));
+        assert!((0..100).all(|_| a.uniform().to_bits() == b.uniform().to_bits()));
     }
 
     #[test]
     fn rolls_fill_the_unit_interval_evenly() {
-        let dice = Dice::new(1);
-        let rolls: Vec<f64> = (0..10_000).map(|_| dice.roll()).collect();
-        assert!(rolls.iter().all(|x| (0.0..1.0).contains(x)));
-        let mean = rolls.iter().sum::<f64>() / 10_000.0;
+        let rng = Rng::new(1);
+        let draws: Vec<f64> = (0..10_000).map(|_| rng.uniform()).collect();
+        assert!(draws.iter().all(|x| (0.0..1.0).contains(x)));
+        let mean = draws.iter().sum::<f64>() / 10_000.0;
         assert!((mean - 0.5).abs() < 0.02, "mean {mean}");
     }
 }

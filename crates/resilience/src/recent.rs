@@ -7,27 +7,27 @@ use super::{
     settings::{SettingsError, duration},
 };
 
-/// The only tag there is: this window is never started afresh.
-const TAG: u32 = 0;
+/// The only epoch there is: this window is never started afresh.
+const EPOCH: u32 = 0;
 
 /// Calls and failures of the last while; the breaker's time window without the breaker.
 #[derive(Debug)]
 pub(crate) struct Recent {
     calls: RecentCalls,
-    epoch: Instant,
+    origin: Instant,
 }
 
 impl Recent {
     pub(crate) fn new(span: Duration, now: Instant) -> Self {
         let calls = RecentCalls::new();
         calls.provide(span, 0);
-        Self { calls, epoch: now }
+        Self { calls, origin: now }
     }
 
     #[inline]
     pub(crate) fn record(&self, failed: bool, now: Instant) {
         let sample = Sample { failed, slow: false };
-        self.calls.count(TAG, sample, self.nanos(now));
+        self.calls.count(EPOCH, sample, self.nanos(now));
     }
 
     pub(crate) fn totals(&self, now: Instant) -> WindowSnapshot {
@@ -36,7 +36,7 @@ impl Recent {
 
     #[inline]
     fn nanos(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(now.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

@@ -122,19 +122,19 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Dice;
+    use crate::random::Rng;
 
     /// Seconds of 100 requests each against a dependency that accepts at most `capacity` of them.
     fn sent_per_second(capacity: u32, seconds: u64) -> u32 {
         let start = Instant::now();
         let throttle = Throttle::new(&ThrottleSettings::default(), start).unwrap();
-        let dice = Dice::new(7);
+        let rng = Rng::new(7);
         let mut sent = 0;
         for second in 0..seconds {
             sent = 0;
             for step in 0..100 {
                 let now = start + Duration::from_millis(second * 1_000 + step * 10);
-                if throttle.admit(now, dice.roll()) {
+                if throttle.admit(now, rng.uniform()) {
                     sent += 1;
                     throttle.record(sent <= capacity, now);
                 }

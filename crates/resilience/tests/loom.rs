@@ -50,14 +50,14 @@ const WAIT: Duration = Duration::from_secs(10);
 
 struct Shipped {
     breaker: Breaker,
-    epoch: Instant,
+    origin: Instant,
 }
 
 impl Shipped {
     fn with(settings: BreakerSettings) -> Self {
-        let epoch = Instant::now();
-        let breaker = Breaker::new(settings, epoch, 1).expect("valid settings");
-        Self { breaker, epoch }
+        let origin = Instant::now();
+        let breaker = Breaker::new(settings, origin, 1).expect("valid settings");
+        Self { breaker, origin }
     }
 }
 
@@ -91,12 +91,12 @@ impl Gate for Shipped {
     }
 
     fn enter(&self, now: Duration) -> (Option<Permit<'_>>, bool) {
-        let admission = self.breaker.try_acquire(self.epoch + now);
+        let admission = self.breaker.try_acquire(self.origin + now);
         (admission.permit.ok(), admission.transition.is_some())
     }
 
     fn record(&self, ticket: Permit<'_>, outcome: Outcome, now: Duration) -> bool {
-        ticket.record(outcome, self.epoch + now).transition.is_some()
+        ticket.record(outcome, self.origin + now).transition.is_some()
     }
 
     fn cancel(&self, ticket: Permit<'_>) {
@@ -104,11 +104,11 @@ impl Gate for Shipped {
     }
 
     fn command(&self, command: Command) -> bool {
-        self.breaker.command(command, self.epoch).is_some()
+        self.breaker.command(command, self.origin).is_some()
     }
 
     fn counted(&self) -> u64 {
-        self.breaker.snapshot(self.epoch).window_calls
+        self.breaker.snapshot(self.origin).window_calls
     }
 
     fn state(&self) -> State {
@@ -116,7 +116,7 @@ impl Gate for Shipped {
     }
 
     fn changes(&self) -> u64 {
-        self.breaker.snapshot(self.epoch).generation - 1
+        self.breaker.snapshot(self.origin).generation - 1
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Admission, Breaker, BreakerSettings, Command, Outcome, Permit, Reason, Recorded, Rejected, State, Transition,
     WindowSnapshot,
-    live::{Verdict, judge_overdue, judge_probes},
+    thresholds::{Verdict, judge_overdue, judge_probes},
     nanos_of,
     word::{Probes, Word},
 };
@@ -22,15 +22,15 @@ use crate::{
 
 /// Transitions kept for [`Breaker::tick`] when nobody was there to receive them.
 const KEPT: usize = 16;
-/// Tags have 28 bits, like the payload that carries them.
-const TAG_MASK: u32 = (1 << 28) - 1;
+/// Epochs have 28 bits, like the payload that carries them.
+const EPOCH_MASK: u32 = (1 << 28) - 1;
 
 /// State that only the holder of the lock touches.
 #[derive(Debug)]
 pub(super) struct Control {
     pub(super) settings: BreakerSettings,
-    /// The window's present tag.
-    tag: u32,
+    /// The window's present epoch.
+    epoch: u32,
     /// Trips without a recovery in between.
     trips: u32,
     /// 0 while probing, then the stage of the recovery.
@@ -40,8 +40,8 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) fn new(settings: BreakerSettings, tag: u32) -> Self {
-        Self { settings, tag, trips: 0, stage: 0, undelivered: VecDeque::new() }
+    pub(super) fn new(settings: BreakerSettings, epoch: u32) -> Self {
+        Self { settings, epoch, trips: 0, stage: 0, undelivered: VecDeque::new() }
     }
 
     /// Keeps a transition until the next tick.
@@ -52,9 +52,9 @@ impl Control {
         self.undelivered.push_back(transition);
     }
 
-    fn next_tag(&mut self) -> u32 {
-        self.tag = self.tag.wrapping_add(1) & TAG_MASK;
-        self.tag
+    fn next_epoch(&mut self) -> u32 {
+        self.epoch = self.epoch.wrapping_add(1) & EPOCH_MASK;
+        self.epoch
     }
 }
 
@@ -90,15 +90,15 @@ impl Breaker {
         let word = self.word();
         let transition = (word.state() != to).then(|| {
             let change = Change { to, reason: Reason::Command, now, window: self.counted(word, now) };
-            self.shift(&mut control, &change)
+            self.transition_to(&mut control, &change)
         });
         if command == Command::Reset {
             self.late.store(0, Ordering::Relaxed);
             control.undelivered.clear();
             if transition.is_none() {
-                let tag = control.next_tag();
-                self.window.reset(tag);
-                self.publish(Word::new(word.generation(), word.state(), tag));
+                let epoch = control.next_epoch();
+                self.window.reset(epoch);
+                self.publish(Word::new(word.generation(), word.state(), epoch));
             }
         }
         transition
@@ -116,7 +116,7 @@ impl Breaker {
             _ => return None,
         };
         let change = Change { to, reason: Reason::Shared, now, window: self.counted(word, now) };
-        let transition = self.shift(&mut control, &change);
+        let transition = self.transition_to(&mut control, &change);
         if let Some(wait) = open_for {
             // The state is visible already, with a wait of its own: whoever looks in between is
             // turned away as well, and only told another time.
@@ -136,23 +136,23 @@ impl Breaker {
         let settings = control.settings.clone();
         let window =
             |of: &BreakerSettings| (of.sliding_window_type, of.sliding_window_size, of.minimum_number_of_calls);
-        let mut streak = self.window.streak(control.tag);
+        let mut streak = self.window.streak(control.epoch);
         if window(&old) != window(&settings) {
-            let before = control.tag;
-            let tag = control.next_tag();
-            self.window.reshape(&settings, before, tag);
+            let before = control.epoch;
+            let epoch = control.next_epoch();
+            self.window.reshape(&settings, before, epoch);
             if matches!(word.state(), State::Closed | State::MetricsOnly) {
-                self.publish(Word::new(word.generation(), word.state(), tag));
+                self.publish(Word::new(word.generation(), word.state(), epoch));
             }
-            streak = self.window.streak(tag);
+            streak = self.window.streak(epoch);
         }
-        self.live.set(&settings);
+        self.thresholds.set(&settings);
         Ok(match word.state() {
             State::Closed => {
                 let totals = self.window.totals(self.nanos(now));
-                self.live.judge(totals, streak).map(|reason| {
+                self.thresholds.judge(totals, streak).map(|reason| {
                     let change = Change { to: State::Open, reason, now, window: totals };
-                    self.shift(&mut control, &change)
+                    self.transition_to(&mut control, &change)
                 })
             }
             State::HalfOpen => self.decide(&mut control, self.word().probes(), now),
@@ -171,7 +171,7 @@ impl Breaker {
         let mut control = self.lock();
         (self.word().generation() == generation).then(|| {
             let change = Change { to: State::Open, reason, now, window };
-            self.shift(&mut control, &change)
+            self.transition_to(&mut control, &change)
         })
     }
 
@@ -186,7 +186,7 @@ impl Breaker {
         let transition = if word.state() == State::Open {
             let change =
                 Change { to: State::HalfOpen, reason: Reason::WaitElapsed, now, window: WindowSnapshot::default() };
-            Some(self.shift(&mut control, &change))
+            Some(self.transition_to(&mut control, &change))
         } else {
             overdue
         };
@@ -209,7 +209,7 @@ impl Breaker {
         }
         let mut probes = word.probes();
         probes.in_flight -= 1;
-        if let Some(sample) = self.live.sample(outcome, slow) {
+        if let Some(sample) = self.thresholds.sample(outcome, slow) {
             // A probe that was given up on, slow as it was, did not succeed.
             if sample.failed || outcome == Outcome::Cancelled {
                 probes.failed += 1;
@@ -230,7 +230,7 @@ impl Breaker {
             Verdict::Failed => {
                 let change =
                     Change { to: State::Open, reason: Reason::ProbesFailed, now, window: counted_probes(probes) };
-                Some(self.shift(control, &change))
+                Some(self.transition_to(control, &change))
             }
         }
     }
@@ -246,7 +246,7 @@ impl Breaker {
             return Some(self.advance(control, probes, now));
         }
         let change = Change { to: State::Open, reason: Reason::HalfOpenTimeout, now, window: counted_probes(probes) };
-        Some(self.shift(control, &change))
+        Some(self.transition_to(control, &change))
     }
 
     /// The probes, or the stage, went well: on to the next stage, or closed.
@@ -256,28 +256,28 @@ impl Breaker {
         let share = control.settings.recovery_stages.get(stage - 1).copied();
         let to = if share.is_some() { State::HalfOpen } else { State::Closed };
         let change = Change { to, reason, now, window: counted_probes(probes) };
-        let transition = self.shift(control, &change);
+        let transition = self.transition_to(control, &change);
         if let Some(percent) = share {
             control.stage = stage;
-            self.live.set_share(percent / 100.0);
+            self.thresholds.set_share(percent / 100.0);
         }
         transition
     }
 
     /// Changes the state: the one place where a generation is given out.
-    fn shift(&self, control: &mut Control, change: &Change) -> Transition {
+    fn transition_to(&self, control: &mut Control, change: &Change) -> Transition {
         let word = self.word();
         let generation = word.generation() + 1;
         let now = self.nanos(change.now);
         control.stage = 0;
-        self.live.set_share(1.0);
-        let tag = control.next_tag();
-        self.window.reset(tag);
+        self.thresholds.set_share(1.0);
+        let epoch = control.next_epoch();
+        self.window.reset(epoch);
         let mut payload = 0;
         match change.to {
             State::Open => {
                 control.trips = control.trips.saturating_add(1);
-                let wait = control.settings.open_wait(control.trips, self.dice.roll());
+                let wait = control.settings.open_wait(control.trips, self.rng.uniform());
                 self.open_until.store(now.saturating_add(nanos_of(wait)), Ordering::Relaxed);
             }
             State::HalfOpen => {
@@ -286,9 +286,9 @@ impl Breaker {
             }
             State::Closed => {
                 control.trips = 0;
-                payload = tag;
+                payload = epoch;
             }
-            State::MetricsOnly => payload = tag,
+            State::MetricsOnly => payload = epoch,
             State::ForcedOpen | State::Disabled => {}
         }
         self.publish(Word::new(generation, change.to, payload));

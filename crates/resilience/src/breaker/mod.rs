@@ -65,7 +65,7 @@
 //! ```
 
 mod control;
-mod live;
+mod thresholds;
 mod permit;
 mod settings;
 mod snapshot;
@@ -89,12 +89,12 @@ pub use self::{
 
 use self::{
     control::Control,
-    live::Live,
+    thresholds::Thresholds,
     window::{Recording, Window},
     word::Word,
 };
 use super::{
-    random::Dice,
+    random::Rng,
     settings::SettingsError,
     sync::{AtomicU64, Mutex, Ordering, Padded, lock},
 };
@@ -107,15 +107,15 @@ const HALF_OPEN_HINT: Duration = Duration::from_secs(1);
 pub struct Breaker {
     /// State, generation and payload. Written only under `control`.
     word: Padded<AtomicU64>,
-    live: Live,
-    /// When the open wait is over, in nanoseconds since the epoch. Like the next, it is written
+    thresholds: Thresholds,
+    /// When the open wait is over, in nanoseconds since the origin. Like the next, it is written
     /// under `control` before its state is published. Two, so that whoever still sees the one state
     /// can not take the other's end for it.
     open_until: AtomicU64,
     /// When half-open is overdue.
     half_open_until: AtomicU64,
-    epoch: Instant,
-    dice: Dice,
+    origin: Instant,
+    rng: Rng,
     window: Window,
     late: AtomicU64,
     control: Mutex<Control>,
@@ -129,21 +129,21 @@ struct Ended {
 }
 
 impl Breaker {
-    /// A closed breaker. `now` is its epoch: no instant it is given counts as earlier. `seed`
+    /// A closed breaker. `now` is its origin: no instant it is given counts as earlier. `seed`
     /// decides its jitter and which calls a stage of recovery admits.
     pub fn new(settings: BreakerSettings, now: Instant, seed: u64) -> Result<Self, SettingsError> {
         settings.validate()?;
-        let tag = 1;
+        let epoch = 1;
         Ok(Self {
-            word: Padded(AtomicU64::new(Word::new(1, State::Closed, tag).0)),
-            live: Live::new(&settings),
+            word: Padded(AtomicU64::new(Word::new(1, State::Closed, epoch).0)),
+            thresholds: Thresholds::new(&settings),
             open_until: AtomicU64::new(0),
             half_open_until: AtomicU64::new(0),
-            epoch: now,
-            dice: Dice::new(seed),
-            window: Window::new(&settings, tag),
+            origin: now,
+            rng: Rng::new(seed),
+            window: Window::new(&settings, epoch),
             late: AtomicU64::new(0),
-            control: Mutex::new(Control::new(settings, tag)),
+            control: Mutex::new(Control::new(settings, epoch)),
         })
     }
 
@@ -192,7 +192,7 @@ impl Breaker {
         let state = word.state();
         let retry_after = match state {
             State::Closed | State::Disabled | State::MetricsOnly => return None,
-            State::ForcedOpen => self.live.open_wait(),
+            State::ForcedOpen => self.thresholds.open_wait(),
             State::Open => {
                 let left = self.open_until.load(Ordering::Relaxed).saturating_sub(nanos);
                 if left == 0 {
@@ -202,7 +202,7 @@ impl Breaker {
             }
             State::HalfOpen => {
                 let left = self.half_open_until.load(Ordering::Relaxed).saturating_sub(nanos);
-                if left == 0 || word.probes().used() < self.live.permitted() {
+                if left == 0 || word.probes().used() < self.thresholds.permitted() {
                     return None;
                 }
                 Duration::from_nanos(left).min(HALF_OPEN_HINT)
@@ -213,10 +213,10 @@ impl Breaker {
 
     /// A stage of recovery lets only its share of the traffic try.
     fn held_back(&self, word: Word, now: Instant) -> Option<Rejected> {
-        let share = self.live.share();
+        let share = self.thresholds.share();
         let left = self.half_open_until.load(Ordering::Relaxed).saturating_sub(self.nanos(now));
         // An overdue half-open is decided by whoever comes next, not by the lucky few.
-        (share < 1.0 && left > 0 && self.dice.roll() >= share)
+        (share < 1.0 && left > 0 && self.rng.uniform() >= share)
             .then(|| Rejected { state: word.state(), retry_after: Duration::from_nanos(left).min(HALF_OPEN_HINT) })
     }
 
@@ -225,12 +225,12 @@ impl Breaker {
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
     fn settle(&self, issued: Word, start: Instant, outcome: Outcome, now: Instant) -> Recorded {
-        let slow = self.live.is_slow(nanos_of(now.saturating_duration_since(start)));
+        let slow = self.thresholds.is_slow(nanos_of(now.saturating_duration_since(start)));
         if issued.state() == State::Closed && outcome == Outcome::Success && !slow && self.word() == issued {
             let call = Ended { outcome, sample: Sample { failed: false, slow }, now };
-            let transition = match self.record(issued.tag(), &call) {
+            let transition = match self.record(issued.epoch(), &call) {
                 Recording::Counted => {
-                    self.window.succeeded(issued.tag());
+                    self.window.succeeded(issued.epoch());
                     None
                 }
                 other => self.follow_up(other, issued, &call),
@@ -249,9 +249,9 @@ impl Breaker {
             return Recorded { transition: None, late: true, slow };
         }
         let transition = match issued.state() {
-            State::Closed | State::MetricsOnly => self.live.sample(outcome, slow).and_then(|sample| {
+            State::Closed | State::MetricsOnly => self.thresholds.sample(outcome, slow).and_then(|sample| {
                 let call = Ended { outcome, sample, now };
-                self.follow_up(self.record(current.tag(), &call), current, &call)
+                self.follow_up(self.record(current.epoch(), &call), current, &call)
             }),
             State::HalfOpen => return self.settle_probe(issued, outcome, slow, now),
             // These record nothing, or admit nothing.
@@ -262,8 +262,8 @@ impl Breaker {
 
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
-    fn record(&self, tag: u32, call: &Ended) -> Recording {
-        self.window.record(tag, call.sample, || self.nanos(call.now))
+    fn record(&self, epoch: u32, call: &Ended) -> Recording {
+        self.window.record(epoch, call.sample, || self.nanos(call.now))
     }
 
     /// What follows from a recording: nothing, a judgement, or another try.
@@ -278,20 +278,20 @@ impl Breaker {
                 self.late.fetch_add(1, Ordering::Relaxed);
                 return None;
             }
-            recording = self.record(current.tag(), call);
+            recording = self.record(current.epoch(), call);
         }
-        let tag = current.tag();
+        let epoch = current.epoch();
         let streak = if call.sample.failed {
-            self.window.failed(tag)
+            self.window.failed(epoch)
         } else {
             if call.outcome == Outcome::Success {
-                self.window.succeeded(tag);
+                self.window.succeeded(epoch);
             }
             0
         };
         match recording {
             Recording::Judge(totals) if current.state() == State::Closed => {
-                let reason = self.live.judge(totals, streak)?;
+                let reason = self.thresholds.judge(totals, streak)?;
                 self.trip(generation, reason, totals, call.now)
             }
             _ => None,
@@ -314,10 +314,10 @@ impl Breaker {
         Word(self.word.0.load(Ordering::Acquire))
     }
 
-    /// Nanoseconds since the epoch; 0 for instants before it.
+    /// Nanoseconds since the origin; 0 for instants before it.
     #[inline]
     fn nanos(&self, now: Instant) -> u64 {
-        nanos_of(now.saturating_duration_since(self.epoch))
+        nanos_of(now.saturating_duration_since(self.origin))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::settings::{SettingsError, duration, ensure, percentage, within};
 
 /// Most probes of one half-open state: their counts share one word with the state.
 pub(super) const MOST_PROBES: u32 = 100;
-/// Largest count window: its counts share one word with the window's tag.
+/// Largest count window: its counts share one word with the window's epoch.
 pub(super) const LARGEST_COUNT: u32 = 100_000;
 /// Largest time window, in seconds.
 pub(super) const LONGEST_TIME: u32 = 3_600;

@@ -74,7 +74,7 @@ impl Breaker {
             window_calls: counted.calls,
             failures: counted.failures,
             slow: counted.slow,
-            consecutive_failures: self.window.streak(word.tag()),
+            consecutive_failures: self.window.streak(word.epoch()),
             half_open_in_use: if state == State::HalfOpen { word.probes().used() } else { 0 },
             open_remaining: Duration::from_nanos(remaining),
             health_score: healthy,

@@ -4,7 +4,7 @@
 //! bit 63            31 30                      3 2    0
 //!     generation (33) │ payload (28)            │ state
 //! ```
-//! The payload belongs to the state: the window's tag while calls are recorded (closed, metrics
+//! The payload belongs to the state: the window's epoch while calls are recorded (closed, metrics
 //! only), four counts of seven bits in half-open, nothing otherwise. Only the holder of the
 //! control lock writes the word; everybody reads it.
 
@@ -42,9 +42,9 @@ impl Word {
         self.0 >> (STATE_BITS + PAYLOAD_BITS)
     }
 
-    /// The tag of the window that this state records in.
+    /// The epoch of the window that this state records in.
     #[inline]
-    pub(super) fn tag(self) -> u32 {
+    pub(super) fn epoch(self) -> u32 {
         u32::try_from((self.0 >> STATE_BITS) & ((1 << PAYLOAD_BITS) - 1)).expect("28 bits fit into 32")
     }
 
@@ -99,7 +99,7 @@ mod tests {
             let word = Word::new(0x1_2345_6789, *state, 0x0abc_def1);
             assert_eq!(word.state(), *state);
             assert_eq!(word.generation(), 0x1_2345_6789);
-            assert_eq!(word.tag(), 0x0abc_def1);
+            assert_eq!(word.epoch(), 0x0abc_def1);
         }
         let probes = Probes { in_flight: 100, succeeded: 1, failed: 99, slow: 64 };
         assert_eq!(Word::new(1, State::HalfOpen, probes.payload()).probes(), probes);

@@ -12,7 +12,7 @@ use tokio::time::{error::Elapsed, timeout_at};
 use super::{
     Attempt, Call, CallError, Event, HedgeOutcome, Observer, Policy, clock,
     compartment::Entered,
-    flight::{Fate, Flight},
+    in_flight::{Fate, InFlight},
 };
 use crate::{
     breaker::{Breaker, Outcome, Permit},
@@ -44,12 +44,12 @@ impl Policy {
         }
         let (fate, other) = (Fate::default(), Fate::default());
         let Some(hedge) = self.hedge.as_ref().filter(|_| call.idempotent) else {
-            let (answer, end) = self.fly((attempt, permit), observer, op, *now, &fate).await;
+            let (answer, end) = self.send((attempt, permit), observer, op, *now, &fate).await;
             *now = end;
             return answer;
         };
         let delay = hedge.delay(*now);
-        let mut first = pin!(self.fly((attempt, permit), observer, op, *now, &fate));
+        let mut first = pin!(self.send((attempt, permit), observer, op, *now, &fate));
         if let Ok((answer, end)) = within(*now, delay, first.as_mut()).await {
             *now = end;
             return answer;
@@ -62,7 +62,7 @@ impl Policy {
             *now = end;
             return answer;
         };
-        let mut second = pin!(self.fly((attempt, permit), observer, op, *now, &other));
+        let mut second = pin!(self.send((attempt, permit), observer, op, *now, &other));
         let (answer, end) = tokio::select! {
             biased;
             (answer, end) = first.as_mut() => match answer {
@@ -100,7 +100,7 @@ impl Policy {
     }
 
     /// One request: timeout, the call itself, classification, record.
-    async fn fly<'a, T, E, O, F, Fut>(
+    async fn send<'a, T, E, O, F, Fut>(
         &'a self,
         (attempt, permit): (Attempt, Option<Permit<'a>>),
         observer: &'a O,
@@ -114,7 +114,7 @@ impl Policy {
         Fut: Future<Output = Result<T, E>>,
         E: Classify,
     {
-        let flight = Flight::start(self, observer, permit, start, (attempt, fate));
+        let in_flight = InFlight::start(self, observer, permit, start, (attempt, fate));
         let mut call = pin!(fate.inside(|| op(attempt)));
         let watched = poll_fn(|context| fate.inside(|| call.as_mut().poll(context)));
         let answer = within(start, attempt.timeout, watched).await;
@@ -128,7 +128,7 @@ impl Policy {
             Err(_) if self.had_no_chance(attempt) => (Err(CallError::DeadlineExceeded), Outcome::Cancelled),
             Err(_) => (Err(self.timed_out(attempt)), Outcome::Timeout),
         };
-        flight.land(outcome, end);
+        in_flight.finish(outcome, end);
         (answer, end)
     }
 

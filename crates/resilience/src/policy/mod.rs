@@ -59,7 +59,7 @@ mod attempt;
 mod compartment;
 mod error;
 mod event;
-mod flight;
+mod in_flight;
 mod layer;
 mod presets;
 mod settings;
@@ -87,7 +87,7 @@ use super::{
     bulkhead::{Bulkhead, BulkheadSnapshot, PoolBulkhead},
     deadline::{TimeLimiterSettings, remaining},
     hedge::Hedge,
-    random::Dice,
+    random::Rng,
     retry::{Calibration, Classify, Decision, Failure, Retry, RetryBudget, RetryOutcome, adaptive::Prediction},
     settings::SettingsError,
     throttle::Throttle,
@@ -126,7 +126,7 @@ pub struct Policy {
     budget: RetryBudget,
     hedge: Option<Hedge>,
     throttle: Option<Throttle>,
-    dice: Dice,
+    rng: Rng,
 }
 
 impl Policy {
@@ -141,7 +141,7 @@ impl Policy {
             budget: RetryBudget::new(&settings.retry_budget, now)?,
             hedge: settings.hedge.map(|hedge| Hedge::new(&hedge, now)).transpose()?,
             throttle: settings.throttle.map(|throttle| Throttle::new(&throttle, now)).transpose()?,
-            dice: Dice::new(!seed),
+            rng: Rng::new(!seed),
         })
     }
 
@@ -250,7 +250,7 @@ impl Policy {
                 deadline: call.deadline,
                 breaker: self.breaker(),
                 budget: &self.budget,
-                dice: &self.dice,
+                rng: &self.rng,
             };
             match retry.decide(&failure, previous) {
                 Decision::Stop(outcome) => {
@@ -277,7 +277,7 @@ impl Policy {
     #[inline]
     fn pass_throttle<E>(&self, observer: &impl Observer, now: Instant) -> Result<(), CallError<E>> {
         match &self.throttle {
-            Some(throttle) if !throttle.admit(now, self.dice.roll()) => {
+            Some(throttle) if !throttle.admit(now, self.rng.uniform()) => {
                 observer.observe(Event::Throttled);
                 Err(CallError::Throttled)
             }

@@ -260,7 +260,7 @@ fn time_left(deadline: Instant, now: Instant) -> f64 {
 mod tests {
     use super::*;
     use crate::{
-        random::Dice,
+        random::Rng,
         retry::{BudgetSettings, RetryBudget, Verdict},
     };
 
@@ -274,7 +274,7 @@ mod tests {
             deadline: None,
             breaker: None,
             budget: &RetryBudget::new(&BudgetSettings::default(), now).unwrap(),
-            dice: &Dice::new(1),
+            rng: &Rng::new(1),
         };
         model.predict(&failure, 0.0)
     }
@@ -305,7 +305,7 @@ mod tests {
         for _ in 0..300 {
             model.learn(&predict(&model, ErrorKind::Timeout, 1), false);
         }
-        let dice = Dice::new(3);
+        let rng = Rng::new(3);
         let mut asked = 0;
         loop {
             asked += 1;
@@ -313,7 +313,7 @@ mod tests {
             if prediction.chance >= 0.1 {
                 break;
             }
-            if model.allows(&prediction, dice.roll()) {
+            if model.allows(&prediction, rng.uniform()) {
                 model.learn(&prediction, true);
             }
             assert!(asked < 2_000, "still blind at {}", prediction.chance);
@@ -337,10 +337,10 @@ mod tests {
     fn calibration_compares_what_was_said_with_what_happened() {
         let model = model();
         assert!(model.calibration().brier_score.is_nan());
-        let dice = Dice::new(5);
+        let rng = Rng::new(5);
         for _ in 0..20_000 {
             let prediction = predict(&model, ErrorKind::Reset, 1);
-            model.learn(&prediction, dice.roll() < 0.7);
+            model.learn(&prediction, rng.uniform() < 0.7);
         }
         let calibration = model.calibration();
         let bin = calibration.bins.iter().max_by_key(|bin| bin.retries).unwrap();

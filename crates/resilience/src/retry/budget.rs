@@ -90,9 +90,9 @@ pub struct BudgetSnapshot {
 #[derive(Debug)]
 pub struct RetryBudget {
     tokens: Padded<AtomicU64>,
-    /// Up to when the trickle has been paid in, in nanoseconds since the epoch.
+    /// Up to when the trickle has been paid in, in nanoseconds since the origin.
     paid: AtomicU64,
-    epoch: Instant,
+    origin: Instant,
     capacity: u64,
     per_call: u64,
     nanos_per_milli_token: Option<u64>,
@@ -112,7 +112,7 @@ impl RetryBudget {
         Ok(Self {
             tokens: Padded(AtomicU64::new(capacity)),
             paid: AtomicU64::new(0),
-            epoch: now,
+            origin: now,
             capacity,
             per_call: u64::try_from(per_call).unwrap_or(capacity),
             nanos_per_milli_token,
@@ -149,7 +149,7 @@ impl RetryBudget {
         let Some(price) = self.nanos_per_milli_token else {
             return;
         };
-        let since = now.saturating_duration_since(self.epoch).as_nanos();
+        let since = now.saturating_duration_since(self.origin).as_nanos();
         let since = u64::try_from(since).unwrap_or(u64::MAX);
         let mut earned = 0;
         let paid = self.paid.fetch_update(Ordering::AcqRel, Ordering::Acquire, |paid| {

@@ -65,7 +65,7 @@ pub use self::{
 };
 use super::{
     breaker::{Breaker, WindowSnapshot, spelled},
-    random::Dice,
+    random::Rng,
     recent::{self, Recent},
     settings::{SettingsError, duration, percentage, within},
 };
@@ -198,7 +198,7 @@ pub(crate) struct Failure<'a> {
     pub(crate) deadline: Option<Instant>,
     pub(crate) breaker: Option<&'a Breaker>,
     pub(crate) budget: &'a RetryBudget,
-    pub(crate) dice: &'a Dice,
+    pub(crate) rng: &'a Rng,
 }
 
 /// Decides on retries for all calls of one policy.
@@ -240,7 +240,7 @@ impl Retry {
         }
         let recent = self.first_attempts.totals(now);
         let prediction = self.model.as_ref().map(|model| model.predict(failure, share(recent)));
-        if self.hopeless(recent) || !self.promising(prediction.as_ref(), failure.dice) {
+        if self.hopeless(recent) || !self.promising(prediction.as_ref(), failure.rng) {
             return Decision::Stop(RetryOutcome::Stopped);
         }
         let wait = self.wait(failure, previous, prediction.as_ref());
@@ -258,15 +258,15 @@ impl Retry {
         Decision::Again { delay, prediction }
     }
 
-    fn promising(&self, prediction: Option<&Prediction>, dice: &Dice) -> bool {
+    fn promising(&self, prediction: Option<&Prediction>, rng: &Rng) -> bool {
         match (&self.model, prediction) {
-            (Some(model), Some(prediction)) => model.allows(prediction, dice.roll()),
+            (Some(model), Some(prediction)) => model.allows(prediction, rng.uniform()),
             _ => true,
         }
     }
 
     fn wait(&self, failure: &Failure<'_>, previous: Option<Duration>, prediction: Option<&Prediction>) -> Duration {
-        let wait = self.backoff.wait(failure.attempts, previous, failure.dice.roll());
+        let wait = self.backoff.wait(failure.attempts, previous, failure.rng.uniform());
         match (&self.model, prediction) {
             (Some(model), Some(prediction)) => model.scale(wait, failure.verdict.kind, prediction.chance),
             _ => wait,
@@ -299,7 +299,7 @@ mod tests {
     struct Case {
         retry: Retry,
         budget: RetryBudget,
-        dice: Dice,
+        rng: Rng,
         now: Instant,
     }
 
@@ -309,7 +309,7 @@ mod tests {
             Self {
                 retry: Retry::new(settings, now).unwrap(),
                 budget: RetryBudget::new(&BudgetSettings::default(), now).unwrap(),
-                dice: Dice::new(1),
+                rng: Rng::new(1),
                 now,
             }
         }
@@ -323,7 +323,7 @@ mod tests {
                 deadline: None,
                 breaker: None,
                 budget: &self.budget,
-                dice: &self.dice,
+                rng: &self.rng,
             }
         }
     }

@@ -16,7 +16,7 @@ use breakerbox_resilience::{
     deadline::TimeLimiterSettings,
     hedge::HedgeSettings,
     policy::{Call, CallError, Event, HedgeOutcome, Observer, Policy, PolicyLayer, PolicySettings},
-    random::Dice,
+    random::Rng,
     retry::{AdaptiveSettings, BudgetSettings, Classify, ErrorKind, Jitter, RetryOutcome, RetrySettings, Verdict},
     throttle::ThrottleSettings,
 };
@@ -311,9 +311,9 @@ fn everything() -> PolicySettings {
     }
 }
 
-async fn some_operation(dice: &Dice) -> Result<(), Down> {
-    sleep(Duration::from_millis((dice.roll() * 150.0) as u64)).await;
-    if dice.roll() < 0.5 { Ok(()) } else { Err(Down) }
+async fn some_operation(rng: &Rng) -> Result<(), Down> {
+    sleep(Duration::from_millis((rng.uniform() * 150.0) as u64)).await;
+    if rng.uniform() < 0.5 { Ok(()) } else { Err(Down) }
 }
 
 fn paused(test: impl Future<Output = Result<(), TestCaseError>>) -> Result<(), TestCaseError> {
@@ -329,17 +329,17 @@ proptest! {
         seed in any::<u64>(), patience in proptest::collection::vec(0_u64..500, 1..40),
     ) {
         paused(async {
-            let (policy, dice, tally) = (policy(everything()), Dice::new(seed), Tally::default());
+            let (policy, rng, tally) = (policy(everything()), Rng::new(seed), Tally::default());
             for patience in patience {
                 let calls = (0..3).map(|_| {
-                    let call = policy.call(None, &tally, |_| some_operation(&dice));
+                    let call = policy.call(None, &tally, |_| some_operation(&rng));
                     timeout(Duration::from_millis(patience), call)
                 });
                 futures_util::future::join_all(calls).await;
                 prop_assert_eq!(tally.of("admitted") + tally.of("admitted hedge"), tally.of("finished"));
                 prop_assert_eq!(policy.bulkhead().unwrap().snapshot().in_flight, 0);
                 prop_assert_eq!(policy.bulkhead().unwrap().snapshot().queued, 0);
-                sleep(Duration::from_millis((dice.roll() * 6_000.0) as u64)).await;
+                sleep(Duration::from_millis((rng.uniform() * 6_000.0) as u64)).await;
             }
             // No permit is lost: the breaker still lets its probes through, and closes.
             sleep(Duration::from_mins(2)).await;

@@ -91,14 +91,14 @@ fn steps() -> impl Strategy<Value = Step> {
 struct Pair<'a> {
     breaker: &'a Breaker,
     model: Model,
-    epoch: Instant,
+    origin: Instant,
     now: Time,
     outstanding: Vec<(Permit<'a>, Ticket)>,
 }
 
 impl Pair<'_> {
     fn instant(&self) -> Instant {
-        self.epoch + Duration::from_millis(self.now)
+        self.origin + Duration::from_millis(self.now)
     }
 
     fn take(&mut self, index: usize) -> Option<(usize, usize)> {
@@ -135,14 +135,14 @@ impl Pair<'_> {
                 let Some((index, _)) = self.take(index) else { return Ok(()) };
                 let (permit, ticket) = self.outstanding.swap_remove(index);
                 // A dropped permit knows no later time than its start.
-                let start = u64::try_from((permit.start() - self.epoch).as_millis()).unwrap();
+                let start = u64::try_from((permit.start() - self.origin).as_millis()).unwrap();
                 drop(permit);
                 (None, self.model.record(ticket, Outcome::Cancelled, start))
             }
             Step::Panic(index) => {
                 let Some((index, _)) = self.take(index) else { return Ok(()) };
                 let (permit, ticket) = self.outstanding.swap_remove(index);
-                let start = u64::try_from((permit.start() - self.epoch).as_millis()).unwrap();
+                let start = u64::try_from((permit.start() - self.origin).as_millis()).unwrap();
                 let unwound = catch_unwind(AssertUnwindSafe(|| {
                     let _permit = permit;
                     // Unlike a panic, this does not print.
@@ -181,10 +181,10 @@ impl Pair<'_> {
 proptest! {
     #[test]
     fn the_breaker_does_what_the_naive_model_does(settings in settings(), steps in vec(steps(), 1..200)) {
-        let epoch = Instant::now();
-        let breaker = Breaker::new(settings.clone(), epoch, 1).unwrap();
+        let origin = Instant::now();
+        let breaker = Breaker::new(settings.clone(), origin, 1).unwrap();
         let mut pair =
-            Pair { breaker: &breaker, model: Model::new(settings), epoch, now: 0, outstanding: Vec::new() };
+            Pair { breaker: &breaker, model: Model::new(settings), origin, now: 0, outstanding: Vec::new() };
         for step in steps {
             pair.step(step)?;
         }
@@ -195,11 +195,11 @@ proptest! {
         settings in settings(), hang in 0_u32..6, outcomes in vec(outcomes(), 0..6),
     ) {
         let settings = BreakerSettings { consecutive_failure_threshold: Some(1), ..settings };
-        let epoch = Instant::now();
-        let breaker = Breaker::new(settings, epoch, 1).unwrap();
-        let trip = breaker.try_acquire(epoch).permit.unwrap();
-        trip.record(Outcome::Failure, epoch);
-        let probing = epoch + Duration::from_millis(500);
+        let origin = Instant::now();
+        let breaker = Breaker::new(settings, origin, 1).unwrap();
+        let trip = breaker.try_acquire(origin).permit.unwrap();
+        trip.record(Outcome::Failure, origin);
+        let probing = origin + Duration::from_millis(500);
         let mut hanging = Vec::new();
         for _ in 0..hang {
             hanging.extend(breaker.try_acquire(probing).permit);

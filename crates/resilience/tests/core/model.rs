@@ -68,7 +68,7 @@ impl Model {
     pub(crate) fn acquire(&mut self, now: Time) -> (Option<Ticket>, Option<Change>) {
         let mut change = self.tick(now);
         if self.state == State::Open && now >= self.open_until {
-            change = Some(self.shift(State::HalfOpen, Reason::WaitElapsed, now));
+            change = Some(self.transition_to(State::HalfOpen, Reason::WaitElapsed, now));
         }
         let admitted = match self.state {
             State::Open | State::ForcedOpen => false,
@@ -117,7 +117,7 @@ impl Model {
         let passed = probes.succeeded > 0
             && reaches(probes.succeeded as usize, Some(self.settings.half_open_success_rate_threshold), used)
             && !reaches(probes.slow as usize, self.settings.slow_call_rate_threshold, used);
-        Some(if passed { self.advance(now) } else { self.shift(State::Open, Reason::HalfOpenTimeout, now) })
+        Some(if passed { self.advance(now) } else { self.transition_to(State::Open, Reason::HalfOpenTimeout, now) })
     }
 
     pub(crate) fn command(&mut self, command: Command, now: Time) -> Option<Change> {
@@ -130,7 +130,7 @@ impl Model {
         if to == State::Closed {
             self.trips = 0;
         }
-        let change = (self.state != to).then(|| self.shift(to, Reason::Command, now));
+        let change = (self.state != to).then(|| self.transition_to(to, Reason::Command, now));
         if command == Command::Reset {
             self.window.clear();
             self.streak = 0;
@@ -202,7 +202,7 @@ impl Model {
         } else {
             return None;
         };
-        Some(self.shift(State::Open, reason, now))
+        Some(self.transition_to(State::Open, reason, now))
     }
 
     fn judge_probes(&mut self, now: Time) -> Option<Change> {
@@ -211,7 +211,7 @@ impl Model {
         let goal = Some(settings.half_open_success_rate_threshold);
         let best = of.saturating_sub(self.probes.failed as usize);
         if !reaches(best, goal, of) || reaches(self.probes.slow as usize, settings.slow_call_rate_threshold, of) {
-            return Some(self.shift(State::Open, Reason::ProbesFailed, now));
+            return Some(self.transition_to(State::Open, Reason::ProbesFailed, now));
         }
         reaches(self.probes.succeeded as usize, goal, of).then(|| self.advance(now))
     }
@@ -220,15 +220,15 @@ impl Model {
         let reason = if self.stage == 0 { Reason::ProbesSucceeded } else { Reason::StagePassed };
         let stage = self.stage + 1;
         if stage <= self.settings.recovery_stages.len() {
-            let change = self.shift(State::HalfOpen, reason, now);
+            let change = self.transition_to(State::HalfOpen, reason, now);
             self.stage = stage;
             change
         } else {
-            self.shift(State::Closed, reason, now)
+            self.transition_to(State::Closed, reason, now)
         }
     }
 
-    fn shift(&mut self, to: State, reason: Reason, now: Time) -> Change {
+    fn transition_to(&mut self, to: State, reason: Reason, now: Time) -> Change {
         self.state = to;
         self.generation += 1;
         self.stage = 0;

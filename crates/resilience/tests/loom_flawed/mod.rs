@@ -72,7 +72,7 @@ impl Flawed {
     }
 
     /// Changes the state if it is still `from`.
-    fn shift(&self, from: State, to: State) -> bool {
+    fn transition_to(&self, from: State, to: State) -> bool {
         let shifted = self.state.compare_exchange(from as u32, to as u32, SeqCst, SeqCst).is_ok();
         if shifted {
             self.generation.fetch_add(1, SeqCst);
@@ -90,7 +90,7 @@ impl Flawed {
     fn enter(&self, now: Duration) -> (Option<Ticket>, bool) {
         let mut changed = false;
         if self.state() == State::Open && now >= WAIT {
-            changed = self.shift(State::Open, State::HalfOpen);
+            changed = self.transition_to(State::Open, State::HalfOpen);
         }
         let generation = self.generation.load(SeqCst);
         let ticket = match self.state() {
@@ -119,7 +119,7 @@ impl Flawed {
         }
         if probe {
             let succeeded = self.succeeded.fetch_add(1, SeqCst) + 1;
-            return succeeded == self.permitted && self.shift(State::HalfOpen, State::Closed);
+            return succeeded == self.permitted && self.transition_to(State::HalfOpen, State::Closed);
         }
         if self.window > 0 {
             return self.record_in_window(outcome);
@@ -134,7 +134,7 @@ impl Flawed {
                 self.generation.fetch_add(1, SeqCst);
                 true
             }
-            _ => self.shift(State::Closed, State::Open),
+            _ => self.transition_to(State::Closed, State::Open),
         }
     }
 
@@ -156,7 +156,7 @@ impl Flawed {
             self.failures.fetch_add(failed, SeqCst);
         }
         let half = counted >= self.window && failures * 2 >= self.window;
-        half && self.judges && self.shift(State::Closed, State::Open)
+        half && self.judges && self.transition_to(State::Closed, State::Open)
     }
 
     fn cancel(&self, (generation, probe): Ticket) {

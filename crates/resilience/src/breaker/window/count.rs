@@ -12,7 +12,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, Padded};
 
 /// Rings of 2⁰ … 2¹⁷ slots.
 const CLASSES: usize = 18;
-const TAG_MASK: u32 = (1 << 28) - 1;
+const EPOCH_MASK: u32 = (1 << 28) - 1;
 
 #[derive(Debug)]
 pub(super) struct CountWindow {
@@ -46,13 +46,13 @@ impl CountWindow {
 
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
-    pub(super) fn record(&self, tag: u32, length: u32, sample: Sample) -> Recording {
+    pub(super) fn record(&self, epoch: u32, length: u32, sample: Sample) -> Recording {
         let fine = !sample.failed && !sample.slow;
         // N successes and one more are N successes: a healthy window is only read.
-        if fine && self.totals.0.load(Ordering::Acquire) == Totals::all_fine(tag, length).0 {
+        if fine && self.totals.0.load(Ordering::Acquire) == Totals::all_fine(epoch, length).0 {
             return Recording::Counted;
         }
-        self.claim(length, Slot::new(tag, sample))
+        self.claim(length, Slot::new(epoch, sample))
     }
 
     /// Writes an outcome in the next slot.
@@ -82,15 +82,15 @@ impl CountWindow {
                 Err(now) => old = Slot(now),
             }
         }
-        let before = if old.tag() == fresh.tag() { old.counts() } else { [0; 3] };
+        let before = if old.epoch() == fresh.epoch() { old.counts() } else { [0; 3] };
         let after = fresh.counts();
         let swapped = self.totals.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            Totals(word).exchange(fresh.tag(), before, after)
+            Totals(word).exchange(fresh.epoch(), before, after)
         });
         match swapped {
             Ok(word) => Recording::Judge(
                 Totals(word)
-                    .exchange(fresh.tag(), before, after)
+                    .exchange(fresh.epoch(), before, after)
                     .map(|now| Totals(now).snapshot())
                     .expect("the same exchange has just succeeded"),
             ),
@@ -102,27 +102,27 @@ impl CountWindow {
         Totals(self.totals.0.load(Ordering::Acquire)).snapshot()
     }
 
-    pub(super) fn reset(&self, tag: u32) {
-        // Slots of earlier tags are vacant by their tag; nothing has to be wiped. A swap rather than
+    pub(super) fn reset(&self, epoch: u32) {
+        // Slots of earlier epochs are vacant by their epoch; nothing has to be wiped. A swap rather than
         // a store keeps all writers in one order, also for the model checker.
-        self.totals.0.swap(Totals::empty(tag).0, Ordering::AcqRel);
+        self.totals.0.swap(Totals::empty(epoch).0, Ordering::AcqRel);
     }
 
-    /// The outcomes under `tag`, newest first.
-    pub(super) fn newest(&self, tag: u32, length: u32) -> Vec<Sample> {
+    /// The outcomes under `epoch`, newest first.
+    pub(super) fn newest(&self, epoch: u32, length: u32) -> Vec<Sample> {
         let head = self.head.0.load(Ordering::Acquire);
         (1..=u64::from(length).min(head))
             .map(|back| Slot(self.slot(length, head - back).load(Ordering::Acquire)))
-            .filter(|slot| slot.tag() == tag && slot.0 & Slot::USED != 0)
+            .filter(|slot| slot.epoch() == epoch && slot.0 & Slot::USED != 0)
             .map(Slot::sample)
             .collect()
     }
 
-    /// Puts outcomes back under a new tag and length, as if they had just been recorded.
-    pub(super) fn restore(&self, tag: u32, length: u32, newest: &[Sample]) {
+    /// Puts outcomes back under a new epoch and length, as if they had just been recorded.
+    pub(super) fn restore(&self, epoch: u32, length: u32, newest: &[Sample]) {
         let kept = newest.len().min(length as usize);
         for sample in newest[..kept].iter().rev() {
-            self.record(tag, length, *sample);
+            self.record(epoch, length, *sample);
         }
     }
 
@@ -147,7 +147,7 @@ fn class(length: u32) -> usize {
     length.next_power_of_two().trailing_zeros() as usize
 }
 
-/// One outcome: `[tag: 28 | - | slow | failed | used]`.
+/// One outcome: `[epoch: 28 | - | slow | failed | used]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot(u32);
 
@@ -157,10 +157,10 @@ impl Slot {
     const SLOW: u32 = 4;
 
     #[inline]
-    fn new(tag: u32, sample: Sample) -> Self {
+    fn new(epoch: u32, sample: Sample) -> Self {
         let failed = if sample.failed { Self::FAILED } else { 0 };
         let slow = if sample.slow { Self::SLOW } else { 0 };
-        Self(((tag & TAG_MASK) << 4) | slow | failed | Self::USED)
+        Self(((epoch & EPOCH_MASK) << 4) | slow | failed | Self::USED)
     }
 
     /// Neither failed nor slow.
@@ -168,14 +168,14 @@ impl Slot {
         self.0 & (Self::FAILED | Self::SLOW) == 0
     }
 
-    fn tag(self) -> u32 {
+    fn epoch(self) -> u32 {
         self.0 >> 4
     }
 
-    /// Whether this slot was written under a tag after `other`'s; tags wrap around.
+    /// Whether this slot was written under a epoch after `other`'s; epochs wrap around.
     fn is_newer_than(self, other: Self) -> bool {
-        let ahead = self.tag().wrapping_sub(other.tag()) & TAG_MASK;
-        ahead != 0 && ahead < TAG_MASK / 2
+        let ahead = self.epoch().wrapping_sub(other.epoch()) & EPOCH_MASK;
+        ahead != 0 && ahead < EPOCH_MASK / 2
     }
 
     fn sample(self) -> Sample {
@@ -188,7 +188,7 @@ impl Slot {
     }
 }
 
-/// The totals in one word: `[tag: 13 | slow: 17 | failures: 17 | calls: 17]`.
+/// The totals in one word: `[epoch: 13 | slow: 17 | failures: 17 | calls: 17]`.
 ///
 /// Two writers of one slot may add their differences in either order, so a count can be below zero
 /// for a moment. Each field therefore starts at a bias that keeps it from borrowing off its
@@ -200,27 +200,27 @@ impl Totals {
     const BITS: u32 = 17;
     const MASK: u64 = (1 << Self::BITS) - 1;
     const BIAS: u64 = 1 << 13;
-    const TAG_SHIFT: u32 = 3 * Self::BITS;
+    const EPOCH_SHIFT: u32 = 3 * Self::BITS;
 
-    fn empty(tag: u32) -> Self {
-        Self(Self::tag_bits(tag) | Self::BIAS | (Self::BIAS << Self::BITS) | (Self::BIAS << (2 * Self::BITS)))
+    fn empty(epoch: u32) -> Self {
+        Self(Self::epoch_bits(epoch) | Self::BIAS | (Self::BIAS << Self::BITS) | (Self::BIAS << (2 * Self::BITS)))
     }
 
     /// A full window of quick successes.
     #[inline]
-    fn all_fine(tag: u32, length: u32) -> Self {
-        Self(Self::empty(tag).0 + u64::from(length))
+    fn all_fine(epoch: u32, length: u32) -> Self {
+        Self(Self::empty(epoch).0 + u64::from(length))
     }
 
     #[inline]
-    fn tag_bits(tag: u32) -> u64 {
-        u64::from(tag) << Self::TAG_SHIFT
+    fn epoch_bits(epoch: u32) -> u64 {
+        u64::from(epoch) << Self::EPOCH_SHIFT
     }
 
-    /// The word with one slot's counts exchanged; `None` under another tag.
-    fn exchange(self, tag: u32, before: [u64; 3], after: [u64; 3]) -> Option<u64> {
-        let mine = Self::tag_bits(tag) >> Self::TAG_SHIFT;
-        (self.0 >> Self::TAG_SHIFT == mine).then(|| {
+    /// The word with one slot's counts exchanged; `None` under another epoch.
+    fn exchange(self, epoch: u32, before: [u64; 3], after: [u64; 3]) -> Option<u64> {
+        let mine = Self::epoch_bits(epoch) >> Self::EPOCH_SHIFT;
+        (self.0 >> Self::EPOCH_SHIFT == mine).then(|| {
             (0..).zip(before.iter().zip(after)).fold(self.0, |word, (field, (before, after)): (u32, _)| {
                 word + (after << (field * Self::BITS)) - (before << (field * Self::BITS))
             })

@@ -1,10 +1,10 @@
 //! The sliding window that a breaker judges by: the last N calls, or the calls of the last N
 //! seconds.
 //!
-//! Recording is lock-free and costs the same for every size. What makes that safe is the **tag**:
-//! each time the window starts afresh or changes its shape, it gets the next tag, and every cell
-//! and total carries the tag it was written under. A writer that was overtaken by such a change
-//! finds a tag that is not its own and gives up ([`Recording::Stale`]), so an outcome of an earlier
+//! Recording is lock-free and costs the same for every size. What makes that safe is the **epoch**:
+//! each time the window starts afresh or changes its shape, it gets the next epoch, and every cell
+//! and total carries the epoch it was written under. A writer that was overtaken by such a change
+//! finds a epoch that is not its own and gives up ([`Recording::Stale`]), so an outcome of an earlier
 //! state can never be counted in a later one, however late its thread wakes up.
 
 mod count;
@@ -53,7 +53,7 @@ pub(crate) struct Sample {
 /// What became of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recording {
-    /// The window has moved on to another tag; nothing was counted.
+    /// The window has moved on to another epoch; nothing was counted.
     Stale,
     /// Counted, and no threshold can have been crossed by it.
     Counted,
@@ -72,7 +72,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(settings: &BreakerSettings, tag: u32) -> Self {
+    pub(super) fn new(settings: &BreakerSettings, epoch: u32) -> Self {
         let window = Self {
             length: AtomicU32::new(0),
             count: CountWindow::new(),
@@ -80,36 +80,36 @@ impl Window {
             streak: Streak::new(),
         };
         window.shape(settings);
-        window.reset(tag);
+        window.reset(epoch);
         window
     }
 
     /// Counts a sample and, for a failure, the run it belongs to. `nanos` tells the time since the
-    /// breaker's epoch, and is only asked where it matters.
+    /// breaker's origin, and is only asked where it matters.
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
-    pub(super) fn record(&self, tag: u32, sample: Sample, nanos: impl FnOnce() -> u64) -> Recording {
+    pub(super) fn record(&self, epoch: u32, sample: Sample, nanos: impl FnOnce() -> u64) -> Recording {
         // Acquire: a length is published after the cells it needs.
         match self.length.load(Ordering::Acquire) {
-            0 => self.time.record(tag, sample, nanos()),
-            length => self.count.record(tag, length, sample),
+            0 => self.time.record(epoch, sample, nanos()),
+            length => self.count.record(epoch, length, sample),
         }
     }
 
     /// Notes that a call failed, and gives the failures in a row.
-    pub(super) fn failed(&self, tag: u32) -> u32 {
-        self.streak.grow(tag)
+    pub(super) fn failed(&self, epoch: u32) -> u32 {
+        self.streak.grow(epoch)
     }
 
     /// Notes that a call succeeded.
     #[inline]
-    pub(super) fn succeeded(&self, tag: u32) {
-        self.streak.end(tag);
+    pub(super) fn succeeded(&self, epoch: u32) {
+        self.streak.end(epoch);
     }
 
     /// Failures in a row.
-    pub(super) fn streak(&self, tag: u32) -> u32 {
-        self.streak.length(tag)
+    pub(super) fn streak(&self, epoch: u32) -> u32 {
+        self.streak.length(epoch)
     }
 
     /// What the window holds at `nanos`.
@@ -120,39 +120,39 @@ impl Window {
         }
     }
 
-    /// Starts afresh under a new tag. Only under the control lock, before the tag is published.
-    pub(super) fn reset(&self, tag: u32) {
-        self.count.reset(tag);
-        self.time.reset(tag);
-        self.streak.reset(tag, 0);
+    /// Starts afresh under a new epoch. Only under the control lock, before the epoch is published.
+    pub(super) fn reset(&self, epoch: u32) {
+        self.count.reset(epoch);
+        self.time.reset(epoch);
+        self.streak.reset(epoch, 0);
     }
 
     /// Takes new settings and keeps what was recorded under the old ones as far as the new shape
     /// can hold it; a change between count and time starts empty. Only under the control lock,
-    /// before `tag` is published.
-    pub(super) fn reshape(&self, settings: &BreakerSettings, old_tag: u32, tag: u32) {
-        let streak = self.streak.length(old_tag);
+    /// before `epoch` is published.
+    pub(super) fn reshape(&self, settings: &BreakerSettings, old_epoch: u32, epoch: u32) {
+        let streak = self.streak.length(old_epoch);
         let was_time = self.length.load(Ordering::Acquire) == 0;
         match (was_time, settings.sliding_window_type) {
             (false, WindowType::CountBased) => {
                 let length = self.length.load(Ordering::Acquire);
-                let kept = self.count.newest(old_tag, length);
+                let kept = self.count.newest(old_epoch, length);
                 self.shape(settings);
-                self.reset(tag);
-                self.count.restore(tag, settings.sliding_window_size, &kept);
+                self.reset(epoch);
+                self.count.restore(epoch, settings.sliding_window_size, &kept);
             }
             (true, WindowType::TimeBased) => {
                 let kept = self.time.contents();
                 self.shape(settings);
-                self.count.reset(tag);
-                self.time.restore(tag, &kept);
+                self.count.reset(epoch);
+                self.time.restore(epoch, &kept);
             }
             _ => {
                 self.shape(settings);
-                self.reset(tag);
+                self.reset(epoch);
             }
         }
-        self.streak.reset(tag, streak);
+        self.streak.reset(epoch, streak);
     }
 
     fn shape(&self, settings: &BreakerSettings) {

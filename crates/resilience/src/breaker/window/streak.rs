@@ -2,7 +2,7 @@
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// `[tag: 32 | failures: 32]`: a writer of an earlier tag changes nothing.
+/// `[epoch: 32 | failures: 32]`: a writer of an earlier epoch changes nothing.
 #[derive(Debug)]
 pub(super) struct Streak(AtomicU64);
 
@@ -11,43 +11,43 @@ impl Streak {
         Self(AtomicU64::new(0))
     }
 
-    /// Adds a failure and gives the length of the run; 0 when the tag has moved on.
-    pub(super) fn grow(&self, tag: u32) -> u32 {
+    /// Adds a failure and gives the length of the run; 0 when the epoch has moved on.
+    pub(super) fn grow(&self, epoch: u32) -> u32 {
         self.0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
                 let (at, length) = unpack(word);
-                (at == tag).then(|| pack(tag, length.saturating_add(1)))
+                (at == epoch).then(|| pack(epoch, length.saturating_add(1)))
             })
             .map_or(0, |before| unpack(before).1.saturating_add(1))
     }
 
     /// Ends the run. A healthy dependency has none, and then this is one load.
     #[inline]
-    pub(super) fn end(&self, tag: u32) {
+    pub(super) fn end(&self, epoch: u32) {
         let mut word = self.0.load(Ordering::Relaxed);
-        while unpack(word).1 != 0 && unpack(word).0 == tag {
-            match self.0.compare_exchange_weak(word, pack(tag, 0), Ordering::AcqRel, Ordering::Relaxed) {
+        while unpack(word).1 != 0 && unpack(word).0 == epoch {
+            match self.0.compare_exchange_weak(word, pack(epoch, 0), Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => word = now,
             }
         }
     }
 
-    /// Length of the run under `tag`.
-    pub(super) fn length(&self, tag: u32) -> u32 {
+    /// Length of the run under `epoch`.
+    pub(super) fn length(&self, epoch: u32) -> u32 {
         match unpack(self.0.load(Ordering::Acquire)) {
-            (at, length) if at == tag => length,
+            (at, length) if at == epoch => length,
             _ => 0,
         }
     }
 
-    pub(super) fn reset(&self, tag: u32, length: u32) {
-        self.0.swap(pack(tag, length), Ordering::AcqRel);
+    pub(super) fn reset(&self, epoch: u32, length: u32) {
+        self.0.swap(pack(epoch, length), Ordering::AcqRel);
     }
 }
 
-fn pack(tag: u32, length: u32) -> u64 {
-    (u64::from(tag) << 32) | u64::from(length)
+fn pack(epoch: u32, length: u32) -> u64 {
+    (u64::from(epoch) << 32) | u64::from(length)
 }
 
 fn unpack(word: u64) -> (u32, u32) {

@@ -26,7 +26,7 @@ pub(crate) struct TimeWindow {
     minimum: AtomicU32,
     /// Set while the window holds less than the minimum, when a success can be what completes it.
     filling: AtomicBool,
-    /// The newest bucket: `[tag: 16 | number: 48]`.
+    /// The newest bucket: `[epoch: 16 | number: 48]`.
     newest: Padded<AtomicU64>,
 }
 
@@ -76,8 +76,8 @@ impl TimeWindow {
     }
 
     #[inline]
-    pub(crate) fn record(&self, tag: u32, sample: Sample, nanos: u64) -> Recording {
-        let Some((number, turned)) = self.count(tag, sample, nanos) else {
+    pub(crate) fn record(&self, epoch: u32, sample: Sample, nanos: u64) -> Recording {
+        let Some((number, turned)) = self.count(epoch, sample, nanos) else {
             return Recording::Stale;
         };
         if sample.failed || sample.slow || turned || self.filling.load(Ordering::Relaxed) {
@@ -89,8 +89,8 @@ impl TimeWindow {
 
     /// Counts a sample and gives the number of its bucket, and whether that is a new one.
     #[inline]
-    pub(crate) fn count(&self, tag: u32, sample: Sample, nanos: u64) -> Option<(u64, bool)> {
-        let (number, turned) = self.advance(tag, self.number_at(nanos))?;
+    pub(crate) fn count(&self, epoch: u32, sample: Sample, nanos: u64) -> Option<(u64, bool)> {
+        let (number, turned) = self.advance(epoch, self.number_at(nanos))?;
         let bucket = self.bucket(number);
         self.add(if sample.failed { &bucket.failed } else { &bucket.fine }, number);
         if sample.slow {
@@ -113,17 +113,17 @@ impl TimeWindow {
         self.sum(self.number_at(nanos).max(newest))
     }
 
-    /// Starts afresh under a new tag.
-    pub(crate) fn reset(&self, tag: u32) {
+    /// Starts afresh under a new epoch.
+    pub(crate) fn reset(&self, epoch: u32) {
         let base = self.base.load(Ordering::Acquire);
         let number = number_of(self.newest.0.load(Ordering::Acquire));
-        self.restart(tag, base.wrapping_add(BUCKETS), number + BUCKETS);
+        self.restart(epoch, base.wrapping_add(BUCKETS), number + BUCKETS);
     }
 
-    fn restart(&self, tag: u32, base: u64, number: u64) {
+    fn restart(&self, epoch: u32, base: u64, number: u64) {
         self.base.store(base, Ordering::Release);
         self.filling.store(true, Ordering::Release);
-        self.newest.0.swap(newest(tag, number), Ordering::AcqRel);
+        self.newest.0.swap(newest(epoch, number), Ordering::AcqRel);
     }
 
     /// What each bucket of the window holds, oldest first.
@@ -136,13 +136,13 @@ impl TimeWindow {
             .collect()
     }
 
-    /// Starts afresh under a new tag and shape, with contents taken out under the old one.
-    pub(super) fn restore(&self, tag: u32, contents: &[Content]) {
+    /// Starts afresh under a new epoch and shape, with contents taken out under the old one.
+    pub(super) fn restore(&self, epoch: u32, contents: &[Content]) {
         let shift = self.shift.load(Ordering::Acquire);
         let last = contents.last().map_or(0, |content| content.nanos >> shift);
         // Twice the buckets: the oldest restored one must lie beyond the newest of before, too.
         let number = number_of(self.newest.0.load(Ordering::Acquire)) + 2 * BUCKETS;
-        self.restart(tag, number.wrapping_sub(last), number);
+        self.restart(epoch, number.wrapping_sub(last), number);
         for content in contents {
             let number = self.number_at(content.nanos);
             let bucket = self.bucket(number);
@@ -158,18 +158,18 @@ impl TimeWindow {
         number_of(since(since_zero.wrapping_add(self.base.load(Ordering::Acquire))))
     }
 
-    /// The bucket to count in, and whether it has just become the newest; `None` under another tag.
+    /// The bucket to count in, and whether it has just become the newest; `None` under another epoch.
     #[inline]
-    fn advance(&self, tag: u32, number: u64) -> Option<(u64, bool)> {
+    fn advance(&self, epoch: u32, number: u64) -> Option<(u64, bool)> {
         let mut word = self.newest.0.load(Ordering::Acquire);
         loop {
-            if word >> NUMBER_BITS != newest(tag, 0) >> NUMBER_BITS {
+            if word >> NUMBER_BITS != newest(epoch, 0) >> NUMBER_BITS {
                 return None;
             }
             if number <= number_of(word) {
                 return Some((number_of(word), false));
             }
-            match self.newest.0.compare_exchange_weak(word, newest(tag, number), Ordering::AcqRel, Ordering::Acquire) {
+            match self.newest.0.compare_exchange_weak(word, newest(epoch, number), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Some((number, true)),
                 Err(now) => word = now,
             }
@@ -242,8 +242,8 @@ fn since(sum: u64) -> u64 {
 }
 
 #[inline]
-fn newest(tag: u32, number: u64) -> u64 {
-    (u64::from(tag) << NUMBER_BITS) | number_of(number)
+fn newest(epoch: u32, number: u64) -> u64 {
+    (u64::from(epoch) << NUMBER_BITS) | number_of(number)
 }
 
 #[inline]
@@ -324,10 +324,10 @@ mod tests {
         for _ in 0..7 {
             window.record(1, FAILED, 200 * SECOND);
         }
-        for (tag, span) in [(2, 10), (3, 10), (4, 60)] {
+        for (epoch, span) in [(2, 10), (3, 10), (4, 60)] {
             let kept = window.contents();
             window.provide(Duration::from_secs(span), 1);
-            window.restore(tag, &kept);
+            window.restore(epoch, &kept);
             assert_eq!(window.totals(200 * SECOND).failures, 7, "{span} s");
         }
         let kept = window.contents();

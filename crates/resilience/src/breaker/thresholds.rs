@@ -17,7 +17,7 @@ use crate::{
 /// Read with relaxed loads. A call may see a mixture while settings change; the change is followed
 /// by a judgement of its own, so nothing is missed.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(super) struct Thresholds {
     slow_nanos: AtomicU64,
     /// What a forced-open breaker tells its callers: nobody knows when it will end.
     open_wait_nanos: AtomicU64,
@@ -34,9 +34,9 @@ pub(super) struct Live {
     share: AtomicU64,
 }
 
-impl Live {
+impl Thresholds {
     pub(super) fn new(settings: &BreakerSettings) -> Self {
-        let live = Self {
+        let thresholds = Self {
             slow_nanos: AtomicU64::new(0),
             open_wait_nanos: AtomicU64::new(0),
             failure_rate: AtomicU64::new(0),
@@ -48,8 +48,8 @@ impl Live {
             panics_count: AtomicBool::new(true),
             share: AtomicU64::new(1.0_f64.to_bits()),
         };
-        live.set(settings);
-        live
+        thresholds.set(settings);
+        thresholds
     }
 
     pub(super) fn set(&self, settings: &BreakerSettings) {

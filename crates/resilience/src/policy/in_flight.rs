@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Attempt, Event, Observer, Policy, clock};
 use crate::breaker::{Outcome, Permit};
 
-/// What becomes of a call, as far as its flight can't see it from where it is dropped.
+/// What becomes of a call, as far as its in_flight can't see it from where it is dropped.
 #[derive(Default)]
 pub(super) struct Fate {
     /// Whether the call itself is at work: a thread that unwinds then, unwinds because of it. At any
@@ -35,17 +35,17 @@ impl Fate {
 /// An attempt between its start and its end. Dropped without an end, because the caller went away
 /// or the call panicked, it ends as cancelled or panicked; so every permit is given back and every
 /// start has its [`Event::Finished`].
-pub(super) struct Flight<'a, O: Observer> {
+pub(super) struct InFlight<'a, O: Observer> {
     policy: &'a Policy,
     observer: &'a O,
     permit: Option<Permit<'a>>,
     start: Instant,
     attempt: Attempt,
     fate: &'a Fate,
-    landed: bool,
+    finished: bool,
 }
 
-impl<'a, O: Observer> Flight<'a, O> {
+impl<'a, O: Observer> InFlight<'a, O> {
     pub(super) fn start(
         policy: &'a Policy,
         observer: &'a O,
@@ -54,16 +54,16 @@ impl<'a, O: Observer> Flight<'a, O> {
         (attempt, fate): (Attempt, &'a Fate),
     ) -> Self {
         observer.observe(Event::Admitted { attempt: attempt.number, hedge: attempt.hedge });
-        Self { policy, observer, permit, start, attempt, fate, landed: false }
+        Self { policy, observer, permit, start, attempt, fate, finished: false }
     }
 
     /// Ends it.
-    pub(super) fn land(mut self, outcome: Outcome, now: Instant) {
+    pub(super) fn finish(mut self, outcome: Outcome, now: Instant) {
         self.end(outcome, now);
     }
 
     fn end(&mut self, outcome: Outcome, now: Instant) {
-        self.landed = true;
+        self.finished = true;
         let elapsed = now.saturating_duration_since(self.start);
         // Whoever lost a race did not fail in it, however long it had taken by then.
         let lost = outcome == Outcome::Cancelled && self.fate.outrun.load(Ordering::Relaxed);
@@ -85,9 +85,9 @@ impl<'a, O: Observer> Flight<'a, O> {
     }
 }
 
-impl<O: Observer> Drop for Flight<'_, O> {
+impl<O: Observer> Drop for InFlight<'_, O> {
     fn drop(&mut self) {
-        if !self.landed {
+        if !self.finished {
             let outcome =
                 if self.fate.at_work.load(Ordering::Relaxed) { Outcome::Panicked } else { Outcome::Cancelled };
             self.end(outcome, clock());
