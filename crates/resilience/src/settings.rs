@@ -59,3 +59,64 @@ pub(crate) fn duration(field: &str, duration: Duration, least: Duration) -> Resu
 pub(crate) fn percentage(field: &str, percent: f64) -> Result<(), SettingsError> {
     ensure(percent > 0.0 && percent <= 100.0, field, percent, "a percentage above 0, up to 100")
 }
+
+/// Reads and writes a threshold that can be switched off: a number, or `false`. Formats without a
+/// null, TOML above all, could not say otherwise that a default does not apply.
+pub(crate) mod threshold {
+    use std::{fmt, marker::PhantomData};
+
+    use serde::{
+        Deserialize, Deserializer, Serialize, Serializer,
+        de::{Error, IntoDeserializer, Unexpected, Visitor},
+    };
+
+    #[allow(clippy::ref_option, reason = "the signature that serde calls")]
+    pub(crate) fn serialize<T: Serialize, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => value.serialize(serializer),
+            None => serializer.serialize_bool(false),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        deserializer.deserialize_any(Threshold(PhantomData))
+    }
+
+    struct Threshold<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Threshold<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a number, or false to switch it off")
+        }
+
+        fn visit_bool<E: Error>(self, on: bool) -> Result<Self::Value, E> {
+            if on { Err(E::invalid_type(Unexpected::Bool(true), &self)) } else { Ok(None) }
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+            T::deserialize(number.into_deserializer()).map(Some)
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+            T::deserialize(number.into_deserializer()).map(Some)
+        }
+
+        fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+            T::deserialize(number.into_deserializer()).map(Some)
+        }
+    }
+}

@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use breakerbox_resilience::breaker::{Breaker, BreakerSettings, Command, Outcome, Permit, State};
+use breakerbox_resilience::breaker::{Breaker, BreakerSettings, Command, Outcome, Permit, State, WindowType};
 use loom::{
     sync::{
         Arc,
@@ -48,13 +48,20 @@ trait Gate: Send + Sync + 'static {
 
 const WAIT: Duration = Duration::from_secs(10);
 
-struct Shipped {
+/// The breaker that ships, over a window of calls or of time.
+struct Shipped<const TIMED: bool> {
     breaker: Breaker,
     origin: Instant,
 }
 
-impl Shipped {
-    fn with(settings: BreakerSettings) -> Self {
+type Counting = Shipped<false>;
+type Timed = Shipped<true>;
+
+impl<const TIMED: bool> Shipped<TIMED> {
+    fn with(mut settings: BreakerSettings) -> Self {
+        if TIMED {
+            settings.sliding_window_type = WindowType::TimeBased;
+        }
         let origin = Instant::now();
         let breaker = Breaker::new(settings, origin, 1).expect("valid settings");
         Self { breaker, origin }
@@ -74,7 +81,7 @@ fn settings(failures: u32, permitted: u32) -> BreakerSettings {
     }
 }
 
-impl Gate for Shipped {
+impl<const TIMED: bool> Gate for Shipped<TIMED> {
     type Ticket<'a> = Permit<'a>;
 
     fn new(failures: u32, permitted: u32) -> Self {
@@ -120,10 +127,14 @@ impl Gate for Shipped {
     }
 }
 
+/// Two preemptions find nearly every bug there is; the environment can ask for more.
 fn explore(model: impl Fn() + Send + Sync + 'static) {
+    explore_within(2, model);
+}
+
+fn explore_within(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    // Two preemptions find nearly every bug there is; the environment can ask for more.
-    builder.preemption_bound = builder.preemption_bound.or(Some(2));
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
     builder.max_branches = 20_000;
     builder.check(model);
 }
@@ -295,8 +306,13 @@ macro_rules! models {
             use super::*;
 
             #[test]
-            fn holds() {
-                explore($model::<Shipped>);
+            fn holds_over_calls() {
+                explore($model::<Counting>);
+            }
+
+            #[test]
+            fn holds_over_time() {
+                explore($model::<Timed>);
             }
 
             #[test]
@@ -323,6 +339,165 @@ models! {
         "one of two places is free";
     whoever_completes_the_minimum_trips: completed_minimum, caught on flawed::CountsFailuresLater,
         "one of two calls failed";
-    a_window_that_is_lapped_still_adds_up: lapped_window, caught on flawed::OverfillsItsWindow,
-        "one slot holds one call";
+}
+
+/// Only a window of calls has slots that two writers can meet in.
+mod a_window_that_is_lapped_still_adds_up {
+    use super::*;
+
+    #[test]
+    fn holds_over_calls() {
+        explore(lapped_window::<Counting>);
+    }
+
+    #[test]
+    #[should_panic(expected = "one slot holds one call")]
+    fn fails_on_a_breaker_with_this_mistake() {
+        explore(lapped_window::<flawed::OverfillsItsWindow>);
+    }
+}
+
+/// A failure that completes the run meets a reset: whichever comes first, the breaker is closed in the
+/// end, since nothing that was recorded before a reset may open it afterwards.
+fn reset_against_trip<const TIMED: bool>() {
+    let gate = Shipped::<TIMED>::with(settings(2, 1));
+    let ticket = gate.enter(Duration::ZERO).0.expect("closed");
+    gate.record(ticket, Outcome::Failure, Duration::ZERO);
+    let gate = both(gate, |gate: &Shipped<TIMED>, index| {
+        if index == 0 {
+            gate.command(Command::Reset);
+        } else if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
+            gate.record(ticket, Outcome::Failure, Duration::ZERO);
+        }
+    });
+    assert_eq!(gate.state(), State::Closed, "opened on what a reset had forgotten");
+}
+
+/// A failure that the old threshold bears meets a change to one that does not bear it: one of the
+/// two sees the other, and the breaker opens.
+fn stricter_threshold_against_failure<const TIMED: bool>() {
+    let with = |percent| BreakerSettings { failure_rate_threshold: Some(percent), ..settings(9, 1) };
+    let mut stricter = with(50.0);
+    let gate = Shipped::<TIMED>::with(with(90.0));
+    stricter.sliding_window_type = gate.breaker.settings().sliding_window_type;
+    let ticket = gate.enter(Duration::ZERO).0.expect("closed");
+    gate.record(ticket, Outcome::Success, Duration::ZERO);
+    let gate = Arc::new(gate);
+    let other = {
+        let gate = gate.clone();
+        thread::spawn(move || {
+            if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
+                gate.record(ticket, Outcome::Failure, Duration::ZERO);
+            }
+        })
+    };
+    gate.breaker.reconfigure(stricter, gate.origin).expect("valid settings");
+    other.join().expect("no thread panics");
+    assert_eq!(gate.state(), State::Open, "neither saw the other");
+}
+
+/// A call that began while the breaker only recorded ends while it is closed for good: what is
+/// counted in the closed state began in it.
+fn late_record_against_close<const TIMED: bool>() {
+    let gate = Shipped::<TIMED>::with(settings(9, 1));
+    gate.command(Command::MetricsOnly);
+    let gate = both(gate, |gate: &Shipped<TIMED>, index| {
+        if index == 0 {
+            gate.command(Command::Close);
+        } else if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
+            if ticket.generation() == 2 {
+                gate.record(ticket, Outcome::Failure, Duration::ZERO);
+            } else {
+                gate.cancel(ticket);
+            }
+        }
+    });
+    assert_eq!(gate.counted(), 0, "a result of an earlier state was counted");
+}
+
+/// A window changes its shape beside a failure: the failure is either in the new window or was in
+/// the old one, and the run of failures is complete in both cases.
+fn another_window_against_failure<const TIMED: bool>() {
+    let gate = Shipped::<TIMED>::with(settings(2, 1));
+    let ticket = gate.enter(Duration::ZERO).0.expect("closed");
+    gate.record(ticket, Outcome::Failure, Duration::ZERO);
+    let mut longer = gate.breaker.settings();
+    longer.sliding_window_size = 4;
+    let gate = Arc::new(gate);
+    let other = {
+        let gate = gate.clone();
+        thread::spawn(move || {
+            if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
+                gate.record(ticket, Outcome::Failure, Duration::ZERO);
+            }
+        })
+    };
+    gate.breaker.reconfigure(longer, gate.origin).expect("valid settings");
+    other.join().expect("no thread panics");
+    assert_eq!(gate.state(), State::Open, "two failures in a row");
+}
+
+/// The last probe turns the recovery to a stage with next to no share while a caller comes: nobody
+/// passes before the share holds.
+fn stage_against_caller<const TIMED: bool>() {
+    let gate = Shipped::<TIMED>::with(BreakerSettings { recovery_stages: vec![1e-9], ..settings(1, 1) });
+    let ticket = gate.enter(Duration::ZERO).0.expect("closed");
+    gate.record(ticket, Outcome::Failure, Duration::ZERO);
+    let gate = Arc::new(gate);
+    let (probing, entered) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let other = {
+        let (gate, probing, entered) = (gate.clone(), probing.clone(), entered.clone());
+        thread::spawn(move || {
+            if probing.load(Ordering::Acquire) == 1 && gate.enter(WAIT).0.is_some() {
+                entered.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    };
+    let probe = gate.enter(WAIT).0.expect("the wait is over");
+    probing.store(1, Ordering::Release);
+    gate.record(probe, Outcome::Success, WAIT);
+    other.join().expect("no thread panics");
+    assert_eq!(entered.load(Ordering::Relaxed), 0, "a stage without its share");
+}
+
+macro_rules! on_both_windows {
+    ($($name:ident: $model:ident;)*) => {
+        $(mod $name {
+            use super::*;
+
+            #[test]
+            fn over_calls() {
+                explore($model::<false>);
+            }
+
+            #[test]
+            fn over_time() {
+                explore($model::<true>);
+            }
+        })*
+    };
+}
+
+on_both_windows! {
+    a_reset_is_never_followed_by_a_trip_on_what_it_forgot: reset_against_trip;
+    a_new_threshold_and_a_failure_never_miss_each_other: stricter_threshold_against_failure;
+    a_stage_is_never_visible_before_its_share: stage_against_caller;
+    a_result_of_recording_only_is_not_counted_when_closed: late_record_against_close;
+}
+
+/// The change of a window over time reads and writes hundreds of cells: exploring it takes many
+/// minutes, so it belongs to the long form (`-- --ignored`).
+mod a_failure_beside_a_change_of_the_window_is_not_lost {
+    use super::*;
+
+    #[test]
+    fn over_calls() {
+        explore(another_window_against_failure::<false>);
+    }
+
+    #[test]
+    #[ignore = "takes many minutes"]
+    fn over_time() {
+        explore_within(1, another_window_against_failure::<true>);
+    }
 }

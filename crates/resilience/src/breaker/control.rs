@@ -10,14 +10,14 @@ use std::{
 
 use super::{
     Admission, Breaker, BreakerSettings, Command, Outcome, Permit, Reason, Recorded, Rejected, State, Transition,
-    WindowSnapshot,
-    thresholds::{Verdict, judge_overdue, judge_probes},
-    nanos_of,
+    WindowSnapshot, nanos_of,
+    settings::AfterMaxWait,
+    thresholds::{Verdict, judge_overdue, judge_probes, judge_stage},
     word::{Probes, Word},
 };
 use crate::{
     settings::SettingsError,
-    sync::{MutexGuard, Ordering, lock},
+    sync::{MutexGuard, Ordering, fence, lock},
 };
 
 /// Transitions kept for [`Breaker::tick`] when nobody was there to receive them.
@@ -33,15 +33,18 @@ pub(super) struct Control {
     epoch: u32,
     /// Trips without a recovery in between.
     trips: u32,
-    /// 0 while probing, then the stage of the recovery.
-    stage: usize,
+    /// The stage of a recovery; `None` while probing and in every other state.
+    pub(super) stage: Option<Stage>,
+    /// The latest change to open that was no command.
+    pub(super) last_trip: Option<Transition>,
     /// Transitions caused by permits dropped in a panic.
     undelivered: VecDeque<Transition>,
 }
 
 impl Control {
     pub(super) fn new(settings: BreakerSettings, epoch: u32) -> Self {
-        Self { settings, epoch, trips: 0, stage: 0, undelivered: VecDeque::new() }
+        let trips = u32::from(settings.initial_state.state() == State::Open);
+        Self { settings, epoch, trips, stage: None, last_trip: None, undelivered: VecDeque::new() }
     }
 
     /// Keeps a transition until the next tick.
@@ -58,21 +61,50 @@ impl Control {
     }
 }
 
+/// A stage of a recovery: a share of the traffic passes, for a time and a minimum of calls.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stage {
+    /// Its place in the settings' list, from 0.
+    index: usize,
+    /// When it may end, in nanoseconds since the origin.
+    until: u64,
+    pub(super) in_flight: u32,
+    pub(super) counts: WindowSnapshot,
+}
+
 /// Where to, why, when, and on what numbers.
 struct Change {
     to: State,
     reason: Reason,
     now: Instant,
     window: WindowSnapshot,
+    /// The stage that half-open begins with; `None`: its probes.
+    stage: Option<usize>,
+    /// How long open lasts; `None`: as the settings say.
+    open_for: Option<Duration>,
+}
+
+impl Change {
+    fn new(to: State, reason: Reason, now: Instant, window: WindowSnapshot) -> Self {
+        Self { to, reason, now, window, stage: None, open_for: None }
+    }
 }
 
 impl Breaker {
-    /// Moves on what only time moves: an overdue half-open. Also hands over transitions that a
-    /// panic kept from their caller. To be called about once a second, and again while it gives
-    /// a transition.
+    /// Changes what time alone changes: an overdue half-open, a stage whose time is over and, if
+    /// [so set](BreakerSettings::automatic_transition_from_open_to_half_open_enabled), an open wait
+    /// that is over. Also hands over transitions that a panic kept from their caller. To be called
+    /// about once a second, and again while it gives a transition.
     pub fn tick(&self, now: Instant) -> Option<Transition> {
         let mut control = self.lock();
-        control.undelivered.pop_front().or_else(|| self.expire(&mut control, now))
+        if let Some(kept) = control.undelivered.pop_front() {
+            return Some(kept);
+        }
+        let waited = self.word().state() == State::Open && self.nanos(now) >= self.open_until.load(Ordering::Relaxed);
+        if waited && control.settings.automatic_transition_from_open_to_half_open_enabled {
+            return Some(self.half_open(&mut control, now));
+        }
+        self.expire(&mut control, now)
     }
 
     /// Does what an operator says. `None` when it already was as they want it.
@@ -89,12 +121,13 @@ impl Breaker {
         }
         let word = self.word();
         let transition = (word.state() != to).then(|| {
-            let change = Change { to, reason: Reason::Command, now, window: self.counted(word, now) };
+            let change = Change::new(to, Reason::Command, now, self.counted(&control, word, now));
             self.transition_to(&mut control, &change)
         });
         if command == Command::Reset {
             self.late.store(0, Ordering::Relaxed);
             control.undelivered.clear();
+            control.last_trip = None;
             if transition.is_none() {
                 let epoch = control.next_epoch();
                 self.window.reset(epoch);
@@ -115,28 +148,23 @@ impl Breaker {
             (State::Open | State::HalfOpen, None) => State::Closed,
             _ => return None,
         };
-        let change = Change { to, reason: Reason::Shared, now, window: self.counted(word, now) };
-        let transition = self.transition_to(&mut control, &change);
-        if let Some(wait) = open_for {
-            // The state is visible already, with a wait of its own: whoever looks in between is
-            // turned away as well, and only told another time.
-            self.open_until.store(self.nanos(now).saturating_add(nanos_of(wait)), Ordering::Relaxed);
-        }
-        Some(transition)
+        let window = self.counted(&control, word, now);
+        let change = Change { open_for, ..Change::new(to, Reason::Shared, now, window) };
+        Some(self.transition_to(&mut control, &change))
     }
 
     /// Takes new settings at once. What the window holds is kept as far as its new shape allows;
     /// it is judged by the new thresholds right away, and so are the probes of half-open. An open
-    /// wait that has begun stays as long as it was.
+    /// wait or a stage that has begun stays as long as it was.
     pub fn reconfigure(&self, settings: BreakerSettings, now: Instant) -> Result<Option<Transition>, SettingsError> {
         settings.validate()?;
         let mut control = self.lock();
         let word = self.word();
         let old = std::mem::replace(&mut control.settings, settings);
         let settings = control.settings.clone();
-        let window =
-            |of: &BreakerSettings| (of.sliding_window_type, of.sliding_window_size, of.minimum_number_of_calls);
-        let mut streak = self.window.streak(control.epoch);
+        let window = |of: &BreakerSettings| {
+            (of.sliding_window_type, of.sliding_window_size, of.sliding_window_duration, of.minimum_number_of_calls)
+        };
         if window(&old) != window(&settings) {
             let before = control.epoch;
             let epoch = control.next_epoch();
@@ -144,62 +172,70 @@ impl Breaker {
             if matches!(word.state(), State::Closed | State::MetricsOnly) {
                 self.publish(Word::new(word.generation(), word.state(), epoch));
             }
-            streak = self.window.streak(epoch);
         }
         self.thresholds.set(&settings);
+        // See `follow_up`, which counts first and then reads what has just been written here.
+        fence(Ordering::SeqCst);
         Ok(match word.state() {
-            State::Closed => {
-                let totals = self.window.totals(self.nanos(now));
-                self.thresholds.judge(totals, streak).map(|reason| {
-                    let change = Change { to: State::Open, reason, now, window: totals };
-                    self.transition_to(&mut control, &change)
-                })
-            }
-            State::HalfOpen => self.decide(&mut control, self.word().probes(), now),
+            State::Closed => self.judge(&mut control, now),
+            State::HalfOpen => self.decide(&mut control, now),
             _ => None,
         })
     }
 
-    /// Trips a closed breaker, unless somebody was faster.
+    /// Trips a closed breaker, unless its state has changed since `issued`. A window that was
+    /// started afresh or reshaped in between is judged by what it holds now.
     pub(super) fn trip(
         &self,
-        generation: u64,
+        issued: Word,
         reason: Reason,
         window: WindowSnapshot,
         now: Instant,
     ) -> Option<Transition> {
         let mut control = self.lock();
-        (self.word().generation() == generation).then(|| {
-            let change = Change { to: State::Open, reason, now, window };
-            self.transition_to(&mut control, &change)
-        })
+        let word = self.word();
+        if word == issued {
+            return Some(self.transition_to(&mut control, &Change::new(State::Open, reason, now, window)));
+        }
+        if word.generation() == issued.generation() { self.judge(&mut control, now) } else { None }
+    }
+
+    /// Trips a closed breaker if what its window holds is past a threshold.
+    fn judge(&self, control: &mut Control, now: Instant) -> Option<Transition> {
+        let totals = self.window.totals(self.nanos(now));
+        let reason = self.thresholds.judge(totals, self.window.streak(control.epoch))?;
+        Some(self.transition_to(control, &Change::new(State::Open, reason, now, totals)))
     }
 
     /// Admission where it takes a decision: the wait is over, or a probe may have a place.
     pub(super) fn admit_under_lock(&self, now: Instant) -> Admission<'_> {
         let mut control = self.lock();
         let overdue = self.expire(&mut control, now);
-        let word = self.word();
-        if let Some(refusal) = self.refusal(word, self.nanos(now)) {
+        if let Some(refusal) = self.refusal(self.word(), self.nanos(now)) {
             return rejected(refusal, overdue);
         }
-        let transition = if word.state() == State::Open {
-            let change =
-                Change { to: State::HalfOpen, reason: Reason::WaitElapsed, now, window: WindowSnapshot::default() };
-            Some(self.transition_to(&mut control, &change))
-        } else {
-            overdue
-        };
-        let word = self.word();
+        let waited = self.word().state() == State::Open;
+        let transition = if waited { Some(self.half_open(&mut control, now)) } else { overdue };
+        let mut word = self.word();
         if word.state() == State::HalfOpen {
-            let mut probes = word.probes();
-            probes.in_flight += 1;
-            self.publish(Word::new(word.generation(), word.state(), probes.payload()));
+            if let Some(stage) = &mut control.stage {
+                stage.in_flight += 1;
+            } else {
+                let mut probes = word.probes();
+                probes.in_flight += 1;
+                word = Word::new(word.generation(), word.state(), probes.payload());
+                self.publish(word);
+            }
         }
         Admission { permit: Ok(Permit::new(self, word, now)), transition }
     }
 
-    /// Takes note of a probe's outcome.
+    fn half_open(&self, control: &mut Control, now: Instant) -> Transition {
+        let change = Change::new(State::HalfOpen, Reason::WaitElapsed, now, WindowSnapshot::default());
+        self.transition_to(control, &change)
+    }
+
+    /// Takes note of the outcome of a probe, or of a call in a stage.
     pub(super) fn settle_probe(&self, issued: Word, outcome: Outcome, slow: bool, now: Instant) -> Recorded {
         let mut control = self.lock();
         let word = self.word();
@@ -207,81 +243,108 @@ impl Breaker {
             self.late.fetch_add(1, Ordering::Relaxed);
             return Recorded { transition: None, late: true, slow };
         }
-        let mut probes = word.probes();
-        probes.in_flight -= 1;
-        if let Some(sample) = self.thresholds.sample(outcome, slow) {
-            // A probe that was given up on, slow as it was, did not succeed.
-            if sample.failed || outcome == Outcome::Cancelled {
-                probes.failed += 1;
-            } else {
-                probes.succeeded += 1;
+        let sample = self.thresholds.sample(outcome, slow);
+        // A probe that was given up on, slow as it was, did not succeed.
+        let failed = sample.is_some_and(|sample| sample.failed) || outcome == Outcome::Cancelled;
+        if let Some(stage) = &mut control.stage {
+            stage.in_flight -= 1;
+            if let Some(sample) = sample {
+                stage.counts.calls += 1;
+                stage.counts.failures += u64::from(failed);
+                stage.counts.slow += u64::from(sample.slow);
             }
-            probes.slow += u32::from(sample.slow);
+        } else {
+            let mut probes = word.probes();
+            probes.in_flight -= 1;
+            if let Some(sample) = sample {
+                probes.failed += u32::from(failed);
+                probes.succeeded += u32::from(!failed);
+                probes.slow += u32::from(sample.slow);
+            }
+            self.publish(Word::new(word.generation(), word.state(), probes.payload()));
         }
-        self.publish(Word::new(word.generation(), word.state(), probes.payload()));
-        Recorded { transition: self.decide(&mut control, probes, now), late: false, slow }
+        Recorded { transition: self.decide(&mut control, now), late: false, slow }
     }
 
-    /// Closes, reopens or goes to the next stage when the probes allow a verdict.
-    fn decide(&self, control: &mut Control, probes: Probes, now: Instant) -> Option<Transition> {
-        match judge_probes(&control.settings, probes) {
+    /// Closes, reopens or goes to the next stage when what half-open has seen allows a verdict.
+    fn decide(&self, control: &mut Control, now: Instant) -> Option<Transition> {
+        let verdict = match &control.stage {
+            Some(stage) => judge_stage(&control.settings, stage.counts, self.nanos(now) >= stage.until),
+            None => judge_probes(&control.settings, self.word().probes()),
+        };
+        match verdict {
             Verdict::Undecided => None,
-            Verdict::Passed => Some(self.advance(control, probes, now)),
+            Verdict::Passed => Some(self.advance(control, now)),
             Verdict::Failed => {
-                let change =
-                    Change { to: State::Open, reason: Reason::ProbesFailed, now, window: counted_probes(probes) };
-                Some(self.transition_to(control, &change))
+                let counted = self.counted(control, self.word(), now);
+                Some(self.transition_to(control, &Change::new(State::Open, Reason::ProbesFailed, now, counted)))
             }
         }
     }
 
-    /// Ends a half-open state that is overdue.
+    /// Ends a half-open state that is overdue, and a stage whose time is over.
     fn expire(&self, control: &mut Control, now: Instant) -> Option<Transition> {
         let word = self.word();
-        if word.state() != State::HalfOpen || self.nanos(now) < self.half_open_until.load(Ordering::Relaxed) {
+        if word.state() != State::HalfOpen {
             return None;
         }
-        let probes = word.probes();
-        if judge_overdue(&control.settings, probes) == Verdict::Passed {
-            return Some(self.advance(control, probes, now));
+        if self.nanos(now) < self.half_open_until.load(Ordering::Relaxed) {
+            return if control.stage.is_some() { self.decide(control, now) } else { None };
         }
-        let change = Change { to: State::Open, reason: Reason::HalfOpenTimeout, now, window: counted_probes(probes) };
-        Some(self.transition_to(control, &change))
+        let counted = self.counted(control, word, now);
+        let to = match control.settings.state_after_max_wait_in_half_open {
+            AfterMaxWait::Judged => {
+                let used = if control.stage.is_some() { counted.calls } else { word.probes().used().into() };
+                if judge_overdue(&control.settings, counted, used) == Verdict::Passed {
+                    return Some(self.advance(control, now));
+                }
+                State::Open
+            }
+            AfterMaxWait::Open => State::Open,
+            AfterMaxWait::Closed => State::Closed,
+        };
+        Some(self.transition_to(control, &Change::new(to, Reason::HalfOpenTimeout, now, counted)))
     }
 
     /// The probes, or the stage, went well: on to the next stage, or closed.
-    fn advance(&self, control: &mut Control, probes: Probes, now: Instant) -> Transition {
-        let reason = if control.stage == 0 { Reason::ProbesSucceeded } else { Reason::StagePassed };
-        let stage = control.stage + 1;
-        let share = control.settings.recovery_stages.get(stage - 1).copied();
-        let to = if share.is_some() { State::HalfOpen } else { State::Closed };
-        let change = Change { to, reason, now, window: counted_probes(probes) };
-        let transition = self.transition_to(control, &change);
-        if let Some(percent) = share {
-            control.stage = stage;
-            self.thresholds.set_share(percent / 100.0);
-        }
-        transition
+    fn advance(&self, control: &mut Control, now: Instant) -> Transition {
+        let (reason, next) = match control.stage {
+            None => (Reason::ProbesSucceeded, 0),
+            Some(stage) => (Reason::StagePassed, stage.index + 1),
+        };
+        let stage = (next < control.settings.recovery_stages.len()).then_some(next);
+        let to = if stage.is_some() { State::HalfOpen } else { State::Closed };
+        let window = self.counted(control, self.word(), now);
+        self.transition_to(control, &Change { stage, ..Change::new(to, reason, now, window) })
     }
 
-    /// Changes the state: the one place where a generation is given out.
+    /// Changes the state: the one place where a generation is given out. All that belongs to the new
+    /// state is written before its word is published.
     fn transition_to(&self, control: &mut Control, change: &Change) -> Transition {
         let word = self.word();
         let generation = word.generation() + 1;
         let now = self.nanos(change.now);
-        control.stage = 0;
-        self.thresholds.set_share(1.0);
         let epoch = control.next_epoch();
         self.window.reset(epoch);
+        control.stage = change.stage.map(|index| Stage {
+            index,
+            until: now.saturating_add(nanos_of(control.settings.recovery_stage_duration)),
+            in_flight: 0,
+            counts: WindowSnapshot::default(),
+        });
+        let share = change.stage.and_then(|index| control.settings.recovery_stages.get(index).copied());
+        self.thresholds.set_share(share.map_or(1.0, |percent| percent / 100.0));
         let mut payload = 0;
         match change.to {
             State::Open => {
                 control.trips = control.trips.saturating_add(1);
-                let wait = control.settings.open_wait(control.trips, self.rng.uniform());
+                let own = || control.settings.open_wait(control.trips, self.rng.uniform());
+                let wait = change.open_for.unwrap_or_else(own);
                 self.open_until.store(now.saturating_add(nanos_of(wait)), Ordering::Relaxed);
             }
             State::HalfOpen => {
-                let wait = control.settings.max_wait_duration_in_half_open_state;
+                let least = change.stage.map_or(Duration::ZERO, |_| control.settings.recovery_stage_duration);
+                let wait = control.settings.max_wait_duration_in_half_open_state.max(least);
                 self.half_open_until.store(now.saturating_add(nanos_of(wait)), Ordering::Relaxed);
             }
             State::Closed => {
@@ -292,20 +355,25 @@ impl Breaker {
             State::ForcedOpen | State::Disabled => {}
         }
         self.publish(Word::new(generation, change.to, payload));
-        Transition {
+        let transition = Transition {
             from: word.state(),
             to: change.to,
             generation,
             reason: change.reason,
             at: change.now,
             window: change.window,
+        };
+        if change.to == State::Open {
+            control.last_trip = Some(transition);
         }
+        transition
     }
 
     /// What the present state has counted.
-    pub(super) fn counted(&self, word: Word, now: Instant) -> WindowSnapshot {
-        match word.state() {
-            State::HalfOpen => counted_probes(word.probes()),
+    pub(super) fn counted(&self, control: &Control, word: Word, now: Instant) -> WindowSnapshot {
+        match (word.state(), &control.stage) {
+            (State::HalfOpen, Some(stage)) => stage.counts,
+            (State::HalfOpen, None) => counted_probes(word.probes()),
             _ => self.window.totals(self.nanos(now)),
         }
     }

@@ -65,12 +65,12 @@
 //! ```
 
 mod control;
-mod thresholds;
 mod permit;
 mod settings;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod thresholds;
 mod types;
 mod window;
 mod word;
@@ -81,7 +81,7 @@ pub(crate) use self::types::spelled;
 pub(crate) use self::window::{RecentCalls, Sample};
 pub use self::{
     permit::{Admission, Permit},
-    settings::{BreakerSettings, WindowType},
+    settings::{AfterMaxWait, BreakerSettings, InitialState, WindowType},
     snapshot::Snapshot,
     types::{Command, Outcome, Reason, Recorded, Rejected, State, Transition},
     window::WindowSnapshot,
@@ -96,7 +96,7 @@ use self::{
 use super::{
     random::Rng,
     settings::SettingsError,
-    sync::{AtomicU64, Mutex, Ordering, Padded, lock},
+    sync::{AtomicU64, Mutex, Ordering, Padded, fence, lock},
 };
 
 /// Longest hint that half-open gives a rejected caller: its end depends on its probes.
@@ -129,18 +129,22 @@ struct Ended {
 }
 
 impl Breaker {
-    /// A closed breaker. `now` is its origin: no instant it is given counts as earlier. `seed`
-    /// decides its jitter and which calls a stage of recovery admits.
+    /// A breaker in its [initial state](BreakerSettings::initial_state). `now` is its origin: no instant
+    /// it is given counts as earlier. `seed` decides its jitter and which calls a stage of recovery
+    /// admits.
     pub fn new(settings: BreakerSettings, now: Instant, seed: u64) -> Result<Self, SettingsError> {
         settings.validate()?;
         let epoch = 1;
+        let (state, rng) = (settings.initial_state.state(), Rng::new(seed));
+        let payload = if matches!(state, State::Closed | State::MetricsOnly) { epoch } else { 0 };
+        let open_until = if state == State::Open { nanos_of(settings.open_wait(1, rng.uniform())) } else { 0 };
         Ok(Self {
-            word: Padded(AtomicU64::new(Word::new(1, State::Closed, epoch).0)),
+            word: Padded(AtomicU64::new(Word::new(1, state, payload).0)),
             thresholds: Thresholds::new(&settings),
-            open_until: AtomicU64::new(0),
+            open_until: AtomicU64::new(open_until),
             half_open_until: AtomicU64::new(0),
             origin: now,
-            rng: Rng::new(seed),
+            rng,
             window: Window::new(&settings, epoch),
             late: AtomicU64::new(0),
             control: Mutex::new(Control::new(settings, epoch)),
@@ -269,33 +273,44 @@ impl Breaker {
     /// What follows from a recording: nothing, a judgement, or another try.
     #[inline(never)]
     fn follow_up(&self, mut recording: Recording, mut current: Word, call: &Ended) -> Option<Transition> {
-        let generation = current.generation();
         while recording == Recording::Stale {
-            // Somebody is changing the window right now: wait for them, and look again.
-            drop(lock(&self.control));
-            current = self.word();
-            if current.generation() != generation {
-                self.late.fetch_add(1, Ordering::Relaxed);
-                return None;
-            }
+            current = self.after_change(current)?;
             recording = self.record(current.epoch(), call);
         }
-        let epoch = current.epoch();
         let streak = if call.sample.failed {
-            self.window.failed(epoch)
+            loop {
+                match self.window.failed(current.epoch()) {
+                    Some(streak) => break streak,
+                    None => current = self.after_change(current)?,
+                }
+            }
         } else {
             if call.outcome == Outcome::Success {
-                self.window.succeeded(epoch);
+                self.window.succeeded(current.epoch());
             }
             0
         };
-        match recording {
-            Recording::Judge(totals) if current.state() == State::Closed => {
-                let reason = self.thresholds.judge(totals, streak)?;
-                self.trip(generation, reason, totals, call.now)
-            }
-            _ => None,
+        let Recording::Judge(totals) = recording else { return None };
+        if current.state() != State::Closed {
+            return None;
         }
+        // This counts and then reads the thresholds; `reconfigure` writes the thresholds and then
+        // reads the counts. With a fence in both, at least one of them sees the other.
+        fence(Ordering::SeqCst);
+        let reason = self.thresholds.judge(totals, streak)?;
+        self.trip(current, reason, totals, call.now)
+    }
+
+    /// Waits for a change of the window that is under way, and gives the word after it; `None`,
+    /// and one more late result, when it was a change of state.
+    fn after_change(&self, before: Word) -> Option<Word> {
+        drop(lock(&self.control));
+        let current = self.word();
+        if current.generation() == before.generation() {
+            return Some(current);
+        }
+        self.late.fetch_add(1, Ordering::Relaxed);
+        None
     }
 
     /// A permit was dropped instead of recorded. Without a clock its call has no duration, so it

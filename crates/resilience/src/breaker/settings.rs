@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{SettingsError, duration, ensure, percentage, within};
+use super::State;
+use crate::settings::{SettingsError, duration, ensure, percentage, threshold, within};
 
 /// Most probes of one half-open state: their counts share one word with the state.
 pub(super) const MOST_PROBES: u32 = 100;
 /// Largest count window: its counts share one word with the window's epoch.
 pub(super) const LARGEST_COUNT: u32 = 100_000;
+/// The minimum of calls that was not written, and gives way to a smaller window.
+const DEFAULT_MINIMUM: u32 = 100;
 /// Largest time window, in seconds.
 pub(super) const LONGEST_TIME: u32 = 3_600;
 
@@ -23,17 +26,63 @@ pub enum WindowType {
     TimeBased,
 }
 
+/// The state that a breaker begins in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitialState {
+    /// Calls pass and are judged.
+    #[default]
+    Closed,
+    /// Calls are rejected for the first open wait: the dependency has to prove itself.
+    Open,
+    /// Rejects everything until commanded otherwise.
+    ForcedOpen,
+    /// Lets everything pass and records nothing.
+    Disabled,
+    /// Lets everything pass, records, and never trips.
+    MetricsOnly,
+}
+
+impl InitialState {
+    pub(super) fn state(self) -> State {
+        match self {
+            Self::Closed => State::Closed,
+            Self::Open => State::Open,
+            Self::ForcedOpen => State::ForcedOpen,
+            Self::Disabled => State::Disabled,
+            Self::MetricsOnly => State::MetricsOnly,
+        }
+    }
+}
+
+/// What follows a half-open state that has lasted its maximum wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterMaxWait {
+    /// What its finished probes say: closed if enough of the admitted ones succeeded, else open.
+    #[default]
+    Judged,
+    /// Open, whatever they say.
+    Open,
+    /// Closed, whatever they say.
+    Closed,
+}
+
 /// When a breaker trips, how long it stays open, and what it asks of the dependency to close again.
 ///
-/// Percentages are 0–100. The defaults are Resilience4j's, except that half-open always ends.
+/// Percentages are 0–100. Names and numbers of the defaults are Resilience4j's. Where the two decide
+/// differently at the same numbers, `docs/coming-from.md` says so, row by row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BreakerSettings {
     /// Trips when this percentage of the window's calls failed. `None`: failures never trip it by rate.
+    #[serde(with = "threshold")]
     pub failure_rate_threshold: Option<f64>,
     /// Trips on this many failures in a row, however few calls the window has.
+    #[serde(with = "threshold")]
     pub consecutive_failure_threshold: Option<u32>,
     /// Trips when this percentage of the window's calls was slow. `None`: slowness never trips it.
+    #[serde(with = "threshold")]
     pub slow_call_rate_threshold: Option<f64>,
     /// A call that takes at least this long is slow.
     #[serde(with = "humantime_serde")]
@@ -42,7 +91,11 @@ pub struct BreakerSettings {
     pub sliding_window_type: WindowType,
     /// The window's size, in calls or in seconds.
     pub sliding_window_size: u32,
-    /// Rates are judged from this many calls on; a count window smaller than that uses its own size.
+    /// The size of a window over time, in place of `sliding-window-size`: 10 ms to 1 h.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub sliding_window_duration: Option<Duration>,
+    /// Rates are judged from this many calls on. The default, 100, means the size of a count window
+    /// that is smaller; any other number has to fit into it.
     pub minimum_number_of_calls: u32,
     /// How long the first open state lasts.
     #[serde(with = "humantime_serde")]
@@ -62,9 +115,20 @@ pub struct BreakerSettings {
     /// Half-open is judged by what it has after this long.
     #[serde(with = "humantime_serde")]
     pub max_wait_duration_in_half_open_state: Duration,
-    /// Percentages of the traffic to admit, stage by stage, between the probes and closing. Each
-    /// stage has to pass like the probes did. Empty: close at once.
+    /// What follows when half-open has lasted its maximum wait.
+    pub state_after_max_wait_in_half_open: AfterMaxWait,
+    /// Whether an open wait that is over ends at the next [`tick`](super::Breaker::tick), also when
+    /// nobody calls. Otherwise the next call ends it.
+    pub automatic_transition_from_open_to_half_open_enabled: bool,
+    /// The state that the breaker begins in.
+    pub initial_state: InitialState,
+    /// Percentages of the traffic to admit, stage by stage and growing, between the probes and
+    /// closing. Empty: close at once. A stage reopens the breaker by the probes' rules, out of all
+    /// its calls.
     pub recovery_stages: Vec<f64>,
+    /// How long a stage lasts at least. It also has to see the permitted number of calls.
+    #[serde(with = "humantime_serde")]
+    pub recovery_stage_duration: Duration,
     /// Whether a call that was cancelled after the slow threshold counts as slow.
     pub cancelled_slow_calls_count: bool,
     /// Whether a call that panicked counts as a failure.
@@ -80,7 +144,8 @@ impl Default for BreakerSettings {
             slow_call_duration_threshold: Duration::from_mins(1),
             sliding_window_type: WindowType::CountBased,
             sliding_window_size: 100,
-            minimum_number_of_calls: 100,
+            sliding_window_duration: None,
+            minimum_number_of_calls: DEFAULT_MINIMUM,
             wait_duration_in_open_state: Duration::from_mins(1),
             open_wait_multiplier: 1.0,
             max_wait_duration_in_open_state: Duration::from_hours(1),
@@ -88,7 +153,11 @@ impl Default for BreakerSettings {
             permitted_number_of_calls_in_half_open_state: 10,
             half_open_success_rate_threshold: 50.0,
             max_wait_duration_in_half_open_state: Duration::from_mins(1),
+            state_after_max_wait_in_half_open: AfterMaxWait::default(),
+            automatic_transition_from_open_to_half_open_enabled: false,
+            initial_state: InitialState::default(),
             recovery_stages: Vec::new(),
+            recovery_stage_duration: Duration::from_secs(10),
             cancelled_slow_calls_count: true,
             panics_count: true,
         }
@@ -107,6 +176,14 @@ impl BreakerSettings {
         if let Some(count) = self.consecutive_failure_threshold {
             within("consecutive-failure-threshold", count, 1..=LARGEST_COUNT, "1–100000")?;
         }
+        ensure(
+            self.failure_rate_threshold.is_some()
+                || self.slow_call_rate_threshold.is_some()
+                || self.consecutive_failure_threshold.is_some(),
+            "failure-rate-threshold",
+            "false",
+            "given when neither slow-call-rate-threshold nor consecutive-failure-threshold is: nothing would ever trip",
+        )?;
         self.validate_window()?;
         self.validate_waits()?;
         within(
@@ -116,6 +193,10 @@ impl BreakerSettings {
             "1–100",
         )?;
         percentage("half-open-success-rate-threshold", self.half_open_success_rate_threshold)?;
+        self.validate_stages()
+    }
+
+    fn validate_stages(&self) -> Result<(), SettingsError> {
         for stage in &self.recovery_stages {
             percentage("recovery-stages", *stage)?;
         }
@@ -124,7 +205,14 @@ impl BreakerSettings {
             "recovery-stages",
             format_args!("{} stages", self.recovery_stages.len()),
             "at most 20 stages",
-        )
+        )?;
+        ensure(
+            self.recovery_stages.windows(2).all(|pair| pair[0] < pair[1]),
+            "recovery-stages",
+            format_args!("{:?}", self.recovery_stages),
+            "growing: each stage admits more than the one before",
+        )?;
+        duration("recovery-stage-duration", self.recovery_stage_duration, Duration::from_millis(1))
     }
 
     fn validate_window(&self) -> Result<(), SettingsError> {
@@ -133,7 +221,22 @@ impl BreakerSettings {
             WindowType::TimeBased => (LONGEST_TIME, "1–3600 seconds"),
         };
         within("sliding-window-size", self.sliding_window_size, 1..=largest, allowed)?;
-        within("minimum-number-of-calls", self.minimum_number_of_calls, 1..=1_000_000, "1–1000000")
+        within("minimum-number-of-calls", self.minimum_number_of_calls, 1..=1_000_000, "1–1000000")?;
+        let (minimum, counts) = (self.minimum_number_of_calls, self.sliding_window_type == WindowType::CountBased);
+        ensure(
+            !counts || minimum == DEFAULT_MINIMUM || minimum <= self.sliding_window_size,
+            "minimum-number-of-calls",
+            minimum,
+            &format!("at most {}, the sliding-window-size: no rate would ever be judged", self.sliding_window_size),
+        )?;
+        if let Some(span) = self.sliding_window_duration {
+            let value = humantime::format_duration(span);
+            ensure(!counts, "sliding-window-duration", value, "left out unless sliding-window-type is time-based")?;
+            let range = Duration::from_millis(10)..=Duration::from_secs(LONGEST_TIME.into());
+            let value = humantime::format_duration(span);
+            ensure(range.contains(&span), "sliding-window-duration", value, "between 10ms and 1h")?;
+        }
+        Ok(())
     }
 
     fn validate_waits(&self) -> Result<(), SettingsError> {
@@ -151,6 +254,11 @@ impl BreakerSettings {
         }
         within("open-wait-jitter", self.open_wait_jitter, 0.0..=1.0, "0–1")?;
         duration("max-wait-duration-in-half-open-state", self.max_wait_duration_in_half_open_state, tick)
+    }
+
+    /// The span of a window over time.
+    pub(super) fn window_span(&self) -> Duration {
+        self.sliding_window_duration.unwrap_or(Duration::from_secs(self.sliding_window_size.into()))
     }
 
     /// Calls from which on rates are judged. A count window never holds more than its size, so a
@@ -207,6 +315,49 @@ mod tests {
         assert_eq!(read.wait_duration_in_open_state, Duration::from_secs(30));
         assert_eq!(read.effective_minimum(), 10);
         assert!(toml::from_str::<BreakerSettings>("failure-rate = 50").is_err());
+    }
+
+    #[test]
+    fn a_threshold_is_switched_off_by_false_and_written_that_way() {
+        let read: BreakerSettings =
+            toml::from_str("failure-rate-threshold = false\nconsecutive-failure-threshold = 3").unwrap();
+        assert_eq!((read.failure_rate_threshold, read.consecutive_failure_threshold), (None, Some(3)));
+        let written = toml::to_string(&read).unwrap();
+        assert_eq!(toml::from_str::<BreakerSettings>(&written).unwrap(), read);
+        let null: BreakerSettings = serde_json::from_str(r#"{"slow-call-rate-threshold": null}"#).unwrap();
+        assert_eq!(null.slow_call_rate_threshold, None);
+        let error = toml::from_str::<BreakerSettings>("failure-rate-threshold = true").unwrap_err().to_string();
+        assert!(error.contains("a number, or false to switch it off"), "{error}");
+        assert!(toml::from_str::<BreakerSettings>("consecutive-failure-threshold = -1").is_err());
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        let base = BreakerSettings::default;
+        let refused = [
+            (BreakerSettings { failure_rate_threshold: None, ..base() }, "failure-rate-threshold"),
+            (
+                BreakerSettings { sliding_window_size: 10, minimum_number_of_calls: 11, ..base() },
+                "minimum-number-of-calls",
+            ),
+            (
+                BreakerSettings { sliding_window_duration: Some(Duration::from_millis(500)), ..base() },
+                "sliding-window-duration",
+            ),
+            (
+                BreakerSettings {
+                    sliding_window_type: WindowType::TimeBased,
+                    sliding_window_duration: Some(Duration::from_millis(9)),
+                    ..base()
+                },
+                "sliding-window-duration",
+            ),
+        ];
+        for (settings, field) in refused {
+            assert_eq!(settings.validate().unwrap_err().field, field);
+        }
+        // The minimum that nobody wrote gives way.
+        BreakerSettings { sliding_window_size: 10, ..base() }.validate().unwrap();
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Breaker, State};
+use super::{Breaker, State, Transition};
 use crate::sync::Ordering;
 
 /// A breaker at one moment. Ratios are 0–1.
@@ -24,8 +24,11 @@ pub struct Snapshot {
     pub slow: u64,
     /// Failures in a row.
     pub consecutive_failures: u32,
-    /// Probes of half-open in flight or finished; 0 in every other state.
+    /// Probes of half-open in flight or finished, or calls of a stage in flight; 0 in every other state.
     pub half_open_in_use: u32,
+    /// The latest change to open, with the reason and the numbers it was decided on. They stay
+    /// readable while nothing is counted; a reset forgets them.
+    pub last_trip: Option<Transition>,
     /// The rest of the open wait; 0 in every other state.
     pub open_remaining: Duration,
     /// success rate × (1 − slow rate × 0.5) over what the state has counted: 1 without any calls,
@@ -53,7 +56,7 @@ impl Breaker {
         let word = self.word();
         let state = word.state();
         let settings = &control.settings;
-        let counted = self.counted(word, now);
+        let counted = self.counted(&control, word, now);
         let minimum_calls = settings.effective_minimum();
         let judged = state != State::HalfOpen && counted.calls >= u64::from(minimum_calls);
         let ratio = |ratio: f64| if judged { ratio } else { f64::NAN };
@@ -75,7 +78,12 @@ impl Breaker {
             failures: counted.failures,
             slow: counted.slow,
             consecutive_failures: self.window.streak(word.epoch()),
-            half_open_in_use: if state == State::HalfOpen { word.probes().used() } else { 0 },
+            half_open_in_use: match (state, &control.stage) {
+                (State::HalfOpen, Some(stage)) => stage.in_flight,
+                (State::HalfOpen, None) => word.probes().used(),
+                _ => 0,
+            },
+            last_trip: control.last_trip,
             open_remaining: Duration::from_nanos(remaining),
             health_score: healthy,
             late_results: self.late.load(Ordering::Relaxed),

@@ -244,10 +244,12 @@ fn each_trip_without_a_recovery_waits_longer_and_a_recovery_resets_that() {
     assert_eq!(bench.rejected().retry_after.as_secs(), 10);
 }
 
+/// Two stages that ended after 31 calls in 219 ms were no ramp.
 #[test]
-fn a_recovery_goes_through_its_stages() {
+fn a_stage_lasts_its_time_and_its_calls() {
     let bench = Bench::tripped(BreakerSettings {
-        recovery_stages: vec![50.0],
+        recovery_stages: vec![10.0, 50.0],
+        recovery_stage_duration: Duration::from_secs(5),
         permitted_number_of_calls_in_half_open_state: 2,
         ..settings()
     });
@@ -256,19 +258,194 @@ fn a_recovery_goes_through_its_stages() {
     let staged = bench.call(Outcome::Success).unwrap();
     assert_eq!((staged.from, staged.to), (State::HalfOpen, State::HalfOpen));
     assert_eq!(staged.reason, Reason::ProbesSucceeded);
-    let mut held_back = 0;
-    let closed = loop {
-        match bench.breaker.try_acquire(bench.now()).permit {
-            Ok(permit) => {
-                if let Some(closed) = permit.record(Outcome::Success, bench.now()).transition {
-                    break closed;
-                }
-            }
-            Err(_) => held_back += 1,
+    let (mut began, mut shares) = (bench.now(), Vec::new());
+    let (mut asked, mut passed) = (0, 0);
+    loop {
+        bench.after(1);
+        asked += 1;
+        let Admission { permit, transition } = bench.breaker.try_acquire(bench.now());
+        let Ok(permit) = permit else { continue };
+        passed += 1;
+        let Some(change) = permit.record(Outcome::Success, bench.now()).transition.or(transition) else { continue };
+        assert!(bench.now() - began >= Duration::from_secs(5), "{change:?}");
+        assert_eq!(change.reason, Reason::StagePassed);
+        shares.push(100 * passed / asked);
+        (began, asked, passed) = (bench.now(), 0, 0);
+        if change.to == State::Closed {
+            break;
         }
-    };
-    assert_eq!((closed.to, closed.reason), (State::Closed, Reason::StagePassed));
-    assert!(held_back < 50);
+    }
+    assert!((5..=15).contains(&shares[0]) && (45..=55).contains(&shares[1]), "{shares:?}");
+}
+
+#[test]
+fn a_stage_without_enough_calls_waits_for_them() {
+    let bench = Bench::tripped(BreakerSettings {
+        recovery_stages: vec![100.0],
+        recovery_stage_duration: Duration::from_secs(5),
+        permitted_number_of_calls_in_half_open_state: 2,
+        ..settings()
+    });
+    bench.after(10_000);
+    bench.call(Outcome::Success);
+    bench.call(Outcome::Success);
+    bench.call(Outcome::Success);
+    bench.after(6_000);
+    assert_eq!(bench.breaker.tick(bench.now()), None, "one of two calls");
+    assert_eq!(bench.call(Outcome::Success).unwrap().to, State::Closed);
+}
+
+#[test]
+fn a_stage_that_has_seen_enough_closes_without_traffic() {
+    let bench = Bench::tripped(BreakerSettings {
+        recovery_stages: vec![100.0],
+        permitted_number_of_calls_in_half_open_state: 1,
+        ..settings()
+    });
+    bench.after(10_000);
+    bench.call(Outcome::Success);
+    bench.call(Outcome::Success);
+    bench.after(9_999);
+    assert_eq!(bench.breaker.tick(bench.now()), None);
+    bench.after(1);
+    assert_eq!(bench.breaker.tick(bench.now()).unwrap().reason, Reason::StagePassed);
+}
+
+#[test]
+fn a_stage_counts_more_calls_than_probes_may_be_permitted() {
+    let bench = Bench::tripped(BreakerSettings {
+        recovery_stages: vec![100.0],
+        permitted_number_of_calls_in_half_open_state: 4,
+        ..settings()
+    });
+    bench.after(10_000);
+    for _ in 0..4 {
+        bench.call(Outcome::Success);
+    }
+    for _ in 0..1_000 {
+        assert_eq!(bench.call(Outcome::Success), None);
+    }
+    assert_eq!(bench.breaker.snapshot(bench.now()).window_calls, 1_000);
+    for _ in 0..250 {
+        assert_eq!(bench.call(Outcome::Failure), None, "80 % of 1 250 is not out of reach yet");
+    }
+    let reopened = bench.call(Outcome::Failure).unwrap();
+    assert_eq!((reopened.to, reopened.window.failures), (State::Open, 251));
+}
+
+#[test]
+fn shares_that_do_not_grow_are_refused() {
+    for stages in [vec![50.0, 50.0], vec![50.0, 10.0]] {
+        let error = BreakerSettings { recovery_stages: stages, ..settings() }.validate().unwrap_err();
+        assert_eq!(error.field, "recovery-stages");
+    }
+}
+
+/// Five quick answers used to close it while five probes hung.
+#[test]
+fn half_open_waits_for_the_probes_in_flight() {
+    let bench = Bench::tripped(BreakerSettings {
+        permitted_number_of_calls_in_half_open_state: 10,
+        half_open_success_rate_threshold: 50.0,
+        ..settings()
+    });
+    bench.after(10_000);
+    let mut probes: Vec<_> = (0..10).map(|_| bench.acquire()).collect();
+    for probe in probes.drain(..5) {
+        assert_eq!(probe.record(Outcome::Success, bench.now()).transition, None);
+    }
+    let last = probes.pop().unwrap();
+    for probe in probes {
+        assert_eq!(probe.record(Outcome::Timeout, bench.now()).transition, None);
+    }
+    let closed = last.record(Outcome::Success, bench.now()).transition.unwrap();
+    assert_eq!((closed.to, closed.window.calls, closed.window.failures), (State::Closed, 10, 4));
+}
+
+#[test]
+fn an_open_wait_can_end_without_traffic() {
+    for automatic in [false, true] {
+        let bench = Bench::tripped(BreakerSettings {
+            automatic_transition_from_open_to_half_open_enabled: automatic,
+            ..settings()
+        });
+        bench.after(9_999);
+        assert_eq!(bench.breaker.tick(bench.now()), None);
+        bench.after(1);
+        assert_eq!(bench.breaker.tick(bench.now()).is_some(), automatic);
+        assert_eq!(bench.state() == State::HalfOpen, automatic);
+    }
+}
+
+#[test]
+fn the_state_after_the_maximum_wait_can_be_chosen() {
+    use crate::breaker::AfterMaxWait::{Closed, Judged, Open};
+    for (after, outcome, to) in [
+        (Judged, Outcome::Success, State::Closed),
+        (Open, Outcome::Success, State::Open),
+        (Closed, Outcome::Failure, State::Closed),
+    ] {
+        let bench = Bench::tripped(BreakerSettings { state_after_max_wait_in_half_open: after, ..settings() });
+        bench.after(10_000);
+        bench.call(outcome);
+        bench.after(30_000);
+        let change = bench.breaker.tick(bench.now()).unwrap();
+        assert_eq!(change.to, to, "{after:?}");
+    }
+}
+
+#[test]
+fn it_begins_in_the_state_that_was_chosen() {
+    use crate::breaker::InitialState;
+    for (initial, state) in [
+        (InitialState::Closed, State::Closed),
+        (InitialState::Open, State::Open),
+        (InitialState::ForcedOpen, State::ForcedOpen),
+        (InitialState::Disabled, State::Disabled),
+        (InitialState::MetricsOnly, State::MetricsOnly),
+    ] {
+        let bench = Bench::new(BreakerSettings { initial_state: initial, ..settings() });
+        assert_eq!(bench.state(), state);
+        let calls_pass = bench.breaker.try_acquire(bench.now()).permit.is_ok();
+        assert_eq!(calls_pass, !matches!(state, State::Open | State::ForcedOpen));
+    }
+    let bench = Bench::new(BreakerSettings { initial_state: InitialState::Open, ..settings() });
+    assert_eq!(bench.rejected().retry_after, Duration::from_secs(10));
+    bench.after(10_000);
+    assert_eq!(bench.call(Outcome::Success).unwrap().reason, Reason::WaitElapsed);
+    let recording = Bench::new(BreakerSettings { initial_state: InitialState::MetricsOnly, ..settings() });
+    recording.call(Outcome::Failure);
+    assert_eq!(recording.breaker.snapshot(recording.now()).failures, 1);
+}
+
+#[test]
+fn a_window_can_be_shorter_than_a_second() {
+    let bench = Bench::new(BreakerSettings {
+        sliding_window_type: WindowType::TimeBased,
+        sliding_window_duration: Some(Duration::from_millis(100)),
+        ..settings()
+    });
+    for _ in 0..3 {
+        bench.call(Outcome::Failure);
+    }
+    bench.after(120);
+    assert_eq!(bench.call(Outcome::Failure), None, "the others are out of it");
+    assert_eq!(bench.breaker.snapshot(bench.now()).window_calls, 1);
+}
+
+#[test]
+fn what_tripped_it_stays_readable_while_it_is_open() {
+    let bench = Bench::new(settings());
+    for outcome in [Failure, Success, Success, Success, Failure, Failure] {
+        bench.call(outcome);
+    }
+    bench.after(5_000);
+    let snapshot = bench.breaker.snapshot(bench.now());
+    let trip = snapshot.last_trip.expect("it is open");
+    assert_eq!((snapshot.state, trip.reason), (State::Open, Reason::FailureRate));
+    assert_eq!((trip.window.calls, trip.window.failures), (6, 3));
+    bench.breaker.command(Command::Reset, bench.now());
+    assert_eq!(bench.breaker.snapshot(bench.now()).last_trip, None);
 }
 
 #[test]

@@ -14,8 +14,9 @@ use crate::{
     sync::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
-/// Read with relaxed loads. A call may see a mixture while settings change; the change is followed
-/// by a judgement of its own, so nothing is missed.
+/// Read with relaxed loads. A call may see a mixture while settings change. The change is followed by
+/// a judgement of its own, and a fence on both sides sees to it that of a change and an outcome at
+/// the same time at least one knows of the other.
 #[derive(Debug)]
 pub(super) struct Thresholds {
     slow_nanos: AtomicU64,
@@ -134,28 +135,46 @@ pub(super) enum Verdict {
     Failed,
 }
 
-/// Judges probes against the number permitted: passed once enough succeeded, failed as soon as
-/// that cannot be reached any more or too many were slow.
+/// Judges probes against the number permitted: failed as soon as enough successes cannot be reached
+/// any more or too many were slow, passed once enough succeeded and none is still in flight. A
+/// dependency that answers half of its probes and hangs on the others is not closed by the half.
 pub(super) fn judge_probes(settings: &BreakerSettings, probes: Probes) -> Verdict {
-    judge_out_of(settings, probes, settings.permitted_number_of_calls_in_half_open_state)
+    let counted =
+        WindowSnapshot { calls: probes.finished().into(), failures: probes.failed.into(), slow: probes.slow.into() };
+    // More may have finished than are permitted by now, if the settings have changed.
+    let of = counted.calls.max(settings.permitted_number_of_calls_in_half_open_state.into());
+    match judge_out_of(settings, counted, of) {
+        Verdict::Passed if probes.in_flight > 0 => Verdict::Undecided,
+        verdict => verdict,
+    }
 }
 
-/// Judges probes when the time is over: those still in flight have not succeeded.
-pub(super) fn judge_overdue(settings: &BreakerSettings, probes: Probes) -> Verdict {
-    match judge_out_of(settings, probes, probes.used()) {
-        Verdict::Passed if probes.succeeded > 0 => Verdict::Passed,
+/// Judges a stage: failed like probes, out of its calls or the permitted number, whichever is more;
+/// passed when its time is over and it has seen that number.
+pub(super) fn judge_stage(settings: &BreakerSettings, counted: WindowSnapshot, time_is_over: bool) -> Verdict {
+    let least = u64::from(settings.permitted_number_of_calls_in_half_open_state);
+    match judge_out_of(settings, counted, counted.calls.max(least)) {
+        Verdict::Passed if !time_is_over || counted.calls < least => Verdict::Undecided,
+        verdict => verdict,
+    }
+}
+
+/// Judges half-open when its time is over: of the calls that were admitted, those in flight have not
+/// succeeded.
+pub(super) fn judge_overdue(settings: &BreakerSettings, counted: WindowSnapshot, admitted: u64) -> Verdict {
+    match judge_out_of(settings, counted, admitted) {
+        Verdict::Passed if counted.calls > counted.failures => Verdict::Passed,
         _ => Verdict::Failed,
     }
 }
 
-fn judge_out_of(settings: &BreakerSettings, probes: Probes, of: u32) -> Verdict {
+fn judge_out_of(settings: &BreakerSettings, counted: WindowSnapshot, of: u64) -> Verdict {
     let needed = needed(settings.half_open_success_rate_threshold, of);
-    let too_slow = settings
-        .slow_call_rate_threshold
-        .is_some_and(|rate| of > 0 && f64::from(probes.slow) * 100.0 >= rate * f64::from(of));
-    if probes.failed > of.saturating_sub(needed) || too_slow {
+    let too_slow =
+        settings.slow_call_rate_threshold.is_some_and(|rate| of > 0 && counted.slow as f64 * 100.0 >= rate * of as f64);
+    if counted.failures > of.saturating_sub(needed) || too_slow {
         Verdict::Failed
-    } else if probes.succeeded >= needed {
+    } else if counted.calls - counted.failures >= needed {
         Verdict::Passed
     } else {
         Verdict::Undecided
@@ -163,8 +182,22 @@ fn judge_out_of(settings: &BreakerSettings, probes: Probes, of: u32) -> Verdict 
 }
 
 /// Fewest successes out of `of` that reach `percent`, at least one.
-fn needed(percent: f64, of: u32) -> u32 {
-    (1..of).find(|count| f64::from(*count) * 100.0 >= percent * f64::from(of)).unwrap_or(of.max(1))
+fn needed(percent: f64, of: u64) -> u64 {
+    let reaches = |count: u64| count as f64 * 100.0 >= percent * of as f64;
+    let mut count = rounded_down(percent / 100.0 * of as f64);
+    // The float may be off by one in either direction.
+    while count > 0 && reaches(count - 1) {
+        count -= 1;
+    }
+    while count < of && !reaches(count) {
+        count += 1;
+    }
+    count.max(1)
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a number of calls")]
+fn rounded_down(calls: f64) -> u64 {
+    calls as u64
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Attempt, Event, Observer, Policy, clock};
 use crate::breaker::{Outcome, Permit};
 
-/// What becomes of a call, as far as its in_flight can't see it from where it is dropped.
+/// What becomes of a call, as far as an attempt cannot see it from where it is dropped.
 #[derive(Default)]
 pub(super) struct Fate {
     /// Whether the call itself is at work: a thread that unwinds then, unwinds because of it. At any

@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use breakerbox_resilience::breaker::{Breaker, BreakerSettings, Command, Outcome, Permit, Transition};
-use proptest::{collection::vec, option, prelude::*};
+use breakerbox_resilience::breaker::{
+    AfterMaxWait, Breaker, BreakerSettings, Command, Outcome, Permit, Transition, WindowType,
+};
+use proptest::{collection::vec, option, prelude::*, test_runner::TestRunner};
 
 use crate::model::{Change, Model, Ticket, Time};
 
@@ -20,6 +22,7 @@ enum Step {
     Tick,
     Forward(Time),
     Back(Time),
+    Set(Time),
     Command(Command),
     Reconfigure(BreakerSettings),
 }
@@ -50,24 +53,33 @@ prop_compose! {
     /// apart, so that the model can count in milliseconds.
     fn settings()(
         (rate, slow, run) in (option::of(1.0..=100.0_f64), option::of(1.0..=100.0_f64), option::of(1_u32..5)),
-        (size, minimum) in (1_u32..12, 1_u32..12),
+        (size, minimum, span) in (1_u32..12, 1_u32..12, option::of(16_u64..2_000)),
         (permitted, success) in (1_u32..6, 1.0..=100.0_f64),
-        (grows, stages) in (any::<bool>(), 0_usize..3),
+        (grows, stages) in (any::<bool>(), 0_usize..4),
+        (automatic, after) in (any::<bool>(), prop_oneof![
+            4 => Just(AfterMaxWait::Judged), 1 => Just(AfterMaxWait::Open), 1 => Just(AfterMaxWait::Closed)
+        ]),
     ) -> BreakerSettings {
+        let nothing = rate.is_none() && slow.is_none() && run.is_none();
         BreakerSettings {
-            failure_rate_threshold: rate,
+            failure_rate_threshold: if nothing { Some(50.0) } else { rate },
             consecutive_failure_threshold: run,
             slow_call_rate_threshold: slow,
             slow_call_duration_threshold: Duration::from_millis(300),
+            sliding_window_type: if span.is_some() { WindowType::TimeBased } else { WindowType::CountBased },
             sliding_window_size: size,
-            minimum_number_of_calls: minimum,
+            sliding_window_duration: span.map(Duration::from_millis),
+            minimum_number_of_calls: minimum.min(size),
             wait_duration_in_open_state: Duration::from_millis(500),
             open_wait_multiplier: if grows { 2.0 } else { 1.0 },
             max_wait_duration_in_open_state: Duration::from_secs(3),
             permitted_number_of_calls_in_half_open_state: permitted,
             half_open_success_rate_threshold: success,
             max_wait_duration_in_half_open_state: Duration::from_millis(800),
-            recovery_stages: vec![100.0; stages],
+            state_after_max_wait_in_half_open: after,
+            automatic_transition_from_open_to_half_open_enabled: automatic,
+            recovery_stages: [20.0, 60.0, 100.0][..stages].to_vec(),
+            recovery_stage_duration: Duration::from_millis(400),
             ..BreakerSettings::default()
         }
     }
@@ -82,6 +94,8 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::Tick),
         4 => (0_u64..700).prop_map(Step::Forward),
         1 => (0_u64..700).prop_map(Step::Back),
+        // A clock that is an hour ahead once, and one that starts again.
+        1 => prop_oneof![Just(3_600_000), Just(0)].prop_map(Step::Set),
         1 => commands().prop_map(Step::Command),
         1 => settings().prop_map(Step::Reconfigure),
     ]
@@ -117,6 +131,10 @@ impl Pair<'_> {
                 self.now = self.now.saturating_sub(by);
                 return Ok(());
             }
+            Step::Set(to) => {
+                self.now = to;
+                return Ok(());
+            }
             Step::Acquire => {
                 let admission = self.breaker.try_acquire(now);
                 let (ticket, change) = self.model.acquire(self.now);
@@ -137,7 +155,9 @@ impl Pair<'_> {
                 // A dropped permit knows no later time than its start.
                 let start = u64::try_from((permit.start() - self.origin).as_millis()).unwrap();
                 drop(permit);
-                (None, self.model.record(ticket, Outcome::Cancelled, start))
+                let change = self.model.record(ticket, Outcome::Cancelled, start);
+                // The last probe in flight decides, also when it is dropped. The tick hands it over.
+                (change.and_then(|_| self.breaker.tick(now)), change)
             }
             Step::Panic(index) => {
                 let Some((index, _)) = self.take(index) else { return Ok(()) };
@@ -168,7 +188,7 @@ impl Pair<'_> {
         let snapshot = self.breaker.snapshot(self.instant());
         prop_assert_eq!(snapshot.state, self.model.state);
         prop_assert_eq!(snapshot.generation, self.model.generation);
-        prop_assert_eq!((snapshot.window_calls, snapshot.failures, snapshot.slow), self.model.counted());
+        prop_assert_eq!((snapshot.window_calls, snapshot.failures, snapshot.slow), self.model.counted(self.now));
         prop_assert_eq!(snapshot.half_open_in_use, self.model.in_use());
         prop_assert_eq!(snapshot.late_results, self.model.late);
         let remaining = Duration::from_millis(self.model.open_remaining(self.now));
@@ -178,16 +198,30 @@ impl Pair<'_> {
     }
 }
 
+fn play(settings: BreakerSettings, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let origin = Instant::now();
+    let breaker = Breaker::new(settings.clone(), origin, 1).unwrap();
+    let mut pair = Pair { breaker: &breaker, model: Model::new(settings, 1), origin, now: 0, outstanding: Vec::new() };
+    steps.into_iter().try_for_each(|step| pair.step(step))
+}
+
+/// The long form: a million sequences, some ten minutes.
+///
+/// ```text
+/// cargo test --release -p breakerbox-resilience --test core a_million -- --ignored
+/// ```
+#[test]
+#[ignore = "takes minutes"]
+fn a_million_sequences_agree_with_the_naive_model() {
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 1_000_000, failure_persistence: None, ..ProptestConfig::default() });
+    runner.run(&(settings(), vec(steps(), 1..200)), |(settings, steps)| play(settings, steps)).unwrap();
+}
+
 proptest! {
     #[test]
     fn the_breaker_does_what_the_naive_model_does(settings in settings(), steps in vec(steps(), 1..200)) {
-        let origin = Instant::now();
-        let breaker = Breaker::new(settings.clone(), origin, 1).unwrap();
-        let mut pair =
-            Pair { breaker: &breaker, model: Model::new(settings), origin, now: 0, outstanding: Vec::new() };
-        for step in steps {
-            pair.step(step)?;
-        }
+        play(settings, steps)?;
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use breakerbox_resilience::breaker::{BreakerSettings, Command, Outcome, Reason, State};
+use breakerbox_resilience::{
+    breaker::{AfterMaxWait, BreakerSettings, Command, Outcome, Reason, State, WindowType},
+    random::Rng,
+};
 
 /// Milliseconds.
 pub(crate) type Time = u64;
@@ -25,18 +28,134 @@ struct Probes {
     slow: u32,
 }
 
+/// A stage of a recovery: its index, the percentage it admits, when it may end, and calls, failures and slow calls.
+#[derive(Debug)]
+struct Stage {
+    index: usize,
+    share: f64,
+    until: Time,
+    in_flight: u32,
+    calls: u64,
+    failures: u64,
+    slow: u64,
+}
+
+/// The calls of a window, each with its bucket where the window is over time.
+#[derive(Debug, Default)]
+struct Window {
+    calls: VecDeque<(bool, bool, i64)>,
+    /// The newest bucket.
+    newest: i64,
+    /// The earliest bucket a whole window before the newest, since the newest last moved.
+    behind: Option<i64>,
+}
+
+/// log₂ of a bucket's width in nanoseconds, and the buckets of a window.
+fn buckets(settings: &BreakerSettings) -> (u32, i64) {
+    let span =
+        settings.sliding_window_duration.unwrap_or_else(|| panic!("the model's windows over time have a duration"));
+    let nanos = u64::try_from(span.as_nanos()).unwrap();
+    let shift = (nanos / 16).ilog2();
+    (shift, i64::try_from(nanos.div_ceil(1 << shift)).unwrap())
+}
+
+impl Window {
+    fn bucket(settings: &BreakerSettings, now: Time) -> i64 {
+        i64::try_from((now * 1_000_000) >> buckets(settings).0).unwrap()
+    }
+
+    fn push(&mut self, settings: &BreakerSettings, call: (bool, bool), now: Time) {
+        if settings.sliding_window_type == WindowType::CountBased {
+            if self.calls.len() == settings.sliding_window_size as usize {
+                self.calls.pop_front();
+            }
+            self.calls.push_back((call.0, call.1, 0));
+            return;
+        }
+        let (bucket, (_, span)) = (Self::bucket(settings, now), buckets(settings));
+        let mut follow = 0;
+        if bucket > self.newest {
+            self.newest = bucket;
+            self.behind = None;
+        } else if self.newest - bucket > span {
+            match self.behind {
+                Some(since) if bucket >= since + span => {
+                    self.behind = None;
+                    follow = self.newest - bucket;
+                }
+                Some(since) => self.behind = Some(since.min(bucket)),
+                None => self.behind = Some(bucket),
+            }
+        }
+        self.calls.push_back((call.0, call.1, self.newest));
+        // Time goes on from where the calls are.
+        self.newest -= follow;
+        for call in &mut self.calls {
+            call.2 -= follow;
+        }
+        self.calls.retain(|call| call.2 > self.newest - span);
+    }
+
+    /// Calls, failures and slow calls at a time.
+    fn counted(&self, settings: &BreakerSettings, now: Time) -> (u64, u64, u64) {
+        let from = match settings.sliding_window_type {
+            WindowType::CountBased => i64::MIN,
+            WindowType::TimeBased => self.newest.max(Self::bucket(settings, now)) - buckets(settings).1,
+        };
+        let held = || self.calls.iter().filter(|call| call.2 > from);
+        (
+            held().count() as u64,
+            held().filter(|call| call.0).count() as u64,
+            held().filter(|call| call.1).count() as u64,
+        )
+    }
+
+    fn clear(&mut self) {
+        self.calls.clear();
+        self.behind = None;
+    }
+
+    fn reshape(&mut self, old: &BreakerSettings, new: &BreakerSettings) {
+        use WindowType::{CountBased, TimeBased};
+        match (old.sliding_window_type, new.sliding_window_type) {
+            (CountBased, CountBased) => {
+                while self.calls.len() > new.sliding_window_size as usize {
+                    self.calls.pop_front();
+                }
+            }
+            (TimeBased, TimeBased) => {
+                let ((old_shift, span), (shift, _)) = (buckets(old), buckets(new));
+                let moved = |bucket: i64| (bucket.max(0) << old_shift) >> shift;
+                self.calls.retain(|call| call.2 > self.newest - span);
+                for call in &mut self.calls {
+                    call.2 = moved(call.2);
+                }
+                self.newest = moved(self.newest);
+                self.behind = None;
+            }
+            (_, to) => {
+                self.clear();
+                if to == TimeBased {
+                    self.newest = 0;
+                }
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Model {
     settings: BreakerSettings,
     pub(crate) state: State,
     pub(crate) generation: u64,
-    window: VecDeque<(bool, bool)>,
+    window: Window,
     streak: u32,
     trips: u32,
-    stage: usize,
+    stage: Option<Stage>,
     open_until: Time,
     half_open_until: Time,
     probes: Probes,
+    rng: Rng,
     pub(crate) late: u64,
 }
 
@@ -49,34 +168,43 @@ fn reaches(count: usize, percent: Option<f64>, of: usize) -> bool {
 }
 
 impl Model {
-    pub(crate) fn new(settings: BreakerSettings) -> Self {
+    /// `seed` is the breaker's: which calls a stage admits is part of what both have to agree on.
+    pub(crate) fn new(settings: BreakerSettings, seed: u64) -> Self {
         Self {
             settings,
             state: State::Closed,
             generation: 1,
-            window: VecDeque::new(),
+            window: Window::default(),
             streak: 0,
             trips: 0,
-            stage: 0,
+            stage: None,
             open_until: 0,
             half_open_until: 0,
             probes: Probes::default(),
+            rng: Rng::new(seed),
             late: 0,
         }
     }
 
     pub(crate) fn acquire(&mut self, now: Time) -> (Option<Ticket>, Option<Change>) {
-        let mut change = self.tick(now);
+        let permitted = self.settings.permitted_number_of_calls_in_half_open_state;
+        let share = self.stage.as_ref().map_or(100.0, |stage| stage.share);
+        if self.state == State::HalfOpen && now < self.half_open_until {
+            let full = self.stage.is_none() && self.used() >= permitted;
+            if full || (share < 100.0 && self.rng.uniform() >= share / 100.0) {
+                return (None, None);
+            }
+        }
+        let mut change = self.expire(now);
         if self.state == State::Open && now >= self.open_until {
             change = Some(self.transition_to(State::HalfOpen, Reason::WaitElapsed, now));
         }
-        let admitted = match self.state {
-            State::Open | State::ForcedOpen => false,
-            State::Closed | State::Disabled | State::MetricsOnly => true,
-            State::HalfOpen => self.used() < self.settings.permitted_number_of_calls_in_half_open_state,
-        };
+        let admitted = !matches!(self.state, State::Open | State::ForcedOpen);
         if admitted && self.state == State::HalfOpen {
-            self.probes.in_flight += 1;
+            match &mut self.stage {
+                Some(stage) => stage.in_flight += 1,
+                None => self.probes.in_flight += 1,
+            }
         }
         (admitted.then_some(Ticket { generation: self.generation, start: now }), change)
     }
@@ -95,14 +223,26 @@ impl Model {
         };
         match self.state {
             State::HalfOpen => {
-                self.probes.in_flight -= 1;
-                if let Some(failed) = failed {
-                    let bad = failed || outcome == Outcome::Cancelled;
-                    self.probes.failed += u32::from(bad);
-                    self.probes.succeeded += u32::from(!bad);
-                    self.probes.slow += u32::from(slow);
+                let bad = failed.map(|failed| failed || outcome == Outcome::Cancelled);
+                match &mut self.stage {
+                    Some(stage) => {
+                        stage.in_flight -= 1;
+                        if let Some(bad) = bad {
+                            stage.calls += 1;
+                            stage.failures += u64::from(bad);
+                            stage.slow += u64::from(slow);
+                        }
+                    }
+                    None => {
+                        self.probes.in_flight -= 1;
+                        if let Some(bad) = bad {
+                            self.probes.failed += u32::from(bad);
+                            self.probes.succeeded += u32::from(!bad);
+                            self.probes.slow += u32::from(slow);
+                        }
+                    }
                 }
-                self.judge_probes(now)
+                self.judge_half_open(now)
             }
             State::Closed | State::MetricsOnly => self.count(failed?, slow, outcome, now),
             _ => None,
@@ -110,14 +250,37 @@ impl Model {
     }
 
     pub(crate) fn tick(&mut self, now: Time) -> Option<Change> {
-        if self.state != State::HalfOpen || now < self.half_open_until {
+        let automatic = self.settings.automatic_transition_from_open_to_half_open_enabled;
+        if automatic && self.state == State::Open && now >= self.open_until {
+            return Some(self.transition_to(State::HalfOpen, Reason::WaitElapsed, now));
+        }
+        self.expire(now)
+    }
+
+    fn expire(&mut self, now: Time) -> Option<Change> {
+        if self.state != State::HalfOpen {
             return None;
         }
-        let (used, probes) = (self.used() as usize, &self.probes);
-        let passed = probes.succeeded > 0
-            && reaches(probes.succeeded as usize, Some(self.settings.half_open_success_rate_threshold), used)
-            && !reaches(probes.slow as usize, self.settings.slow_call_rate_threshold, used);
-        Some(if passed { self.advance(now) } else { self.transition_to(State::Open, Reason::HalfOpenTimeout, now) })
+        if now < self.half_open_until {
+            return if self.stage.is_some() { self.judge_half_open(now) } else { None };
+        }
+        let to = match self.settings.state_after_max_wait_in_half_open {
+            AfterMaxWait::Judged => {
+                let (calls, failures, slow) = self.counted(now);
+                let of = if self.stage.is_some() { calls } else { self.used().into() } as usize;
+                let good = (calls - failures) as usize;
+                let passed = good > 0
+                    && reaches(good, Some(self.settings.half_open_success_rate_threshold), of)
+                    && !reaches(slow as usize, self.settings.slow_call_rate_threshold, of);
+                if passed {
+                    return Some(self.advance(now));
+                }
+                State::Open
+            }
+            AfterMaxWait::Open => State::Open,
+            AfterMaxWait::Closed => State::Closed,
+        };
+        Some(self.transition_to(to, Reason::HalfOpenTimeout, now))
     }
 
     pub(crate) fn command(&mut self, command: Command, now: Time) -> Option<Change> {
@@ -140,29 +303,38 @@ impl Model {
     }
 
     pub(crate) fn reconfigure(&mut self, settings: BreakerSettings, now: Time) -> Option<Change> {
-        self.settings = settings;
-        while self.window.len() > self.settings.sliding_window_size as usize {
-            self.window.pop_front();
+        let old = std::mem::replace(&mut self.settings, settings);
+        let window = |of: &BreakerSettings| {
+            (of.sliding_window_type, of.sliding_window_size, of.sliding_window_duration, of.minimum_number_of_calls)
+        };
+        if window(&old) != window(&self.settings) {
+            self.window.reshape(&old, &self.settings);
         }
         match self.state {
-            State::Closed => self.judge_window(now),
-            State::HalfOpen => self.judge_probes(now),
+            State::Closed => self.judge_window(now, now),
+            State::HalfOpen => self.judge_half_open(now),
             _ => None,
         }
     }
 
     /// Calls, failures and slow ones that the state has counted.
-    pub(crate) fn counted(&self) -> (u64, u64, u64) {
-        if self.state == State::HalfOpen {
-            let finished = self.probes.succeeded + self.probes.failed;
-            return (finished.into(), self.probes.failed.into(), self.probes.slow.into());
+    pub(crate) fn counted(&self, now: Time) -> (u64, u64, u64) {
+        match (&self.stage, self.state) {
+            (Some(stage), State::HalfOpen) => (stage.calls, stage.failures, stage.slow),
+            (None, State::HalfOpen) => {
+                let finished = self.probes.succeeded + self.probes.failed;
+                (finished.into(), self.probes.failed.into(), self.probes.slow.into())
+            }
+            _ => self.window.counted(&self.settings, now),
         }
-        let count = |of: fn(&(bool, bool)) -> bool| self.window.iter().filter(|call| of(call)).count() as u64;
-        (self.window.len() as u64, count(|call| call.0), count(|call| call.1))
     }
 
     pub(crate) fn in_use(&self) -> u32 {
-        if self.state == State::HalfOpen { self.used() } else { 0 }
+        match (&self.stage, self.state) {
+            (Some(stage), State::HalfOpen) => stage.in_flight,
+            (None, State::HalfOpen) => self.used(),
+            _ => 0,
+        }
     }
 
     pub(crate) fn open_remaining(&self, now: Time) -> Time {
@@ -174,23 +346,24 @@ impl Model {
     }
 
     fn count(&mut self, failed: bool, slow: bool, outcome: Outcome, now: Time) -> Option<Change> {
-        if self.window.len() == self.settings.sliding_window_size as usize {
-            self.window.pop_front();
-        }
-        self.window.push_back((failed, slow));
+        self.window.push(&self.settings, (failed, slow), now);
         if failed {
             self.streak += 1;
         } else if outcome == Outcome::Success {
             self.streak = 0;
         }
-        if self.state == State::Closed { self.judge_window(now) } else { None }
+        // Judged up to the newest bucket, whatever the time of a call that comes late.
+        if self.state == State::Closed { self.judge_window(0, now) } else { None }
     }
 
-    fn judge_window(&mut self, now: Time) -> Option<Change> {
+    fn judge_window(&mut self, at: Time, now: Time) -> Option<Change> {
         let settings = &self.settings;
-        let (calls, failures, slow) = self.counted();
+        let (calls, failures, slow) = self.window.counted(settings, at);
         let (calls, failures, slow) = (calls as usize, failures as usize, slow as usize);
-        let minimum = settings.minimum_number_of_calls.min(settings.sliding_window_size) as usize;
+        let minimum = match settings.sliding_window_type {
+            WindowType::CountBased => settings.minimum_number_of_calls.min(settings.sliding_window_size),
+            WindowType::TimeBased => settings.minimum_number_of_calls,
+        } as usize;
         let reason = if settings.consecutive_failure_threshold.is_some_and(|n| self.streak >= n) {
             Reason::ConsecutiveFailures
         } else if calls < minimum {
@@ -205,33 +378,45 @@ impl Model {
         Some(self.transition_to(State::Open, reason, now))
     }
 
-    fn judge_probes(&mut self, now: Time) -> Option<Change> {
+    fn judge_half_open(&mut self, now: Time) -> Option<Change> {
         let settings = &self.settings;
-        let of = settings.permitted_number_of_calls_in_half_open_state as usize;
+        let (calls, failures, slow) = self.counted(now);
+        let least = u64::from(settings.permitted_number_of_calls_in_half_open_state);
+        let of = calls.max(least);
         let goal = Some(settings.half_open_success_rate_threshold);
-        let best = of.saturating_sub(self.probes.failed as usize);
-        if !reaches(best, goal, of) || reaches(self.probes.slow as usize, settings.slow_call_rate_threshold, of) {
+        let best = of.saturating_sub(failures) as usize;
+        if !reaches(best, goal, of as usize) || reaches(slow as usize, settings.slow_call_rate_threshold, of as usize) {
             return Some(self.transition_to(State::Open, Reason::ProbesFailed, now));
         }
-        reaches(self.probes.succeeded as usize, goal, of).then(|| self.advance(now))
+        let complete = match &self.stage {
+            Some(stage) => now >= stage.until && calls >= least,
+            None => self.probes.in_flight == 0,
+        };
+        // Even a threshold below one call asks for one.
+        let enough = calls > failures && reaches((calls - failures) as usize, goal, of as usize);
+        (complete && enough).then(|| self.advance(now))
     }
 
     fn advance(&mut self, now: Time) -> Change {
-        let reason = if self.stage == 0 { Reason::ProbesSucceeded } else { Reason::StagePassed };
-        let stage = self.stage + 1;
-        if stage <= self.settings.recovery_stages.len() {
-            let change = self.transition_to(State::HalfOpen, reason, now);
-            self.stage = stage;
-            change
-        } else {
-            self.transition_to(State::Closed, reason, now)
-        }
+        let (reason, next) = match &self.stage {
+            None => (Reason::ProbesSucceeded, 0),
+            Some(stage) => (Reason::StagePassed, stage.index + 1),
+        };
+        let Some(share) = self.settings.recovery_stages.get(next).copied() else {
+            return self.transition_to(State::Closed, reason, now);
+        };
+        let change = self.transition_to(State::HalfOpen, reason, now);
+        let lasts = millis(self.settings.recovery_stage_duration);
+        self.stage =
+            Some(Stage { index: next, share, until: now + lasts, in_flight: 0, calls: 0, failures: 0, slow: 0 });
+        self.half_open_until = now + millis(self.settings.max_wait_duration_in_half_open_state).max(lasts);
+        change
     }
 
     fn transition_to(&mut self, to: State, reason: Reason, now: Time) -> Change {
         self.state = to;
         self.generation += 1;
-        self.stage = 0;
+        self.stage = None;
         self.window.clear();
         self.streak = 0;
         self.probes = Probes::default();
@@ -242,6 +427,7 @@ impl Model {
                 let grown = first * self.settings.open_wait_multiplier.powi(self.trips as i32 - 1);
                 let most = millis(self.settings.max_wait_duration_in_open_state) as f64;
                 self.open_until = now + grown.min(most) as Time;
+                let _jitter = self.rng.uniform();
             }
             State::HalfOpen => {
                 self.half_open_until = now + millis(self.settings.max_wait_duration_in_half_open_state);

@@ -96,8 +96,8 @@ impl Window {
         }
     }
 
-    /// Notes that a call failed, and gives the failures in a row.
-    pub(super) fn failed(&self, epoch: u32) -> u32 {
+    /// Notes that a call failed, and gives the failures in a row; `None` under another epoch.
+    pub(super) fn failed(&self, epoch: u32) -> Option<u32> {
         self.streak.grow(epoch)
     }
 
@@ -124,35 +124,38 @@ impl Window {
     pub(super) fn reset(&self, epoch: u32) {
         self.count.reset(epoch);
         self.time.reset(epoch);
-        self.streak.reset(epoch, 0);
+        self.streak.reset(epoch);
     }
 
     /// Takes new settings and keeps what was recorded under the old ones as far as the new shape
     /// can hold it; a change between count and time starts empty. Only under the control lock,
     /// before `epoch` is published.
     pub(super) fn reshape(&self, settings: &BreakerSettings, old_epoch: u32, epoch: u32) {
-        let streak = self.streak.length(old_epoch);
         let was_time = self.length.load(Ordering::Acquire) == 0;
         match (was_time, settings.sliding_window_type) {
             (false, WindowType::CountBased) => {
                 let length = self.length.load(Ordering::Acquire);
                 let kept = self.count.newest(old_epoch, length);
                 self.shape(settings);
-                self.reset(epoch);
+                self.count.reset(epoch);
+                self.time.reset(epoch);
                 self.count.restore(epoch, settings.sliding_window_size, &kept);
             }
-            (true, WindowType::TimeBased) => {
-                let kept = self.time.contents();
+            (_, WindowType::TimeBased) => {
+                self.time.close(epoch);
+                let kept = if was_time { self.time.contents() } else { Vec::new() };
                 self.shape(settings);
                 self.count.reset(epoch);
+                // Also when it is empty: its buckets are numbered by their width, which may be another.
                 self.time.restore(epoch, &kept);
             }
-            _ => {
+            (true, WindowType::CountBased) => {
                 self.shape(settings);
-                self.reset(epoch);
+                self.count.reset(epoch);
+                self.time.reset(epoch);
             }
         }
-        self.streak.reset(epoch, streak);
+        self.streak.carry(epoch);
     }
 
     fn shape(&self, settings: &BreakerSettings) {
@@ -162,8 +165,7 @@ impl Window {
                 self.length.store(settings.sliding_window_size, Ordering::Release);
             }
             WindowType::TimeBased => {
-                let span = std::time::Duration::from_secs(settings.sliding_window_size.into());
-                self.time.provide(span, settings.minimum_number_of_calls);
+                self.time.provide(settings.window_span(), settings.minimum_number_of_calls);
                 self.length.store(0, Ordering::Release);
             }
         }

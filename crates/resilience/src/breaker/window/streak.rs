@@ -11,14 +11,22 @@ impl Streak {
         Self(AtomicU64::new(0))
     }
 
-    /// Adds a failure and gives the length of the run; 0 when the epoch has moved on.
-    pub(super) fn grow(&self, epoch: u32) -> u32 {
+    /// Adds a failure and gives the length of the run; `None` when the epoch has moved on.
+    pub(super) fn grow(&self, epoch: u32) -> Option<u32> {
         self.0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
                 let (at, length) = unpack(word);
                 (at == epoch).then(|| pack(epoch, length.saturating_add(1)))
             })
-            .map_or(0, |before| unpack(before).1.saturating_add(1))
+            .ok()
+            .map(|before| unpack(before).1.saturating_add(1))
+    }
+
+    /// Takes the run over to another epoch, in one step, so that a failure is either part of it or
+    /// finds the new epoch.
+    pub(super) fn carry(&self, epoch: u32) {
+        // Never fails: the closure always gives a word.
+        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| Some(pack(epoch, unpack(word).1)));
     }
 
     /// Ends the run. A healthy dependency has none, and then this is one load.
@@ -41,8 +49,8 @@ impl Streak {
         }
     }
 
-    pub(super) fn reset(&self, epoch: u32, length: u32) {
-        self.0.swap(pack(epoch, length), Ordering::AcqRel);
+    pub(super) fn reset(&self, epoch: u32) {
+        self.0.swap(pack(epoch, 0), Ordering::AcqRel);
     }
 }
 

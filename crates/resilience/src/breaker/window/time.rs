@@ -3,15 +3,24 @@
 //! A bucket is a power of two of nanoseconds wide, between 1/32 and 1/16 of the window, so that
 //! finding it is a shift, and adding up the window costs the same for a second and for an hour.
 //! The window is right to within one bucket. Time never goes back: an instant before the newest
-//! bucket is counted in the newest.
+//! bucket is counted in the newest. An instant far ahead, from a clock that was wrong once, makes
+//! all later calls seem to come from the past; when they have done so for the length of the window,
+//! the window follows them.
+//!
+//! A fresh start publishes the new epoch first and everything that positions depend on afterwards.
+//! A writer reads in the opposite order: position first, epoch second. So one that saw any part of
+//! the new positions finds the new epoch, too, and gives up.
 
 use std::{sync::OnceLock, time::Duration};
 
 use super::{Recording, Sample, WindowSnapshot};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, Padded};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, Padded, fence};
 
 /// Twice the most buckets a window spans, so that a new bucket never falls on a live one.
 const BUCKETS: u64 = 64;
+/// Number of the first bucket. A window that is made shorter puts time 0 far before the bucket it goes
+/// on from; there have to be numbers for that, so that time before it can be told apart.
+const FIRST: u64 = 1 << 46;
 
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
@@ -26,9 +35,14 @@ pub(crate) struct TimeWindow {
     minimum: AtomicU32,
     /// Set while the window holds less than the minimum, when a success can be what completes it.
     filling: AtomicBool,
+    /// Number of the first bucket that lay a whole window behind the newest, since a call last
+    /// moved the newest on; [`NOT_BEHIND`] while none did.
+    behind: AtomicU64,
     /// The newest bucket: `[epoch: 16 | number: 48]`.
     newest: Padded<AtomicU64>,
 }
+
+const NOT_BEHIND: u64 = u64::MAX;
 
 /// Three counts, each `[bucket number: 32 | count: 32]`.
 #[derive(Debug)]
@@ -51,14 +65,15 @@ impl TimeWindow {
             buckets: OnceLock::new(),
             shift: AtomicU32::new(0),
             span: AtomicU32::new(0),
-            base: AtomicU64::new(BUCKETS),
+            base: AtomicU64::new(FIRST),
             minimum: AtomicU32::new(0),
             filling: AtomicBool::new(true),
-            newest: Padded(AtomicU64::new(BUCKETS)),
+            behind: AtomicU64::new(NOT_BEHIND),
+            newest: Padded(AtomicU64::new(FIRST)),
         }
     }
 
-    /// Sets the window's span. A window that was in use has to be
+    /// Sets the window's span. A window that was in use has to be [closed](Self::close) before and
     /// [restored](Self::restore) afterwards.
     pub(crate) fn provide(&self, span: Duration, minimum: u32) {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(16);
@@ -102,6 +117,9 @@ impl TimeWindow {
     #[cold]
     #[inline(never)]
     fn judge(&self, number: u64) -> Recording {
+        // Of two calls that complete the minimum together, each counts in a cell of its own and
+        // then adds up all cells: one of them has to see the other.
+        fence(Ordering::SeqCst);
         let totals = self.sum(number);
         let minimum = u64::from(self.minimum.load(Ordering::Relaxed));
         self.filling.store(totals.calls < minimum, Ordering::Relaxed);
@@ -115,15 +133,26 @@ impl TimeWindow {
 
     /// Starts afresh under a new epoch.
     pub(crate) fn reset(&self, epoch: u32) {
-        let base = self.base.load(Ordering::Acquire);
+        self.close(epoch);
         let number = number_of(self.newest.0.load(Ordering::Acquire));
-        self.restart(epoch, base.wrapping_add(BUCKETS), number + BUCKETS);
+        self.restart(epoch, self.base.load(Ordering::Acquire).wrapping_add(BUCKETS), number + BUCKETS);
     }
 
+    /// Ends the epoch before: whoever still writes under it gives up, or has counted already.
+    pub(super) fn close(&self, epoch: u32) {
+        // Never fails: the closure always gives a word.
+        let _ = self
+            .newest
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| Some(newest(epoch, number_of(word))));
+    }
+
+    /// Moves on to another bucket, from which on calls of `epoch` count; the epoch before must be closed.
     fn restart(&self, epoch: u32, base: u64, number: u64) {
-        self.base.store(base, Ordering::Release);
         self.filling.store(true, Ordering::Release);
+        self.behind.store(NOT_BEHIND, Ordering::Release);
         self.newest.0.swap(newest(epoch, number), Ordering::AcqRel);
+        self.base.store(base, Ordering::Release);
     }
 
     /// What each bucket of the window holds, oldest first.
@@ -167,12 +196,37 @@ impl TimeWindow {
                 return None;
             }
             if number <= number_of(word) {
+                if number_of(word) - number > u64::from(self.span.load(Ordering::Relaxed)) {
+                    self.fall_behind(number, number_of(word));
+                }
                 return Some((number_of(word), false));
             }
-            match self.newest.0.compare_exchange_weak(word, newest(epoch, number), Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some((number, true)),
+            match self.newest.0.compare_exchange_weak(word, newest(epoch, number), Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => {
+                    self.behind.store(NOT_BEHIND, Ordering::Relaxed);
+                    return Some((number, true));
+                }
                 Err(now) => word = now,
             }
+        }
+    }
+
+    /// Takes note of a call that lies more than a window before the newest bucket. Once is a permit
+    /// that was held for long or a clock that slipped. When nothing else has come for the length of
+    /// a window, it is the newest bucket that was wrong, and time goes on from there.
+    #[cold]
+    #[inline(never)]
+    fn fall_behind(&self, number: u64, newest: u64) {
+        let since = self.behind.load(Ordering::Relaxed);
+        if number < since {
+            self.behind.store(number, Ordering::Relaxed);
+        } else if number - since >= u64::from(self.span.load(Ordering::Relaxed)) {
+            self.behind.store(NOT_BEHIND, Ordering::Relaxed);
+            let base = self.base.load(Ordering::Acquire);
+            // Whoever else does the same, or starts the window afresh, makes this one fail.
+            let moved = base.wrapping_add(newest - number);
+            let _ = self.base.compare_exchange(base, moved, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 
@@ -182,7 +236,8 @@ impl TimeWindow {
     #[inline]
     fn add(&self, cell: &AtomicU64, number: u64) {
         let mine = number & COUNT_MASK;
-        let mut word = cell.load(Ordering::Relaxed);
+        // Acquire: who finds a later bucket's count must find that bucket published, too.
+        let mut word = cell.load(Ordering::Acquire);
         loop {
             let next = if word >> COUNT_BITS == mine {
                 if word & COUNT_MASK == COUNT_MASK {
@@ -194,7 +249,7 @@ impl TimeWindow {
             } else {
                 (mine << COUNT_BITS) | 1
             };
-            match cell.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+            match cell.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return,
                 Err(now) => word = now,
             }
@@ -234,8 +289,7 @@ const COUNT_BITS: u32 = 32;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 const NUMBER_BITS: u32 = 48;
 
-/// A sum with the base, which lies before zero once a window has been made shorter: what is older
-/// still is as old as can be told.
+/// A difference of two numbers, or a sum with the base: what lies before zero is as old as can be told.
 #[inline]
 fn since(sum: u64) -> u64 {
     sum.cast_signed().max(0).cast_unsigned()
@@ -339,6 +393,19 @@ mod tests {
         window.record(5, FINE, 300 * SECOND);
         let totals = window.totals(300 * SECOND);
         assert_eq!((totals.calls, totals.failures), (1, 0), "what is old is gone");
+    }
+
+    /// One record an hour ahead used to stop the window for that hour.
+    #[test]
+    fn an_instant_far_ahead_stops_it_for_one_span_at_most() {
+        let window = window(10);
+        window.record(1, FAILED, 3_600 * SECOND);
+        for second in 0..60 {
+            window.record(1, FINE, second * SECOND);
+        }
+        let totals = window.totals(60 * SECOND);
+        assert!((9..=12).contains(&totals.calls), "{totals:?}");
+        assert_eq!(totals.failures, 0, "the stray call is gone");
     }
 
     #[test]
