@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::{Fate, Relation, Source, attempts, gaps, gaps_page, in_a_row, retried_statuses, seconds, yaml};
 use crate::faults::{FaultPlan, Latency};
 use crate::services::ServiceName;
+use breakerbox_resilience::breaker::{AfterMaxWait, InitialState};
 use breakerbox_resilience::policy::PolicySettings;
 use breakerbox_resilience::retry::Jitter;
 
@@ -292,8 +293,17 @@ fn breaker(policy: &PolicySettings, field: &str) -> Fate {
             Fate::Lost("no half-open: an ejected pod gets its whole share back at once")
         }
         "half-open-success-rate-threshold" | "max-wait-duration-in-half-open-state" => Fate::Lost("no half-open"),
-        "recovery-stages" if breaker.recovery_stages.is_empty() => Fate::Idle,
-        "recovery-stages" => Fate::Lost("no stages of recovery"),
+        "automatic-transition-from-open-to-half-open-enabled"
+            if !breaker.automatic_transition_from_open_to_half_open_enabled =>
+        {
+            Fate::Idle
+        }
+        "state-after-max-wait-in-half-open" if breaker.state_after_max_wait_in_half_open == AfterMaxWait::Judged => {
+            Fate::Idle
+        }
+        "initial-state" if breaker.initial_state == InitialState::Closed => Fate::Idle,
+        "recovery-stages" | "recovery-stage-duration" if breaker.recovery_stages.is_empty() => Fate::Idle,
+        "recovery-stages" | "recovery-stage-duration" => Fate::Lost("no stages of recovery"),
         "panics-count" => Fate::Lost("a proxy sees a reset connection at most, and counts that as an error"),
         _ => UNKNOWN,
     }

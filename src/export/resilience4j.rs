@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Fate, Relation, Source, attempts, gaps, gaps_page, yaml};
 use crate::services::ServiceName;
-use breakerbox_resilience::breaker::{BreakerSettings, WindowType};
+use breakerbox_resilience::breaker::{AfterMaxWait, BreakerSettings, InitialState, WindowType};
 use breakerbox_resilience::policy::PolicySettings;
 use breakerbox_resilience::retry::Jitter;
 
@@ -238,8 +238,18 @@ fn breaker(policy: &PolicySettings, field: &str) -> Fate {
         "open-wait-jitter" if breaker.open_wait_jitter <= 0.0 => Fate::Idle,
         "open-wait-jitter" => Fate::Lost("its randomised wait also shortens, which this one never does"),
         "half-open-success-rate-threshold" => Fate::Lost("probes are judged by the failure rate of the closed state"),
-        "recovery-stages" if breaker.recovery_stages.is_empty() => Fate::Idle,
-        "recovery-stages" => Fate::Lost("no stages of recovery"),
+        "sliding-window-duration" => Fate::Lost("a window over time has whole seconds"),
+        "automatic-transition-from-open-to-half-open-enabled"
+            if !breaker.automatic_transition_from_open_to_half_open_enabled =>
+        {
+            Fate::Idle
+        }
+        "state-after-max-wait-in-half-open" if breaker.state_after_max_wait_in_half_open == AfterMaxWait::Judged => {
+            Fate::Idle
+        }
+        "initial-state" if breaker.initial_state == InitialState::Closed => Fate::Idle,
+        "recovery-stages" | "recovery-stage-duration" if breaker.recovery_stages.is_empty() => Fate::Idle,
+        "recovery-stages" | "recovery-stage-duration" => Fate::Lost("no stages of recovery"),
         "cancelled-slow-calls-count" if !slow => Fate::Idle,
         "cancelled-slow-calls-count" => Fate::Lost("a cancelled call counts as nothing"),
         "panics-count" => Fate::Idle,

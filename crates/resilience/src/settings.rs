@@ -60,8 +60,8 @@ pub(crate) fn percentage(field: &str, percent: f64) -> Result<(), SettingsError>
     ensure(percent > 0.0 && percent <= 100.0, field, percent, "a percentage above 0, up to 100")
 }
 
-/// Reads and writes a threshold that can be switched off: a number, or `false`. Formats without a
-/// null, TOML above all, could not say otherwise that a default does not apply.
+/// Reads a threshold that can be switched off: a number, `false`, or null where there is one. TOML,
+/// which has none, could not say otherwise that a default does not apply.
 pub(crate) mod threshold {
     use std::{fmt, marker::PhantomData};
 
@@ -74,7 +74,7 @@ pub(crate) mod threshold {
     pub(crate) fn serialize<T: Serialize, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
         match value {
             Some(value) => value.serialize(serializer),
-            None => serializer.serialize_bool(false),
+            None => serializer.serialize_none(),
         }
     }
 

@@ -318,12 +318,10 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_is_switched_off_by_false_and_written_that_way() {
+    fn a_threshold_is_switched_off_by_false_or_null() {
         let read: BreakerSettings =
             toml::from_str("failure-rate-threshold = false\nconsecutive-failure-threshold = 3").unwrap();
         assert_eq!((read.failure_rate_threshold, read.consecutive_failure_threshold), (None, Some(3)));
-        let written = toml::to_string(&read).unwrap();
-        assert_eq!(toml::from_str::<BreakerSettings>(&written).unwrap(), read);
         let null: BreakerSettings = serde_json::from_str(r#"{"slow-call-rate-threshold": null}"#).unwrap();
         assert_eq!(null.slow_call_rate_threshold, None);
         let error = toml::from_str::<BreakerSettings>("failure-rate-threshold = true").unwrap_err().to_string();
