@@ -11,12 +11,13 @@
 #   PYTHON_PROMETHEUS           a Python with prometheus_client, whose OpenMetrics parser is the reference
 #   CHROMIUM                    any Chromium, for the browser tests
 #   POSTGRES_BIN                the folder of PostgreSQL's initdb and pg_ctl, 14 or newer
+#   KUSTOMIZE                   Kustomize 5, which builds the Kubernetes overlays
 #   NODE                        Node.js 20 or newer, which rebuilds the embedded pages and drives the browser
 #
 # With arguments, only those programs: scripts/tools.sh prometheus alertmanager
 #
 # A variable that is already set is used. What is on the PATH is used when its version fits and it
-# starts. The rest of Prometheus and Alertmanager comes from Debian: packages are downloaded through a
+# starts. The rest of Prometheus and Alertmanager, and Kustomize, come from Debian: packages are downloaded through a
 # private apt root (own lists, own cache, the mirror this machine already uses) and unpacked with
 # dpkg -x, so nothing is installed and no package of this machine changes. The Python package comes
 # from PyPI. Chromium, PostgreSQL and Node.js are too large to unpack here. Each program is started
@@ -315,6 +316,22 @@ find_postgres() {
     absent POSTGRES_BIN "PostgreSQL's server, 14 or newer" postgresql postgresql@17 postgresql-server postgresql
 }
 
+# Distributions strip the version of their builds: that it builds an overlay is the proof.
+find_kustomize() {
+    local attempt program
+    for attempt in found fetched; do
+        for program in "${KUSTOMIZE:-}" kustomize "$tools/sid/usr/bin/kustomize"; do
+            program=$(command -v "${program:-none}" || true)
+            if [ -n "$program" ] && "$program" build "$root/deploy/kubernetes/minimal" >/dev/null 2>&1; then
+                printf 'KUSTOMIZE=%s\n' "$program"
+                return
+            fi
+        done
+        if [ "$attempt" = found ]; then unpack sid kustomize || break; fi
+    done
+    absent KUSTOMIZE "Kustomize 5" kustomize kustomize kustomize kustomize
+}
+
 find_node() {
     local node
     node=$(command -v "${NODE:-node}" || true)
@@ -328,6 +345,7 @@ find_node() {
 ! wanted CHROMIUM || find_browser
 ! wanted POSTGRES_BIN || find_postgres
 ! wanted NODE || find_node
+! wanted KUSTOMIZE || find_kustomize
 
 if [ ${#missing[@]} -gt 0 ]; then
     say "SKIPPED without ${missing[*]}:"
@@ -339,6 +357,7 @@ if [ ${#missing[@]} -gt 0 ]; then
         PYTHON_PROMETHEUS) say "  $name: the reference OpenMetrics parser over /metrics (stack)" ;;
         CHROMIUM) say "  $name: the storefront and the console in a browser (cli, pages)" ;;
         POSTGRES_BIN) say "  $name: checkout over PostgreSQL, with kills (checkout)" ;;
+        KUSTOMIZE) say "  $name: the Kubernetes overlays, as a cluster gets them (xtask)" ;;
         NODE) say "  $name: the embedded pages are what web/ builds, and the browser tests (pages)" ;;
         esac
     done

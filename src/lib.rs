@@ -22,6 +22,7 @@
 //! | [`pages`] | the built front end: the storefront on the public ports |
 //! | [`settings`] | everything above, configured from defaults, a file, the environment and flags |
 //! | [`app`] | one process: services wired to each other, listeners, graceful shutdown |
+//! | [`check`] | what a Prometheus makes of the metrics and rules |
 //! | [`drill`] | proves each alert against a live Prometheus |
 //! | [`export`] | the policies in the words of Istio, Envoy and Resilience4j |
 //! | [`cli`] | the command line |
@@ -34,7 +35,7 @@
 //!
 //! ## Layer rule
 //!
-//! Imports point down only: `cli → {lab, drill, export} → app → settings → {pages, console} → {scenario,
+//! Imports point down only: `cli → {lab, drill, export, check} → app → settings → {pages, console} → {scenario,
 //! traffic} → admin → services → {client, store, ingress} → {faults, web} → telemetry →
 //! resilience`.
 //! `tests/layers.rs` parses the sources and checks it.
@@ -42,6 +43,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod check;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -5,6 +5,7 @@
 
 mod admin_client;
 mod breaker;
+mod check;
 mod drill;
 mod export;
 mod fault;
@@ -87,6 +88,8 @@ enum Command {
     Breaker(breaker::BreakerArgs),
     /// Prove that alerts fire, arrive and resolve: against a running process and a Prometheus
     Drill(Box<drill::DrillArgs>),
+    /// Say what a Prometheus scrapes and loads of this, what is missing or clashes, and what to do
+    Check(check::CheckArgs),
     /// Look at the retry queue of a running checkout, and give dead orders another chance
     Queue(queue::QueueArgs),
     /// Exit 0 if the process on this machine is healthy
@@ -138,6 +141,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Breaker(args)) => breaker::run(args),
         Some(Command::Queue(args)) => queue::run(args),
         Some(Command::Health(args)) => health::run(&args),
+        Some(Command::Check(args)) => return end(check::run(&args)),
         Some(Command::Drill(args)) => return end(settings_of(&cli.settings).and_then(|own| drill::run(&args, &own))),
     };
     end(done.map(|()| ExitCode::SUCCESS))

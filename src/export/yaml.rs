@@ -76,7 +76,10 @@ fn nested(out: &mut String, value: &Value, depth: usize) {
         block(out, value, depth + 1);
     } else if let Some(lines) = value.as_str().filter(|text| is_literal(text)) {
         let indent = "  ".repeat(depth + 1);
-        out.push_str(if lines.ends_with('\n') { " |\n" } else { " |-\n" });
+        // The number says how deep the text stands, where its own first line is indented.
+        let indicator = if lines.starts_with(' ') { "2" } else { "" };
+        let chomp = if lines.ends_with('\n') { "" } else { "-" };
+        writeln!(out, " |{indicator}{chomp}").expect("a String takes it");
         for line in lines.lines() {
             if line.is_empty() {
                 out.push('\n');
@@ -100,7 +103,7 @@ fn is_block(value: &Value) -> bool {
 /// Whether a text reads better as lines of its own, and can be written so.
 fn is_literal(text: &str) -> bool {
     text.contains('\n')
-        && !text.starts_with([' ', '\n'])
+        && !text.starts_with('\n')
         && !text.ends_with("\n\n")
         && !text.contains(['\t', '\r'])
         && text.lines().all(|line| line.is_empty() || !line.trim().is_empty())

@@ -6,6 +6,7 @@
 //! tool its tests say so and pass, unless `CI` is set.
 
 mod cases;
+mod check;
 mod contract;
 mod exposition;
 mod files;

@@ -3,9 +3,11 @@
 //! ```text
 //! cargo xtask dashboards           write grafana/dashboards/*.json
 //! cargo xtask dashboards --check   fail when a file is not what the code generates
+//! cargo xtask manifests            write deploy/kubernetes
 //! ```
 
 mod dashboards;
+mod manifests;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,6 +25,8 @@ struct Cli {
 enum Task {
     /// Grafana dashboards: grafana/dashboards/*.json
     Dashboards(Output),
+    /// Kubernetes manifests: deploy/kubernetes
+    Manifests(Output),
 }
 
 #[derive(Args)]
@@ -42,6 +46,7 @@ struct Generated {
 fn main() -> ExitCode {
     let (files, output) = match Cli::parse().task {
         Task::Dashboards(output) => (dashboards::files(), output),
+        Task::Manifests(output) => (manifests::files(), output),
     };
     let outcome = if output.check { check(&files) } else { write(&files) };
     match outcome {

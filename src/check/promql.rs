@@ -1,0 +1,124 @@
+//! As much of `PromQL` as is needed: the names an expression reads, and the windows it looks back over.
+
+use std::time::Duration;
+
+/// What an expression reads.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Read {
+    /// Words that may be names of metrics: neither labels, functions nor strings.
+    pub(super) names: Vec<String>,
+    /// Ranges over samples of a metric; those of subqueries have steps of their own.
+    pub(super) windows: Vec<Duration>,
+}
+
+/// Reads an expression.
+pub(super) fn read(query: &str) -> Read {
+    let mut found = Read::default();
+    let mut rest = query;
+    while let Some(first) = rest.chars().next() {
+        let skip = match first {
+            '"' | '\'' | '`' => quoted(rest, first),
+            '#' => rest.find('\n').unwrap_or(rest.len()),
+            // Labels and their values.
+            '{' => closed(rest, '{', '}'),
+            '[' => {
+                let end = closed(rest, '[', ']');
+                let inside = rest[1..end].trim_end_matches(']').trim();
+                found.windows.extend(duration(inside));
+                end
+            }
+            c if c.is_ascii_alphabetic() || c == '_' || c == ':' => {
+                let end =
+                    rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
+                let (word, after) = rest.split_at(end);
+                let after = after.trim_start();
+                if matches!(word, "by" | "without" | "on" | "ignoring" | "group_left" | "group_right")
+                    && after.starts_with('(')
+                {
+                    // A list of labels.
+                    rest.len() - after.len() + closed(after, '(', ')')
+                } else {
+                    if !after.starts_with('(') {
+                        found.names.push(word.to_owned());
+                    }
+                    end
+                }
+            }
+            // A number, which may end in a unit.
+            c if c.is_ascii_digit() => {
+                rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '.')).unwrap_or(rest.len())
+            }
+            c => c.len_utf8(),
+        };
+        rest = &rest[skip.min(rest.len())..];
+    }
+    found
+}
+
+/// Length of a quoted text, quotes included.
+fn quoted(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quote != '`' => escaped = true,
+            c if c == quote => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Length up to and with the bracket that closes the first one.
+fn closed(text: &str, open: char, close: char) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while let Some(c) = text[at..].chars().next() {
+        match c {
+            '"' | '\'' | '`' => at += quoted(&text[at..], c) - c.len_utf8(),
+            c if c == open => depth += 1,
+            c if c == close => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += c.len_utf8();
+    }
+    text.len()
+}
+
+/// `1h30m` as Prometheus writes it; nothing for a subquery's `15m:15s`.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_windows_are_found_and_the_rest_is_not() {
+        let found = read(
+            "sum without (instance, outcome) (rate(playback_requests_total{outcome=~\"ok|{bad}[5m]\"}[1m])) \
+             / on (job) group_left () service:retries:rate1m > 0.5 and up{job='a[9m]'} # not_me[3m]\n == 1",
+        );
+        assert_eq!(found.names, ["playback_requests_total", "service:retries:rate1m", "and", "up"]);
+        assert_eq!(found.windows, [Duration::from_secs(60)]);
+    }
+
+    #[test]
+    fn a_subquery_has_no_window_of_samples() {
+        let found = read("quantile_over_time(0.5, (count without (instance) (up))[15m:15s])");
+        assert_eq!(found.windows, [] as [Duration; 0]);
+        assert_eq!(read("rate(x[1h30m])").windows, [Duration::from_secs(5400)]);
+    }
+
+    #[test]
+    fn broken_expressions_end() {
+        for query in ["rate(x[", "x{a=\"", "'", "sum by (", "[[", "é{", "x[1m"] {
+            read(query);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Where everything is, as `BREAKERBOX_*` variables.
+
+use breakerbox::export::Source;
+use breakerbox::services::ServiceName;
+use serde_json::{Map, Value, json};
+
+use super::{ADMIN_PORT, processes};
+
+pub const NAME: &str = "breakerbox-settings";
+
+/// A name as a part of a variable.
+fn variable(name: &str) -> String {
+    name.replace('-', "_").to_uppercase()
+}
+
+pub fn map(source: &Source) -> Value {
+    let mut data = Map::new();
+    let mut set = |name: String, value: String| data.insert(format!("BREAKERBOX_{name}"), value.into());
+    set("HOST".to_owned(), "0.0.0.0".to_owned());
+    set("ADMIN__LISTEN".to_owned(), format!("0.0.0.0:{ADMIN_PORT}"));
+    set("ADMIN__TOKEN_FILE".to_owned(), format!("{}/{}", super::deployments::SECRETS, super::deployments::TOKEN));
+    set("TELEMETRY__LOG_FORMAT".to_owned(), "json".to_owned());
+    for service in ServiceName::ALL {
+        let name = variable(service.as_str());
+        set(format!("SERVICES__{name}__URL"), format!("http://{service}:{}", source.port(*service)));
+    }
+    for process in processes() {
+        set(format!("ADMIN__PEERS__{}", variable(process)), format!("http://{process}-admin:{ADMIN_PORT}"));
+    }
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME}, "data": data})
+}

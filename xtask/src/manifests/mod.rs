@@ -1,0 +1,148 @@
+//! Kubernetes manifests: what they repeat of the program is taken from the program.
+//!
+//! Services, ports, who calls whom, rules and dashboards are facts of the code; a manifest that is written by
+//! hand goes stale with the first change of them. `cargo xtask manifests` writes `deploy/kubernetes`, and a test
+//! fails when a committed file is not what this code generates. The files without facts of the program (namespace,
+//! secrets, the overlays' kustomizations) are written by hand beside them.
+
+// Nothing outside this program calls it: what its modules share is as public as it gets.
+#![allow(missing_docs, unreachable_pub)]
+
+mod config;
+mod deployments;
+mod monitoring;
+mod network;
+#[cfg(test)]
+mod policy;
+mod scaling;
+#[cfg(test)]
+mod strict;
+
+use breakerbox::export::{Source, yaml};
+use breakerbox::services::ServiceName;
+use breakerbox::settings::Settings;
+use serde_json::{Value, json};
+
+use crate::Generated;
+
+/// The process that sends viewers and runs the scenario. It has no services, so that its admin port speaks for
+/// every pod of every service: the console belongs there.
+pub const TRAFFIC: &str = "traffic";
+/// Where each pod's admin port listens.
+pub const ADMIN_PORT: u16 = 8090;
+const FOLDER: &str = "deploy/kubernetes";
+const HEADER: &str = "Written by `cargo xtask manifests`; not to be edited.";
+
+/// Every generated file.
+pub fn files() -> Vec<Generated> {
+    let source = source();
+    let file = |path: &str, comment: &str, documents: &[Value]| Generated {
+        path: path.into(),
+        text: text(comment, documents),
+    };
+    let mut files = vec![
+        file(
+            &format!("{FOLDER}/base/config.yaml"),
+            "Settings of every pod: where services and admin ports are.",
+            &[config::map(&source)],
+        ),
+        file(
+            &format!("{FOLDER}/base/services.yaml"),
+            "A Deployment and two Services per service: one for its requests, a headless one for its admin ports,\n\
+             whose name stands for every pod, so that a command reaches them all.",
+            &deployments::all(&source),
+        ),
+        file(
+            &format!("{FOLDER}/base/scaling.yaml"),
+            "Disruption budgets and autoscalers of whatever has more than one pod.",
+            &scaling::all(),
+        ),
+        file(
+            &format!("{FOLDER}/base/network.yaml"),
+            "Who may speak to whom: nobody, but for DNS, the callers of each service, admin ports among pods, and\n\
+             the database.",
+            &network::all(&source),
+        ),
+        file(
+            &format!("{FOLDER}/monitored/pod-monitor.yaml"),
+            "For the Prometheus operator. `instance` is the pod's name, and there is no `pod` label: the rules\n\
+             aggregate `without (instance)`, and would see every pod that is replaced as a target that was lost.",
+            &[monitoring::pod_monitor()],
+        ),
+        file(
+            &format!("{FOLDER}/in-flight/scaling.yaml"),
+            "Scales the gateway on its calls under way as well. Needs prometheus-adapter with adapter-rules.yaml.",
+            &[scaling::in_flight_patch(&source)],
+        ),
+        file(
+            &format!("{FOLDER}/in-flight/adapter-rules.yaml"),
+            "Values for the prometheus-adapter chart: helm upgrade --install … -f adapter-rules.yaml",
+            &[scaling::adapter_rules()],
+        ),
+        file(
+            "grafana/dashboards/kustomization.yaml",
+            "The dashboards as ConfigMaps, as the Grafana chart's sidecar finds them. Grafana itself ignores this file.",
+            &[monitoring::dashboards()],
+        ),
+    ];
+    files.push(file(
+        &format!("{FOLDER}/monitored/rules.yaml"),
+        "The files of prometheus/rules and alerts, but for minimal.yml, which says the same again.",
+        &monitoring::rules(),
+    ));
+    files
+}
+
+/// The program's default settings, whatever this machine's environment says.
+fn settings() -> Settings {
+    Settings::load(None, std::iter::empty()).expect("the embedded defaults are valid")
+}
+
+fn source() -> Source {
+    Source::new(settings().blueprint().expect("the embedded defaults are valid"))
+}
+
+fn text(comment: &str, documents: &[Value]) -> String {
+    let mut text = yaml::comment(&format!("{HEADER}\n{comment}"));
+    for (number, document) in documents.iter().enumerate() {
+        if number > 0 {
+            text += "---\n";
+        }
+        text += &yaml::document(document);
+    }
+    text
+}
+
+/// Every process: the services, and the viewers.
+pub fn processes() -> impl Iterator<Item = &'static str> {
+    ServiceName::ALL.iter().map(|service| service.as_str()).chain([TRAFFIC])
+}
+
+/// Pods of each process: two of whatever the protected site cannot do without. The outside parties, the gateway
+/// without protection and the viewers stand for something that is not ours, or must be one.
+pub fn replicas(process: &str) -> u32 {
+    match process {
+        "gateway-bare" | "ml-api" | "payment-gateway" | TRAFFIC => 1,
+        _ => 2,
+    }
+}
+
+/// Labels that tell a process's pods from others'.
+pub fn selector(process: &str) -> Value {
+    json!({"app.kubernetes.io/name": process, "app.kubernetes.io/part-of": "breakerbox"})
+}
+
+/// The same, with the name of its job in Prometheus, which the rules expect.
+pub fn labels(process: &str) -> Value {
+    let mut labels = selector(process);
+    labels["app.kubernetes.io/instance"] = format!("breakerbox-{process}").into();
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn committed_files_are_current() {
+        crate::check(&super::files()).unwrap();
+    }
+}
