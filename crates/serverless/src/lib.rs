@@ -1,0 +1,40 @@
+//! Checkout as functions: API gateway → Lambda → breaker state in `DynamoDB` → payment gateway, with
+//! retries on SQS or in a Step Functions state machine.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`breaker`] | the circuit breaker as a pure function of one stored item |
+//! | [`order`] | orders and their states |
+//! | [`store`] | what the functions share: orders, idempotency keys, stock, the breaker's item; conditional writes only |
+//! | [`dynamo`] | that store in one `DynamoDB` table |
+//! | [`payment`] | the payment gateway's client |
+//! | [`queue`] | the retry queue on SQS |
+//! | [`stateless`] | a breaker that stores nothing and asks Prometheus |
+//! | [`checkout`] | the saga: reserve, ask the breaker, charge, settle |
+//! | [`steps`] | the same steps, one at a time, for Step Functions |
+//! | [`settings`] | everything above, from environment variables |
+//!
+//! # What holds across instances
+//!
+//! An instance may be frozen or killed between any two statements, and many run at once. So:
+//!
+//! - **The intent is durable before the side effect.** An order says `charging` before the gateway is called.
+//! - **Every charge carries the order's id as its idempotency key**, so repeating it is safe.
+//! - **Unknown is not declined.** A time-out, a 5xx or a broken connection leaves the order `queued`;
+//!   only an answer that nothing was charged, with no earlier attempt in doubt, cancels it.
+//! - **Every write is conditional** on what it was decided on; the loser reads again.
+#![forbid(unsafe_code)]
+
+pub mod breaker;
+pub mod checkout;
+pub mod dynamo;
+pub mod order;
+pub mod payment;
+pub mod queue;
+pub mod settings;
+pub mod stateless;
+pub mod steps;
+pub mod store;
+
+/// What a customer is told while payments are blocked or in doubt.
+pub const NOTICE: &str = "현재 결제 서비스에 일시적인 오류가 발생했습니다. 나중에 다시 시도해 주세요.";

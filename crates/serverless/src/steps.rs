@@ -1,0 +1,80 @@
+//! The saga's steps for Step Functions: one task each, the state machine does the waiting.
+//!
+//! `deploy/serverless/checkout.asl.json` calls this function with `{"step": …, "key": …}` and branches on
+//! `status`. Waiting in the state machine costs nothing, needs no queue, and may last a year.
+
+use serde::{Deserialize, Serialize};
+
+use crate::NOTICE;
+use crate::checkout::{Checkout, Error, Progress};
+use crate::order::{NewOrder, Order, Status};
+use crate::store::{Began, Store};
+
+/// A task's input.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    /// Store the order and take its stock.
+    Reserve {
+        /// The idempotency key.
+        key: String,
+        /// What is bought.
+        order: NewOrder,
+    },
+    /// Ask the breaker and charge.
+    Charge {
+        /// The idempotency key.
+        key: String,
+    },
+    /// Undo whatever was begun.
+    GiveUp {
+        /// The idempotency key.
+        key: String,
+    },
+}
+
+/// A task's output.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// The order's status, or `sold-out`, `unknown-title`, `conflict`, `missing`.
+    pub status: &'static str,
+    /// Seconds to wait before the next attempt; 0 when there is none.
+    pub wait_seconds: u64,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// What the customer is told while it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notice: Option<&'static str>,
+}
+
+/// Does one step. Each can be repeated: Step Functions delivers tasks at least once.
+///
+/// # Errors
+/// When the store or the queue fails; the state machine retries the task.
+pub async fn run<S: Store>(checkout: &Checkout<S>, step: Step) -> Result<Answer, Error> {
+    Ok(match step {
+        Step::Reserve { key, order } => match checkout.reserve(&key, &order).await? {
+            Began::New => outcome("reserved"),
+            Began::Existing(found) if found.title == order.title && found.amount == order.amount => answer(&found, 0),
+            Began::Existing(_) => outcome("conflict"),
+            Began::SoldOut => outcome("sold-out"),
+            Began::UnknownTitle => outcome("unknown-title"),
+        },
+        Step::Charge { key } => match checkout.attempt(&key).await? {
+            Some(Progress::Final(order)) => answer(&order, 0),
+            Some(Progress::Waiting(order, delay)) => answer(&order, delay.div_ceil(1_000).max(1)),
+            None => outcome("missing"),
+        },
+        Step::GiveUp { key } => checkout.give_up(&key).await?.map_or(outcome("missing"), |order| answer(&order, 0)),
+    })
+}
+
+fn outcome(status: &'static str) -> Answer {
+    Answer { status, wait_seconds: 0, attempts: 0, notice: None }
+}
+
+fn answer(order: &Order, wait_seconds: u64) -> Answer {
+    let waits = matches!(order.status, Status::Queued | Status::Charging);
+    let notice = (waits && wait_seconds > 0).then_some(NOTICE);
+    Answer { status: order.status.as_str(), wait_seconds, attempts: order.attempts, notice }
+}
