@@ -97,3 +97,29 @@ fn expressions_are_read_as_spdx_says() {
         assert_eq!(met(expression, &allowed), wanted, "{expression}");
     }
 }
+
+/// Names that `deny.toml` bans, anywhere in the tree that is committed.
+#[test]
+fn nothing_that_is_banned_is_in_the_tree() {
+    let deny: toml::Value = toml::from_str(include_str!("../deny.toml")).unwrap();
+    let banned = deny["bans"]["deny"].as_array().unwrap();
+    let banned: BTreeSet<_> = banned.iter().map(|entry| entry["crate"].as_str().unwrap().to_owned()).collect();
+    assert!(banned.len() >= 5, "{banned:?}");
+    let found: Vec<_> = packages().iter().map(|package| package["name"].as_str().unwrap().to_owned()).collect();
+    let found: Vec<_> = found.into_iter().filter(|name| banned.contains(name)).collect();
+    assert!(found.is_empty(), "{found:?}");
+}
+
+/// No `*` in a manifest of ours, and what is locked is what was published: each has a checksum.
+#[test]
+fn versions_are_named_and_locked() {
+    for package in packages().iter().filter(|package| package["source"].is_null()) {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            assert_ne!(dependency["req"], "*", "{} wants any {}", package["name"], dependency["name"]);
+        }
+    }
+    let lock: toml::Value = toml::from_str(include_str!("../Cargo.lock")).unwrap();
+    let locked = lock["package"].as_array().unwrap();
+    let unsure: Vec<_> = locked.iter().filter(|p| p.get("source").is_some() && p.get("checksum").is_none()).collect();
+    assert!(unsure.is_empty() && locked.len() > 100, "{unsure:?}");
+}

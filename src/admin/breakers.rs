@@ -48,7 +48,9 @@ pub(super) async fn change_breaker(
         let body = serde_json::to_value(&change).unwrap_or_default();
         let path = format!("/breakers/{service}/{name}");
         let command = peers::Command { method: Method::PATCH, path: &path, body: Some(&body) };
-        return match admin.forward(&service, &command, &headers).await {
+        let names = peers::is_name(&service) && peers::is_name(&name);
+        let forwarded = if names { admin.forward(&service, &command, &headers).await } else { None };
+        return match forwarded {
             Some(answer) => answer,
             None => Err(Problem::not_found(format!(
                 "no breaker {service}/{name} here; there are {}",

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::Value;
 
 use super::Admin;
-use super::peers::{Answer, Command, FORWARDED};
+use super::peers::{Answer, Command, FORWARDED, is_name};
 use super::wire::{Page, Unreachable};
 use crate::services::ServiceName;
 use crate::web::problem::{Body, Problem};
@@ -22,7 +22,12 @@ impl Admin {
     #[must_use = "routes do nothing until they are served"]
     pub fn scenario_elsewhere(&self) -> Router {
         async fn forward(State(admin): State<Admin>, request: Request) -> Result<Response, Problem> {
-            let command = Command { method: request.method().clone(), path: request.uri().path(), body: None };
+            let path = request.uri().path();
+            let last = path.rsplit('/').next().unwrap_or_default();
+            if !is_name(last) {
+                return Err(Problem::not_found(format!("no command {last:?}; there are start, pause and stop")));
+            }
+            let command = Command { method: request.method().clone(), path, body: None };
             let answer = admin.forward_to_one(SCENARIO_PROCESS, &command, request.headers()).await;
             answer.unwrap_or_else(|| Err(Problem::not_found("no scenario runs in this process")))
         }
@@ -66,7 +71,9 @@ impl Admin {
         command: &Command<'_>,
         headers: &HeaderMap,
     ) -> Result<Response, Problem> {
-        if let Some(answer) = self.forward(target, command, headers).await {
+        if is_name(target)
+            && let Some(answer) = self.forward(target, command, headers).await
+        {
             return answer;
         }
         let mut known = self.inner.parts.faults.targets();

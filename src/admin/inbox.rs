@@ -12,6 +12,12 @@ use breakerbox_telemetry::InboxTelemetry;
 
 /// Alerts kept, and alerts taken from one delivery.
 const KEPT: usize = 500;
+/// Bytes kept of all alerts together; the oldest make way.
+const MOST_BYTES: usize = 1024 * 1024;
+/// Bytes kept of the labels of one alert, and of its annotations.
+const MOST_BYTES_OF_ONE: usize = 8 * 1024;
+/// Bytes that an alert takes besides its texts, and each label besides its own.
+const OVERHEAD: usize = 128;
 /// Characters kept of any one label or annotation.
 const LONGEST_TEXT: usize = 1024;
 /// Labels or annotations kept of one alert.
@@ -30,7 +36,7 @@ pub struct Delivery {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivered {
-    status: String,
+    status: AlertStatus,
     #[serde(default)]
     labels: BTreeMap<String, String>,
     #[serde(default)]
@@ -104,6 +110,7 @@ pub struct Inbox {
 #[derive(Default)]
 struct State {
     alerts: VecDeque<Alert>,
+    bytes: usize,
     alive_since: Option<f64>,
 }
 
@@ -119,7 +126,7 @@ impl Inbox {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let mut state = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         for delivered in delivery.alerts.into_iter().take(KEPT) {
-            let resolved = delivered.status == "resolved";
+            let resolved = delivered.status == AlertStatus::Resolved;
             self.telemetry.delivered(resolved);
             state.take(delivered, resolved, now);
         }
@@ -131,6 +138,17 @@ impl Inbox {
         let state = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let alerts = state.alerts.iter().rev().cloned().collect();
         Overview { pipeline_alive_since_unix_seconds: state.alive_since, alerts }
+    }
+}
+
+impl Alert {
+    /// Bytes that it takes, roughly.
+    fn size(&self) -> usize {
+        let texts = |labels: &BTreeMap<String, String>| -> usize {
+            labels.iter().map(|(key, value)| key.len() + value.len() + OVERHEAD).sum()
+        };
+        let own = self.name.len() + self.starts_at.len() + self.ends_at.len() + self.fingerprint.len() + OVERHEAD;
+        own + texts(&self.labels) + texts(&self.annotations)
     }
 }
 
@@ -149,7 +167,9 @@ impl State {
         if let Some(alert) = known {
             if resolved && alert.status == AlertStatus::Firing {
                 alert.status = AlertStatus::Resolved;
+                let before = alert.size();
                 alert.ends_at = short(&delivered.ends_at);
+                self.bytes = self.bytes + alert.size() - before;
                 alert.resolved_unix_seconds = Some(now);
                 log(alert);
             }
@@ -167,10 +187,11 @@ impl State {
             fingerprint: short(&delivered.fingerprint),
         };
         log(&alert);
-        if self.alerts.len() == KEPT {
-            self.alerts.pop_front();
-        }
+        self.bytes += alert.size();
         self.alerts.push_back(alert);
+        while self.alerts.len() > KEPT || self.bytes > MOST_BYTES {
+            self.bytes -= self.alerts.pop_front().map_or(self.bytes, |oldest| oldest.size());
+        }
     }
 }
 
@@ -181,7 +202,15 @@ fn log(alert: &Alert) {
 }
 
 fn bounded(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    labels.into_iter().take(MOST_LABELS).map(|(key, value)| (short(&key), short(&value))).collect()
+    let mut left = MOST_BYTES_OF_ONE;
+    let short = labels.into_iter().take(MOST_LABELS).map(|(key, value)| (short(&key), short(&value)));
+    let fitting = short.take_while(|(key, value)| {
+        let size = key.len() + value.len();
+        let fits = size <= left;
+        left = left.saturating_sub(size);
+        fits
+    });
+    fitting.collect()
 }
 
 fn short(text: &str) -> String {
@@ -211,6 +240,23 @@ mod tests {
         let alerts = inbox.overview().alerts;
         assert_eq!(alerts.len(), 1);
         assert_eq!((alerts[0].status, alerts[0].resolved_unix_seconds), (AlertStatus::Resolved, Some(30.0)));
+    }
+
+    #[test]
+    fn fat_alerts_are_bounded_by_their_bytes() {
+        let inbox = Inbox::new(Metrics::new(&[]).inbox());
+        for number in 0..KEPT {
+            let labels: BTreeMap<_, _> =
+                (0..MOST_LABELS).map(|key| (format!("{number}-{key}"), "가".repeat(900))).collect();
+            let json = serde_json::json!({"alerts": [{"status": "firing", "labels": labels, "annotations": labels}]});
+            let mut delivery: Delivery = serde_json::from_value(json).unwrap();
+            delivery.alerts[0].fingerprint = number.to_string();
+            inbox.deliver(delivery, UNIX_EPOCH);
+        }
+        let state = inbox.inner.lock().unwrap();
+        assert!(state.bytes <= MOST_BYTES && state.alerts.len() > 20, "{} in {}", state.bytes, state.alerts.len());
+        assert_eq!(state.bytes, state.alerts.iter().map(Alert::size).sum::<usize>());
+        assert_eq!(state.alerts.back().unwrap().fingerprint, (KEPT - 1).to_string(), "the newest stays");
     }
 
     #[test]

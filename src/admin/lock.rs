@@ -1,29 +1,43 @@
-//! What keeps strangers from changing anything.
+//! Who may use the admin port, and who may change anything through it.
+//!
+//! A browser on this machine reaches loopback on behalf of any page it shows. Two headers tell: `Host`,
+//! the name the browser was led by, which must be an address or a name that the settings know, so that
+//! a foreign name that resolves to this machine (DNS rebinding) gets nothing; and `Origin`, the page's
+//! own site, which must be this one. Both are checked on every request, with a token or without.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, StatusCode, header};
 
-use super::settings::Secret;
+use crate::admin::settings::{AdminSettings, Secret};
 use crate::web::problem::Problem;
 
-/// What locks changes.
+/// What locks the port. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Locked(pub(super) Option<Secret>);
+pub(super) struct Lock {
+    token: Option<Secret>,
+    names: Arc<BTreeSet<String>>,
+}
 
-pub(super) async fn locked(State(Locked(token)): State<Locked>, request: Request, next: Next) -> Response {
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return next.run(request).await;
+impl Lock {
+    pub(super) fn new(settings: &AdminSettings) -> Self {
+        Self { token: settings.token.clone(), names: Arc::new(settings.names()) }
     }
+}
+
+pub(super) async fn locked(State(lock): State<Lock>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    if from_another_site(headers, token.is_some()) {
-        return Problem::new(StatusCode::FORBIDDEN, "pages of other sites may not change anything here")
-            .into_response();
+    if let Err(refused) = lock.check_site(headers) {
+        return refused.into_response();
     }
-    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    match token {
-        Some(token) if !shown.is_some_and(|shown| token.matches(shown)) => {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    match &lock.token {
+        Some(token) if !reads && !bearer(headers).is_some_and(|shown| token.matches(shown)) => {
             let mut refused =
                 Problem::unauthorized("changes take the admin token: Authorization: Bearer <token>").into_response();
             refused.headers_mut().insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
@@ -33,37 +47,96 @@ pub(super) async fn locked(State(Locked(token)): State<Locked>, request: Request
     }
 }
 
-/// A browser names the page a request comes from; a command line doesn't. Another site's page may be
-/// at a name that leads here, whose owner chose so: without a token only addresses are believed.
-fn from_another_site(headers: &HeaderMap, token: bool) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, origin)| origin);
-    let (Some(origin), Some(host)) = (origin, text(header::HOST)) else { return true };
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let address = name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
-    origin != host || !(token || address)
+/// The token of `Authorization: Bearer …`; a scheme's name has no case (RFC 9110, section 11.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+impl Lock {
+    fn check_site(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        // A request over a socket always has one; the listener refuses it otherwise.
+        let host = text(header::HOST);
+        if let Some(host) = host.filter(|host| !self.knows(host)) {
+            let detail =
+                format!("{host:?} is no name of this admin port: use an address, localhost or one of admin.hosts");
+            return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail));
+        }
+        let Some(origin) = text(header::ORIGIN) else { return Ok(()) };
+        match origin.split_once("://") {
+            Some((_, site)) if Some(site) == host => Ok(()),
+            _ => Err(Problem::new(StatusCode::FORBIDDEN, "pages of other sites may not use this port")),
+        }
+    }
+
+    fn knows(&self, host: &str) -> bool {
+        let name = name_of(host);
+        name == "localhost" || name.parse::<IpAddr>().is_ok() || self.names.contains(&name)
+    }
+}
+
+/// The name in `name:port` or `[address]:port`, in lower case.
+pub(super) fn name_of(host: &str) -> String {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.to_ascii_lowercase()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn pages_of_other_sites_are_known_by_their_origin_and_by_names_that_only_lead_here() {
-        let asked = |origin: &str, host: &str, token| {
-            let pairs =
-                [(header::ORIGIN, origin), (header::HOST, host)].map(|(name, text)| (name, text.parse().unwrap()));
-            from_another_site(&HeaderMap::from_iter(pairs), token)
-        };
-        for own in ["127.0.0.1:8090", "localhost:8090", "[::1]:8090"] {
-            assert!(!asked(&format!("http://{own}"), own, false), "{own}");
+    fn lock() -> Lock {
+        let peers = std::iter::once(("user".to_owned(), "http://user:8090, http://10.0.0.7:8090".to_owned())).collect();
+        Lock::new(&AdminSettings { peers, hosts: "admin.example.org".to_owned(), ..AdminSettings::default() })
+    }
+
+    fn asked(host: &str, origin: Option<&str>) -> Result<(), StatusCode> {
+        let mut headers = HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]);
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
-        assert!(asked("http://evil.example", "127.0.0.1:8090", true));
-        // A name of theirs that they let lead to this machine.
-        assert!(asked("http://evil.example:8090", "evil.example:8090", false));
-        assert!(!asked("http://gateway:8090", "gateway:8090", true), "the token decides");
-        assert!(asked("null", "127.0.0.1:8090", false));
-        assert!(!from_another_site(&HeaderMap::new(), false), "a command line");
+        lock().check_site(&headers).map_err(|problem| problem.status())
+    }
+
+    #[test]
+    fn only_addresses_and_known_names_lead_here() {
+        for own in [
+            "127.0.0.1:8090",
+            "localhost",
+            "LOCALHOST:8090",
+            "[::1]:8090",
+            "10.0.0.7",
+            "user:8090",
+            "Admin.Example.org:80",
+        ] {
+            assert_eq!(asked(own, None), Ok(()), "{own}");
+        }
+        for foreign in ["evil.example:8090", "", "127.0.0.1.evil.example", "catalog:8090", "localhost.", ":8090"] {
+            assert_eq!(asked(foreign, None), Err(StatusCode::MISDIRECTED_REQUEST), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_known_by_their_origin() {
+        assert_eq!(asked("127.0.0.1:8090", Some("http://127.0.0.1:8090")), Ok(()));
+        assert_eq!(asked("user:8090", Some("http://user:8090")), Ok(()));
+        for other in ["http://evil.example", "null", "http://127.0.0.1:3000", "", "http://localhost:8090"] {
+            assert_eq!(asked("127.0.0.1:8090", Some(other)), Err(StatusCode::FORBIDDEN), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_has_no_case() {
+        let shown = |text: &str| {
+            bearer(&HeaderMap::from_iter([(header::AUTHORIZATION, text.parse().unwrap())])).map(str::to_owned)
+        };
+        for text in ["Bearer t", "bearer t", "BEARER  t "] {
+            assert_eq!(shown(text).as_deref(), Some("t"), "{text:?}");
+        }
+        assert_eq!((shown("Basic t"), shown("Bearert"), bearer(&HeaderMap::new())), (None, None, None));
     }
 }

@@ -1,7 +1,7 @@
 //! The admin port: metrics, health, breakers, faults, alerts.
 //!
-//! Reading is free; changing anything takes the token when one is set, and is refused to pages of
-//! other sites that a browser on this machine may have open.
+//! Reading is free; changing anything takes the token when one is set. Pages of other sites that a
+//! browser on this machine may have open are refused either way.
 
 mod breakers;
 mod faults;
@@ -10,6 +10,7 @@ mod inbox;
 mod lock;
 mod peers;
 mod runbook;
+mod scrape;
 mod settings;
 pub mod wire;
 
@@ -35,13 +36,14 @@ use utoipa::{IntoParams, OpenApi};
 use self::breakers::{breakers, change_breaker, health};
 use self::faults::{clear_fault, clear_faults, faults, set_fault};
 use self::inbox::Delivery;
-use self::lock::{Locked, locked};
+use self::lock::{Lock, locked};
 use self::runbook::runbook;
+use self::scrape::Scrapes;
 use self::wire::{Index, Liveness, ProblemBody, TargetGroup, Transition, Transitions};
 use crate::client::Client;
 use crate::faults::Faults;
 use crate::web::problem::{Body, Problem, Query};
-use breakerbox_telemetry::{Metrics, TransitionLog, encode};
+use breakerbox_telemetry::{Metrics, TransitionLog};
 
 pub use self::inbox::{Alert, Inbox, Overview};
 pub use self::peers::{Answer, Command, Instance, Peers, instances};
@@ -75,6 +77,7 @@ pub struct AdminParts {
 struct Inner {
     parts: AdminParts,
     inbox: Inbox,
+    scrapes: Scrapes,
     settings: AdminSettings,
     ready: AtomicBool,
     peers: Peers,
@@ -85,7 +88,14 @@ impl Admin {
     pub fn new(parts: AdminParts, settings: &AdminSettings) -> Result<Self, String> {
         let peers = Peers::new(settings)?;
         let inbox = Inbox::new(parts.metrics.inbox());
-        let inner = Inner { parts, inbox, settings: settings.clone(), ready: AtomicBool::new(false), peers };
+        let inner = Inner {
+            parts,
+            inbox,
+            scrapes: Scrapes::default(),
+            settings: settings.clone(),
+            ready: AtomicBool::new(false),
+            peers,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -122,7 +132,7 @@ impl Admin {
             .with_state(self.clone())
             .merge(more)
             .layer(DefaultBodyLimit::max(LARGEST_BODY))
-            .layer(middleware::from_fn_with_state(Locked(self.inner.settings.token.clone()), locked))
+            .layer(middleware::from_fn_with_state(Lock::new(&self.inner.settings), locked))
             .layer(CompressionLayer::new())
     }
 }
@@ -181,9 +191,7 @@ async fn alive() -> Json<Liveness> {
 /// Every series, as the scraper's `Accept` header asks: Prometheus' text format, or `OpenMetrics`.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    let exposition = encode(&admin.inner.parts.metrics, accept);
-    ([(header::CONTENT_TYPE, exposition.content_type)], exposition.body).into_response()
+    admin.inner.scrapes.answer(&admin.inner.parts.metrics, &headers).await
 }
 
 /// Whether the process accepts requests.

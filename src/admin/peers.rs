@@ -23,8 +23,16 @@ use crate::services::ServiceName;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for a page of it that is only one of many.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Longest name of a target, a service or a command.
+const LONGEST_NAME: usize = 64;
 /// Stops two processes that name each other from playing ping-pong.
 pub(super) const FORWARDED: &str = "x-forwarded-admin";
+
+/// Whether a text can stand in a path as it is. What a peer is sent on is never more than one segment.
+pub(super) fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(plain)
+}
 
 /// The other processes. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -232,6 +240,14 @@ mod tests {
             ["http://127.0.0.1:8090", "http://127.0.0.1:8091"]
         );
         assert!(instances("nowhere").await.is_err());
+    }
+
+    #[test]
+    fn what_is_sent_on_is_one_segment_of_a_path() {
+        assert!(is_name("user-primary") && is_name("ml_api"));
+        for other in ["", ".", "..", "../faults", "a/b", "a%2fb", "a?b", "a#b", "a b", "é", &"a".repeat(65)] {
+            assert!(!is_name(other), "{other:?}");
+        }
     }
 
     #[test]

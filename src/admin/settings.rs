@@ -1,49 +1,12 @@
 //! Settings of the admin port.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize, Serializer};
-use subtle::ConstantTimeEq;
+use serde::{Deserialize, Serialize};
 
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a text.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// Whether `other` is the same, in time that doesn't depend on where they differ.
-    #[must_use]
-    pub fn matches(&self, other: &str) -> bool {
-        self.0.as_bytes().ct_eq(other.as_bytes()).into()
-    }
-
-    /// The text, to be sent and nothing else.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("***")
-    }
-}
+pub use crate::web::secret::Secret;
 
 /// The admin port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +21,9 @@ pub struct AdminSettings {
     pub token_file: Option<PathBuf>,
     /// Lets it listen beyond this machine without a token.
     pub allow_remote_without_token: bool,
+    /// Host names that lead here besides addresses, `localhost` and the peers' names, separated by commas:
+    /// what a browser or a scraper puts into `Host`.
+    pub hosts: String,
     /// Admin addresses of other processes, to which commands for their services are forwarded. A name
     /// may have several, separated by commas, and so may an address: all instances are told.
     pub peers: BTreeMap<String, String>,
@@ -70,6 +36,7 @@ impl Default for AdminSettings {
             token: None,
             token_file: None,
             allow_remote_without_token: false,
+            hosts: String::new(),
             peers: BTreeMap::new(),
         }
     }
@@ -79,11 +46,18 @@ impl AdminSettings {
     /// Reads the token file, when one is named.
     pub fn read_token(&mut self) -> Result<(), String> {
         if let Some(file) = &self.token_file {
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| format!("admin.token-file: {}: {error}", file.display()))?;
-            self.token = Some(Secret::new(text.trim()));
+            self.token = Some(Secret::read("admin.token-file", file)?);
         }
         Ok(())
+    }
+
+    /// Names that lead here, besides `localhost`.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        let peers = self.peers.values().flat_map(|urls| urls.split(','));
+        let peers = peers.filter_map(|url| url.trim().strip_prefix("http://")?.split('/').next());
+        let own = self.hosts.split(',').map(str::trim).filter(|name| !name.is_empty());
+        peers.chain(own).map(super::lock::name_of).collect()
     }
 
     /// Says which field is wrong, and what it may be.

@@ -35,7 +35,7 @@ pub(super) async fn bind(blueprint: &Blueprint, which: &[ServiceName]) -> Result
     for service in which {
         let settings = blueprint.services.get(service).ok_or_else(|| format!("services.{service}: is missing"))?;
         let name = format!("services.{service}.port");
-        bound.insert(*service, bind_one(SocketAddr::new(blueprint.host, settings.port), &name).await?);
+        bound.insert(*service, bind_one(SocketAddr::new(blueprint.host_of(*service), settings.port), &name).await?);
     }
     Ok(bound)
 }

@@ -61,7 +61,8 @@ impl Parts {
         match &self.wiring {
             Wiring::Sockets(addresses) => {
                 let url = self.blueprint.url(addresses, service)?;
-                Transport::http(&url, None).map_err(|error| format!("services.{service}.url: {error}"))
+                let trust = self.blueprint.internal.trust();
+                Transport::to_peer(&url, None, &trust).map_err(|error| format!("services.{service}.url: {error}"))
             }
             Wiring::InProcess => {
                 let router = self.site.routers.get(&service).ok_or_else(|| format!("{service} is not built"))?;

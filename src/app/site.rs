@@ -18,6 +18,7 @@ use crate::services::{
 };
 use crate::settings::Blueprint;
 use crate::web::edge::{Edge, Entry, edge};
+use crate::web::trust;
 use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
 use breakerbox_resilience::policy::PolicySettings;
 use breakerbox_telemetry::{EdgeTelemetry, LedgerTelemetry};
@@ -103,7 +104,7 @@ impl Site {
         let mut built = BTreeMap::new();
         for service in which {
             let router = builder.service(*service)?;
-            let router = with_edge(*service, router, blueprint, telemetry, &faults);
+            let router = with_edge(*service, router, blueprint, telemetry, &faults, host.virtual_time);
             if let Some(slot) = builder.routers.get(service) {
                 // Set once: each service is built once.
                 let _ = slot.set(router.clone());
@@ -251,7 +252,8 @@ impl Builder<'_> {
             }
             Wiring::Sockets(bound) => {
                 let url = self.blueprint.url(bound, to)?;
-                Transport::http(&url, connect_timeout).map_err(|error| format!("services.{to}.url: {error}"))
+                let trust = self.blueprint.internal.trust();
+                Transport::to_peer(&url, connect_timeout, &trust).map_err(|error| format!("services.{to}.url: {error}"))
             }
         }
     }
@@ -269,6 +271,7 @@ fn with_edge(
     blueprint: &Blueprint,
     telemetry: &Telemetry,
     faults: &Faults,
+    in_process: bool,
 ) -> Router {
     let entry = match service {
         ServiceName::Gateway => Entry::Protected(blueprint.gateway.page_budget),
@@ -280,6 +283,13 @@ fn with_edge(
     let router = match faults.target(service.as_str()) {
         Some(target) => router.layer(middleware::from_fn_with_state(target, faults::inject)),
         None => router,
+    };
+    let trust = blueprint.internal.trust();
+    let router = match (viewers, in_process) {
+        (true, _) => router.layer(middleware::from_fn_with_state(trust, trust::outsiders)),
+        (false, false) => router.layer(middleware::from_fn_with_state(trust, trust::peers_only)),
+        // No socket leads there.
+        (false, true) => router,
     };
     router
         .layer(CatchPanicLayer::new())

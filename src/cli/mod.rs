@@ -12,6 +12,7 @@ mod fault;
 mod health;
 mod queue;
 mod run;
+mod secrets;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::services::ServiceName;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use breakerbox_telemetry::LogFormat;
 
 /// A movie-streaming service that fails on purpose, the resilience patterns that contain it, and the
@@ -96,6 +97,8 @@ enum Command {
     Health(health::HealthArgs),
     /// The policies in the words of others: Istio, Envoy, Resilience4j
     Export(export::ExportArgs),
+    /// Make the secrets of a deployment, or show one
+    Secrets(secrets::SecretsArgs),
     /// Print every setting as it stands, as TOML
     Settings,
 }
@@ -142,6 +145,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Queue(args)) => queue::run(args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Check(args)) => return end(check::run(&args)),
+        Some(Command::Secrets(args)) => secrets::run(args),
         Some(Command::Drill(args)) => return end(settings_of(&cli.settings).and_then(|own| drill::run(&args, &own))),
     };
     end(done.map(|()| ExitCode::SUCCESS))
@@ -166,7 +170,9 @@ fn with_settings(args: &SettingsArgs, then: impl FnOnce(Settings) -> Done) -> Do
 }
 
 fn settings_of(args: &SettingsArgs) -> Result<Settings, Failure> {
-    let mut settings = Settings::load(args.config.as_deref(), std::env::vars()).map_err(Failure::Refused)?;
+    let mut settings = settings::variables(std::env::vars_os())
+        .and_then(|variables| Settings::load(args.config.as_deref(), variables.into_iter()))
+        .map_err(Failure::Refused)?;
     if let Some(seed) = args.seed {
         settings.seed = seed;
     }
@@ -175,6 +181,7 @@ fn settings_of(args: &SettingsArgs) -> Result<Settings, Failure> {
     }
     if let Some(filter) = &args.log {
         settings.telemetry.log_filter.clone_from(filter);
+        settings.flagged("telemetry.log-filter", "--log");
     }
     Ok(settings)
 }

@@ -52,8 +52,8 @@ pub(super) fn run(args: QueueArgs) -> Done {
             }
         }
         Action::Replay { order, .. } => {
-            let body =
-                serde_json::to_value(Replay { order_id: order }).map_err(|error| Failure::Failed(error.to_string()))?;
+            let replay = Replay { all: order.is_none(), order_id: order };
+            let body = serde_json::to_value(replay).map_err(|error| Failure::Failed(error.to_string()))?;
             let Replayed { replayed } = ask(&args.admin, Method::POST, "/queue/replay", Some(&body))?;
             println!("{replayed} replayed");
         }

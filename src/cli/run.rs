@@ -41,6 +41,7 @@ pub(super) fn traffic(mut settings: Settings, args: &UpArgs) -> Done {
 fn lay_over(settings: &mut Settings, args: &UpArgs) {
     if let Some(rate) = args.rate {
         settings.traffic.rate = rate;
+        settings.flagged("traffic.rate", "--rate");
     }
     settings.traffic.enabled &= !args.no_traffic;
     settings.scenario.enabled &= !args.no_scenario;

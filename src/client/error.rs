@@ -83,11 +83,16 @@ impl Classify for AttemptError {
     }
 }
 
+/// Whole seconds, rounded up, as `Retry-After` has them.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
 /// How a call ended, all attempts taken together.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The breaker is open.
-    #[error("the breaker is open; a probe is due in {retry_after:?}")]
+    #[error("the breaker is open; a probe is due in {} s", whole_seconds(*retry_after))]
     Open {
         /// Until the breaker admits a probe.
         retry_after: Duration,

@@ -5,11 +5,10 @@
 //! Here are the parts around it: the words, the counters, and a bounded cache of last good answers.
 
 use std::hash::Hash;
-use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use lru::LruCache;
+use quick_cache::unsync::Cache as Kept;
 use tokio::time::Instant;
 
 use super::Telemetry;
@@ -91,33 +90,39 @@ impl Fallbacks {
     }
 }
 
+/// Fewest answers a cache is made for: fewer leave no room to tell the often used from the rest.
+const FEWEST: usize = 32;
+
 /// Last good answers: bounded in number, and no older than a bound when a chain serves them.
+///
+/// What is asked for once makes way before what is asked for often, so that no client can push the
+/// pages that others need out by asking for many that nobody needs.
 pub struct Cache<K: Hash + Eq, V> {
-    entries: Mutex<LruCache<K, (Instant, V)>>,
+    entries: Mutex<Kept<K, (Instant, V)>>,
     bound: FallbackSettings,
 }
 
 impl<K: Hash + Eq, V: Clone> Cache<K, V> {
-    /// At most `capacity` answers (at least one), none served when older than `stale_after`.
+    /// At most `capacity` answers (or 32, if that is more), none served when older than `stale_after`.
     #[must_use]
     pub fn new(capacity: usize, stale_after: Duration) -> Self {
-        let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
-        // Grows with use: a cache that nobody fills costs nothing.
-        let mut entries = LruCache::unbounded();
-        entries.resize(capacity);
+        let entries = Kept::new(capacity.max(FEWEST));
         let bound = FallbackSettings { max_staleness: stale_after, ..FallbackSettings::default() };
         Self { entries: Mutex::new(entries), bound }
     }
 
     /// Keeps a good answer.
     pub fn put(&self, key: K, value: V) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).put(key, (Instant::now(), value));
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looking it up counts as a use: answers are kept while all is well and needed when it is not.
+        let _ = entries.get(&key);
+        entries.insert(key, (Instant::now(), value));
     }
 
     /// The last good answer, however old it is.
     #[must_use]
     pub fn last(&self, key: &K) -> Option<Aged<V>> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, value) = entries.get(key)?;
         Some(Aged::old(value.clone(), since.elapsed()))
     }
@@ -126,7 +131,7 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
     pub fn forget_if(&self, key: &K, over: impl FnOnce(&V) -> bool) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.peek(key).is_some_and(|(_, value)| over(value)) {
-            entries.pop(key);
+            entries.remove(key);
         }
     }
 
@@ -157,13 +162,40 @@ mod tests {
         assert!(cache.chain(&"a").await.finish().is_err());
     }
 
+    /// The flood comes before, between and after the uses, whichever is worst.
     #[tokio::test(start_paused = true)]
-    async fn the_cache_forgets_what_was_used_longest_ago() {
-        let cache = Cache::new(2, Duration::from_secs(10));
-        cache.put("a", 1);
-        cache.put("b", 2);
-        let _ = cache.last(&"a");
-        cache.put("c", 3);
-        assert!(cache.last(&"b").is_none() && cache.last(&"a").is_some() && cache.last(&"c").is_some());
+    async fn a_flood_of_keys_leaves_what_is_used_often() {
+        let cache = Cache::new(512, Duration::from_secs(10));
+        for key in 0..300 {
+            cache.put(format!("early {key}"), 0);
+        }
+        for _ in 0..3 {
+            for page in 0..12 {
+                cache.put(format!("page {page}"), page);
+            }
+        }
+        for key in 0..5_000 {
+            cache.put(format!("flood {key}"), 0);
+        }
+        let kept = (0..12).filter(|page| cache.last(&format!("page {page}")).is_some()).count();
+        assert_eq!(kept, 12);
+        let count = cache.entries.lock().unwrap().len();
+        assert!(count <= 512, "{count}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_used_often_gets_in_after_a_flood() {
+        let cache = Cache::new(512, Duration::from_secs(10));
+        for key in 0..5_000 {
+            cache.put(format!("flood {key}"), 0);
+        }
+        for round in 0..20 {
+            for page in 0..12 {
+                cache.put(format!("page {page}"), page);
+            }
+            cache.put(format!("late {round}"), 0);
+        }
+        let kept = (0..12).filter(|page| cache.last(&format!("page {page}")).is_some()).count();
+        assert_eq!(kept, 12);
     }
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::ServiceExt;
 
 use super::request::{Reply, Request};
 use crate::faults::Severed;
+use crate::web::trust::{self, Trust};
 
 /// Largest answer that is read, in bytes.
 const LARGEST_REPLY: usize = 1024 * 1024;
@@ -60,11 +62,25 @@ pub enum Transport {
 impl Transport {
     /// A pool of connections to `base`, each to be made within `connect_timeout`.
     pub fn http(base: &str, connect_timeout: Option<Duration>) -> Result<Self, String> {
+        Self::with_headers(base, connect_timeout, HeaderMap::new())
+    }
+
+    /// The same to a service of this site, which is shown the secret that they share.
+    pub fn to_peer(base: &str, connect_timeout: Option<Duration>, trust: &Trust) -> Result<Self, String> {
+        let wrong = |_| "internal.token: must be visible ASCII characters".to_owned();
+        let mut secret = HeaderValue::try_from(trust.secret().reveal()).map_err(wrong)?;
+        secret.set_sensitive(true);
+        let header = (HeaderName::from_static(trust::HEADER), secret);
+        Self::with_headers(base, connect_timeout, HeaderMap::from_iter([header]))
+    }
+
+    fn with_headers(base: &str, connect_timeout: Option<Duration>, headers: HeaderMap) -> Result<Self, String> {
         let mut builder = reqwest::Client::builder()
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(32)
             .tcp_nodelay(true)
             .no_proxy()
+            .default_headers(headers)
             .redirect(reqwest::redirect::Policy::none());
         if let Some(timeout) = connect_timeout {
             builder = builder.connect_timeout(timeout);

@@ -20,7 +20,9 @@ use tokio_util::task::TaskTracker;
 use super::Host;
 use super::data::films;
 use crate::clock::Clock;
-use crate::store::{InventoryStore, OrderKind, Place, Reserved, StoreError, StoreSettings, check_url, millis};
+use crate::store::{
+    DatabaseUrl, InventoryStore, OrderKind, Place, Reserved, StoreError, StoreSettings, check_url, millis,
+};
 use crate::web::params;
 use crate::web::problem::{Body, Problem, Query};
 use breakerbox_resilience::SettingsError;
@@ -38,7 +40,7 @@ const PRUNE_ROUNDS: u32 = 200;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct InventorySettings {
     /// Its database; empty for the one that `store` says.
-    pub url: String,
+    pub url: DatabaseUrl,
     /// Seats that a film's premiere has at one showing.
     pub premiere_seats: u32,
     /// Licences to rent, and as many to buy, that a film has at one showing.
@@ -54,7 +56,7 @@ pub struct InventorySettings {
 impl Default for InventorySettings {
     fn default() -> Self {
         Self {
-            url: String::new(),
+            url: DatabaseUrl::default(),
             premiere_seats: 20,
             licences: 100_000,
             showing: Duration::from_mins(10),

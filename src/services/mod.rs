@@ -76,6 +76,12 @@ impl ServiceName {
         Self::ALL.iter().flat_map(|service| std::iter::once(service.as_str()).chain(service.stores().iter().copied()))
     }
 
+    /// Whether viewers call it, rather than other services.
+    #[must_use]
+    pub const fn is_public(self) -> bool {
+        matches!(self, Self::Gateway | Self::GatewayBare)
+    }
+
     /// Spelled as in labels, settings and on the command line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -23,7 +23,7 @@ use super::Host;
 use super::inventory::away;
 use crate::clock::Clock;
 use crate::faults::{Connection, Severed, TargetFaults};
-use crate::store::{Charged, LedgerStore, NewCharge, StoreSettings, Voided, check_url};
+use crate::store::{Charged, DatabaseUrl, LedgerStore, NewCharge, StoreSettings, Voided, check_url};
 use crate::web::problem::{Body, Problem};
 use breakerbox_resilience::SettingsError;
 use breakerbox_telemetry::LedgerTelemetry;
@@ -41,7 +41,7 @@ const LARGEST_AMOUNT: i64 = 10_000_000;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PaymentSettings {
     /// Its database, which is never another service's; empty for one that `store` says.
-    pub url: String,
+    pub url: DatabaseUrl,
     /// Whether the same key charges once. Off, every request charges.
     pub honour_idempotency_keys: bool,
     /// Share of cards that are declined (0–1), by key, so that asking again doesn't help.
@@ -50,7 +50,7 @@ pub struct PaymentSettings {
 
 impl Default for PaymentSettings {
     fn default() -> Self {
-        Self { url: String::new(), honour_idempotency_keys: true, decline_rate: 0.02 }
+        Self { url: DatabaseUrl::default(), honour_idempotency_keys: true, decline_rate: 0.02 }
     }
 }
 

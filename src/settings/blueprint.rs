@@ -17,23 +17,26 @@ use crate::services::payment_gateway::PaymentSettings;
 use crate::services::recommendation::RecommendationSettings;
 use crate::services::user::UserSettings;
 use crate::store::StoreSettings;
+use crate::web::trust::InternalSettings;
 use breakerbox_resilience::policy::PolicySettings;
 
 /// Where a service listens and is reached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ServiceSettings {
-    /// Its port on the host that services listen on; 0 for any that is free.
+    /// Its port; 0 for any that is free.
     pub port: u16,
-    /// How others reach it; when left out, on that host and port.
+    /// How others reach it; when left out, on its host and port.
     pub url: Option<String>,
 }
 
 /// Everything that services are built from.
 #[derive(Clone, Debug)]
 pub struct Blueprint {
-    /// Address that services listen on.
+    /// Address that the gateways listen on.
     pub host: IpAddr,
+    /// Services behind the gateways: where they listen, and whom they believe.
+    pub internal: InternalSettings,
     /// Bounds of connections.
     pub connections: ConnectionSettings,
     /// Seed of faults, histories and jitter.
@@ -65,6 +68,12 @@ pub struct Blueprint {
 }
 
 impl Blueprint {
+    /// The address that a service listens on: `host` for a gateway, `internal.host` for what is behind.
+    #[must_use]
+    pub fn host_of(&self, service: ServiceName) -> IpAddr {
+        if service.is_public() { self.host } else { self.internal.host }
+    }
+
     /// Where a service is reached: where the settings say, where this process listens for it
     /// (`bound`), or at its port on the common host.
     pub fn url(&self, bound: &BTreeMap<ServiceName, SocketAddr>, service: ServiceName) -> Result<String, String> {
@@ -72,7 +81,8 @@ impl Blueprint {
         if let Some(url) = &settings.url {
             return Ok(url.clone());
         }
-        let address = bound.get(&service).copied().unwrap_or_else(|| SocketAddr::new(self.host, settings.port));
+        let address =
+            bound.get(&service).copied().unwrap_or_else(|| SocketAddr::new(self.host_of(service), settings.port));
         Ok(format!("http://{address}"))
     }
 }

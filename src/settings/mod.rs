@@ -5,15 +5,18 @@
 //! down, one stands for a hyphen.
 
 mod blueprint;
+mod layers;
 mod policies;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use config::{Case, Config, Environment, File, FileFormat};
 use serde::{Deserialize, Serialize};
 
+use self::layers::{Node, Source};
 use crate::admin::AdminSettings;
 use crate::faults::FaultPlan;
 use crate::ingress::ConnectionSettings;
@@ -21,6 +24,7 @@ use crate::services::ServiceName;
 use crate::services::{catalog, checkout, gateway, inventory, ml_api, payment_gateway, recommendation, user};
 use crate::store::StoreSettings;
 use crate::traffic::TrafficSettings;
+use crate::web::trust::InternalSettings;
 use breakerbox_telemetry::TelemetrySettings;
 
 pub use blueprint::{Blueprint, ServiceSettings};
@@ -29,6 +33,8 @@ pub use blueprint::{Blueprint, ServiceSettings};
 pub const DEFAULTS: &str = include_str!("default.toml");
 
 const PREFIX: &str = "BREAKERBOX_";
+/// Longest duration of any setting.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
 /// Variables of the command line rather than of the settings.
 const NOT_SETTINGS: &[&str] = &["CONFIG", "ADMIN_URL", "PROMETHEUS_URL", "PROMETHEUS_TOKEN", "ALERTMANAGER_URL"];
 
@@ -36,10 +42,12 @@ const NOT_SETTINGS: &[&str] = &["CONFIG", "ADMIN_URL", "PROMETHEUS_URL", "PROMET
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
-    /// Address that services listen on.
+    /// Address that the gateways listen on.
     pub host: IpAddr,
     /// Seed of everything random: faults, traffic, viewing histories, jitter.
     pub seed: u64,
+    /// Services behind the gateways: where they listen, and whom they believe.
+    pub internal: InternalSettings,
     /// Bounds of connections, on every port.
     pub connections: ConnectionSettings,
     /// The admin port.
@@ -75,6 +83,9 @@ pub struct Settings {
     pub traffic: TrafficSettings,
     /// The timeline of faults.
     pub scenario: ScenarioSettings,
+    /// Where each value comes from.
+    #[serde(skip, default = "Node::empty")]
+    layers: Node,
 }
 
 /// Which timeline of faults runs.
@@ -92,30 +103,36 @@ impl Settings {
     ///
     /// `variables` are those of the environment.
     pub fn load(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Result<Self, String> {
-        let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        let mut layers = Node::parse(DEFAULTS, &|_| Source::Default)?;
         if let Some(path) = file {
-            builder = builder.add_source(File::from(path).format(FileFormat::Toml).required(true));
+            layers.lay_over(layers::file(path)?);
         }
-        let environment = Environment::with_prefix("BREAKERBOX")
-            .prefix_separator("_")
-            .separator("__")
-            .convert_case(Case::Kebab)
-            .try_parsing(true)
-            .source(Some(own_variables(variables)));
-        let layers = builder.add_source(environment).build().map_err(|error| error.to_string())?;
-        let mut settings: Self = serde_path_to_error::deserialize(layers).map_err(|error| {
-            let path = error.path().to_string();
-            let why = error.inner().to_string();
-            if path == "." || why.contains(&path) { why } else { format!("{path}: {why}") }
-        })?;
+        for (path, value) in own_variables(variables) {
+            layers.set(&path, value);
+        }
+        let mut settings: Self = layers.read()?;
+        settings.layers = layers;
         settings.admin.read_token()?;
+        settings.internal.read_token()?;
+        settings.store.read_password()?;
         Ok(settings)
     }
 
-    /// Says which field is wrong, and what it may be.
+    /// Says which field is wrong, what it may be, and where it was given.
     pub fn validate(&self) -> Result<(), String> {
+        self.check().map_err(|error| self.layers.located(error))
+    }
+
+    /// Notes that a flag gave the value at `path`.
+    pub fn flagged(&mut self, path: &str, flag: &'static str) {
+        self.layers.flagged(path, flag);
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.check_durations()?;
         self.telemetry.validate()?;
         self.connections.validate()?;
+        self.internal.validate()?;
         self.admin.validate()?;
         self.gateway.validate()?;
         self.user.validate()?;
@@ -132,6 +149,25 @@ impl Settings {
                 .map_err(|error| format!("faults.{service}.{error}"))?;
         }
         self.blueprint().map(|_| ())
+    }
+
+    /// No duration is so long that a moment so far away can't be told.
+    fn check_durations(&self) -> Result<(), String> {
+        fn longer(path: &str, value: &serde_json::Value) -> Option<String> {
+            match value {
+                serde_json::Value::String(text) => {
+                    let duration = humantime::parse_duration(text).ok()?;
+                    (duration > LONGEST).then(|| format!("{path}: {text} must be at most 1year"))
+                }
+                serde_json::Value::Object(table) => table.iter().find_map(|(key, value)| {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    longer(&path, value)
+                }),
+                _ => None,
+            }
+        }
+        let all = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        longer("", &all).map_or(Ok(()), Err)
     }
 
     /// What the server needs to build the services.
@@ -160,6 +196,7 @@ impl Settings {
         }
         Ok(Blueprint {
             host: self.host,
+            internal: self.internal.clone(),
             connections: self.connections.clone(),
             seed: self.seed,
             services: self.services.clone(),
@@ -196,18 +233,29 @@ fn hyphenated<S: serde::Serializer>(
     rename(json).serialize(serializer)
 }
 
-/// The variables that are settings. An admin token has a short name of its own.
-fn own_variables(variables: impl Iterator<Item = (String, String)>) -> config::Map<String, String> {
+/// The variables that are settings, without their prefix. An admin token has a short name of its own.
+fn own_variables(variables: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
     variables
         .filter_map(|(name, value)| {
             let key = name.strip_prefix(PREFIX)?;
             match key {
-                "ADMIN_TOKEN" => Some((format!("{PREFIX}ADMIN__TOKEN"), value)),
+                "ADMIN_TOKEN" => Some(("ADMIN__TOKEN".to_owned(), value)),
                 key if NOT_SETTINGS.contains(&key) => None,
-                _ => Some((name, value)),
+                _ => Some((key.to_owned(), value)),
             }
         })
         .collect()
+}
+
+/// The environment's variables that belong to this program.
+pub fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>, String> {
+    let own = all.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let own = own.filter(|(name, _)| name.starts_with(PREFIX));
+    own.map(|(name, value)| match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(_) => Err(format!("{name}: must be UTF-8 text")),
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -232,6 +280,105 @@ mod tests {
             load(&[("BREAKERBOX_SERVICES__ML_API__PORT", "9999"), ("BREAKERBOX_ADMIN_TOKEN", "s3cret")]).unwrap();
         assert_eq!(settings.services[&ServiceName::MlApi].port, 9999);
         assert!(settings.admin.token.is_some());
+    }
+
+    #[test]
+    fn numbers_are_taken_as_they_are_or_not_at_all() {
+        for (variable, value, expected) in [
+            (
+                "SERVICES__GATEWAY__PORT",
+                "8080.7",
+                "services.gateway.port: 8080.7 must be a whole number from 0 to 65535",
+            ),
+            ("SERVICES__GATEWAY__PORT", "65536", "services.gateway.port: 65536 must be a whole number from 0 to 65535"),
+            ("TRAFFIC__VIEWERS", "1.9", "traffic.viewers: 1.9 must be a whole number from 0 to 4294967295"),
+            ("SEED", "18446744073709551616", "seed: 18446744073709551616 must be a whole number from 0 to"),
+            ("SEED", "-1", "seed: -1 must be a whole number from 0 to"),
+            ("TRAFFIC__RATE", "NaN", "traffic.rate: NaN must be a number"),
+            ("TRAFFIC__ENABLED", "yes", "traffic.enabled: yes must be true or false"),
+            ("TRAFFIC", "1", "traffic: 1 must be a table"),
+        ] {
+            let error = load(&[(&format!("BREAKERBOX_{variable}"), value)]).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+            assert!(error.ends_with(&format!(" (in BREAKERBOX_{variable})")), "{error}");
+        }
+        let seed = load(&[("BREAKERBOX_SEED", &u64::MAX.to_string())]).unwrap().seed;
+        assert_eq!(seed, u64::MAX);
+        // A text stays one, whatever it looks like.
+        assert!(load(&[("BREAKERBOX_ADMIN_TOKEN", "123")]).unwrap().admin.token.unwrap().matches("123"));
+    }
+
+    #[test]
+    fn a_file_s_mistake_is_found_at_its_line() {
+        let path = std::env::temp_dir().join(format!("breakerbox-settings-{}.toml", std::process::id()));
+        let load = |text: &str, variables: &[(&str, &str)]| {
+            std::fs::write(&path, text).unwrap();
+            let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            Settings::load(Some(&path), variables).and_then(|settings| settings.validate())
+        };
+        let at = |line: usize| format!("(in {}:{line})", path.display());
+        let port = load("seed = 3\n\n[services]\ngateway = { port = 8080.5 }\n", &[]).unwrap_err();
+        assert_eq!(port, format!("services.gateway.port: 8080.5 must be a whole number from 0 to 65535 {}", at(4)));
+        let rate = load("[traffic]\n# many\nrate = -1\n", &[]).unwrap_err();
+        assert!(rate.starts_with("traffic.rate: must be") && rate.ends_with(&at(3)), "{rate}");
+        let unknown = load("\n[gateway]\npage-bugdet = \"1s\"\n", &[]).unwrap_err();
+        assert!(unknown.contains("page-bugdet") && unknown.ends_with(&at(3)), "{unknown}");
+        let policy = load("[policies.gateway.user]\nretry.max-attempts = 0\n", &[]).unwrap_err();
+        assert!(policy.starts_with("policies.gateway.user.retry") && policy.ends_with(&at(2)), "{policy}");
+        let syntax = load("seed = 3\nhost =\n", &[]).unwrap_err();
+        assert!(syntax.starts_with(&format!("{}:2: ", path.display())) && !syntax.contains('\n'), "{syntax}");
+        // What is laid over a mistake is what counts.
+        assert_eq!(load("[traffic]\nrate = -1\n", &[("BREAKERBOX_TRAFFIC__RATE", "1")]), Ok(()));
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_duration_has_an_end() {
+        for variable in
+            ["CHECKOUT__DUPLICATE_WAIT", "GATEWAY__STALE_AFTER", "GATEWAY__SESSION_GRACE", "INVENTORY__SHOWING"]
+        {
+            let name = format!("BREAKERBOX_{variable}");
+            let error = load(&[(&name, "500000000000y")]).unwrap_err();
+            assert!(error.contains("1year") && error.ends_with(&format!("(in {name})")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_flag_s_mistake_names_the_flag() {
+        let mut settings = Settings::load(None, std::iter::empty()).unwrap();
+        settings.traffic.rate = -1.0;
+        settings.flagged("traffic.rate", "--rate");
+        assert!(settings.validate().unwrap_err().ends_with("(in --rate)"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_no_text_is_named() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let bytes = OsString::from_vec(vec![0xff]);
+        let foreign = ("OTHER".into(), bytes.clone());
+        assert_eq!(variables(std::iter::once(foreign)), Ok(vec![]));
+        let own = ("BREAKERBOX_HOST".into(), bytes);
+        assert_eq!(variables(std::iter::once(own)).unwrap_err(), "BREAKERBOX_HOST: must be UTF-8 text");
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        let settings = load(&[
+            ("BREAKERBOX_STORE__URL", "postgres://someone:hush1@db/x"),
+            ("BREAKERBOX_CHECKOUT__URL", "postgres://someone:hush2@db/x?password=hush3&a=b"),
+            ("BREAKERBOX_PAYMENT_GATEWAY__URL", "postgres://:hush4@db/x"),
+            ("BREAKERBOX_INVENTORY__URL", "sqlite:///tmp/x.db"),
+            ("BREAKERBOX_ADMIN_TOKEN", "hush5"),
+            ("BREAKERBOX_INTERNAL__TOKEN", "hush6 hush6 hush6 hush6"),
+            ("BREAKERBOX_USER__TOKEN_KEY", "hush7 hush7 hush7 hush7 hush7 hush7"),
+        ])
+        .unwrap();
+        let printed = toml::to_string(&settings).unwrap();
+        assert!(!printed.contains("hush") && printed.contains("postgres://someone:***@db/x"), "{printed}");
+        assert!(printed.contains("sqlite:///tmp/x.db"));
+        let blueprint = settings.blueprint().unwrap();
+        assert!(!format!("{settings:?}{blueprint:?}").contains("hush"), "not in a log line either");
     }
 
     #[test]

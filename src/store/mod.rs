@@ -26,8 +26,9 @@ mod order;
 mod orders;
 mod queue;
 mod schema;
+mod url;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -38,12 +39,16 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, Row, Transaction};
 use tokio::sync::OnceCell;
 
+use self::url::with_password;
+use crate::web::secret::Secret;
+
 pub use breaker::{BreakerRecord, SharedBreakers};
 pub use inventory::{InventoryStore, Place, Reserved, StockAudit};
 pub use ledger::{Charged, LedgerAudit, LedgerStore, NewCharge, Voided};
 pub use order::{Change, Effect, NewOrder, Opened, Order, OrderAudit, OrderKind, OrderState, Step, Tracked};
 pub use orders::CheckoutStore;
 pub use queue::{DeadLetter, Job, QueueStats};
+pub use url::DatabaseUrl;
 
 /// How long a call waits for a connection, and SQLite for another process's write to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -58,7 +63,14 @@ const WAL_PAUSE: Duration = Duration::from_millis(5);
 pub struct StoreSettings {
     /// `postgres://user:password@host/database`, `sqlite:///absolute/path.db` or `sqlite::memory:`.
     /// Empty: a SQLite file in `directory`.
-    pub url: String,
+    pub url: DatabaseUrl,
+    /// A file that holds the password of every PostgreSQL URL here that has none, as secrets are handed to
+    /// containers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// What it holds.
+    #[serde(skip)]
+    password: Option<Secret>,
     /// Where SQLite files are. Empty: `breakerbox` in the user's state directory.
     pub directory: String,
     /// Connections to PostgreSQL that a service holds at most. SQLite always has one.
@@ -67,11 +79,25 @@ pub struct StoreSettings {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { url: String::new(), directory: String::new(), connections: 4 }
+        Self {
+            url: DatabaseUrl::default(),
+            password_file: None,
+            password: None,
+            directory: String::new(),
+            connections: 4,
+        }
     }
 }
 
 impl StoreSettings {
+    /// Reads the password file, when one is named.
+    pub fn read_password(&mut self) -> Result<(), String> {
+        if let Some(file) = &self.password_file {
+            self.password = Some(Secret::read("store.password-file", file)?);
+        }
+        Ok(())
+    }
+
     /// Says which field is wrong, and what it may be.
     pub fn validate(&self) -> Result<(), String> {
         if !(1..=64).contains(&self.connections) {
@@ -86,9 +112,9 @@ impl StoreSettings {
     /// A default directory that can't be written to, as in a read-only container, gives a database in
     /// memory and a warning; one that was asked for gives an error.
     pub fn locate(&self, component: &str, own: &str) -> Result<String, String> {
-        for url in [own, self.url.as_str()] {
+        for url in [own, &*self.url] {
             if !url.is_empty() {
-                return Ok(url.to_owned());
+                return Ok(with_password(url, self.password.as_ref()));
             }
         }
         let asked_for = !self.directory.is_empty();

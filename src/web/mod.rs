@@ -5,5 +5,7 @@ pub mod context;
 pub mod edge;
 pub mod params;
 pub mod problem;
+pub mod secret;
+pub mod trust;
 
 pub use context::Context;

@@ -186,10 +186,12 @@ async fn an_order_that_ran_out_of_attempts_is_dead_with_a_reason_and_can_be_repl
     assert!((world.series("checkout_revenue_total", &[("outcome", "lost")]) - 12_900.0).abs() < 0.1);
     world.fault("payment-gateway", "{}");
     let admin = breakerbox::services::checkout::admin_routes(world.checkout.clone());
-    let request = http::Request::post("/queue/replay").header("content-type", "application/json");
-    let response =
-        tower::ServiceExt::oneshot(admin, request.body(axum::body::Body::from("{}")).unwrap()).await.unwrap();
-    assert_eq!(response.status(), 200);
+    let replay = |body: &'static str| {
+        let request = http::Request::post("/queue/replay").header("content-type", "application/json");
+        tower::ServiceExt::oneshot(admin.clone(), request.body(axum::body::Body::from(body)).unwrap())
+    };
+    assert_eq!(replay("{}").await.unwrap().status(), 400, "nothing is replayed by mistake");
+    assert_eq!(replay(r#"{"all": true}"#).await.unwrap().status(), 200);
     seconds(5).await;
     assert_eq!(world.state_of(order).await, OrderState::Paid);
     world.books_agree().await;

@@ -4,6 +4,9 @@
 #![allow(unreachable_pub, dead_code, reason = "the modules of a test binary are its own")]
 
 mod connections;
+mod fuzz;
+mod limits;
 #[path = "../support/process.rs"]
 mod process;
 mod raw;
+mod trust;

@@ -4,10 +4,12 @@
 //! cargo xtask dashboards           write grafana/dashboards/*.json
 //! cargo xtask dashboards --check   fail when a file is not what the code generates
 //! cargo xtask manifests            write deploy/kubernetes
+//! cargo xtask sbom                 print the software bill of materials (CycloneDX)
 //! ```
 
 mod dashboards;
 mod manifests;
+mod sbom;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +29,8 @@ enum Task {
     Dashboards(Output),
     /// Kubernetes manifests: deploy/kubernetes
     Manifests(Output),
+    /// Print the software bill of materials (CycloneDX 1.5) of the program
+    Sbom,
 }
 
 #[derive(Args)]
@@ -44,11 +48,11 @@ struct Generated {
 }
 
 fn main() -> ExitCode {
-    let (files, output) = match Cli::parse().task {
-        Task::Dashboards(output) => (dashboards::files(), output),
-        Task::Manifests(output) => (manifests::files(), output),
+    let outcome = match Cli::parse().task {
+        Task::Dashboards(output) => generate(&dashboards::files(), &output),
+        Task::Manifests(output) => generate(&manifests::files(), &output),
+        Task::Sbom => sbom::document().map(|document| println!("{document:#}")),
     };
-    let outcome = if output.check { check(&files) } else { write(&files) };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -56,6 +60,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn generate(files: &[Generated], output: &Output) -> Result<(), String> {
+    if output.check { check(files) } else { write(files) }
 }
 
 /// The repository's root.

@@ -13,14 +13,31 @@ pub struct Exposition {
     pub body: Vec<u8>,
 }
 
-/// Encodes everything as it stands now, in the format that `accept` prefers.
-///
-/// An exemplar in the plain format would fail the whole scrape, so the format is chosen with care:
-/// OpenMetrics only when it was named and is wanted no less than plain text.
+/// One of the two formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text, version 0.0.4.
+    Text,
+    /// OpenMetrics 1.0, with exemplars.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The format that an `Accept` header prefers.
+    ///
+    /// An exemplar in the plain format would fail the whole scrape, so the format is chosen with care:
+    /// OpenMetrics only when it was named and is wanted no less than plain text.
+    #[must_use]
+    pub fn accepted(accept: Option<&str>) -> Self {
+        if accept.is_some_and(prefers_openmetrics) { Self::OpenMetrics } else { Self::Text }
+    }
+}
+
+/// Encodes everything as it stands now.
 #[must_use]
-pub fn encode(metrics: &Metrics, accept: Option<&str>) -> Exposition {
+pub fn encode(metrics: &Metrics, format: Format) -> Exposition {
     let families = metrics.gather();
-    if accept.is_some_and(prefers_openmetrics) {
+    if format == Format::OpenMetrics {
         let body = openmetrics::encode(&families, metrics.exemplars()).into_bytes();
         return Exposition { content_type: openmetrics::CONTENT_TYPE, body };
     }

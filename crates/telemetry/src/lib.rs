@@ -28,7 +28,7 @@ pub use bulkhead::BulkheadTelemetry;
 pub use checkout::{CheckoutTelemetry, LedgerTelemetry, QueueReading, QueueTelemetry};
 pub use connections::{ConnectionTelemetry, Dropped};
 pub use edge::{EdgeTelemetry, Playback, RequestGuard};
-pub use exposition::{Exposition, encode};
+pub use exposition::{Exposition, Format, encode};
 pub use fallback::FallbackTelemetry;
 pub use logs::{LogFormat, TelemetryGuard, TelemetrySettings, init};
 pub use metrics::{FaultTelemetry, InboxTelemetry, Metrics, ScenarioTelemetry, TrafficTelemetry};

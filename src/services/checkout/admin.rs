@@ -51,9 +51,12 @@ pub struct DeadLetters {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Replay {
-    /// One order; all dead ones when left out.
+    /// One order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_id: Option<String>,
+    /// Every dead one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
 }
 
 /// How many dead letters got their attempts back.
@@ -102,9 +105,15 @@ async fn dead(State(state): State<CheckoutState>) -> Result<Json<DeadLetters>, P
 )]
 async fn replay(State(state): State<CheckoutState>, Body(replay): Body<Replay>) -> Result<Json<Replayed>, Problem> {
     let store = state.store();
-    let wanted = match replay.order_id {
-        Some(id) => vec![id],
-        None => {
+    let wanted = match (replay.order_id, replay.all) {
+        (Some(id), false) => vec![id],
+        (None, false) | (Some(_), true) => {
+            return Err(Problem::bad_request(
+                "order_id",
+                "must be one order's id; or give all: true for every dead one",
+            ));
+        }
+        (None, true) => {
             let letters = store.dead_letters(MOST).await.map_err(|error| away(&error))?;
             letters.into_iter().map(|letter| letter.order_id).collect()
         }

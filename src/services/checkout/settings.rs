@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::check_url;
+use crate::store::{DatabaseUrl, check_url};
 use breakerbox_resilience::SettingsError;
 
 /// Settings of checkout.
@@ -12,7 +12,7 @@ use breakerbox_resilience::SettingsError;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CheckoutSettings {
     /// Its database; empty for the one that `store` says.
-    pub url: String,
+    pub url: DatabaseUrl,
     /// How long an idempotency key is remembered, at least: not before its order is final is it forgotten.
     #[serde(with = "humantime_serde")]
     pub key_lifetime: Duration,
@@ -106,7 +106,7 @@ pub struct QueueSettings {
 impl Default for CheckoutSettings {
     fn default() -> Self {
         Self {
-            url: String::new(),
+            url: DatabaseUrl::default(),
             key_lifetime: Duration::from_hours(24),
             lease: Duration::from_secs(15),
             duplicate_wait: Duration::from_secs(1),

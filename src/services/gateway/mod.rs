@@ -9,6 +9,7 @@
 //! dependency that hangs takes every place in the pool, until pages that never needed it fail too.
 
 mod answers;
+mod limits;
 mod pages;
 mod shop;
 mod viewer;
@@ -16,8 +17,8 @@ mod viewer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 use serde::{Deserialize, Serialize};
 
 use self::pages::Me;
@@ -79,6 +80,12 @@ pub struct GatewaySettings {
     pub session_grace: Duration,
     /// Orders a viewer may place or look at.
     pub rate_limit: RateLimiterSettings,
+    /// Requests of one client's address. Peers, such as the load generator, have no such limit.
+    pub client_limit: RateLimiterSettings,
+    /// Logins that one client's address may try.
+    pub login_limit: RateLimiterSettings,
+    /// Logins that may be tried on one account, wherever they come from.
+    pub account_limit: RateLimiterSettings,
 }
 
 impl Default for GatewaySettings {
@@ -89,6 +96,9 @@ impl Default for GatewaySettings {
             cached_answers: 512,
             session_grace: Duration::from_secs(300),
             rate_limit: RateLimiterSettings::default(),
+            client_limit: limits::per(200, 1),
+            login_limit: limits::per(60, 60),
+            account_limit: limits::per(20, 60),
         }
     }
 }
@@ -102,7 +112,16 @@ impl GatewaySettings {
         if !(1..=100_000).contains(&self.cached_answers) {
             return Err(format!("gateway.cached-answers: {} is not within 1–100000", self.cached_answers));
         }
-        self.rate_limit.validate().map_err(|error| error.within("gateway.rate-limit").to_string())
+        let limits = [
+            ("rate-limit", &self.rate_limit),
+            ("client-limit", &self.client_limit),
+            ("login-limit", &self.login_limit),
+            ("account-limit", &self.account_limit),
+        ];
+        for (field, limit) in limits {
+            limit.validate().map_err(|error| error.within(&format!("gateway.{field}")).to_string())?;
+        }
+        Ok(())
     }
 }
 
@@ -136,6 +155,7 @@ struct Inner {
     popular: Cache<(), FilmList>,
     profiles: Cache<u32, Me>,
     recommended: Cache<u32, Recommendations>,
+    limits: limits::Limits,
     shop: shop::Shop,
     clock: Clock,
 }
@@ -166,6 +186,7 @@ impl GatewayState {
             popular: Cache::new(1, stale),
             profiles: Cache::new(many, stale),
             recommended: Cache::new(many, stale),
+            limits: limits::Limits::new(service, settings, telemetry)?,
             shop: shop::Shop::new(service, &settings.rate_limit, telemetry)?,
             clock: Clock::system(),
         };
@@ -187,6 +208,7 @@ pub fn router(state: GatewayState) -> Router {
         .route("/api/orders", get(shop::orders))
         .route("/api/orders/{id}", get(shop::order).delete(shop::cancel))
         .route("/api/premieres/{id}", get(shop::premiere))
+        .layer(middleware::from_fn_with_state(state.clone(), limits::client))
         .fallback(|| async { Problem::not_found("no such page; the API begins at /api/home") })
         .with_state(state)
 }

@@ -18,6 +18,7 @@ use crate::services::wire::{
 };
 use crate::web::params;
 use crate::web::problem::{Body, Problem, Query};
+use crate::web::trust::Outsider;
 use breakerbox_resilience::fallback::Served;
 use breakerbox_telemetry::Playback;
 
@@ -118,7 +119,10 @@ pub(super) async fn movies(
     let result: Result<FilmPage, Error> = inner.clients.catalog.call_json(&context, request).await;
     let Sourced { value: films, source, age } = match state.or_problem(result)? {
         Ok(films) => {
-            inner.pages.put(key, films.clone());
+            // What viewers type is seldom typed again.
+            if query.q.is_none() {
+                inner.pages.put(key, films.clone());
+            }
             for film in &films.items {
                 inner.films.put(film.id, film.clone());
             }
@@ -170,8 +174,12 @@ pub(super) async fn recommendations(
 pub(super) async fn login(
     State(state): State<GatewayState>,
     context: Context,
+    outsider: Option<Extension<Outsider>>,
     Body(body): Body<LoginRequest>,
 ) -> Result<Json<LoginReply>, Problem> {
+    if let Some(Extension(client)) = outsider {
+        state.inner.limits.login(client, &body.username)?;
+    }
     let request = Request::post("/login").json(&body);
     match state.inner.clients.user.call_json(&context, request).await {
         Ok(reply) => Ok(Json(reply)),

@@ -17,6 +17,7 @@ pub fn map(source: &Source) -> Value {
     let mut data = Map::new();
     let mut set = |name: String, value: String| data.insert(format!("BREAKERBOX_{name}"), value.into());
     set("HOST".to_owned(), "0.0.0.0".to_owned());
+    set("INTERNAL__HOST".to_owned(), "0.0.0.0".to_owned());
     set("ADMIN__LISTEN".to_owned(), format!("0.0.0.0:{ADMIN_PORT}"));
     set("ADMIN__TOKEN_FILE".to_owned(), format!("{}/{}", super::deployments::SECRETS, super::deployments::TOKEN));
     set("TELEMETRY__LOG_FORMAT".to_owned(), "json".to_owned());

@@ -11,6 +11,7 @@ pub const SECRETS: &str = "/run/secrets/breakerbox";
 pub const TOKEN: &str = "admin-token";
 pub const ADMIN_SECRET: &str = "breakerbox-admin";
 pub const DATABASE_SECRET: &str = "breakerbox-database";
+pub const INTERNAL_SECRET: &str = "breakerbox-internal";
 pub const SIGNING_SECRET: &str = "breakerbox-signing";
 /// The account of all pods, which is allowed nothing.
 const ACCOUNT: &str = "breakerbox";
@@ -117,14 +118,16 @@ fn deployment(process: &str, port: Option<u16>) -> Value {
 fn environment(process: &str) -> Value {
     let secret = |name: &str, secret: &str, key: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}});
     let store = secret("BREAKERBOX_STORE__URL", DATABASE_SECRET, "store-url");
+    // Services answer their peers alone, who show it.
+    let peers = secret("BREAKERBOX_INTERNAL__TOKEN", INTERNAL_SECRET, "internal-token");
     match process {
         // Instances share what they know of the payment gateway, as they share orders and queue.
-        "checkout" => json!([store, {"name": "BREAKERBOX_CHECKOUT__BREAKER", "value": "shared"}]),
-        "inventory" => json!([store]),
-        "payment-gateway" => json!([secret("BREAKERBOX_PAYMENT_GATEWAY__URL", DATABASE_SECRET, "ledger-url")]),
+        "checkout" => json!([peers, store, {"name": "BREAKERBOX_CHECKOUT__BREAKER", "value": "shared"}]),
+        "inventory" => json!([peers, store]),
+        "payment-gateway" => json!([peers, secret("BREAKERBOX_PAYMENT_GATEWAY__URL", DATABASE_SECRET, "ledger-url")]),
         // A token of one instance is checked by another.
-        "user" => json!([secret("BREAKERBOX_USER__TOKEN_KEY", SIGNING_SECRET, "token-key")]),
-        _ => json!([]),
+        "user" => json!([peers, secret("BREAKERBOX_USER__TOKEN_KEY", SIGNING_SECRET, "token-key")]),
+        _ => json!([peers]),
     }
 }
 

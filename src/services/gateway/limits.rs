@@ -1,0 +1,134 @@
+//! How much one client may ask for.
+//!
+//! A client is an address, or a network of 64 bits where addresses have 128, since one machine has as
+//! many of those as it likes. Logins have a limit for each account as well, so that many addresses
+//! gain nothing against one. The twin without protection limits logins alone: trying passwords is no
+//! fault that its viewers would otherwise see.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use prometheus::IntCounter;
+use tokio::time::Instant;
+
+use super::{GatewaySettings, GatewayState, Protection};
+use crate::client::Telemetry;
+use crate::services::ServiceName;
+use crate::web::problem::Problem;
+use crate::web::trust::Outsider;
+use breakerbox_resilience::limiter::{KeyedRateLimiter, RateLimiterSettings};
+
+/// Clients, and accounts, that have a limit of their own at a time.
+const MOST: usize = 10_000;
+/// Longest account name that is looked at, in bytes: no account has one.
+const LONGEST_NAME: usize = 128;
+
+/// So many in so many seconds.
+pub(super) fn per(limit_for_period: u32, seconds: u64) -> RateLimiterSettings {
+    RateLimiterSettings { limit_for_period, limit_refresh_period: Duration::from_secs(seconds) }
+}
+
+/// The limiters and their counters.
+pub(super) struct Limits {
+    clients: KeyedRateLimiter<IpAddr>,
+    logins: KeyedRateLimiter<IpAddr>,
+    accounts: KeyedRateLimiter<String>,
+    allowed: IntCounter,
+    limited: IntCounter,
+}
+
+impl Limits {
+    pub(super) fn new(service: ServiceName, settings: &GatewaySettings, telemetry: &Telemetry) -> Result<Self, String> {
+        fn limiter<K: Eq + std::hash::Hash>(
+            field: &str,
+            limit: &RateLimiterSettings,
+        ) -> Result<KeyedRateLimiter<K>, String> {
+            KeyedRateLimiter::new(limit, MOST, Instant::now().into_std())
+                .map_err(|error| error.within(&format!("gateway.{field}")).to_string())
+        }
+        let (allowed, limited) = telemetry.metrics.rate_limiter(service.as_str());
+        Ok(Self {
+            clients: limiter("client-limit", &settings.client_limit)?,
+            logins: limiter("login-limit", &settings.login_limit)?,
+            accounts: limiter("account-limit", &settings.account_limit)?,
+            allowed,
+            limited,
+        })
+    }
+
+    /// A login that `client` tries on the account `name`.
+    pub(super) fn login(&self, client: Outsider, name: &str) -> Result<(), Problem> {
+        let many = "too many logins tried";
+        self.check(&self.logins, network(client), many)?;
+        if name.len() > LONGEST_NAME {
+            return Ok(());
+        }
+        self.check(&self.accounts, name.to_owned(), many)
+    }
+
+    fn check<K: Eq + std::hash::Hash>(&self, limiter: &KeyedRateLimiter<K>, key: K, why: &str) -> Result<(), Problem> {
+        match limiter.check(key, Instant::now().into_std()) {
+            Ok(()) => {
+                self.allowed.inc();
+                Ok(())
+            }
+            Err(early) => {
+                self.limited.inc();
+                Err(Problem::too_many_requests(why, early.retry_after))
+            }
+        }
+    }
+}
+
+/// What stands for a client.
+fn network(Outsider(address): Outsider) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+/// The middleware of a protected gateway.
+pub(super) async fn client(State(state): State<GatewayState>, request: Request, next: Next) -> Response {
+    let inner = &state.inner;
+    if inner.protection == Protection::On
+        && let Some(client) = request.extensions().get::<Outsider>()
+        && let Err(refused) = inner.limits.check(&inner.limits.clients, network(*client), "too many requests")
+    {
+        return refused.into_response();
+    }
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use breakerbox_telemetry::{Metrics, TransitionLog};
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_are_bounded_by_client_and_by_account() {
+        let telemetry = Telemetry { metrics: Metrics::new(&[]), transitions: TransitionLog::new() };
+        let settings =
+            GatewaySettings { login_limit: per(5, 60), account_limit: per(3, 60), ..GatewaySettings::default() };
+        let limits = Limits::new(ServiceName::Gateway, &settings, &telemetry).unwrap();
+        let client = |last: u8| Outsider(IpAddr::from([10, 0, 0, last]));
+        let passed = |client, names: &[&str]| names.iter().filter(|name| limits.login(client, name).is_ok()).count();
+        assert_eq!(passed(client(1), &["a", "b", "c", "d", "e", "f", "g"]), 5, "one address, many accounts");
+        assert_eq!((2..8).map(|last| passed(client(last), &["z"])).sum::<usize>(), 3, "many addresses, one account");
+        assert_eq!(limits.login(client(1), "a").unwrap_err().status(), 429);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(passed(client(1), &["a"]), 1);
+    }
+
+    #[test]
+    fn a_machine_s_own_network_is_one_client() {
+        let network = |text: &str| network(Outsider(text.parse().unwrap()));
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
+        assert_ne!(network("10.0.0.2"), network("10.0.0.1"));
+    }
+}
