@@ -44,7 +44,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::settings::{SettingsError, duration, within};
+use super::settings::{SettingsError, duration, ensure, within};
 
 /// The header that carries what is left of a deadline, in whole milliseconds.
 pub const DEADLINE_HEADER: &str = "x-deadline-ms";
@@ -85,6 +85,13 @@ impl TimeLimiterSettings {
         duration("connect-timeout", self.connect_timeout, tick)?;
         if let Some(total) = self.total_timeout {
             duration("total-timeout", total, tick)?;
+            // Every attempt would be cut short, and a breaker would see no timeout of the dependency's.
+            ensure(
+                total >= self.timeout_duration,
+                "total-timeout",
+                humantime::format_duration(total),
+                &format!("at least {}, the timeout-duration", humantime::format_duration(self.timeout_duration)),
+            )?;
         }
         within("timeout-multiplier", self.timeout_multiplier, 1.0..=10.0, "1–10")
     }

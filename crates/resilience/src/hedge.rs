@@ -111,12 +111,24 @@ impl HedgeSettings {
 pub(crate) struct Hedge {
     settings: HedgeSettings,
     durations: Durations,
+    /// The measured delay in nanoseconds, and until when it is believed, in nanoseconds since the
+    /// origin. Looking through the histograms on every call would be most of what a call costs.
+    measured: AtomicU64,
+    measured_until: AtomicU64,
 }
+
+/// How long a measured delay is used before it is looked up again.
+const MEASURED_FOR: Duration = Duration::from_millis(250);
 
 impl Hedge {
     pub(crate) fn new(settings: &HedgeSettings, now: Instant) -> Result<Self, SettingsError> {
         settings.validate()?;
-        Ok(Self { settings: settings.clone(), durations: Durations::new(now) })
+        Ok(Self {
+            settings: settings.clone(),
+            durations: Durations::new(now),
+            measured: AtomicU64::new(0),
+            measured_until: AtomicU64::new(0),
+        })
     }
 
     /// How long to wait for the first request.
@@ -124,9 +136,23 @@ impl Hedge {
         if let Some(delay) = self.settings.delay {
             return delay;
         }
-        self.durations
-            .percentile(self.settings.percentile, now)
-            .map_or(self.settings.initial_delay, |measured| measured.max(self.settings.min_delay))
+        let at = nanos(now.saturating_duration_since(self.durations.origin));
+        if at < self.measured_until.load(Ordering::Relaxed) {
+            return Duration::from_nanos(self.measured.load(Ordering::Relaxed));
+        }
+        self.measure(at, now)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn measure(&self, at: u64, now: Instant) -> Duration {
+        let Some(measured) = self.durations.percentile(self.settings.percentile, now) else {
+            return self.settings.initial_delay;
+        };
+        let delay = measured.max(self.settings.min_delay);
+        self.measured.store(nanos(delay), Ordering::Relaxed);
+        self.measured_until.store(at.saturating_add(nanos(MEASURED_FOR)), Ordering::Relaxed);
+        delay
     }
 
     /// Takes note of how long a successful request took.
@@ -199,6 +225,10 @@ impl Durations {
     }
 }
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 fn index(turn: u64) -> usize {
     usize::from(turn % 2 == 1)
 }
@@ -262,6 +292,18 @@ mod tests {
         assert_eq!(hedge.delay(now), Duration::from_millis(200));
         hedge.succeeded(Duration::from_millis(1), now);
         assert_eq!(hedge.delay(now), Duration::from_millis(5), "the minimum");
+    }
+
+    #[test]
+    fn a_measured_delay_is_kept_for_a_moment_and_then_measured_again() {
+        let now = Instant::now();
+        let hedge = Hedge::new(&HedgeSettings::default(), now).unwrap();
+        let answers = |took: u64| (0..100).for_each(|_| hedge.succeeded(Duration::from_millis(took), now));
+        answers(10);
+        let first = hedge.delay(now);
+        answers(1_000);
+        assert_eq!(hedge.delay(now + MEASURED_FOR - Duration::from_nanos(1)), first);
+        assert!(hedge.delay(now + MEASURED_FOR) > first * 10);
     }
 
     #[test]

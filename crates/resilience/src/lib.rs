@@ -43,6 +43,7 @@ mod recent;
 pub mod registry;
 pub mod retry;
 mod settings;
+mod shards;
 pub(crate) mod sync;
 pub mod throttle;
 

@@ -14,7 +14,7 @@
 //! more than `limit × (1 + t / period)` calls pass.
 //!
 //! [`KeyedRateLimiter`] has one timeline per key, for a bounded number of keys. A key whose time
-//! has passed is as good as new and can be forgotten; when all are busy, further keys share one.
+//! has passed is as good as new and can be forgotten; where none can, further keys share one.
 //!
 //! # How it fails
 //!
@@ -40,16 +40,17 @@
 //! ```
 
 use std::{
-    collections::HashMap,
     hash::Hash,
     time::{Duration, Instant},
 };
 
+use lru::LruCache;
 use serde::{Deserialize, Serialize};
 
 use super::{
     settings::{SettingsError, duration, ensure, within},
-    sync::{AtomicU64, Mutex, Ordering, Padded, lock},
+    shards::{Shards, make_way},
+    sync::{AtomicU64, Ordering, Padded},
 };
 
 /// How many calls in which time.
@@ -74,16 +75,13 @@ impl RateLimiterSettings {
     pub fn validate(&self) -> Result<(), SettingsError> {
         within("limit-for-period", self.limit_for_period, 1..=1_000_000, "1–1000000")?;
         duration("limit-refresh-period", self.limit_refresh_period, Duration::from_millis(1))?;
+        // At 64ths of a nanosecond, an interval that is rounded up by more is no longer what was asked for.
         ensure(
-            !self.rate().interval.is_zero(),
+            Rate::new(self).interval >= 50,
             "limit-for-period",
             self.limit_for_period,
-            "less than one call per nanosecond of limit-refresh-period",
+            "at most a call in 0.8 nanoseconds of limit-refresh-period",
         )
-    }
-
-    fn rate(&self) -> Rate {
-        Rate { interval: self.limit_refresh_period / self.limit_for_period, period: self.limit_refresh_period }
     }
 }
 
@@ -95,20 +93,38 @@ pub struct Limited {
     pub retry_after: Duration,
 }
 
+/// Times are counted in 64ths of a nanosecond, so that the interval of 600 000 calls in a
+/// millisecond is not rounded to something else. They last for nine years.
+const PARTS: u64 = 64;
+
 #[derive(Clone, Copy, Debug)]
 struct Rate {
-    interval: Duration,
-    period: Duration,
+    interval: u64,
+    /// As many intervals as calls in a period, which is a period, rounded up by less than 2 %.
+    burst: u64,
 }
 
 impl Rate {
-    /// The theoretical arrival time after one more call at `now`; all in nanoseconds.
-    fn book(self, arrival: u64, now: u64) -> Result<u64, Limited> {
-        let interval = nanos(self.interval);
-        let booked = arrival.max(now).saturating_add(interval);
-        let latest = now.saturating_add(nanos(self.period));
-        if booked <= latest { Ok(booked) } else { Err(Limited { retry_after: Duration::from_nanos(booked - latest) }) }
+    fn new(settings: &RateLimiterSettings) -> Self {
+        // Rounded up: never more than the limit.
+        let interval = parts(settings.limit_refresh_period).div_ceil(settings.limit_for_period.into());
+        Self { interval, burst: interval.saturating_mul(settings.limit_for_period.into()) }
     }
+
+    /// The theoretical arrival time after one more call at `now`.
+    fn book(self, arrival: u64, now: u64) -> Result<u64, Limited> {
+        let booked = arrival.max(now).saturating_add(self.interval);
+        let latest = now.saturating_add(self.burst);
+        if booked <= latest {
+            Ok(booked)
+        } else {
+            Err(Limited { retry_after: Duration::from_nanos((booked - latest).div_ceil(PARTS)) })
+        }
+    }
+}
+
+fn parts(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).saturating_mul(PARTS)
 }
 
 /// A rate limiter; see the [module](self).
@@ -123,12 +139,12 @@ impl RateLimiter {
     /// A limiter that has seen nothing.
     pub fn new(settings: &RateLimiterSettings, now: Instant) -> Result<Self, SettingsError> {
         settings.validate()?;
-        Ok(Self { rate: settings.rate(), origin: now, arrival: Padded(AtomicU64::new(0)) })
+        Ok(Self { rate: Rate::new(settings), origin: now, arrival: Padded(AtomicU64::new(0)) })
     }
 
     /// Whether a call may be made `now`; if so, it is counted.
     pub fn check(&self, now: Instant) -> Result<(), Limited> {
-        let now = nanos(now.saturating_duration_since(self.origin));
+        let now = parts(now.saturating_duration_since(self.origin));
         let mut arrival = self.arrival.0.load(Ordering::Acquire);
         loop {
             let booked = self.rate.book(arrival, now)?;
@@ -141,21 +157,17 @@ impl RateLimiter {
 }
 
 /// One rate limiter per key, for a bounded number of keys.
+///
+/// Keys are spread over shards with a lock each, so that callers with different keys seldom meet. In
+/// a full shard, of the keys that were not used for longest one that is as good as new makes way;
+/// only a few are looked at, so that a call costs the same however many keys there are.
 #[derive(Debug)]
-pub struct KeyedRateLimiter<K> {
+pub struct KeyedRateLimiter<K: Eq + Hash> {
     rate: Rate,
     origin: Instant,
-    max_keys: usize,
-    arrivals: Mutex<Arrivals<K>>,
+    shards: Shards<LruCache<K, u64>>,
     /// For keys that found no place.
     overflow: RateLimiter,
-}
-
-#[derive(Debug)]
-struct Arrivals<K> {
-    by_key: HashMap<K, u64>,
-    /// Before this nobody can be forgotten: looking through all of them would be in vain.
-    forget_from: u64,
 }
 
 impl<K: Eq + Hash> KeyedRateLimiter<K> {
@@ -164,44 +176,33 @@ impl<K: Eq + Hash> KeyedRateLimiter<K> {
         within("max-keys", max_keys, 1..=10_000_000, "1–10000000")?;
         Ok(Self {
             overflow: RateLimiter::new(settings, now)?,
-            rate: settings.rate(),
+            rate: Rate::new(settings),
             origin: now,
-            max_keys,
-            arrivals: Mutex::new(Arrivals { by_key: HashMap::new(), forget_from: 0 }),
+            shards: Shards::new(max_keys, LruCache::unbounded),
         })
     }
 
     /// Whether a call with this key may be made `now`; if so, it is counted.
     pub fn check(&self, key: K, now: Instant) -> Result<(), Limited> {
-        let at = nanos(now.saturating_duration_since(self.origin));
-        let mut arrivals = lock(&self.arrivals);
-        let Arrivals { by_key, forget_from } = &mut *arrivals;
-        if by_key.len() >= self.max_keys && !by_key.contains_key(&key) {
-            if at >= *forget_from {
-                by_key.retain(|_, arrival| *arrival > at);
-                // Those that stay only ever grow; newcomers may come before them.
-                *forget_from = by_key.values().min().copied().unwrap_or(0);
-            }
-            if by_key.len() >= self.max_keys {
-                drop(arrivals);
-                return self.overflow.check(now);
-            }
+        let at = parts(now.saturating_duration_since(self.origin));
+        let (mut arrivals, capacity) = self.shards.of(&key);
+        if let Some(arrival) = arrivals.get_mut(&key) {
+            *arrival = self.rate.book(*arrival, at)?;
+            return Ok(());
         }
-        let arrival = by_key.entry(key).or_insert(0);
-        *arrival = self.rate.book(*arrival, at)?;
-        *forget_from = (*forget_from).min(*arrival);
+        if arrivals.len() >= capacity && !make_way(&mut arrivals, |arrival| *arrival <= at) {
+            drop(arrivals);
+            return self.overflow.check(now);
+        }
+        arrivals.put(key, self.rate.book(0, at)?);
         Ok(())
     }
 
     /// Keys it knows now.
     #[must_use]
     pub fn keys(&self) -> usize {
-        lock(&self.arrivals).by_key.len()
+        self.shards.each().map(|arrivals| arrivals.len()).sum()
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -224,6 +225,35 @@ mod tests {
         assert!(limiter.check(now + Duration::from_millis(500)).is_err());
     }
 
+    /// An interval that was rounded down to a nanosecond admitted a million of them.
+    #[test]
+    fn six_hundred_thousand_in_a_millisecond_are_not_a_million() {
+        let now = Instant::now();
+        let millisecond = Duration::from_millis(1);
+        for limit in [3, 7, 600_000, 999_999] {
+            let settings = RateLimiterSettings { limit_for_period: limit, limit_refresh_period: millisecond };
+            let limiter = RateLimiter::new(&settings, now).unwrap();
+            let passed = (0..1_100_000).filter(|_| limiter.check(now).is_ok()).count();
+            assert_eq!(passed, limit as usize);
+            let second = now + Duration::from_secs(1);
+            let later = (0..1_100_000).filter(|_| limiter.check(second).is_ok()).count();
+            assert_eq!(later, limit as usize);
+        }
+    }
+
+    #[test]
+    fn many_keys_stay_within_the_bound_and_busy_ones_are_not_forgotten() {
+        let now = Instant::now();
+        let limiter = KeyedRateLimiter::new(&settings(1, 1), 10_000, now).unwrap();
+        for key in 0..20_000 {
+            let _ = limiter.check(key, now);
+        }
+        assert!((9_000..=10_000).contains(&limiter.keys()), "{}", limiter.keys());
+        let later = now + Duration::from_secs(2);
+        assert!((20_000..25_000).all(|key| limiter.check(key, later).is_ok()), "each has a place of its own");
+        assert!(limiter.keys() <= 10_000);
+    }
+
     #[test]
     fn keys_do_not_share_a_limit_until_there_are_too_many() {
         let now = Instant::now();
@@ -235,7 +265,8 @@ mod tests {
         assert_eq!(limiter.keys(), 2);
         let later = now + Duration::from_secs(1);
         assert!(limiter.check("d", later).is_ok());
-        assert_eq!(limiter.keys(), 1, "what is as good as new is forgotten");
+        assert!(limiter.check("e", later).is_ok(), "what is as good as new makes way");
+        assert_eq!(limiter.keys(), 2);
     }
 
     /// Whoever came last may be the first to be forgotten.

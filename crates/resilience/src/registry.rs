@@ -8,9 +8,11 @@
 //!
 //! # Theory of operation
 //!
-//! Breakers are made when their key is first asked for. When there is no room for one more, the
-//! closed breaker that was not asked for the longest makes way: a closed one that nobody uses has
-//! the least to tell. When no breaker is closed, further keys share a common one.
+//! Breakers are made when their key is first asked for. When there is no room for one more, one of
+//! those that were not asked for the longest makes way, if it is closed: a closed breaker that
+//! nobody uses has the least to tell. Where there is none, further keys share a common breaker.
+//! Keys are spread over shards with a lock each, and only a few breakers are looked at to make
+//! room, so that a lookup costs the same with a million keys as with ten.
 //!
 //! # How it fails
 //!
@@ -28,34 +30,25 @@
 //! # Ok::<(), breakerbox_resilience::SettingsError>(())
 //! ```
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
+
+use lru::LruCache;
 
 use super::{
     breaker::{Breaker, BreakerSettings, State, Transition},
     settings::{SettingsError, within},
-    sync::{Mutex, lock},
+    shards::{Shards, make_way},
+    sync::{AtomicU64, Mutex, Ordering, lock},
 };
 
 /// Breakers by key; see the [module](self).
 #[derive(Debug)]
 pub struct Registry {
-    max_keys: usize,
     seed: u64,
+    made: AtomicU64,
     overflow: Arc<Breaker>,
-    entries: Mutex<Entries>,
-}
-
-#[derive(Debug)]
-struct Entries {
-    settings: BreakerSettings,
-    made: u64,
-    by_key: HashMap<String, Entry>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    breaker: Arc<Breaker>,
-    used: Instant,
+    shards: Shards<LruCache<String, Arc<Breaker>>>,
+    settings: Mutex<BreakerSettings>,
 }
 
 /// Stands for the key of the breaker that keys without room share.
@@ -66,30 +59,28 @@ impl Registry {
     pub fn new(settings: BreakerSettings, max_keys: usize, now: Instant, seed: u64) -> Result<Self, SettingsError> {
         within("max-keys", max_keys, 1..=1_000_000, "1–1000000")?;
         Ok(Self {
-            max_keys,
             seed,
+            made: AtomicU64::new(0),
             overflow: Arc::new(Breaker::new(settings.clone(), now, seed)?),
-            entries: Mutex::new(Entries { settings, made: 0, by_key: HashMap::new() }),
+            shards: Shards::new(max_keys, LruCache::unbounded),
+            settings: Mutex::new(settings),
         })
     }
 
     /// The breaker of a key, made if there is none yet.
     #[must_use]
     pub fn breaker(&self, key: &str, now: Instant) -> Arc<Breaker> {
-        let mut entries = lock(&self.entries);
-        if let Some(entry) = entries.by_key.get_mut(key) {
-            entry.used = entry.used.max(now);
-            return entry.breaker.clone();
+        let (mut breakers, capacity) = self.shards.of(key);
+        if let Some(breaker) = breakers.get(key) {
+            return breaker.clone();
         }
-        if entries.by_key.len() >= self.max_keys && !entries.make_way(now) {
+        if breakers.len() >= capacity && !make_way(&mut breakers, |breaker| has_nothing_to_tell(breaker, now)) {
             return self.overflow.clone();
         }
-        entries.made += 1;
-        let seed = self.seed.wrapping_add(entries.made);
-        let breaker = Breaker::new(entries.settings.clone(), now, seed).expect("the settings were validated");
+        let seed = self.seed.wrapping_add(self.made.fetch_add(1, Ordering::Relaxed) + 1);
+        let breaker = Breaker::new(lock(&self.settings).clone(), now, seed).expect("the settings were validated");
         let breaker = Arc::new(breaker);
-        let entry = Entry { breaker: breaker.clone(), used: now };
-        entries.by_key.insert(key.to_owned(), entry);
+        breakers.put(key.to_owned(), breaker.clone());
         breaker
     }
 
@@ -102,9 +93,10 @@ impl Registry {
     /// All breakers with their keys, in the keys' order.
     #[must_use]
     pub fn breakers(&self) -> Vec<(String, Arc<Breaker>)> {
-        let entries = lock(&self.entries);
-        let mut all: Vec<_> = entries.by_key.iter().map(|(key, entry)| (key.clone(), entry.breaker.clone())).collect();
-        drop(entries);
+        let mut all = Vec::new();
+        for breakers in self.shards.each() {
+            all.extend(breakers.iter().map(|(key, breaker)| (key.clone(), breaker.clone())));
+        }
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
     }
@@ -117,7 +109,7 @@ impl Registry {
         now: Instant,
     ) -> Result<Vec<(String, Transition)>, SettingsError> {
         settings.validate()?;
-        lock(&self.entries).settings = settings.clone();
+        *lock(&self.settings) = settings.clone();
         let mut transitions = Vec::new();
         let shared = (OVERFLOW.to_owned(), self.overflow.clone());
         for (key, breaker) in self.breakers().into_iter().chain([shared]) {
@@ -129,23 +121,13 @@ impl Registry {
     }
 }
 
-impl Entries {
-    /// Makes room for one more; `false` when every breaker has something to tell. A closed one has
-    /// not, nor has one whose wait is over and that nobody has called since: its dependency may be
-    /// gone for good.
-    fn make_way(&mut self, now: Instant) -> bool {
-        let rank = |entry: &Entry| match entry.breaker.state() {
-            State::Closed => Some(0),
-            State::Open | State::HalfOpen if entry.breaker.would_reject(now).is_none() => Some(1),
-            _ => None,
-        };
-        let idle = self
-            .by_key
-            .iter()
-            .filter_map(|(key, entry)| Some(((rank(entry)?, entry.used), key)))
-            .min()
-            .map(|(_, key)| key.clone());
-        idle.is_some_and(|key| self.by_key.remove(&key).is_some())
+/// A closed breaker has nothing to tell, nor has one whose wait is over and that nobody has called
+/// since: its dependency may be gone for good.
+fn has_nothing_to_tell(breaker: &Breaker, now: Instant) -> bool {
+    match breaker.state() {
+        State::Closed => true,
+        State::Open | State::HalfOpen => breaker.would_reject(now).is_none(),
+        State::ForcedOpen | State::Disabled | State::MetricsOnly => false,
     }
 }
 
@@ -176,6 +158,31 @@ mod tests {
         let _ = registry.breaker("new", now + Duration::from_secs(2));
         let keys: Vec<_> = registry.breakers().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["new", "open"]);
+    }
+
+    #[test]
+    fn a_full_registry_of_open_breakers_makes_room_where_it_can() {
+        let (registry, now) = registry(100);
+        for key in 0..100 {
+            let breaker = registry.breaker(&key.to_string(), now);
+            if key != 50 {
+                breaker.command(Command::ForceOpen, now);
+            }
+        }
+        // The one that is closed is found in a few tries, though all but it have something to tell.
+        let mine = (0..20).map(|_| registry.breaker("new", now)).any(|got| !Arc::ptr_eq(&got, registry.overflow()));
+        assert!(mine);
+        assert_eq!(registry.breakers().len(), 100);
+    }
+
+    #[test]
+    fn many_keys_stay_within_the_bound() {
+        let (registry, now) = registry(5_000);
+        for key in 0..12_000 {
+            let _ = registry.breaker(&key.to_string(), now);
+        }
+        let held = registry.breakers().len();
+        assert!((4_900..=5_000).contains(&held), "{held}");
     }
 
     #[test]

@@ -49,8 +49,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    breaker::WindowSnapshot,
     recent::{self, Recent},
     settings::{SettingsError, within},
+    sync::{AtomicU64, Ordering},
 };
 
 /// How readily requests are turned away.
@@ -83,21 +85,69 @@ impl ThrottleSettings {
 pub struct Throttle {
     multiplier: f64,
     requests: Recent,
+    sums: Sums,
+}
+
+/// The window's sums as they were at the last look, and what has come since. Adding up the window
+/// on every request would be most of what a request costs; between two looks the sums are right
+/// but for what has grown too old, which is a bucket's worth at most.
+#[derive(Debug)]
+struct Sums {
+    origin: Instant,
+    every: u64,
+    next: AtomicU64,
+    /// `[failures: 32 | calls: 32]`, both at the look and since.
+    held: AtomicU64,
+}
+
+impl Sums {
+    fn new(span: Duration, now: Instant) -> Self {
+        Self { origin: now, every: nanos(span) / 32, next: AtomicU64::new(0), held: AtomicU64::new(0) }
+    }
+
+    fn add(&self, failed: bool) {
+        self.held.fetch_add((u64::from(failed) << 32) | 1, Ordering::Relaxed);
+    }
+
+    /// Calls and failures `now`.
+    fn read(&self, now: Instant, sum: impl FnOnce() -> WindowSnapshot) -> (u64, u64) {
+        let at = nanos(now.saturating_duration_since(self.origin));
+        let next = self.next.load(Ordering::Relaxed);
+        let due = at >= next
+            && self
+                .next
+                .compare_exchange(next, at.saturating_add(self.every), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if due {
+            let fresh = sum();
+            self.held.store((fresh.failures << 32) | fresh.calls, Ordering::Relaxed);
+        }
+        let held = self.held.load(Ordering::Relaxed);
+        (held & u64::from(u32::MAX), held >> 32)
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Throttle {
     /// A throttle that has seen nothing and lets everything pass.
     pub fn new(settings: &ThrottleSettings, now: Instant) -> Result<Self, SettingsError> {
         settings.validate()?;
-        Ok(Self { multiplier: settings.multiplier, requests: Recent::new(settings.recent_duration, now) })
+        Ok(Self {
+            multiplier: settings.multiplier,
+            requests: Recent::new(settings.recent_duration, now),
+            sums: Sums::new(settings.recent_duration, now),
+        })
     }
 
     /// Chance (0–1) that a request is turned away `now`.
     #[must_use]
     pub fn rejection_chance(&self, now: Instant) -> f64 {
-        let totals = self.requests.totals(now);
-        let requests = totals.calls as f64;
-        let accepts = (totals.calls - totals.failures) as f64;
+        let (calls, failures) = self.sums.read(now, || self.requests.totals(now));
+        let requests = calls as f64;
+        let accepts = calls.saturating_sub(failures) as f64;
         ((requests - self.multiplier * accepts) / (requests + 1.0)).max(0.0)
     }
 
@@ -107,7 +157,7 @@ impl Throttle {
     pub fn admit(&self, now: Instant, luck: f64) -> bool {
         let admitted = luck >= self.rejection_chance(now);
         if !admitted {
-            self.requests.record(true, now);
+            self.record(false, now);
         }
         admitted
     }
@@ -116,6 +166,7 @@ impl Throttle {
     #[inline]
     pub fn record(&self, accepted: bool, now: Instant) {
         self.requests.record(!accepted, now);
+        self.sums.add(!accepted);
     }
 }
 

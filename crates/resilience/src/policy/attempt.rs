@@ -125,27 +125,21 @@ impl Policy {
                 let counts = error.verdict().counts;
                 (Err(CallError::Failed(error)), counts)
             }
-            Err(_) if self.had_no_chance(attempt) => (Err(CallError::DeadlineExceeded), Outcome::Cancelled),
-            Err(_) => (Err(self.timed_out(attempt)), Outcome::Timeout),
+            Err(_) => self.out_of_time(attempt),
         };
         in_flight.finish(outcome, end);
         (answer, end)
     }
 
-    /// Whether the deadline left an attempt less than half of its own timeout. That is the caller's
-    /// hurry: counted as a failure, callers without time would trip the breaker of a healthy
-    /// dependency.
-    fn had_no_chance(&self, attempt: Attempt) -> bool {
-        attempt.timeout < self.time_limiter.attempt_timeout(attempt.number) / 2
-    }
-
-    /// Whether the attempt's own timeout or the deadline ended it.
-    fn timed_out<E>(&self, attempt: Attempt) -> CallError<E> {
-        if attempt.timeout < self.time_limiter.attempt_timeout(attempt.number) {
-            CallError::DeadlineExceeded
-        } else {
-            CallError::TimedOut { after: attempt.timeout }
+    /// How an attempt ends that its own timeout or the deadline ended, and how it counts.
+    #[cold]
+    fn out_of_time<T, E>(&self, attempt: Attempt) -> (Result<T, CallError<E>>, Outcome) {
+        let own = self.time_limiter.attempt_timeout(attempt.number);
+        if attempt.timeout >= own {
+            return (Err(CallError::TimedOut { after: attempt.timeout }), Outcome::Timeout);
         }
+        let counts = self.hurry.cut(attempt.timeout, own);
+        (Err(CallError::DeadlineExceeded), if counts { Outcome::Timeout } else { Outcome::Cancelled })
     }
 
     /// An attempt that starts `now`, unless the deadline has passed.

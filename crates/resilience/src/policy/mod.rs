@@ -12,8 +12,9 @@
 //! - The **deadline** covers all attempts and all waiting; a timeout inside only one attempt.
 //! - The **breaker** is inside the retries: it sees every attempt, and a retry stops as soon as it
 //!   opens. Outside, it would see three failures as one.
-//! - The **timeout** is inside the breaker, so that an attempt that hangs counts. One that the deadline
-//!   left less than half of its timeout had no chance, and is recorded as cancelled.
+//! - The **timeout** is inside the breaker, so that an attempt that hangs counts. One that its caller's
+//!   deadline cut to less than half of its timeout counts once a healthy dependency would have
+//!   answered others like it, by the answers of late; until then it is recorded as cancelled.
 //! - The fallback is not here: what to answer instead is the caller's to know; see
 //!   [`fallback`](crate::fallback).
 //!
@@ -59,6 +60,7 @@ mod attempt;
 mod compartment;
 mod error;
 mod event;
+mod hurry;
 mod in_flight;
 mod layer;
 mod presets;
@@ -81,7 +83,10 @@ pub use self::{
     settings::PolicySettings,
 };
 
-use self::compartment::{Compartment, Entered};
+use self::{
+    compartment::{Compartment, Entered},
+    hurry::Hurry,
+};
 use super::{
     breaker::{Breaker, Outcome},
     bulkhead::{Bulkhead, BulkheadSnapshot, PoolBulkhead},
@@ -126,6 +131,7 @@ pub struct Policy {
     budget: RetryBudget,
     hedge: Option<Hedge>,
     throttle: Option<Throttle>,
+    hurry: Hurry,
     rng: Rng,
 }
 
@@ -141,6 +147,7 @@ impl Policy {
             budget: RetryBudget::new(&settings.retry_budget, now)?,
             hedge: settings.hedge.map(|hedge| Hedge::new(&hedge, now)).transpose()?,
             throttle: settings.throttle.map(|throttle| Throttle::new(&throttle, now)).transpose()?,
+            hurry: Hurry::new(),
             rng: Rng::new(!seed),
         })
     }
@@ -327,6 +334,9 @@ impl Policy {
             // Nobody waited for the answer, so there is none to learn from.
             Outcome::Cancelled => return,
         };
+        if outcome == Outcome::Success {
+            self.hurry.answered(elapsed);
+        }
         if let Some(retry) = self.retry.as_ref().filter(|_| attempt.number == 1) {
             retry.first_attempt(failed, now);
         }

@@ -8,7 +8,7 @@ use crate::{
     deadline::TimeLimiterSettings,
     hedge::HedgeSettings,
     retry::{BudgetSettings, RetrySettings},
-    settings::SettingsError,
+    settings::{SettingsError, ensure},
     throttle::ThrottleSettings,
 };
 
@@ -52,11 +52,12 @@ impl PolicySettings {
         part("retry-budget", Some(&self.retry_budget), BudgetSettings::validate)?;
         part("hedge", self.hedge.as_ref(), HedgeSettings::validate)?;
         part("throttle", self.throttle.as_ref(), ThrottleSettings::validate)?;
+        self.validate_times()?;
         if let (Some(_), Some(throttle)) = (&self.circuit_breaker, &self.throttle) {
             return Err(SettingsError::new(
                 "throttle",
                 format_args!("multiplier {}", throttle.multiplier),
-                "left out beside a circuit-breaker: each would take the other's rejections for trouble",
+                "left out beside a circuit-breaker: each would count the other's rejections as failures",
             ));
         }
         if let (Some(_), Some(pool)) = (&self.bulkhead, &self.pool_bulkhead) {
@@ -68,10 +69,38 @@ impl PolicySettings {
         }
         Ok(())
     }
+
+    /// Times that contradict each other: one that can never be reached switches its part off.
+    fn validate_times(&self) -> Result<(), SettingsError> {
+        let timeout = self.time_limiter.timeout_duration;
+        let shown = |duration| humantime::format_duration(duration);
+        if let Some(breaker) =
+            self.circuit_breaker.as_ref().filter(|breaker| breaker.slow_call_rate_threshold.is_some())
+        {
+            let slow = breaker.slow_call_duration_threshold;
+            ensure(
+                slow <= timeout,
+                "circuit-breaker.slow-call-duration-threshold",
+                shown(slow),
+                &format!("at most {}, the timeout-duration: no call would ever be slow", shown(timeout)),
+            )?;
+        }
+        if let Some(delay) = self.hedge.as_ref().and_then(|hedge| hedge.delay) {
+            ensure(
+                delay < timeout,
+                "hedge.delay",
+                shown(delay),
+                &format!("below {}, the timeout-duration: no call would ever be hedged", shown(timeout)),
+            )?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -84,6 +113,36 @@ mod tests {
             settings.validate().unwrap_err().to_string(),
             "bulkhead.max-concurrent-calls = 0: must be 1–1000000"
         );
+    }
+
+    #[test]
+    fn times_that_can_never_be_reached_are_refused() {
+        let seconds = Duration::from_secs;
+        let limits = |timeout, total| TimeLimiterSettings {
+            timeout_duration: timeout,
+            total_timeout: total,
+            ..TimeLimiterSettings::default()
+        };
+        let slow = BreakerSettings {
+            slow_call_rate_threshold: Some(50.0),
+            slow_call_duration_threshold: seconds(2),
+            ..BreakerSettings::default()
+        };
+        let hedge = HedgeSettings { delay: Some(seconds(1)), ..HedgeSettings::default() };
+        let refused = [
+            (
+                PolicySettings { circuit_breaker: Some(slow), ..PolicySettings::default() },
+                "circuit-breaker.slow-call-duration-threshold",
+            ),
+            (PolicySettings { hedge: Some(hedge), ..PolicySettings::default() }, "hedge.delay"),
+            (
+                PolicySettings { time_limiter: limits(seconds(2), Some(seconds(1))), ..PolicySettings::default() },
+                "time-limiter.total-timeout",
+            ),
+        ];
+        for (settings, field) in refused {
+            assert_eq!(settings.validate().unwrap_err().field, field);
+        }
     }
 
     #[test]

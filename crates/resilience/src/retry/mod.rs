@@ -274,11 +274,13 @@ impl Retry {
     }
 
     /// The wait, or what the dependency asked for if that is longer; `None` if it asked for more
-    /// than any wait may be.
+    /// than any wait may be. With jitter, the wait comes on top of what was asked for: callers that
+    /// were all told the same second would otherwise all come back in it.
     fn after_asked(&self, wait: Duration, asked: Option<Duration>) -> Option<Duration> {
-        let asked = asked.unwrap_or_default();
+        let Some(asked) = asked else { return Some(wait) };
         let longest = self.model.as_ref().map_or(self.backoff.cap, |model| model.longest_wait().max(self.backoff.cap));
-        (asked <= longest).then(|| wait.max(asked))
+        let spread = if self.settings.jitter == Jitter::None { wait.max(asked) } else { asked + wait };
+        (asked <= longest).then_some(spread)
     }
 
     /// Whether so much fails that a retry would fail too.
@@ -353,6 +355,24 @@ mod tests {
         };
         assert_eq!(after(5), Decision::Again { delay: Duration::from_secs(5), prediction: None });
         assert_eq!(after(11), Decision::Stop(RetryOutcome::Stopped));
+    }
+
+    #[test]
+    fn callers_told_the_same_second_do_not_all_come_back_in_it() {
+        let case = Case::new(&RetrySettings { wait_duration: Duration::from_secs(1), ..RetrySettings::default() });
+        let delays: Vec<Duration> = (0..10)
+            .map(|_| {
+                let mut failure = case.failure(ErrorKind::RateLimited);
+                failure.verdict = failure.verdict.after(Some(Duration::from_secs(5)));
+                match case.retry.decide(&failure, None) {
+                    Decision::Again { delay, .. } => delay,
+                    Decision::Stop(outcome) => panic!("{outcome:?}"),
+                }
+            })
+            .collect();
+        assert!(delays.iter().all(|delay| (5.0..6.0).contains(&delay.as_secs_f64())), "{delays:?}");
+        let (first, last) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
+        assert!(*last - *first > Duration::from_millis(300), "{delays:?}");
     }
 
     #[test]

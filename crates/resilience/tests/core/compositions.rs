@@ -129,6 +129,81 @@ async fn timeouts_grow_with_the_attempt_and_never_pass_the_deadline() {
     assert_eq!(clock() - start, Duration::from_secs(5));
 }
 
+fn time_boxed(seconds: u64) -> PolicySettings {
+    PolicySettings {
+        circuit_breaker: Some(BreakerSettings {
+            sliding_window_size: 20,
+            minimum_number_of_calls: 10,
+            ..BreakerSettings::default()
+        }),
+        time_limiter: TimeLimiterSettings {
+            timeout_duration: Duration::from_secs(seconds),
+            ..TimeLimiterSettings::default()
+        },
+        ..PolicySettings::default()
+    }
+}
+
+/// Deadlines of a quarter of the timeout used to leave the window empty for good.
+#[tokio::test(start_paused = true)]
+async fn callers_with_short_deadlines_see_a_dependency_that_hangs() {
+    for healthy_first in [false, true] {
+        let policy = policy(time_boxed(2));
+        let breaker = policy.breaker().unwrap();
+        if healthy_first {
+            for _ in 0..50 {
+                let answer = policy.call(None, &(), |_| async {
+                    sleep(Duration::from_millis(60)).await;
+                    Ok::<_, Down>(())
+                });
+                answer.await.unwrap();
+            }
+        }
+        let mut hung = 0;
+        while breaker.state() == State::Closed && hung < 200 {
+            let deadline = Some(clock() + Duration::from_millis(500));
+            let _ = policy.call(deadline, &(), |_| pending::<Result<(), Down>>()).await;
+            hung += 1;
+        }
+        assert!(hung < 50, "healthy first: {healthy_first}, {hung} calls");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn impatient_callers_do_not_trip_a_healthy_dependency() {
+    let policy = policy(time_boxed(2));
+    let call = |patience: u64| {
+        let deadline = Some(clock() + Duration::from_millis(patience));
+        policy.call(deadline, &(), |_| async {
+            sleep(Duration::from_millis(300)).await;
+            Ok::<_, Down>(())
+        })
+    };
+    for _ in 0..20 {
+        call(1_000).await.unwrap();
+    }
+    for round in 0..2_000 {
+        assert_eq!(call([5, 50, 150, 290][round % 4]).await, Err(CallError::DeadlineExceeded));
+    }
+    assert_eq!(policy.breaker().unwrap().state(), State::Closed);
+    assert_eq!(call(1_000).await, Ok(()), "a patient one passes");
+}
+
+/// Nine of ten give up before the answer, and the tenth gets it.
+#[tokio::test(start_paused = true)]
+async fn a_few_answers_speak_for_a_dependency_of_impatient_callers() {
+    let policy = policy(time_boxed(2));
+    for round in 0..2_000 {
+        let deadline = Some(clock() + Duration::from_millis(if round % 10 == 9 { 1_000 } else { 200 }));
+        let op = |_| async {
+            sleep(Duration::from_millis(300)).await;
+            Ok::<_, Down>(())
+        };
+        let _ = policy.call(deadline, &(), op).await;
+    }
+    assert_eq!(policy.breaker().unwrap().state(), State::Closed);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_that_waits_for_its_retry_keeps_its_place() {
     let policy =
