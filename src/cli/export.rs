@@ -21,6 +21,9 @@ enum Format {
         /// The faults of the settings, as Istio injects them
         #[arg(long, conflicts_with = "gaps")]
         faults: bool,
+        /// For callers whose library stays on: no retries, and single bad pods only are ejected
+        #[arg(long, conflicts_with_all = ["gaps", "faults"])]
+        beside_library: bool,
     },
     /// Clusters and virtual hosts for Envoy
     Envoy {
@@ -46,6 +49,7 @@ pub(super) fn run(args: &ExportArgs, settings: &Settings) -> Done {
     let source = Source::new(settings.blueprint().map_err(Failure::Refused)?);
     let text = match &args.format {
         Format::Istio { faults: true, .. } => istio::faults(&source),
+        Format::Istio { beside_library: true, .. } => istio::beside_library(&source),
         Format::Istio { output, .. } if output.gaps => istio::lost(&source),
         Format::Istio { .. } => istio::policies(&source),
         Format::Envoy { output } if output.gaps => envoy::lost(&source),

@@ -11,7 +11,7 @@ use crate::app::{self, Application, Parts};
 use crate::services::ServiceName;
 use crate::settings::Settings;
 use crate::traffic::Traffic;
-use breakerbox_telemetry::{LogFormat, TransitionLog, TransitionRecord};
+use breakerbox_telemetry::{LogFormat, Push, TransitionLog, TransitionRecord};
 
 /// How often the viewers' numbers are printed.
 const PROGRESS: Duration = Duration::from_secs(30);
@@ -65,7 +65,7 @@ fn process(settings: &Settings, name: &str, services: &[ServiceName], friendly: 
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(error.to_string()))?;
-    runtime.block_on(live(settings, services, live_lines))
+    runtime.block_on(live(settings, name, services, live_lines))
 }
 
 /// Two threads are plenty here, and each costs memory.
@@ -73,7 +73,7 @@ fn worker_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().min(2))
 }
 
-async fn live(settings: &Settings, services: &[ServiceName], friendly: bool) -> Done {
+async fn live(settings: &Settings, name: &str, services: &[ServiceName], friendly: bool) -> Done {
     let application = Application::build(settings, services).await.map_err(Failure::Refused)?;
     let parts = application.parts().clone();
     if friendly {
@@ -87,8 +87,16 @@ async fn live(settings: &Settings, services: &[ServiceName], friendly: bool) -> 
             say("shutting down: waiting for requests in flight");
         }
     };
+    let push = Push {
+        endpoint: settings.telemetry.otlp_metrics_endpoint.clone(),
+        interval: settings.telemetry.otlp_metrics_interval,
+        // The rules look for jobs of these names.
+        service_name: if name == "breakerbox" { name.to_owned() } else { format!("breakerbox-{name}") },
+        instance: parts.admin_address.to_string(),
+    };
     tokio::select! {
         () = application.run_until(shutdown) => {}
+        never = breakerbox_telemetry::push(parts.telemetry.metrics.clone(), push.clone()), if !push.endpoint.is_empty() => match never {},
         () = print_transitions(&parts.telemetry.transitions), if friendly => {}
         () = print_progress(parts.traffic.as_ref()), if parts.traffic.is_some() => {}
     }

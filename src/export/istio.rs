@@ -29,9 +29,14 @@ pub const SERVICE_LABEL: &str = "app.kubernetes.io/name";
 const HEADER: &str = "Written by `breakerbox export istio` from the program's own policies; not to be edited.\n\
     Needs Istio 1.27 or newer: trafficPolicy.retryBudget is younger than the rest.\n\
     Beside each DestinationRule stands what of its policy Istio cannot express; gaps.md has all of it.";
+const BESIDE_HEADER: &str = "Written by `breakerbox export istio --beside-library`; not to be edited.\n\
+    For callers whose library stays on: the library retries and judges the dependency, the mesh ejects single bad pods and\n\
+    limits connections. docs/mesh.md explains the difference.";
+/// Largest share of a dependency's pods, in percent, that a mesh may judge beside the library.
+const MINORITY: u32 = 50;
 const FAULTS_HEADER: &str = "Written by `breakerbox export istio --faults`; not to be edited.\n\
     The faults that the program injects from the start, injected by the callers' proxies instead.\n\
-    Apply it over policies.yaml, whose VirtualServices of the same names it replaces, and end the program's own\n\
+    Apply it over policies.yaml or beside-library.yaml, whose VirtualServices it replaces, and end the program's own\n\
     with `breakerbox fault clear`. A route with a fault has neither timeout nor retries in Istio.";
 
 /// What no setting decides.
@@ -65,6 +70,31 @@ pub fn policies(source: &Source) -> String {
             text += &yaml::comment(&format!("  {} = {}: {}", gap.setting, gap.value, gap.why));
         }
         text += &yaml::document(&destination_rule(relation));
+    }
+    text
+}
+
+/// What a mesh adds beside the library, as one file of several documents: no retries, which would multiply with the
+/// library's, and ejection of single bad pods only. While most pods of a dependency fail it is the breaker's to
+/// decide: a mesh that ejected them all would still answer 503 to the breaker's probes.
+#[must_use]
+pub fn beside_library(source: &Source) -> String {
+    let mut source = source.clone();
+    source.policies.values_mut().for_each(|policy| policy.retry = None);
+    let mut text = yaml::comment(BESIDE_HEADER);
+    for dependency in source.dependencies() {
+        text += "---\n";
+        text += &yaml::document(&virtual_service(&source, dependency, None));
+    }
+    for relation in source.relations() {
+        let mut rule = destination_rule(relation);
+        let outlier = &mut rule["spec"]["trafficPolicy"]["outlierDetection"];
+        if outlier.is_object() {
+            outlier["maxEjectionPercent"] = MINORITY.into();
+            outlier["minHealthPercent"] = MINORITY.into();
+        }
+        text += "---\n";
+        text += &yaml::document(&rule);
     }
     text
 }

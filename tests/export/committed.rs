@@ -16,6 +16,7 @@ fn what_is_committed_is_what_is_exported() {
     let source = source(&[]);
     let files = [
         ("deploy/istio/policies.yaml", istio::policies(&source)),
+        ("deploy/istio/beside-library.yaml", istio::beside_library(&source)),
         ("deploy/istio/faults.yaml", istio::faults(&source)),
         ("deploy/istio/gaps.md", istio::lost(&source)),
         ("deploy/envoy/envoy.yaml", envoy::policies(&source)),
@@ -38,10 +39,10 @@ fn what_is_committed_is_what_is_exported() {
 #[test]
 fn every_istio_resource_fits_its_schema() {
     let source = source(&[("BREAKERBOX_FAULTS__ML_API__LATENCY__FIXED", "2s")]);
-    let text = [istio::policies(&source), istio::faults(&source)];
+    let text = [istio::policies(&source), istio::beside_library(&source), istio::faults(&source)];
     let all: Vec<_> = text.iter().flat_map(|text| documents(text)).collect();
-    // A VirtualService for each dependency and a DestinationRule for each relation; two with faults.
-    assert_eq!(all.len(), 8 + 9 + 2, "{}", text[0]);
+    // A VirtualService for each dependency and a DestinationRule for each relation, twice; two with faults.
+    assert_eq!(all.len(), 2 * (8 + 9) + 2, "{}", text[0]);
     for resource in all {
         assert_eq!(faults_of(&resource), Vec::<String>::new(), "{}", resource["metadata"]["name"]);
     }

@@ -88,6 +88,24 @@ fn each_route_has_its_policys_timeouts_and_retries() {
 }
 
 #[test]
+fn beside_the_library_a_mesh_neither_retries_nor_ejects_all() {
+    let source = source(&[]);
+    let all = documents(&istio::beside_library(&source));
+    for resource in &all {
+        for route in resource["spec"]["http"].as_array().into_iter().flatten() {
+            assert_eq!(route["retries"], serde_json::json!({"attempts": 0}), "{resource}");
+        }
+        let traffic = &resource["spec"]["trafficPolicy"];
+        assert!(traffic["retryBudget"].is_null());
+        if traffic["outlierDetection"].is_object() {
+            assert_eq!(traffic["outlierDetection"]["maxEjectionPercent"], 50);
+            assert_eq!(traffic["outlierDetection"]["minHealthPercent"], 50);
+        }
+    }
+    assert_eq!(all.len(), source.policies.len() + source.dependencies().count());
+}
+
+#[test]
 fn a_changed_setting_changes_the_number() {
     let changed = source(&[
         ("BREAKERBOX_POLICIES__CHECKOUT__PAYMENT_GATEWAY__CIRCUIT_BREAKER__CONSECUTIVE_FAILURE_THRESHOLD", "4"),

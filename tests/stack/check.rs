@@ -2,65 +2,27 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::process::{Process, breakerbox, within};
-use crate::scratch::Scratch;
-use crate::tools::{root, tool};
-
-/// A Prometheus of its own, stopped when dropped.
-struct Prometheus {
-    child: Child,
-    url: String,
-    _files: Scratch,
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+use crate::prometheus::{Prometheus, free_port};
+use crate::tools::root;
 
 /// Starts one with these scrape jobs and rule files, and waits until every target was scraped.
 fn prometheus(name: &str, jobs: &str, rules: &[(&str, String)], targets: usize) -> Option<Prometheus> {
-    let program = tool("PROMETHEUS")?;
-    let files = Scratch::new(name);
     let mut config =
         "global: {scrape_interval: 5s, scrape_timeout: 4s, evaluation_interval: 1s}\nrule_files:\n".to_owned();
-    for (file, text) in rules {
-        std::fs::write(files.path().join(file), text).unwrap();
+    for (file, _) in rules {
         writeln!(config, "  - {file}").unwrap();
     }
     config += "scrape_configs:\n";
     config += jobs;
-    std::fs::write(files.path().join("prometheus.yml"), config).unwrap();
-    let port = free_port();
-    let child = Command::new(program)
-        .arg(format!("--config.file={}", files.path().join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", files.path().join("data").display()))
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .arg("--enable-feature=exemplar-storage")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let started = Prometheus { child, url: format!("http://127.0.0.1:{port}"), _files: files };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let started = Prometheus::start(name, &config, rules, &["--enable-feature=exemplar-storage"])?;
     within(Duration::from_secs(60), || {
-        let targets_page = format!("{}/api/v1/targets?state=active", started.url);
-        let page: Option<Value> = runtime.block_on(async { reqwest::get(&targets_page).await.ok()?.json().await.ok() });
-        let page = page.unwrap_or_default();
-        let all = page["data"]["activeTargets"].as_array().cloned().unwrap_or_default();
-        // Twice: a rate needs two samples, and a rule sees nothing of a scrape that has just begun.
+        let page = started.get("targets?state=active").unwrap_or_default();
+        let all = page["activeTargets"].as_array().cloned().unwrap_or_default();
         all.len() == targets && all.iter().all(|target| target["health"] != "unknown")
     });
     Some(started)

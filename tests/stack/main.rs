@@ -12,8 +12,10 @@ mod exposition;
 mod files;
 mod inhibition;
 mod mutations;
+mod otlp;
 #[path = "../support/process.rs"]
 mod process;
+mod prometheus;
 #[path = "../support/promql.rs"]
 mod promql;
 mod reference;

@@ -5,9 +5,11 @@
 //! cargo xtask dashboards --check   fail when a file is not what the code generates
 //! cargo xtask manifests            write deploy/kubernetes
 //! cargo xtask sbom                 print the software bill of materials (CycloneDX)
+//! cargo xtask docs                 write docs/reference
 //! ```
 
 mod dashboards;
+mod docs;
 mod manifests;
 mod sbom;
 
@@ -27,6 +29,8 @@ struct Cli {
 enum Task {
     /// Grafana dashboards: grafana/dashboards/*.json
     Dashboards(Output),
+    /// Reference pages: docs/reference
+    Docs(Output),
     /// Kubernetes manifests: deploy/kubernetes
     Manifests(Output),
     /// Print the software bill of materials (CycloneDX 1.5) of the program
@@ -50,6 +54,7 @@ struct Generated {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Dashboards(output) => generate(&dashboards::files(), &output),
+        Task::Docs(output) => generate(&docs::files(), &output),
         Task::Manifests(output) => generate(&manifests::files(), &output),
         Task::Sbom => sbom::document().map(|document| println!("{document:#}")),
     };

@@ -24,7 +24,10 @@ pub enum LogFormat {
     Json,
 }
 
-/// Logs and traces.
+/// How often metrics may be pushed.
+const PUSHES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
+/// Logs, traces, and metrics that are pushed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TelemetrySettings {
@@ -36,6 +39,11 @@ pub struct TelemetrySettings {
     pub otlp_endpoint: String,
     /// Whether log lines go there too, with the trace they belong to.
     pub otlp_logs: bool,
+    /// Where metrics are pushed over OTLP/HTTP, such as `http://prometheus:9090/api/v1/otlp`; empty for nowhere.
+    pub otlp_metrics_endpoint: String,
+    /// Time between two pushes.
+    #[serde(with = "humantime_serde")]
+    pub otlp_metrics_interval: Duration,
     /// Share of new traces that is recorded, 0–1. A caller's decision is followed.
     pub trace_sample_ratio: f64,
 }
@@ -47,6 +55,8 @@ impl Default for TelemetrySettings {
             log_filter: "info".to_owned(),
             otlp_endpoint: String::new(),
             otlp_logs: false,
+            otlp_metrics_endpoint: String::new(),
+            otlp_metrics_interval: Duration::from_secs(15),
             trace_sample_ratio: 1.0,
         }
     }
@@ -58,11 +68,18 @@ impl TelemetrySettings {
         if !(0.0..=1.0).contains(&self.trace_sample_ratio) {
             return Err(format!("telemetry.trace-sample-ratio: {} is not within 0–1", self.trace_sample_ratio));
         }
-        if !self.otlp_endpoint.is_empty() && !self.otlp_endpoint.starts_with("http://") {
-            return Err(format!(
-                "telemetry.otlp-endpoint: {:?} must be an http:// address such as http://localhost:4318",
-                self.otlp_endpoint
-            ));
+        let endpoints = [
+            ("otlp-endpoint", &self.otlp_endpoint, "http://localhost:4318"),
+            ("otlp-metrics-endpoint", &self.otlp_metrics_endpoint, "http://localhost:9090/api/v1/otlp"),
+        ];
+        for (field, endpoint, example) in endpoints {
+            if !endpoint.is_empty() && !endpoint.starts_with("http://") {
+                return Err(format!("telemetry.{field}: {endpoint:?} must be an http:// address such as {example}"));
+            }
+        }
+        if !PUSHES.contains(&self.otlp_metrics_interval) {
+            let interval = self.otlp_metrics_interval;
+            return Err(format!("telemetry.otlp-metrics-interval: {interval:?} is not within 1s–1h"));
         }
         if self.otlp_logs && self.otlp_endpoint.is_empty() {
             return Err("telemetry.otlp-logs: true needs telemetry.otlp-endpoint, which says where to".to_owned());

@@ -10,7 +10,7 @@
 
 mod config;
 mod deployments;
-mod monitoring;
+pub mod monitoring;
 mod network;
 #[cfg(test)]
 mod policy;

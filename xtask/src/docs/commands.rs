@@ -1,0 +1,30 @@
+//! Every command's own help.
+
+use breakerbox::cli::Cli;
+use clap::{Command, CommandFactory};
+
+pub fn page() -> String {
+    let mut page = "# Commands\n\nExit codes: 0 done, 1 tried and failed, 2 cannot be tried as asked.\n".to_owned();
+    let mut root = plain(Cli::command());
+    root.build();
+    describe(&mut root, "breakerbox", &mut page);
+    page
+}
+
+/// What this machine's environment holds is not a part of the help.
+fn plain(command: Command) -> Command {
+    let names: Vec<_> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let command =
+        command.mut_args(|argument| argument.hide_env_values(true)).term_width(100).disable_help_subcommand(true);
+    names.into_iter().fold(command, |command, name| command.mut_subcommand(name, plain))
+}
+
+fn describe(command: &mut Command, name: &str, page: &mut String) {
+    let help = command.render_help().to_string();
+    let lines: Vec<_> = help.lines().map(str::trim_end).collect();
+    *page += &format!("\n## {name}\n\n```text\n{}\n```\n", lines.join("\n").trim_end());
+    for sub in command.get_subcommands_mut() {
+        let full = format!("{name} {}", sub.get_name());
+        describe(sub, &full, page);
+    }
+}

@@ -1,0 +1,202 @@
+//! Pages that are written by hand say nothing that is not so: links lead somewhere, commands and variables exist,
+//! alerts are loaded, routes are served.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use breakerbox::cli::Cli;
+use breakerbox_resilience::retry::{Backoff, Jitter};
+use clap::CommandFactory;
+
+use super::settings;
+use crate::root;
+
+/// Variables of the command line, the tests and the scripts rather than of the settings.
+const OTHER_VARIABLES: &[&str] = &[
+    "BREAKERBOX_ADMIN_TOKEN",
+    "BREAKERBOX_ADMIN_URL",
+    "BREAKERBOX_ADMIN__PEERS__",
+    "BREAKERBOX_ALERTMANAGER_URL",
+    "BREAKERBOX_CONFIG",
+    "BREAKERBOX_DRILLS",
+    "BREAKERBOX_POLICIES__",
+    "BREAKERBOX_PROMETHEUS_TOKEN",
+    "BREAKERBOX_PROMETHEUS_URL",
+];
+
+/// Every page, with its text.
+fn pages() -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                into.push(path);
+            }
+        }
+    }
+    let mut found = vec![root().join("README.md"), root().join("README.ko.md"), root().join("alerts/runbook.md")];
+    walk(&root().join("docs"), &mut found);
+    walk(&root().join("deploy"), &mut found);
+    found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// What stands between two marks, for each pair of them.
+fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> Vec<&'a str> {
+    if open == close {
+        return text.split(open).skip(1).step_by(2).collect();
+    }
+    text.split(open).skip(1).filter_map(|after| after.split_once(close).map(|(inside, _)| inside)).collect()
+}
+
+/// A heading as its anchor.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_its_heading() {
+    let mut wrong = Vec::new();
+    for (page, text) in pages() {
+        for link in between(&text, "](", ")") {
+            if link.starts_with("http://") || link.starts_with("https://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            if !target.exists() {
+                wrong.push(format!("{}: {link}", page.display()));
+            } else if !heading.is_empty() {
+                let text = fs::read_to_string(&target).unwrap();
+                let known =
+                    text.lines().filter(|line| line.starts_with('#')).map(|line| anchor(line.trim_start_matches('#')));
+                if !known.into_iter().any(|known| known == heading) {
+                    wrong.push(format!("{}: {link} has no such heading", page.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Commands of a page: lines of its blocks, and what stands between backticks.
+fn commands(text: &str) -> Vec<String> {
+    let lines = between(text, "```sh\n", "```").into_iter().flat_map(str::lines);
+    let prose: String = text.split("```").step_by(2).collect();
+    let joined = prose.replace('\n', " ");
+    let spans: Vec<_> = between(&joined, "`", "`").into_iter().map(str::to_owned).collect();
+    let all = lines.map(str::to_owned).chain(spans);
+    let own = all.filter(|command| command.trim_start().starts_with("breakerbox "));
+    own.map(|command| command.split(['#', '&', '|', '>', ';']).next().unwrap_or_default().trim().to_owned()).collect()
+}
+
+#[test]
+fn every_command_is_understood() {
+    let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
+    for (page, text) in pages().into_iter().filter(|(page, _)| !page.ends_with("reference/commands.md")) {
+        for command in commands(&text).into_iter().filter(|command| !command.contains(['…', '{', '['])) {
+            if let Err(error) = Cli::command().try_get_matches_from(command.split_whitespace()) {
+                let help = matches!(
+                    error.kind(),
+                    clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion
+                );
+                if !help {
+                    wrong.push(format!("{}: {command}: {error}", page.display()));
+                }
+            }
+            seen.insert(command);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen.len() > 20, "{seen:?}");
+}
+
+#[test]
+fn every_variable_is_a_setting() {
+    let known: BTreeSet<_> = settings::all().iter().map(|(path, _)| settings::variable(path)).collect();
+    let mut wrong = Vec::new();
+    for (page, text) in pages() {
+        for after in text.split("BREAKERBOX_").skip(1) {
+            let end = after.find(|c: char| !(c.is_ascii_uppercase() || c == '_')).unwrap_or(after.len());
+            let name = format!("BREAKERBOX_{}", &after[..end]);
+            let other = OTHER_VARIABLES
+                .iter()
+                .any(|other| name == *other || (other.ends_with("__") && name.starts_with(other)));
+            // `BREAKERBOX_*` stands for all of them.
+            if end > 0 && !other && !known.contains(&name) {
+                wrong.push(format!("{}: {name}", page.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_alert_that_is_named_exists() {
+    let runbook = fs::read_to_string(root().join("alerts/runbook.md")).unwrap();
+    let known: BTreeSet<_> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).map(str::trim).collect();
+    let named = |word: &&str| {
+        let humps = word.chars().filter(char::is_ascii_uppercase).count();
+        word.chars().all(|c| c.is_ascii_alphabetic())
+            && humps > 1
+            && word.starts_with(char::is_uppercase)
+            && word.len() > 6
+    };
+    for (page, text) in pages() {
+        for word in between(&text, " *", "*").into_iter().filter(named) {
+            assert!(known.contains(word), "{}: {word} is no alert", page.display());
+        }
+    }
+}
+
+/// Routes of the admin port as the sources have them.
+fn admin_routes() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(root().join("src/admin")).unwrap().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(path).unwrap();
+            found.extend(between(&text, ".route(\"", "\"").into_iter().map(str::to_owned));
+        }
+    }
+    // The list of pages, and those that belong to other parts of the program.
+    found.retain(|route| route != "/" && !route.starts_with("/scenario") && !route.starts_with("/queue"));
+    found
+}
+
+#[test]
+fn the_page_of_the_admin_api_has_every_route_and_no_other() {
+    let page = fs::read_to_string(root().join("docs/api.md")).unwrap();
+    let (_, admin) = page.split_once("\n## Admin").unwrap();
+    let documented: BTreeSet<_> = between(admin, "`", "`")
+        .into_iter()
+        .filter_map(|span| span.split_once(' ').filter(|(method, _)| method.chars().all(|c| c.is_ascii_uppercase())))
+        .map(|(_, path)| path.to_owned())
+        .collect();
+    let routes = admin_routes();
+    assert!(routes.len() > 10, "{routes:?}");
+    assert_eq!(documented, routes);
+}
+
+/// The numbers of "what retries add up to" are what the program's own backoff waits.
+#[test]
+fn retries_add_up_to_what_the_pages_say() {
+    let backoff = Backoff {
+        first: std::time::Duration::from_secs(1),
+        multiplier: 2.0,
+        cap: std::time::Duration::from_secs(64),
+        jitter: Jitter::None,
+    };
+    for page in ["docs/introducing.md", "docs/ko/introducing.md"] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        for retries in [3_u32, 5, 7] {
+            let waits: Vec<u64> = (1..=retries).map(|retry| backoff.wait(retry, None, 0.0).as_secs()).collect();
+            let shown = waits.iter().map(u64::to_string).collect::<Vec<_>>().join(" + ");
+            let row = format!("| {retries} | {shown} | {} s |", waits.iter().sum::<u64>());
+            assert!(text.contains(&row), "{page} lacks {row}");
+        }
+    }
+}
