@@ -19,6 +19,8 @@ pub(super) struct Activity {
 struct State {
     phase: Phase,
     since: Instant,
+    /// Whether any of the head has arrived.
+    begun: bool,
     /// Since when the client reads nothing of its answer.
     unread: Option<Instant>,
 }
@@ -37,7 +39,7 @@ enum Phase {
 
 impl Activity {
     pub(super) fn new(now: Instant) -> Self {
-        Self { state: Mutex::new(State { phase: Phase::Head, since: now, unread: None }) }
+        Self { state: Mutex::new(State { phase: Phase::Head, since: now, begun: false, unread: None }) }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -54,6 +56,7 @@ impl Activity {
             if state.phase == Phase::Idle {
                 (state.phase, state.since) = (Phase::Head, now);
             }
+            state.begun = true;
         });
     }
 
@@ -95,7 +98,8 @@ impl Activity {
     pub(super) fn deadline(&self, limits: &Limits) -> Option<(Instant, Option<Dropped>)> {
         self.with(|state| {
             let own = match state.phase {
-                Phase::Head => Some((state.since + limits.head, Some(Dropped::SlowHead))),
+                // A pool opens connections that it then has no use for: silence is nobody's failure.
+                Phase::Head => Some((state.since + limits.head, state.begun.then_some(Dropped::SlowHead))),
                 // The body's own limit answers 408 first.
                 Phase::Body => Some((state.since + limits.body + STALLED, Some(Dropped::SlowBody))),
                 Phase::Idle => Some((state.since + limits.idle, None)),
@@ -120,7 +124,7 @@ mod tests {
         let start = Instant::now();
         let activity = Activity::new(start);
         let deadline = || activity.deadline(&limits);
-        assert_eq!(deadline(), Some((start + limits.head, Some(Dropped::SlowHead))));
+        assert_eq!(deadline(), Some((start + limits.head, None)), "silence is no failure");
         activity.read(start + SECOND);
         assert_eq!(deadline(), Some((start + limits.head, Some(Dropped::SlowHead))), "a trickle gains no time");
         activity.head_done(true, start + SECOND);
