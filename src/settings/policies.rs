@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use breakerbox_resilience::policy::{PolicySettings, preset, preset_names};
 
 /// Lays what is written over its preset; nothing written is the default policy.
-pub(super) fn resolve(written: Option<&Value>) -> Result<PolicySettings, String> {
+pub(crate) fn resolve(written: Option<&Value>) -> Result<PolicySettings, String> {
     let mut written = match written {
         None => Map::new(),
         Some(Value::Object(table)) => table.clone(),
@@ -32,6 +32,11 @@ pub(super) fn resolve(written: Option<&Value>) -> Result<PolicySettings, String>
 fn lay_over(base: &mut Value, over: Value) {
     match (base, over) {
         (base, Value::Bool(false)) if !base.is_boolean() => *base = Value::Null,
+        // A part that the preset does not have begins with its own defaults.
+        (base @ Value::Null, over @ Value::Object(_)) => {
+            *base = Value::Object(Map::new());
+            lay_over(base, over);
+        }
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {
                 lay_over(base.entry(key).or_insert(Value::Null), value);
@@ -60,6 +65,13 @@ mod tests {
     fn a_part_can_be_off() {
         let written = json!({"preset": "database", "circuit-breaker": false});
         assert_eq!(resolve(Some(&written)).unwrap().circuit_breaker, None);
+    }
+
+    #[test]
+    fn a_field_of_a_part_without_preset_can_be_off() {
+        let written = json!({"circuit-breaker": {"failure-rate-threshold": false, "consecutive-failure-threshold": 3}});
+        let breaker = resolve(Some(&written)).unwrap().circuit_breaker.unwrap();
+        assert_eq!((breaker.failure_rate_threshold, breaker.consecutive_failure_threshold), (None, Some(3)));
     }
 
     #[test]
