@@ -26,6 +26,12 @@ pub enum Latency {
         #[serde(with = "humantime_serde")]
         max: Duration,
     },
+    /// Without memory: what queueing theory assumes of service times.
+    Exponential {
+        /// Mean.
+        #[serde(with = "humantime_serde")]
+        mean: Duration,
+    },
     /// What services show when they are busy: most near the median, some far above.
     #[serde(alias = "log-normal")]
     LogNormal {
@@ -83,6 +89,9 @@ impl Latency {
         match *self {
             Self::Fixed(delay) if long(delay) => wrong("fixed must be at most 10m"),
             Self::Uniform { min, max } if min > max || long(max) => wrong("uniform needs min ≤ max ≤ 10m"),
+            Self::Exponential { mean } if mean.is_zero() || long(mean) => {
+                wrong("exponential.mean must be more than 0s and at most 10m")
+            }
             Self::LogNormal { median, .. } if median.is_zero() || long(median) => {
                 wrong("log_normal.median must be more than 0s and at most 10m")
             }
@@ -104,6 +113,7 @@ impl Latency {
             Self::Uniform { min, max } => {
                 min.as_secs_f64() + random.random::<f64>() * max.saturating_sub(min).as_secs_f64()
             }
+            Self::Exponential { mean } => -mean.as_secs_f64() * (1.0 - random.random::<f64>()).ln(),
             // Both were validated; a distribution that can't be is no delay.
             Self::LogNormal { median, sigma } => {
                 LogNormal::new(median.as_secs_f64().ln(), sigma).map_or(0.0, |d| d.sample(random))
@@ -140,6 +150,7 @@ mod tests {
         let uniform = Latency::Uniform { min: second, max: 3 * second };
         near(quantile(uniform, 0.25), 1.5);
         near(quantile(uniform, 0.75), 2.5);
+        near(quantile(Latency::Exponential { mean: second }, 0.5), 2.0_f64.ln());
         let log_normal = Latency::LogNormal { median: second, sigma: 0.5 };
         near(quantile(log_normal, 0.5), 1.0);
         // One standard deviation above the median: e^0.5.

@@ -20,7 +20,7 @@ pub use arrivals::{Arrivals, Shape};
 pub use journeys::{Journey, Order, Step, draw};
 pub use recorder::{Outcome, Recorder, Seen};
 pub use runner::{Rate, Traffic};
-pub use walk::Target;
+pub use walk::{Listener, Target};
 
 use std::time::Duration;
 

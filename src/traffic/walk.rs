@@ -21,6 +21,9 @@ use breakerbox_telemetry::{TraceContext, TrafficTelemetry};
 /// Every demonstration viewer's password.
 const PASSWORD: &str = "popcorn";
 
+/// Told of each request: when it was due, how it ended, and how long it took from then.
+pub type Listener = dyn Fn(Instant, Outcome, Duration) + Send + Sync;
+
 /// Where journeys are walked.
 pub struct Target {
     pub(super) name: String,
@@ -29,18 +32,40 @@ pub struct Target {
     pub(super) in_flight: AtomicUsize,
     transport: Transport,
     tokens: Mutex<HashMap<u32, String>>,
+    listener: Option<Box<Listener>>,
 }
 
 impl Target {
     /// A gateway.
     #[must_use]
     pub fn new(name: &str, transport: Transport, telemetry: TrafficTelemetry) -> Arc<Self> {
+        Self::with(name, transport, telemetry, None)
+    }
+
+    /// A gateway, each request of which is reported.
+    #[must_use]
+    pub fn watched(
+        name: &str,
+        transport: Transport,
+        telemetry: TrafficTelemetry,
+        listener: Box<Listener>,
+    ) -> Arc<Self> {
+        Self::with(name, transport, telemetry, Some(listener))
+    }
+
+    fn with(
+        name: &str,
+        transport: Transport,
+        telemetry: TrafficTelemetry,
+        listener: Option<Box<Listener>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             transport,
             telemetry,
             recorder: Recorder::new(),
             tokens: Mutex::default(),
+            listener,
             in_flight: AtomicUsize::new(0),
         })
     }
@@ -87,6 +112,9 @@ impl Target {
         let response_time = click.due.elapsed();
         self.recorder.record(outcome, response_time);
         self.telemetry.request(outcome.as_str(), response_time);
+        if let Some(listener) = &self.listener {
+            listener(click.due, outcome, response_time);
+        }
         outcome
     }
 
