@@ -23,6 +23,7 @@
 //! | [`settings`] | everything above, configured from defaults, a file, the environment and flags |
 //! | [`app`] | one process: services wired to each other, listeners, graceful shutdown |
 //! | [`check`] | what a Prometheus makes of the metrics and rules |
+//! | [`lab`] | experiments in virtual time: policies against the same faults, with a report |
 //! | [`drill`] | proves each alert against a live Prometheus |
 //! | [`export`] | the policies in the words of Istio, Envoy and Resilience4j |
 //! | [`cli`] | the command line |
@@ -52,6 +53,7 @@ pub mod drill;
 pub mod export;
 pub mod faults;
 pub mod ingress;
+pub mod lab;
 pub mod pages;
 pub mod scenario;
 pub mod services;

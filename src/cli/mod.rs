@@ -10,6 +10,7 @@ mod drill;
 mod export;
 mod fault;
 mod health;
+mod lab;
 mod queue;
 mod run;
 mod secrets;
@@ -49,6 +50,7 @@ Examples:
   breakerbox breaker list
   breakerbox breaker force-open gateway/recommendation
   breakerbox drill CircuitBreakerOpen               prove that this alert fires, arrives and resolves
+  breakerbox lab run flaky --quick                  what each pattern buys, as a report
   breakerbox serve user catalog                     two services, as in docker-compose.yml
   curl -s 127.0.0.1:8090/metrics
 
@@ -91,6 +93,8 @@ enum Command {
     Drill(Box<drill::DrillArgs>),
     /// Say what a Prometheus scrapes and loads of this, what is missing or clashes, and what to do
     Check(check::CheckArgs),
+    /// Compare policies under the same faults in virtual time, and write a report
+    Lab(Box<lab::LabArgs>),
     /// Look at the retry queue of a running checkout, and give dead orders another chance
     Queue(queue::QueueArgs),
     /// Exit 0 if the process on this machine is healthy
@@ -142,6 +146,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Export(args)) => with_settings(&cli.settings, |settings| export::run(&args, &settings)),
         Some(Command::Fault(args)) => fault::run(args),
         Some(Command::Breaker(args)) => breaker::run(args),
+        Some(Command::Lab(args)) => lab::run(*args),
         Some(Command::Queue(args)) => queue::run(args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Check(args)) => return end(check::run(&args)),

@@ -6,7 +6,7 @@
 
 mod blueprint;
 mod layers;
-mod policies;
+pub(crate) mod policies;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,0 +1,210 @@
+//! The evaluation report: prose that is written once, around figures, plots, transition logs and code
+//! that come from the runs and from the sources.
+
+use std::fmt::Write;
+
+use super::diagrams;
+use super::metrics::phrase;
+use super::output::{Files, method, page, section, with_files};
+use super::plots::{Drawn, label};
+use super::run::Results;
+use super::spec::Lang;
+use super::template;
+use super::{claims, tally::Moved};
+
+const TEMPLATES: [(Lang, &str, &str); 2] =
+    [(Lang::En, "report", include_str!("report.en.md")), (Lang::Ko, "report.ko", include_str!("report.ko.md"))];
+
+/// Sources that the report shows parts of.
+const SOURCES: &[(&str, &str)] = &[
+    ("crates/resilience/src/breaker/mod.rs", include_str!("../../crates/resilience/src/breaker/mod.rs")),
+    ("crates/resilience/src/policy/mod.rs", include_str!("../../crates/resilience/src/policy/mod.rs")),
+    ("crates/resilience/src/policy/attempt.rs", include_str!("../../crates/resilience/src/policy/attempt.rs")),
+    ("src/services/recommendation/mod.rs", include_str!("../services/recommendation/mod.rs")),
+    ("src/services/checkout/saga.rs", include_str!("../services/checkout/saga.rs")),
+    ("src/lab/dependency.rs", include_str!("dependency.rs")),
+];
+
+/// Most rows of a transition log.
+const MOST_ROWS: usize = 24;
+
+/// The report in both languages, from runs of all built-in experiments.
+pub fn report(all: &[Results]) -> Result<Files, String> {
+    let mut files = Vec::new();
+    for (lang, name, text) in TEMPLATES {
+        let drawn = std::cell::RefCell::new(Vec::new());
+        let markdown =
+            template::fill(text, |place| fill(place, all, lang, &drawn)).map_err(|error| format!("{name}: {error}"))?;
+        let drawn: Vec<Drawn> = drawn.into_inner();
+        let title = phrase(lang, "Breakerbox: circuit breakers, measured", "Breakerbox: 서킷 브레이커 설계와 측정");
+        files.push((format!("{name}.html"), page(title, &markdown, &drawn, lang)));
+        files.push((format!("{name}.md"), with_files(&markdown, &drawn, name)));
+        files.extend(drawn.into_iter().map(|plot| (format!("{name}/{}.svg", plot.name), plot.svg)));
+    }
+    Ok(files)
+}
+
+/// What stands at a place of the template: a kind, and what it is about.
+fn fill(place: &str, all: &[Results], lang: Lang, drawn: &std::cell::RefCell<Vec<Drawn>>) -> Result<String, String> {
+    let (kind, about) = place.split_once(' ').unwrap_or((place, ""));
+    let of = |name: &str| {
+        all.iter().find(|results| results.experiment.name == name).ok_or_else(|| format!("no experiment {name:?}"))
+    };
+    match kind {
+        "method" => Ok(method(all, lang)),
+        "experiment" => {
+            let (text, plots) = section(of(about)?, lang, "###")?;
+            drawn.borrow_mut().extend(plots);
+            Ok(text)
+        }
+        "figure" => {
+            let (name, reference) = about.split_once(' ').ok_or("figure: an experiment and a reference")?;
+            claims::fill(of(name)?, &format!("{{{{{reference}}}}}"))
+        }
+        "transitions" => {
+            let mut words = about.split(' ');
+            let (Some(name), Some(case), Some(variant)) = (words.next(), words.next(), words.next()) else {
+                return Err("transitions: an experiment, a case and a variant".to_owned());
+            };
+            transitions(of(name)?, case, variant, lang)
+        }
+        "diagram" => {
+            let svg = diagrams::draw(about, lang)?;
+            drawn.borrow_mut().push(Drawn { name: about.to_owned(), title: about.to_owned(), svg });
+            Ok(format!("![{about}]({about})"))
+        }
+        "code" => {
+            let (file, name) = about.split_once(' ').ok_or("code: a file and a function")?;
+            excerpt(file, name)
+        }
+        _ => Err(format!("{place:?} is unknown")),
+    }
+}
+
+/// A function, as it stands in the sources.
+fn excerpt(file: &str, function: &str) -> Result<String, String> {
+    let (_, source) =
+        SOURCES.iter().find(|(name, _)| *name == file).ok_or_else(|| format!("code: no file {file:?}"))?;
+    let lines: Vec<&str> = source.lines().collect();
+    let names = |line: &&str| {
+        [format!("fn {function}("), format!("fn {function}<")].iter().any(|start| line.contains(start.as_str()))
+    };
+    let first = lines.iter().position(names).ok_or_else(|| format!("code: no {function} in {file}"))?;
+    let indent = lines[first].len() - lines[first].trim_start().len();
+    let end = format!("{}}}", " ".repeat(indent));
+    let last = lines[first..].iter().position(|line| **line == end).ok_or("code: no end")?;
+    let mut out = format!("```rust\n// {file}\n");
+    for line in &lines[first..=first + last] {
+        out.push_str(line.get(indent..).unwrap_or("").trim_end());
+        out.push('\n');
+    }
+    out.push_str("```");
+    Ok(out)
+}
+
+/// The transition log of the first seed, with what each line means, and what it adds up to.
+fn transitions(results: &Results, case: &str, variant: &str, lang: Lang) -> Result<String, String> {
+    let wrong = || format!("no {case}:{variant} in {:?}", results.experiment.name);
+    let result = results.cases.iter().find(|own| own.name == case).ok_or_else(wrong)?;
+    let cell = result.cells.iter().find(|cell| cell.variant.name == variant).ok_or_else(wrong)?;
+    let moves = cell.runs.first().map_or(&[] as &[Moved], |run| run.transitions.as_slice());
+    let mut out = match lang {
+        Lang::En => format!(
+            "Variant *{}*, first seed.\n\n| time | breaker | change | reason | failures / calls | what it means |\n",
+            label(&cell.variant, lang)
+        ),
+        Lang::Ko => format!(
+            "방식 *{}*, 첫 번째 시드.\n\n| 시각 | 브레이커 | 전이 | 이유 | 실패 / 호출 | 해석 |\n",
+            label(&cell.variant, lang)
+        ),
+    };
+    out.push_str("|--:|---|---|---|--:|---|\n");
+    for moved in moves.iter().take(MOST_ROWS) {
+        let Moved { at, breaker, from, to, reason, calls, failures } = moved;
+        let _ = writeln!(
+            out,
+            "| {at:.1} s | `{breaker}` | {from} → {to} | `{reason}` | {failures} / {calls} | {} |",
+            meaning(reason, lang)
+        );
+    }
+    out.push_str(&summary(moves, result.length.as_secs_f64(), lang));
+    Ok(out)
+}
+
+/// What a reason means.
+fn meaning(reason: &str, lang: Lang) -> &'static str {
+    match reason {
+        "consecutive_failures" => {
+            phrase(lang, "enough failures in a row: calls are blocked", "연속 실패가 임계값에 닿아 호출을 차단")
+        }
+        "failure_rate" => phrase(lang, "too large a share of the window failed", "창에서 실패한 비율이 임계값을 넘음"),
+        "slow_call_rate" => {
+            phrase(lang, "too large a share of the window was slow", "창에서 느린 호출의 비율이 임계값을 넘음")
+        }
+        "wait_elapsed" => {
+            phrase(lang, "the wait is over: the next calls are probes", "대기 시간이 끝나 다음 호출로 시험")
+        }
+        "probes_succeeded" => {
+            phrase(lang, "enough probes succeeded: back to normal", "시험 호출이 충분히 성공해 정상으로 복귀")
+        }
+        "probes_failed" => phrase(lang, "the dependency is still down: another wait", "아직 회복되지 않아 다시 대기"),
+        "half_open_timeout" => {
+            phrase(lang, "half-open took too long to come to a result", "Half-Open이 제때 결론을 내지 못함")
+        }
+        "stage_passed" => phrase(lang, "a stage of the recovery went well", "회복의 한 단계를 통과"),
+        "shared" => phrase(lang, "another instance did the same", "다른 인스턴스의 판단을 따름"),
+        _ => phrase(lang, "by command", "명령에 따름"),
+    }
+}
+
+/// How often and how long, in one sentence.
+fn summary(moves: &[Moved], length: f64, lang: Lang) -> String {
+    let (mut since, mut not_closed): (Option<f64>, f64) = (None, 0.0);
+    for moved in moves {
+        match (moved.to, since) {
+            ("closed", Some(from)) => {
+                not_closed += moved.at - from;
+                since = None;
+            }
+            (_, None) => since = Some(moved.at),
+            _ => {}
+        }
+    }
+    not_closed += since.map_or(0.0, |from| length - from);
+    let opens = moves.iter().filter(|moved| moved.to == "open").count();
+    let failed = moves.iter().filter(|moved| moved.reason == "probes_failed").count();
+    let share = not_closed / length * 100.0;
+    match lang {
+        Lang::En => format!(
+            "\nIn {length:.0} s the breaker opened {opens} times, {failed} of them because its probes failed, and was not closed for \
+             {not_closed:.0} s ({share:.0} % of the run).\n"
+        ),
+        Lang::Ko => format!(
+            "\n{length:.0}초 동안 {opens}번 열렸고, 그중 {failed}번은 시험 호출이 실패해서였으며, 닫혀 있지 않던 시간은 {not_closed:.0}초\
+             (실행의 {share:.0} %)입니다.\n"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_is_a_whole_function() {
+        let code = excerpt("crates/resilience/src/breaker/mod.rs", "try_acquire").unwrap();
+        assert!(code.contains("pub fn try_acquire") && code.ends_with("}\n```"), "{code}");
+        assert!(excerpt("crates/resilience/src/breaker/mod.rs", "no_such").is_err());
+    }
+
+    #[test]
+    fn every_piece_of_code_in_the_templates_exists() {
+        for (_, _, text) in TEMPLATES {
+            for place in text.split("{{code ").skip(1) {
+                let about = place.split("}}").next().unwrap();
+                let (file, name) = about.trim().split_once(' ').unwrap();
+                excerpt(file, name).unwrap();
+            }
+        }
+    }
+}

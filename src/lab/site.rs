@@ -1,0 +1,289 @@
+//! One run of the whole site: the real services in one process, under a paused clock.
+//!
+//! The services call each other's routers; nothing goes through a socket. Viewers walk their journeys at one
+//! gateway, or orders alone are placed, and a time line of faults runs beside them as it does in a
+//! running process. Databases are SQLite in memory, which hold the clock while they work.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::arrivals::Arrivals;
+use super::dependency::mix;
+use super::spec::{Load, Site, Variant};
+use super::tally::{End, Moved, RunResult, Tally};
+use crate::app::{Application, Parts, Running};
+use crate::client::Request;
+use crate::scenario::{self, Mode, Scenario, Timeline};
+use crate::services::ServiceName;
+use crate::settings::Settings;
+use crate::traffic::{Outcome, Target, Traffic, TrafficSettings};
+use breakerbox_telemetry::TransitionRecord;
+
+/// Journeys that began before the end are let go on for this long.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How long a caller that only places orders waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Viewers there are, each with a password of its own.
+const VIEWERS: u32 = 200;
+
+/// What one run needs to know.
+pub(super) struct Plan<'a> {
+    pub(super) site: &'a Site,
+    pub(super) variant: &'a Variant,
+    pub(super) rate: f64,
+    pub(super) length: Duration,
+    pub(super) seed: u64,
+}
+
+/// Runs it, in as little time as it takes to compute.
+pub(super) fn run(plan: &Plan<'_>) -> Result<RunResult, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .map_err(|error| error.to_string())?;
+    runtime.block_on(async { World::build(plan)?.run(plan).await })
+}
+
+/// The time line of a site's faults, if it has one.
+fn timeline(site: &Site) -> Result<Option<Timeline>, String> {
+    let text = match site.scenario.as_deref() {
+        None => return Ok(None),
+        Some("default") => scenario::DEFAULT,
+        Some(text) => text,
+    };
+    Timeline::parse(text).map(Some)
+}
+
+/// The steps of a site's time line within a run, with their names.
+pub(super) fn incidents(site: &Site, length: Duration) -> Vec<((Duration, Duration), String)> {
+    let Ok(Some(timeline)) = timeline(site) else { return Vec::new() };
+    let rounds = if timeline.looped { length.div_duration_f64(timeline.length).ceil() } else { 1.0 };
+    let mut all = Vec::new();
+    let mut begin = Duration::ZERO;
+    while begin < timeline.length.mul_f64(rounds) {
+        let steps = timeline.incidents().filter(|step| begin + step.from < length);
+        all.extend(steps.map(|step| ((begin + step.from, (begin + step.to).min(length)), step.name.clone())));
+        begin += timeline.length;
+    }
+    all
+}
+
+/// Settings as variables of the environment, which is how they are laid over the defaults.
+fn variables(prefix: &str, value: &Value, all: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(table) => {
+            for (key, value) in table {
+                let key = key.to_uppercase().replace('-', "_");
+                let path = if prefix == "BREAKERBOX" { format!("{prefix}_{key}") } else { format!("{prefix}__{key}") };
+                variables(&path, value, all);
+            }
+        }
+        Value::String(text) => all.push((prefix.to_owned(), text.clone())),
+        other => all.push((prefix.to_owned(), other.to_string())),
+    }
+}
+
+/// The settings of a run: the defaults, and what the experiment changes.
+fn settings(plan: &Plan<'_>) -> Result<Settings, String> {
+    let quiet = json!({
+        "store": {"url": "sqlite::memory:"},
+        // Nothing is ever sold out: that would depend on the time of day.
+        "inventory": {"premiere-seats": 1_000_000, "licences": 1_000_000},
+        "traffic": {"max-in-flight": 100_000, "enabled": false},
+        "scenario": {"enabled": false},
+        "gateway": {"rate-limit": {"limit-for-period": 1_000_000}},
+    });
+    let mut all = Vec::new();
+    let own = [plan.site.settings.as_ref(), plan.variant.settings.as_ref()];
+    for value in std::iter::once(&quiet).chain(own.into_iter().flatten()) {
+        variables("BREAKERBOX", value, &mut all);
+    }
+    // What comes later wins.
+    let all: std::collections::BTreeMap<_, _> = all.into_iter().collect();
+    let mut settings = Settings::load(None, all.into_iter())?;
+    settings.seed = plan.seed;
+    settings.traffic.rate = plan.rate;
+    settings.validate()?;
+    Ok(settings)
+}
+
+struct World {
+    settings: Settings,
+    parts: Parts,
+    running: Running,
+    epoch: Instant,
+    tally: Arc<Mutex<Tally>>,
+}
+
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    fn build(plan: &Plan<'_>) -> Result<Self, String> {
+        let settings = settings(plan)?;
+        let application = Application::in_process(&settings)?;
+        let spans = incidents(plan.site, plan.length);
+        let begin = spans.iter().map(|((from, _), _)| *from).min();
+        let end = spans.iter().map(|((_, to), _)| *to).max();
+        let tally = Arc::new(Mutex::new(Tally::new(plan.length, begin.zip(end))));
+        let parts = application.parts().clone();
+        Ok(Self { settings, parts, running: application.start(), epoch: Instant::now(), tally })
+    }
+
+    async fn run(self, plan: &Plan<'_>) -> Result<RunResult, String> {
+        let gateway = match plan.variant.gateway.as_deref() {
+            None | Some("gateway") => ServiceName::Gateway,
+            Some("gateway-bare") => ServiceName::GatewayBare,
+            Some(other) => return Err(format!("gateway: {other:?} must be gateway or gateway-bare")),
+        };
+        let mut beside = JoinSet::new();
+        self.watch_transitions(plan, &mut beside);
+        if let Some(timeline) = timeline(plan.site)? {
+            let scenario = Scenario::new(timeline, &self.parts.telemetry.metrics);
+            let actuator = self.parts.actuator(None)?;
+            scenario.set(Mode::Running);
+            beside.spawn(async move { scenario.run(&actuator).await });
+        }
+        match plan.site.orders {
+            Some(rate) => self.orders(plan, gateway, rate).await?,
+            None => self.viewers(plan, gateway).await?,
+        }
+        beside.abort_all();
+        while beside.join_next().await.is_some() {}
+        self.read_series(plan, gateway);
+        let tally = std::mem::replace(&mut *lock(&self.tally), Tally::new(plan.length, None));
+        self.running.stop().await;
+        Ok(tally.finish())
+    }
+
+    fn watch_transitions(&self, plan: &Plan<'_>, beside: &mut JoinSet<()>) {
+        let mut feed = self.parts.telemetry.transitions.subscribe();
+        let (tally, epoch, only) = (Arc::clone(&self.tally), self.epoch, plan.site.breaker.clone());
+        beside.spawn(async move {
+            while let Ok(TransitionRecord { service, breaker, from, to, reason, calls, failures, .. }) =
+                feed.recv().await
+            {
+                let name = format!("{service}/{breaker}");
+                if only.as_ref().is_none_or(|only| *only == name) {
+                    let at = epoch.elapsed().as_secs_f64();
+                    lock(&tally).moved(Moved { at, breaker: name, from, to, reason, calls, failures });
+                }
+            }
+        });
+    }
+
+    /// The viewers of a running process.
+    async fn viewers(&self, plan: &Plan<'_>, gateway: ServiceName) -> Result<(), String> {
+        let (tally, epoch) = (Arc::clone(&self.tally), self.epoch);
+        let listener = move |due: Instant, outcome: Outcome, took: Duration| {
+            let end = match outcome {
+                Outcome::Ok => End::Ok,
+                Outcome::Degraded => End::Degraded,
+                Outcome::Error => End::Error,
+            };
+            lock(&tally).journey(due.saturating_duration_since(epoch), end, took);
+        };
+        let name = gateway.as_str();
+        let telemetry = self.parts.telemetry.metrics.traffic(name);
+        let target = Target::watched(name, self.parts.transport(gateway)?, telemetry, Box::new(listener));
+        let settings = TrafficSettings { max_in_flight: 100_000, ..self.settings.traffic.clone() };
+        let traffic = Traffic::new(&settings, self.settings.seed, vec![target]);
+        let rate = traffic.rate().clone();
+        let stop = async {
+            sleep(plan.length).await;
+            rate.set(Some(0.0));
+            sleep(DRAIN).await;
+        };
+        traffic.run(stop).await;
+        Ok(())
+    }
+
+    /// Orders and nothing else, each of a viewer drawn at random, most of whom are content to wait.
+    async fn orders(&self, plan: &Plan<'_>, gateway: ServiceName, rate: f64) -> Result<(), String> {
+        let transport = self.parts.transport(gateway)?;
+        let mut tokens = Vec::new();
+        for viewer in 1..=VIEWERS {
+            let body = json!({"username": format!("viewer{viewer}"), "password": "popcorn"});
+            let request = Request::post("/api/login").json(&body);
+            let reply = transport.send(&request, request.headers().clone()).await.map_err(|e| e.to_string())?;
+            let reply: Value = reply.json().map_err(|error| error.to_string())?;
+            tokens.push(reply["token"].as_str().unwrap_or_default().to_owned());
+        }
+        let load = Load { rate, ..Load::default() };
+        let mut random = ChaCha8Rng::seed_from_u64(mix(&[plan.seed, 7]));
+        let mut orders = JoinSet::new();
+        for (number, at) in Arrivals::new(&load, plan.length, mix(&[plan.seed, 1])).enumerate() {
+            let due = self.epoch + at;
+            sleep_until(due).await;
+            let token = &tokens[random.random_range(0..tokens.len())];
+            let body = json!({
+                "film_id": random.random_range(1..=100_u32),
+                "kind": if random.random_bool(0.75) { "rent" } else { "buy" },
+                "retry_later": random.random_bool(0.7),
+            });
+            let request = Request::post("/api/checkout")
+                .header("authorization", &format!("Bearer {token}"))
+                .header("idempotency-key", &format!("order-{number}"))
+                .json(&body);
+            let (transport, tally, epoch) = (transport.clone(), Arc::clone(&self.tally), self.epoch);
+            orders.spawn(async move {
+                let sent = transport.send(&request, request.headers().clone());
+                let end = match timeout_at(due + PATIENCE, sent).await {
+                    Ok(Ok(reply)) if reply.status == http::StatusCode::ACCEPTED => End::Degraded,
+                    Ok(Ok(reply)) if reply.status.is_success() => End::Ok,
+                    _ => End::Error,
+                };
+                lock(&tally).journey(due - epoch, end, due.elapsed());
+            });
+            while orders.try_join_next().is_some() {}
+        }
+        sleep_until(self.epoch + plan.length).await;
+        while orders.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    /// What only the site's own series know.
+    fn read_series(&self, plan: &Plan<'_>, gateway: ServiceName) {
+        let families = self.parts.telemetry.metrics.gather();
+        let sum = |name: &str, wanted: &[(&str, &str)]| -> f64 {
+            let family = families.iter().find(|family| family.name() == name);
+            let matches = |metric: &&prometheus::proto::Metric| {
+                wanted.iter().all(|(label, value)| {
+                    metric.get_label().iter().any(|pair| pair.name() == *label && pair.value() == *value)
+                })
+            };
+            family.map_or(0.0, |family| {
+                family.get_metric().iter().filter(matches).map(|metric| metric.get_counter().get_value()).sum()
+            })
+        };
+        let own = plan.site.breaker.as_deref().and_then(|name| name.split_once('/'));
+        let calls = |outcome: &str| {
+            let mut labels = vec![("outcome", outcome)];
+            match own {
+                Some((service, breaker)) => labels.extend([("service", service), ("breaker", breaker)]),
+                None => labels.push(("service", gateway.as_str())),
+            }
+            whole(sum("circuit_breaker_calls_total", &labels))
+        };
+        let revenue = ["kept", "at_risk", "lost"].map(|outcome| sum("checkout_revenue_total", &[("outcome", outcome)]));
+        let mut tally = lock(&self.tally);
+        let wasted = calls("failure") + calls("timeout") + calls("cancelled");
+        tally.counts.requests = calls("success") + calls("ignored") + wasted;
+        tally.counts.wasted = wasted;
+        tally.counts.blocked = calls("rejected");
+        tally.revenue = Some(revenue);
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter of calls")]
+fn whole(value: f64) -> u64 {
+    value as u64
+}

@@ -1,0 +1,21 @@
+//! The lab: known results come out, the same seed gives the same bytes, and claims are checked.
+#![allow(clippy::unwrap_used, reason = "a test that can't read its input fails")]
+
+mod known;
+mod same;
+
+use breakerbox::lab::{self, Experiment, Options, Results};
+
+/// Runs an experiment that is written here.
+fn run(text: &str, jobs: usize) -> Results {
+    let experiment = Experiment::parse(text).unwrap();
+    let options = Options { quick: false, seeds: None, jobs, duration: None };
+    lab::run(&experiment, &options, &|_, _| {}).unwrap()
+}
+
+/// Checks every claim of an experiment.
+fn holds(text: &str) {
+    for claim in lab::check(&run(text, 2)).unwrap() {
+        assert!(claim.holds, "{}: {}", claim.text, claim.figures);
+    }
+}
