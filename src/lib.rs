@@ -18,8 +18,7 @@
 //! | [`admin`] | the admin port: metrics, health, breakers, faults, alerts, and the admin ports of other processes |
 //! | [`traffic`] | open-loop viewers and what they experienced |
 //! | [`scenario`] | timelines of faults |
-//! | [`console`] | the page on the admin port |
-//! | [`pages`] | the built front end: the storefront on the public ports |
+//! | [`pages`] | the built front end: the storefront on the public ports, the console on the admin port |
 //! | [`settings`] | everything above, configured from defaults, a file, the environment and flags |
 //! | [`app`] | one process: services wired to each other, listeners, graceful shutdown |
 //! | [`check`] | what a Prometheus makes of the metrics and rules |
@@ -36,7 +35,7 @@
 //!
 //! ## Layer rule
 //!
-//! Imports point down only: `cli → {lab, drill, export, check} → app → settings → {pages, console} → {scenario,
+//! Imports point down only: `cli → {lab, drill, export, check} → app → settings → pages → {scenario,
 //! traffic} → admin → services → {client, store, ingress} → {faults, web} → telemetry →
 //! resilience`.
 //! `tests/layers.rs` parses the sources and checks it.
@@ -48,7 +47,6 @@ pub mod check;
 pub mod cli;
 pub mod client;
 pub mod clock;
-pub mod console;
 pub mod drill;
 pub mod export;
 pub mod faults;

@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["app"],
     // Composed from each component's own settings; only what is above reads the whole.
     &["settings"],
-    &["pages", "console"],
+    &["pages"],
     &["scenario", "traffic"],
     &["admin"],
     &["services"],

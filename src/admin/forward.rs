@@ -34,6 +34,7 @@ impl Admin {
         Router::new()
             .route("/scenario", get(forward))
             .route("/scenario/{command}", post(forward))
+            .route("/scenario/step/{name}", post(forward))
             .with_state(self.clone())
     }
 

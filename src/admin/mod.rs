@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware;
@@ -26,9 +26,11 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, patch, post, put};
 use axum::{Json, Router};
+use futures_util::future::join_all;
 use futures_util::stream::{self, Stream};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 use tower_http::compression::CompressionLayer;
 use utoipa::{IntoParams, OpenApi};
@@ -110,6 +112,24 @@ impl Admin {
         &self.inner.inbox
     }
 
+    /// Whether changing anything takes a token.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.inner.settings.token.is_some()
+    }
+
+    /// A page of the admin port of every other process that the settings name, of those that answer soon.
+    pub async fn read_peers(&self, path: &str) -> Vec<Value> {
+        const SOON: Duration = Duration::from_millis(1500);
+        let Inner { peers, parts, .. } = &*self.inner;
+        let command = Command { method: Method::GET, path, body: None };
+        let others = peers.names().filter(|name| !parts.services.contains(name));
+        let asked = others.map(|name| tokio::time::timeout(SOON, peers.tell_all(name, &command)));
+        let answers = join_all(asked).await.into_iter().flatten().flatten().flatten().flatten();
+        let read = answers.filter(|answer| answer.status.is_success());
+        read.filter_map(|answer| serde_json::from_slice(&answer.body).ok()).collect()
+    }
+
     /// All routes; `more` are those of layers above, under the same lock.
     pub fn router(&self, more: Router) -> Router {
         Router::new()
@@ -174,7 +194,8 @@ async fn index(State(admin): State<Admin>, headers: HeaderMap) -> Response {
             "PUT /faults/{target}",
             "DELETE /faults/{target}",
             "DELETE /faults",
-            "POST /scenario/{start,pause,stop}",
+            "POST /scenario/{start,pause,stop,skip}",
+            "POST /scenario/step/{name}",
             "POST /queue/replay",
             "POST /alerts/webhook",
         ]),

@@ -124,6 +124,9 @@ impl Application {
                     tasks.spawn(serve(served, bound, stopped.clone()));
                 }
             }
+            if let Some(feed) = parts.feed.clone() {
+                tasks.spawn(feed.run(stopped.clone()));
+            }
             tasks.spawn(serve_admin(ports.admin(), parts.admin_router.clone(), admin, stopped.clone()));
         }
         tasks.spawn(tick(parts.site.clients.clone(), stopped));

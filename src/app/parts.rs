@@ -13,7 +13,7 @@ use super::storefronts::storefronts;
 use super::targets::targets;
 use crate::admin::{Admin, AdminParts, AdminSettings, Peers};
 use crate::client::{Telemetry, Transport};
-use crate::console;
+use crate::pages::{Feed, console};
 use crate::scenario::{self, Actuator, Mode, Scenario, Timeline};
 use crate::services::{Host, ServiceName, checkout};
 use crate::settings::{Blueprint, ScenarioSettings, Settings};
@@ -40,6 +40,8 @@ pub struct Parts {
     pub traffic: Option<Traffic>,
     /// The scenario, if the settings enable it.
     pub scenario: Option<Scenario>,
+    /// What the console is fed with.
+    pub(super) feed: Option<Feed>,
     pub(super) tasks: TaskTracker,
     wiring: Wiring,
     blueprint: Arc<Blueprint>,
@@ -142,6 +144,7 @@ impl<'a> Draft<'a> {
             site,
             traffic: None,
             scenario: None,
+            feed: None,
             tasks: host.tasks,
             wiring,
             blueprint: Arc::new(blueprint),
@@ -153,14 +156,29 @@ impl<'a> Draft<'a> {
             scenario.set(Mode::Running);
             scenario
         });
-        parts.admin_router = admin_router(&parts);
+        let base = admin_base(&parts);
+        let feed = Feed::new(
+            parts.telemetry.metrics.clone(),
+            parts.admin.clone(),
+            parts.admin.router(base.clone()),
+            storefront_address(&parts),
+        );
+        parts.admin_router = parts.admin.router(base.merge(feed.routes()).merge(console()));
+        parts.feed = Some(feed);
         let actuator = parts.actuator(parts.traffic.as_ref())?;
         Ok((parts, actuator))
     }
 }
 
-/// The admin port's own routes, and those of what else this process runs.
-fn admin_router(parts: &Parts) -> Router {
+/// Where browsers on this machine reach the storefront of this process, if it has one.
+fn storefront_address(parts: &Parts) -> Option<String> {
+    let address = parts.addresses().get(&ServiceName::Gateway).copied()?;
+    Some(format!("http://{address}/"))
+}
+
+/// The routes that this process has beside the admin port's own: of its scenario and its queue, or of
+/// those elsewhere.
+fn admin_base(parts: &Parts) -> Router {
     let Parts { admin, site, scenario, .. } = parts;
     let scenario = match scenario {
         Some(scenario) => scenario::routes(scenario.clone()),
@@ -170,7 +188,7 @@ fn admin_router(parts: &Parts) -> Router {
         Some(checkout) => checkout::admin_routes(checkout.clone()),
         None => admin.queue_elsewhere(),
     };
-    admin.router(scenario.merge(queue).merge(console::routes()).merge(openapi::routes()))
+    scenario.merge(queue).merge(openapi::routes())
 }
 
 fn timeline(settings: &ScenarioSettings) -> Result<Timeline, String> {

@@ -1,6 +1,7 @@
 //! Embedded files and the headers they are served with.
 
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
@@ -28,8 +29,16 @@ impl Asset {
         Self { kind, body, tag }
     }
 
+    /// Answers `GET` with the file.
+    pub(super) fn route<S: Clone + Send + Sync + 'static>(self) -> MethodRouter<S> {
+        get(move |headers: HeaderMap| {
+            let asset = self.clone();
+            async move { asset.serve(&headers) }
+        })
+    }
+
     /// The file, or only the news that the browser's copy is still the right one.
-    pub(super) fn serve(&self, request: &HeaderMap) -> Response {
+    fn serve(&self, request: &HeaderMap) -> Response {
         const HEADERS: [(HeaderName, &str); 4] = [
             (header::CACHE_CONTROL, "no-cache"),
             (header::CONTENT_SECURITY_POLICY, POLICY),

@@ -6,10 +6,14 @@
 //! but its own script.
 
 mod assets;
+mod console;
+mod feed;
 mod storefront;
 mod twin;
 
 #[cfg(test)]
 mod tests;
 
+pub use console::console;
+pub use feed::Feed;
 pub use storefront::{Side, Storefront};

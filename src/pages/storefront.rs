@@ -10,7 +10,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use http::HeaderMap;
 use serde::Serialize;
 use tower_http::compression::CompressionLayer;
 
@@ -75,14 +74,14 @@ impl Storefront {
     /// `GET /`, its files, `/site.json`, `/status.json`, and `/twin/api/*` when there is a twin.
     pub fn routes(self) -> Result<Router, String> {
         let files = Router::new()
-            .route("/", file(Asset::new("text/html; charset=utf-8", include_str!("dist/storefront.html"))))
+            .route("/", Asset::new("text/html; charset=utf-8", include_str!("dist/storefront.html")).route())
             .route(
                 "/assets/storefront.js",
-                file(Asset::new("text/javascript; charset=utf-8", include_str!("dist/storefront.js"))),
+                Asset::new("text/javascript; charset=utf-8", include_str!("dist/storefront.js")).route(),
             )
             .route(
                 "/assets/storefront.css",
-                file(Asset::new("text/css; charset=utf-8", include_str!("dist/storefront.css"))),
+                Asset::new("text/css; charset=utf-8", include_str!("dist/storefront.css")).route(),
             )
             .layer(CompressionLayer::new());
         let twin = self.twin.as_deref().map(twin::routes).transpose()?;
@@ -94,13 +93,6 @@ impl Storefront {
             None => routes,
         })
     }
-}
-
-fn file(asset: Asset) -> axum::routing::MethodRouter {
-    get(move |headers: HeaderMap| {
-        let asset = asset.clone();
-        async move { asset.serve(&headers) }
-    })
 }
 
 async fn site(State(storefront): State<Arc<Storefront>>) -> Json<Site> {

@@ -16,7 +16,7 @@ mod timeline;
 
 pub use actuator::Actuator;
 pub use routes::{openapi, routes};
-pub use runner::{Mode, Scenario, Status};
+pub use runner::{Mode, Scenario, Status, StepStatus};
 pub use timeline::{Action, Step, Target, Timeline};
 
 /// The scenario that runs unless told otherwise.

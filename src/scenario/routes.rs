@@ -10,9 +10,13 @@ use super::runner::{Mode, Scenario, Status};
 use crate::admin::wire::ProblemBody;
 use crate::web::problem::Problem;
 
-/// `GET /scenario` and `POST /scenario/{start,pause,stop}`.
+/// `GET /scenario`, `POST /scenario/{start,pause,stop,skip}` and `POST /scenario/step/{name}`.
 pub fn routes(scenario: Scenario) -> Router {
-    Router::new().route("/scenario", get(status)).route("/scenario/{command}", post(command)).with_state(scenario)
+    Router::new()
+        .route("/scenario", get(status))
+        .route("/scenario/{command}", post(command))
+        .route("/scenario/step/{name}", post(step))
+        .with_state(scenario)
 }
 
 /// The scenario as it stands.
@@ -25,11 +29,11 @@ async fn status(State(scenario): State<Scenario>) -> Json<Status> {
     Json(scenario.status())
 }
 
-/// Starts, pauses or stops the scenario.
+/// Starts, pauses or stops the scenario, or skips to its next step.
 #[utoipa::path(
     post,
     path = "/scenario/{command}",
-    params(("command" = String, Path, description = "`start`, `pause` or `stop`")),
+    params(("command" = String, Path, description = "`start`, `pause`, `stop` or `skip`")),
     responses((status = 200, body = Status), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)),
 )]
 async fn command(State(scenario): State<Scenario>, Path(command): Path<String>) -> Result<Json<Status>, Problem> {
@@ -37,7 +41,14 @@ async fn command(State(scenario): State<Scenario>, Path(command): Path<String>) 
         "start" => Mode::Running,
         "pause" => Mode::Paused,
         "stop" => Mode::Stopped,
-        other => return Err(Problem::not_found(format!("no command {other:?}; there are start, pause and stop"))),
+        "skip" => {
+            scenario.skip();
+            tracing::info!(command, "scenario commanded");
+            return Ok(Json(scenario.status()));
+        }
+        other => {
+            return Err(Problem::not_found(format!("no command {other:?}; there are start, pause, stop and skip")));
+        }
     };
     scenario.set(mode);
     tracing::info!(command, "scenario commanded");
@@ -45,11 +56,27 @@ async fn command(State(scenario): State<Scenario>, Path(command): Path<String>) 
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(status, command))]
+#[openapi(paths(status, command, step))]
 struct Paths;
 
 /// The scenario's part of the `OpenAPI` document.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     Paths::openapi()
+}
+
+/// Goes to the beginning of a step.
+#[utoipa::path(
+    post,
+    path = "/scenario/step/{name}",
+    params(("name" = String, Path, description = "a step of `GET /scenario`")),
+    responses((status = 200, body = Status), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)),
+)]
+async fn step(State(scenario): State<Scenario>, Path(name): Path<String>) -> Result<Json<Status>, Problem> {
+    if !scenario.run_step(&name) {
+        let names: Vec<_> = scenario.timeline().incidents().map(|step| step.name.as_str()).collect();
+        return Err(Problem::not_found(format!("no step {name:?}; there are {}", names.join(", "))));
+    }
+    tracing::info!(step = name, "scenario commanded");
+    Ok(Json(scenario.status()))
 }

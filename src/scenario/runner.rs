@@ -42,6 +42,41 @@ pub struct Status {
     pub length_seconds: f64,
     /// Names of the steps that are active.
     pub active: Vec<String>,
+    /// Whether it begins anew at its end.
+    pub looped: bool,
+    /// Its steps, in the order they begin.
+    pub steps: Vec<StepStatus>,
+}
+
+/// A step, for whoever shows the time line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ScenarioStep)]
+pub struct StepStatus {
+    /// Its name.
+    pub name: String,
+    /// What a learner should look at.
+    pub note: String,
+    /// What it breaks, if it breaks something.
+    pub target: Option<String>,
+    /// How.
+    pub fault: Option<FaultPlan>,
+    /// The load it sets instead, journeys per second.
+    pub rate: Option<f64>,
+    /// When it begins within a round.
+    pub from_seconds: f64,
+    /// When it ends.
+    pub to_seconds: f64,
+}
+
+impl From<&Step> for StepStatus {
+    fn from(step: &Step) -> Self {
+        let (target, fault, rate) = match &step.action {
+            Action::Fault(target, plan) => (Some(target.as_str().to_owned()), Some(plan.clone()), None),
+            Action::Rate(rate) => (None, None, Some(*rate)),
+        };
+        let (from_seconds, to_seconds) = (step.from.as_secs_f64(), step.to.as_secs_f64());
+        Self { name: step.name.clone(), note: step.note.clone(), target, fault, rate, from_seconds, to_seconds }
+    }
 }
 
 /// A scenario that can be started, paused and stopped. Cheap to clone.
@@ -64,6 +99,8 @@ struct Progress {
     position: Duration,
     since: Option<Instant>,
     active: BTreeSet<usize>,
+    /// Whether it was moved by a command, so that what was under way ends with it.
+    moved: bool,
 }
 
 impl Progress {
@@ -105,7 +142,38 @@ impl Scenario {
             position_seconds: progress.position().min(timeline.length).as_secs_f64(),
             length_seconds: timeline.length.as_secs_f64(),
             active: self.names(&progress.active),
+            looped: timeline.looped,
+            steps: timeline.incidents().map(StepStatus::from).collect(),
         }
+    }
+
+    /// Goes to a position within the round, whatever was under way. A stopped scenario runs from there.
+    fn move_to(&self, position: Duration) {
+        self.progress(|progress| {
+            progress.position = position;
+            progress.since = progress.since.map(|_| Instant::now());
+            progress.moved = true;
+        });
+        // Wakes whoever carries it out, in any mode.
+        self.inner.mode.send_modify(|mode| {
+            if *mode == Mode::Stopped {
+                *mode = Mode::Running;
+            }
+        });
+    }
+
+    /// Goes to the beginning of the next step; after the last one, to that of the first.
+    pub fn skip(&self) {
+        let now = self.progress(|progress| progress.position());
+        let begins = || self.inner.timeline.incidents().map(|step| step.from);
+        self.move_to(begins().find(|from| *from > now).or_else(|| begins().next()).unwrap_or_default());
+    }
+
+    /// Goes to the beginning of the step of this name. False when there is none.
+    #[must_use]
+    pub fn run_step(&self, name: &str) -> bool {
+        let from = self.inner.timeline.incidents().find(|step| step.name == name).map(|step| step.from);
+        from.map(|from| self.move_to(from)).is_some()
     }
 
     /// Carries it out for as long as it is polled.
@@ -115,7 +183,8 @@ impl Scenario {
         loop {
             let now = *mode.borrow_and_update();
             self.enter(now);
-            let position = self.act(now, actuator, entered != Some(now)).await;
+            let moved = self.progress(|progress| std::mem::take(&mut progress.moved));
+            let position = self.act(now, actuator, entered != Some(now) || moved, moved).await;
             entered = Some(now);
             let changed = mode.changed();
             if now != Mode::Running {
@@ -136,7 +205,7 @@ impl Scenario {
 
     /// Takes its faults away, for a process that ends.
     pub async fn restore(&self, actuator: &Actuator) {
-        self.act(Mode::Stopped, actuator, true).await;
+        self.act(Mode::Stopped, actuator, true, false).await;
     }
 
     /// Names of those of these steps that break something.
@@ -185,8 +254,9 @@ impl Scenario {
     }
 
     /// Ends what is over and begins what is due; the position it acted on. `entering` a mode, it hands
-    /// over again what goes on, since a pause holds a fault's end back and a start lets it go.
-    async fn act(&self, mode: Mode, actuator: &Actuator, entering: bool) -> Duration {
+    /// over again what goes on, since a pause holds a fault's end back and a start lets it go. `moved` by a
+    /// command, it ends what was under way, whose time to live is not over.
+    async fn act(&self, mode: Mode, actuator: &Actuator, entering: bool, moved: bool) -> Duration {
         let timeline = &self.inner.timeline;
         let (position, before) = self.progress(|progress| (progress.position(), progress.active.clone()));
         let due: BTreeSet<usize> = match mode {
@@ -200,7 +270,7 @@ impl Scenario {
                 tracing::info!(step = step.name, "scenario step ended");
             }
             match &step.action {
-                Action::Fault(target, _) if mode == Mode::Stopped => actuator.restore(target.as_str()).await,
+                Action::Fault(target, _) if mode == Mode::Stopped || moved => actuator.restore(target.as_str()).await,
                 // Its time to live ends it, unless it isn't there any more: what somebody set by hand
                 // meanwhile is theirs.
                 Action::Fault(..) => {}
@@ -350,6 +420,29 @@ mod tests {
         stage.after(5).await;
         stage.faults.set("ml-api", FaultPlan { error_rate: 0.7, ..FaultPlan::default() }).unwrap();
         assert!((stage.after(10).await - 0.7).abs() < 1e-9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_skip_goes_to_the_next_step_and_ends_what_was_under_way() {
+        let stage = stage();
+        stage.scenario.set(Mode::Running);
+        assert!((stage.after(3).await - 0.3).abs() < 1e-9, "before the first step the baseline holds");
+        stage.scenario.skip();
+        assert!((stage.after(1).await - 1.0).abs() < 1e-9, "{:?}", stage.scenario.status());
+        assert!((20.0..22.0).contains(&stage.scenario.status().position_seconds));
+        // Past the rush there is nothing more: the first step again, then back to its beginning.
+        stage.scenario.skip();
+        stage.scenario.skip();
+        assert!((20.0..22.0).contains(&stage.scenario.status().position_seconds));
+        assert!(stage.scenario.run_step("rush") && !stage.scenario.run_step("nothing"));
+        assert!((stage.after(1).await - 1.0).abs() < 1e-9, "the outage is under way at 24 s, too");
+        stage.scenario.set(Mode::Stopped);
+        assert!((stage.after(1).await - 0.3).abs() < 1e-9);
+        // A stopped one runs from where it is sent to.
+        assert!(stage.scenario.run_step("outage"));
+        assert!((stage.after(1).await - 1.0).abs() < 1e-9);
+        assert_eq!(stage.scenario.status().mode, Mode::Running);
+        assert_eq!(stage.scenario.status().steps.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,8 +3,8 @@
 #![allow(unreachable_pub, reason = "the modules of a test binary are its own")]
 
 mod apart;
-mod console;
 mod exporter;
+mod pages;
 #[path = "../support/process.rs"]
 mod process;
 

@@ -123,7 +123,7 @@ async fn the_index_and_the_document_name_the_same() {
     let site = TestSite::start(&[]);
     let (_, index) = ask(&site, Method::GET, "/", None).await;
     let texts = |list: &str| index[list].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned());
-    let scenario = "POST /scenario/{start,pause,stop}";
+    let scenario = "POST /scenario/{start,pause,stop,skip}";
     let listed: BTreeSet<_> = texts("read")
         .filter(|page| !["/console", "/runbook"].contains(&page.as_str()))
         .map(|page| format!("GET {page}"))

@@ -123,7 +123,10 @@ export interface Call {
 }
 
 /** One request. Never throws: an error is an answer, too. */
-export async function call<T>(url: string, { method = 'GET', body, token, key, signal }: Call = {}): Promise<Answer<T>> {
+export async function call<T>(
+  url: string,
+  { method = 'GET', body, token, key, signal }: Call = {},
+): Promise<Answer<T>> {
   const headers: Record<string, string> = { accept: 'application/json' };
   if (token) headers.authorization = `Bearer ${token}`;
   if (key) headers['idempotency-key'] = key;
@@ -159,6 +162,10 @@ export async function call<T>(url: string, { method = 'GET', body, token, key, s
     };
   } catch (error) {
     const late = error instanceof DOMException && error.name === 'TimeoutError';
-    return { status: 0, ...ended(), detail: late ? `no answer within ${PATIENCE_MS / 1000} s` : 'the connection failed' };
+    return {
+      status: 0,
+      ...ended(),
+      detail: late ? `no answer within ${PATIENCE_MS / 1000} s` : 'the connection failed',
+    };
   }
 }

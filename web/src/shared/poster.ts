@@ -118,8 +118,7 @@ const con = (a: string, b: string): number => {
     y = lum(b);
   return (Math.max(x, y) + 0.05) / (Math.min(x, y) + 0.05);
 };
-const esc = (s: string): string =>
-  s.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/"/g, '&quot;');
+const esc = (s: string): string => s.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/"/g, '&quot;');
 function breaks(words: string[], n: number): string[] {
   let best: { m: number; l: string[] } | null = null as { m: number; l: string[] } | null;
   const go = (i: number, k: number, acc: string[]): void => {

@@ -4,7 +4,21 @@ import { call, type Answer, type OrderAnswer } from '../shared/api';
 import { Notice, Picks, Poster } from './parts';
 import { PRICES } from './pages';
 import { t, won } from './i18n';
-import { paymentNotice, place, prefix, reel, round, session, sheet, site, split, title, toast, type Sheet, type SideName } from './state';
+import {
+  paymentNotice,
+  place,
+  prefix,
+  reel,
+  round,
+  session,
+  sheet,
+  site,
+  split,
+  title,
+  toast,
+  type Sheet,
+  type SideName,
+} from './state';
 
 function useModal(open: boolean) {
   const dialog = useRef<HTMLDialogElement>(null);
@@ -19,8 +33,14 @@ export function OrderSheet() {
   const order = sheet.value;
   const dialog = useModal(order !== null);
   return (
-    <dialog ref={dialog} aria-label={order ? `${t(order.kind)} ${title(order.film)}` : ''} onClose={() => (sheet.value = null)}>
-      {order ? <SheetBody key={`${order.film.id} ${order.kind}`} order={order} close={() => dialog.current?.close()} /> : null}
+    <dialog
+      ref={dialog}
+      aria-label={order ? `${t(order.kind)} ${title(order.film)}` : ''}
+      onClose={() => (sheet.value = null)}
+    >
+      {order ? (
+        <SheetBody key={`${order.film.id} ${order.kind}`} order={order} close={() => dialog.current?.close()} />
+      ) : null}
     </dialog>
   );
 }
@@ -54,12 +74,14 @@ function SheetBody({ order, close }: { order: Sheet; close: () => void }) {
         key: `${side}-${crypto.randomUUID?.() ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`}`,
       });
     // The same click on the twin; what it answers, or how long it takes, is its own affair.
-    if (split.value && site.value.twin && !blocked) void post('u').then((answer) => (report('u', answer), round.value++));
+    if (split.value && site.value.twin && !blocked)
+      void post('u').then((answer) => (report('u', answer), round.value++));
     const answer = await post('p');
     setBusy(false);
     round.value++;
     if (answer.status === 503 && !later) {
-      if (answer.detail) paymentNotice.value = { text: answer.detail, until: Date.now() / 1000 + (answer.retryAfter ?? 30) };
+      if (answer.detail)
+        paymentNotice.value = { text: answer.detail, until: Date.now() / 1000 + (answer.retryAfter ?? 30) };
       setRefused(answer);
       return;
     }
@@ -147,7 +169,15 @@ export function Reel() {
             <path d="M0 100H200M100 0V200" stroke="#15120f" stroke-width="1" />
             <circle cx="100" cy="100" r="74" fill="none" stroke="#15120f" stroke-width="2.5" />
             <circle cx="100" cy="100" r="64" fill="none" stroke="#15120f" stroke-width="2.5" />
-            <text x="100" y="132" text-anchor="middle" font-size="92" font-weight="700" font-family="Georgia,serif" fill="#15120f">
+            <text
+              x="100"
+              y="132"
+              text-anchor="middle"
+              font-size="92"
+              font-weight="700"
+              font-family="Georgia,serif"
+              fill="#15120f"
+            >
               {Math.max(1, count)}
             </text>
           </svg>

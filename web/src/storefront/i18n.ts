@@ -155,7 +155,8 @@ const en = {
   noTwin: 'The unprotected twin is not configured here.',
   whyLive: 'Answered for this request, just now.',
   whyReplica: 'The primary user store does not answer. Its replica does, and is current.',
-  whyCacheRec: 'Personal recommendations cannot be computed now. This is the last row made for you, {a} ago; a fresh one comes by itself.',
+  whyCacheRec:
+    'Personal recommendations cannot be computed now. This is the last row made for you, {a} ago; a fresh one comes by itself.',
   whyCacheCat: 'The catalog does not answer. This is what it answered {a} ago; a fresh list comes by itself.',
   whyCache: 'The live answer is missing. This is the last one, given earlier; a fresh one comes by itself.',
   whyPopular: 'Nothing personal is available. This is what most viewers watch; your own row comes back by itself.',

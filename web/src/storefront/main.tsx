@@ -8,7 +8,24 @@ import { clock, genre, millis, t, type Word } from './i18n';
 import { OrderWatch } from './orders';
 import { Pane } from './panes';
 import { Icon, Picks } from './parts';
-import { breakers, kept, lang, now, panes, reloading, round, route, session, signIn, signOut, site, split, theme, toast, waiting } from './state';
+import {
+  breakers,
+  kept,
+  lang,
+  now,
+  panes,
+  reloading,
+  round,
+  route,
+  session,
+  signIn,
+  signOut,
+  site,
+  split,
+  theme,
+  toast,
+  waiting,
+} from './state';
 import './storefront.css';
 
 /** How often a page that nobody clicks on is loaded again, in milliseconds: alone, and side by side. */
@@ -19,7 +36,11 @@ const isOpen = (breaker: BreakerStatus): boolean => breaker.state === 'open' || 
 
 /** Three switches: films, recommendations, payments. A switch is down while its breaker is open. */
 function Mark() {
-  const groups = [['catalog', 'user', 'user-primary'], ['recommendation', 'ml-api'], ['payment-gateway', 'checkout']];
+  const groups = [
+    ['catalog', 'user', 'user-primary'],
+    ['recommendation', 'ml-api'],
+    ['payment-gateway', 'checkout'],
+  ];
   return (
     <svg viewBox="0 0 28 28" aria-hidden="true">
       <rect x="1.5" y="1.5" width="25" height="25" rx="6" fill="none" stroke="currentColor" stroke-width="2.4" />
@@ -43,7 +64,8 @@ function Account() {
   useEffect(() => {
     if (!open) return;
     const away = (event: Event) => {
-      if (event instanceof KeyboardEvent ? event.key === 'Escape' : !box.current?.contains(event.target as Node)) setOpen(false);
+      if (event instanceof KeyboardEvent ? event.key === 'Escape' : !box.current?.contains(event.target as Node))
+        setOpen(false);
     };
     addEventListener('click', away);
     addEventListener('keydown', away);
@@ -150,7 +172,13 @@ function Header() {
       </form>
       <div class="tools">
         {site.value.twin ? (
-          <button class="sw" role="switch" aria-checked={split.value} aria-label={t('split')} onClick={() => (split.value = !split.value)}>
+          <button
+            class="sw"
+            role="switch"
+            aria-checked={split.value}
+            aria-label={t('split')}
+            onClick={() => (split.value = !split.value)}
+          >
             <b />
             <span>{t('split')}</span>
           </button>
@@ -222,14 +250,27 @@ function Strip() {
       {breakers.value.length > 0 ? (
         <ul class="bb" aria-label={t('brk')}>
           {breakers.value
-            .filter((breaker) => breaker.state !== 'closed' || breaker.service === 'gateway' || breaker.name === 'payment-gateway')
+            .filter(
+              (breaker) =>
+                breaker.state !== 'closed' || breaker.service === 'gateway' || breaker.name === 'payment-gateway',
+            )
             .slice(0, 8)
             .map((breaker) => {
               const down = isOpen(breaker);
               return (
                 <li key={`${breaker.service} ${breaker.name}`} class={breaker.state === 'closed' ? '' : 'o'}>
                   <svg viewBox="0 0 16 28" aria-hidden="true">
-                    <rect x="2" y="2" width="12" height="24" rx="3" fill="none" stroke="currentColor" stroke-width="1.6" opacity=".6" />
+                    <rect
+                      x="2"
+                      y="2"
+                      width="12"
+                      height="24"
+                      rx="3"
+                      fill="none"
+                      stroke="currentColor"
+                      stroke-width="1.6"
+                      opacity=".6"
+                    />
                     <rect
                       x="4.5"
                       y={down ? 14 : breaker.state === 'half_open' ? 9 : 4.5}
@@ -241,7 +282,11 @@ function Strip() {
                   </svg>
                   <span>
                     {breaker.name}
-                    <em>{t((breaker.state in { open: 1 } ? 'open' : breaker.state) as Word, { t: clock(breaker.retry_after_seconds) })}</em>
+                    <em>
+                      {t((breaker.state in { open: 1 } ? 'open' : breaker.state) as Word, {
+                        t: clock(breaker.retry_after_seconds),
+                      })}
+                    </em>
                   </span>
                 </li>
               );
@@ -249,7 +294,11 @@ function Strip() {
         </ul>
       ) : null}
       <label class="rl">
-        <input type="checkbox" checked={reloading.value} onChange={(event) => (reloading.value = event.currentTarget.checked)} />
+        <input
+          type="checkbox"
+          checked={reloading.value}
+          onChange={(event) => (reloading.value = event.currentTarget.checked)}
+        />
         {t('reload')}
       </label>
     </aside>
@@ -265,9 +314,12 @@ function useClockwork() {
   const on = reloading.value;
   useEffect(() => {
     if (both && !on) return;
-    const timer = setInterval(() => {
-      if (!document.hidden) round.value++;
-    }, both ? ROUND_SPLIT : ROUND);
+    const timer = setInterval(
+      () => {
+        if (!document.hidden) round.value++;
+      },
+      both ? ROUND_SPLIT : ROUND,
+    );
     return () => clearInterval(timer);
   }, [both, on]);
   useEffect(() => {
@@ -322,7 +374,11 @@ function App() {
   void genre;
   return (
     <>
-      <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById('main')?.focus())}>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => (event.preventDefault(), document.getElementById('main')?.focus())}
+      >
         {t('skip')}
       </a>
       <Header />

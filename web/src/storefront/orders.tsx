@@ -165,7 +165,13 @@ export function OrderWatch() {
           known.current.set(order.order_id, order.state);
           if (before && before !== 'paid' && order.state === 'paid' && here.has(order.order_id)) {
             const film = films.value[order.film_id];
-            toast('p', 'live', t('tLater', { f: film ? title(film) : '' }), t('op', { p: won(order.amount_won), c: '' }).split('.')[0] + '.', true);
+            toast(
+              'p',
+              'live',
+              t('tLater', { f: film ? title(film) : '' }),
+              t('op', { p: won(order.amount_won), c: '' }).split('.')[0] + '.',
+              true,
+            );
           }
         }
         waiting.value = orders.filter((order) => order.state === 'queued').length;

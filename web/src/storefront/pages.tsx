@@ -64,7 +64,8 @@ export function HomePage() {
   const { answer } = useGet<Home>('/api/home', true);
   const home = answer?.data;
   useEffect(() => {
-    if (home) remember([...home.rows.flatMap((row) => row.items), ...home.recommendations.items.map((item) => item.film)]);
+    if (home)
+      remember([...home.rows.flatMap((row) => row.items), ...home.recommendations.items.map((item) => item.film)]);
   }, [home]);
   if (!home) return null;
   const { recommendations, rows } = home;
@@ -123,7 +124,8 @@ function GenreRow({ name }: { name: string }) {
   useEffect(() => {
     if (movies) remember(movies.items);
   }, [movies]);
-  if (!movies?.items.length) return <EmptyRow head={genre(name)} detail={answer ? (answer.detail ?? t('none')) : undefined} />;
+  if (!movies?.items.length)
+    return <EmptyRow head={genre(name)} detail={answer ? (answer.detail ?? t('none')) : undefined} />;
   return (
     <Row
       head={genre(name)}

@@ -4,12 +4,27 @@ import { PATIENCE_MS, type Home, type Movies } from '../shared/api';
 import { ago, clock, millis, t, type Word } from './i18n';
 import { Page } from './pages';
 import { Icon, Notice, Side, type IconName } from './parts';
-import { bareSite, breakers, now, panes, paymentNotice, round, route, session, split, toasts, type PaneState, type Seen, type SideName } from './state';
+import {
+  bareSite,
+  breakers,
+  now,
+  panes,
+  paymentNotice,
+  round,
+  route,
+  session,
+  split,
+  toasts,
+  type PaneState,
+  type Seen,
+  type SideName,
+} from './state';
 
 /** What hangs this long is shown as waiting, in milliseconds. */
 const PATIENT = 800;
 
-const position = (ms: number): number => Math.min(100, Math.max(2, (Math.log10(Math.max(1, ms)) / Math.log10(PATIENCE_MS)) * 100));
+const position = (ms: number): number =>
+  Math.min(100, Math.max(2, (Math.log10(Math.max(1, ms)) / Math.log10(PATIENCE_MS)) * 100));
 function colour({ status, ms, source }: Seen): string {
   if (status === 0 || status >= 400) return 'harm';
   if (source === 'cache' || source === 'popular') return source;
@@ -174,7 +189,9 @@ function Notices() {
     const { source, age_seconds: old, notice } = recommendations;
     const icon: IconName = source === 'cache' ? 'cache' : source === 'popular' ? 'popular' : 'none';
     const ok =
-      source === 'cache' && old !== undefined ? t('recOkC', { a: ago(old) }) : t(source === 'popular' ? 'recOkP' : 'recOk0');
+      source === 'cache' && old !== undefined
+        ? t('recOkC', { a: ago(old) })
+        : t(source === 'popular' ? 'recOkP' : 'recOk0');
     const kind = source === 'none' ? 'wait' : source;
     shown.push(<Notice key="rec" icon={icon} kind={kind} text={notice} english={t('recEn')} ok={ok} />);
   }

@@ -188,7 +188,14 @@ export interface RowItem {
 }
 
 /** A row of films that scrolls sideways. */
-export function Row(props: { head: string; href?: string; from: Provenance; kind: 'rec' | 'cat'; items: RowItem[]; ranked?: boolean }) {
+export function Row(props: {
+  head: string;
+  href?: string;
+  from: Provenance;
+  kind: 'rec' | 'cat';
+  items: RowItem[];
+  ranked?: boolean;
+}) {
   const { head, href, from, kind, items, ranked } = props;
   const rail = useRef<HTMLUListElement>(null);
   const [fits, setFits] = useState(false);
@@ -274,7 +281,13 @@ export const Picks = ({ limit, then }: { limit?: number; then?: () => void }) =>
 );
 
 /** A notice: the API's Korean words as they are, what they mean, and what still works. */
-export const Notice = (props: { icon: IconName; kind: string; text?: string; english?: string; ok?: ComponentChildren }) => (
+export const Notice = (props: {
+  icon: IconName;
+  kind: string;
+  text?: string;
+  english?: string;
+  ok?: ComponentChildren;
+}) => (
   <div class={`ntc c-${props.kind}`}>
     <Icon name={props.icon} />
     <div>

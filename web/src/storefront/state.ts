@@ -1,6 +1,14 @@
 /** What the page knows: language, theme, route, session, and what each side answered. */
 import { computed, signal } from '@preact/signals';
-import { call, type Answer, type BreakerStatus, type Film, type LoginReply, type OrderAnswer, type Site } from '../shared/api';
+import {
+  call,
+  type Answer,
+  type BreakerStatus,
+  type Film,
+  type LoginReply,
+  type OrderAnswer,
+  type Site,
+} from '../shared/api';
 import { KOREAN } from './korean';
 
 export type SideName = 'p' | 'u';
@@ -99,7 +107,8 @@ export function toast(side: SideName, kind: Toast['kind'], head: string, text: s
 }
 
 /** The side of the page that a pane shows, as the API calls it. */
-export const prefix = (side: SideName): string => (side === 'u' && site.value.side === 'protected' ? (site.value.twin ?? '') : '');
+export const prefix = (side: SideName): string =>
+  side === 'u' && site.value.side === 'protected' ? (site.value.twin ?? '') : '';
 /** Whether the only pane there is belongs to the twin's own port. */
 export const bareSite = computed(() => site.value.side === 'bare');
 

@@ -1,0 +1,23 @@
+//! The console, on the admin port: one page that shows what the program knows and does what it can.
+//!
+//! It is fed by [`Feed`](super::Feed) and never asks by itself. Labels come from whoever sends alerts, so
+//! the page never takes a text for markup.
+
+use axum::Router;
+use axum::routing::get;
+
+use super::assets::Asset;
+
+/// `GET /console` and its files.
+#[must_use = "routes do nothing until they are served"]
+pub fn console() -> Router {
+    Router::new()
+        .route("/console", Asset::new("text/html; charset=utf-8", include_str!("dist/console.html")).route())
+        .route(
+            "/assets/console.js",
+            Asset::new("text/javascript; charset=utf-8", include_str!("dist/console.js")).route(),
+        )
+        .route("/assets/console.css", Asset::new("text/css; charset=utf-8", include_str!("dist/console.css")).route())
+        // What the page before this one was called.
+        .route("/console/", get(|| async { axum::response::Redirect::permanent("/console") }))
+}

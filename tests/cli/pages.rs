@@ -1,0 +1,51 @@
+//! The storefront and the console, used in a browser by `web/tests`.
+
+use std::process::Command;
+
+/// What `variable` names, or else the first of `names` that runs. `None`, said aloud, when there is none;
+/// in CI that is a failure.
+fn program(variable: &str, names: &[&str], package: &str) -> Option<String> {
+    let given = std::env::var(variable).ok();
+    let names = names.iter().map(|name| (*name).to_owned());
+    let runs = |name: &String| Command::new(name).arg("--version").output().is_ok_and(|out| out.status.success());
+    let found = given.into_iter().chain(names).find(runs);
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{variable} is missing: install Debian's package {package}");
+        eprintln!("SKIPPED: {variable} is missing, so the pages were not used; install Debian's package {package}");
+    }
+    found
+}
+
+/// The embedded pages are what `web/` builds, and no label of an alert is ever taken for markup.
+#[test]
+fn the_pages_are_current_and_render_no_markup() {
+    used(&["--test-name-pattern=markup"]);
+}
+
+/// Everything else, which takes two minutes of an idle machine: trips and recoveries, faults and switches by
+/// click, each notice, orders, accessibility, the token, a restart, the tour.
+#[test]
+#[ignore = "two minutes in a browser: cargo test --test cli pages -- --ignored"]
+fn the_pages_do_what_they_say() {
+    used(&[]);
+}
+
+fn used(which: &[&str]) {
+    let Some(chromium) = program("CHROMIUM", &["chromium", "chromium-browser", "google-chrome"], "chromium") else {
+        return;
+    };
+    let Some(node) = program("NODE", &["node"], "nodejs") else { return };
+    let root = env!("CARGO_MANIFEST_DIR");
+    let built = Command::new(format!("{root}/scripts/pages.sh")).arg("--check").env("NODE", &node).status().unwrap();
+    assert!(built.success(), "src/pages/dist is not what web/ builds");
+    let used = Command::new(node)
+        .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
+        .args(which)
+        .arg("tests/pages.test.mjs")
+        .current_dir(format!("{root}/web"))
+        .env("CHROMIUM", chromium)
+        .env("BREAKERBOX", env!("CARGO_BIN_EXE_breakerbox"))
+        .status()
+        .unwrap();
+    assert!(used.success(), "see the report above");
+}

@@ -1,0 +1,77 @@
+/** Commands: each is one request to the admin port, shown as the curl that does the same. */
+import { signal } from '@preact/signals';
+
+export interface Command {
+  method: 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  path: string;
+  body?: unknown;
+  /** In words, for the message that says it is done. */
+  what: string;
+}
+
+export const message = signal<{ text: string; bad: boolean } | null>(null);
+/** The command that waits for a token. */
+export const wanted = signal<Command | null>(null);
+let token = '';
+let timer = 0;
+
+export function say(text: string, bad = false): void {
+  message.value = { text, bad };
+  clearTimeout(timer);
+  timer = window.setTimeout(() => (message.value = null), bad ? 8000 : 4000);
+}
+
+/** The same in a shell. The token stays a variable: what is copied may be pasted anywhere. */
+export function curl({ method, path, body }: Command, locked: boolean): string {
+  const parts = ['curl', `-X ${method}`];
+  if (locked) parts.push('-H "Authorization: Bearer $BREAKERBOX_ADMIN_TOKEN"');
+  if (body !== undefined) parts.push("-H 'content-type: application/json'", `-d '${JSON.stringify(body)}'`);
+  parts.push(`'${location.origin}${path}'`);
+  return parts.join(' ');
+}
+
+export function unlock(text: string): void {
+  token = text;
+  const command = wanted.value;
+  wanted.value = null;
+  if (command) void act(command);
+}
+
+export async function act(command: Command): Promise<boolean> {
+  const { method, path, body, what } = command;
+  const headers: Record<string, string> = {};
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  if (token) headers.authorization = `Bearer ${token}`;
+  try {
+    const response = await fetch(path, {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    if (response.status === 401) {
+      if (token) say('That is not the token.', true);
+      token = '';
+      wanted.value = command;
+      return false;
+    }
+    if (!response.ok) {
+      const problem = (await response.json().catch(() => null)) as { detail?: string } | null;
+      say(`${response.status}: ${problem?.detail ?? response.statusText}`, true);
+      return false;
+    }
+    say(what);
+    return true;
+  } catch {
+    say('The admin port cannot be reached.', true);
+    return false;
+  }
+}
+
+export async function copy(text: string): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(text);
+    say('Copied.');
+  } catch {
+    say(text);
+  }
+}

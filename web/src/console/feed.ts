@@ -1,0 +1,219 @@
+/** The stream that feeds the page, and what it said: a snapshot, then deltas. The page never polls. */
+import { computed, signal } from '@preact/signals';
+
+export interface Breaker {
+  service: string;
+  name: string;
+  state: 'closed' | 'open' | 'half_open' | 'forced_open' | 'disabled' | 'metrics_only';
+  generation: number;
+  health_score: number;
+  failure_ratio: number | null;
+  slow_ratio: number | null;
+  window_calls: number;
+  failures: number;
+  slow_calls: number;
+  late_results: number;
+  half_open_permits_in_use: number;
+  open_remaining_seconds: number;
+  settings: Record<string, unknown> | null;
+  process?: string;
+}
+export interface Edge {
+  per_second: number;
+  mean_ms: number | null;
+  calls: Record<string, number>;
+  totals: Record<string, number>;
+  fallbacks: Record<string, number>;
+  in_flight: number;
+  capacity: number;
+}
+export interface Node {
+  per_second: number;
+  errors_per_second: number;
+  mean_ms: number | null;
+  in_flight: number;
+}
+export interface Viewers {
+  ok: number;
+  degraded: number;
+  error: number;
+  p99_ms: number | null;
+  in_flight: number;
+  pool: { in_flight: number; capacity: number; queued: number };
+}
+export interface Fault {
+  target: string;
+  plan: Record<string, unknown>;
+  active: string[];
+  at_baseline: boolean;
+  remaining_seconds: number | null;
+  process?: string;
+}
+export interface Step {
+  name: string;
+  note: string;
+  target: string | null;
+  fault: Record<string, unknown> | null;
+  rate: number | null;
+  from_seconds: number;
+  to_seconds: number;
+}
+export interface Scenario {
+  name: string;
+  mode: 'running' | 'paused' | 'stopped';
+  rounds: number;
+  position_seconds: number;
+  length_seconds: number;
+  active: string[];
+  looped: boolean;
+  steps: Step[];
+}
+export interface Alert {
+  name: string;
+  status: 'firing' | 'resolved';
+  labels: Record<string, string>;
+  annotations: Record<string, string>;
+  starts_at: string;
+  ends_at: string;
+  received_unix_seconds: number;
+  resolved_unix_seconds: number | null;
+}
+export interface Alerts {
+  pipeline_alive_since_unix_seconds: number | null;
+  alerts: Alert[];
+}
+export interface Transition {
+  service: string;
+  breaker: string;
+  from: string;
+  to: string;
+  reason: string;
+  generation: number;
+  unix_seconds: number;
+  calls: number;
+  failures: number;
+  slow_calls: number;
+  failure_ratio: number | null;
+  slow_ratio: number | null;
+  open_wait_seconds: number | null;
+  process?: string;
+}
+/** Pages of one second: ok, degraded, error, and the p99 of the last five seconds in milliseconds. */
+type Got = [number, number, number, number | null];
+export interface Point {
+  t: number;
+  p?: Got;
+  u?: Got;
+}
+export interface Queue {
+  depth: number;
+  capacity: number;
+  dead: number;
+  oldest_item_age_seconds: number;
+}
+export interface Money {
+  orders: Record<string, number>;
+  revenue: Record<string, number>;
+}
+
+/** Seconds of history that are kept, as the server keeps them. */
+const HISTORY = 600;
+const TRANSITIONS = 500;
+
+export const entries = signal<Record<string, unknown>>({});
+export const history = signal<Point[]>([]);
+export const transitions = signal<Transition[]>([]);
+/** Unix seconds on the server at the last message, and the page's clock then. */
+export const at = signal(0);
+export const link = signal<'connecting' | 'live' | 'lost'>('connecting');
+/** Grows twice a second, for countdowns between messages. */
+export const beat = signal(0);
+let heard = 0;
+
+/** Unix seconds on the server now. */
+export const serverNow = (): number => {
+  void beat.value;
+  return at.value + (heard ? (performance.now() - heard) / 1000 : 0);
+};
+
+interface Message {
+  at: number;
+  entries: Record<string, unknown>;
+  history?: Point[];
+  point?: Point;
+  transitions: Transition[];
+}
+
+export function listen(): void {
+  const source = new EventSource('/console/events');
+  const take = (message: Message) => {
+    heard = performance.now();
+    at.value = message.at;
+    link.value = 'live';
+  };
+  source.addEventListener('snapshot', (event) => {
+    const message = JSON.parse((event as MessageEvent<string>).data) as Message;
+    entries.value = message.entries;
+    history.value = message.history ?? [];
+    transitions.value = message.transitions;
+    take(message);
+  });
+  source.addEventListener('delta', (event) => {
+    const message = JSON.parse((event as MessageEvent<string>).data) as Message;
+    const next = { ...entries.value };
+    for (const [key, value] of Object.entries(message.entries)) {
+      if (value === null) delete next[key];
+      else next[key] = value;
+    }
+    entries.value = next;
+    if (message.point) history.value = [...history.value.slice(1 - HISTORY), message.point];
+    if (message.transitions.length > 0)
+      transitions.value = [...transitions.value, ...message.transitions].slice(-TRANSITIONS);
+    take(message);
+  });
+  source.addEventListener('error', () => {
+    link.value = heard ? 'lost' : 'connecting';
+    // A browser reconnects by itself unless the answer was an error.
+    if (source.readyState === EventSource.CLOSED) {
+      source.close();
+      setTimeout(listen, 1000);
+    }
+  });
+  setInterval(() => {
+    beat.value++;
+    if (heard && performance.now() - heard > 5000) link.value = 'lost';
+  }, 500);
+}
+
+function list<T>(prefix: string): T[] {
+  return Object.entries(entries.value)
+    .filter(([key]) => key.startsWith(prefix))
+    .map(([, value]) => value as T);
+}
+export const breakers = computed(() => list<Breaker>('breaker/'));
+export const faults = computed(() => list<Fault>('fault/'));
+export const scenario = computed(() => entries.value['scenario'] as Scenario | undefined);
+export const alerts = computed(() => (entries.value['alerts'] as Alerts | undefined) ?? null);
+export const queue = computed(() => entries.value['queue'] as Queue | undefined);
+export const money = computed(() => entries.value['money'] as Money | undefined);
+export const processes = computed(
+  () =>
+    (entries.value['processes'] as
+      | { unreachable: { name: string; why: string }[] | null; locked: boolean; storefront: string | null }
+      | undefined) ?? { unreachable: null, locked: false, storefront: null },
+);
+export const edge = (service: string, name: string): Edge | undefined =>
+  entries.value[`edge/${service}/${name}`] as Edge | undefined;
+export const node = (service: string): Node | undefined => entries.value[`node/${service}`] as Node | undefined;
+export const viewers = (gateway: string): Viewers | undefined =>
+  entries.value[`viewers/${gateway}`] as Viewers | undefined;
+
+const GRAVITY = ['open', 'forced_open', 'half_open', 'disabled', 'metrics_only', 'closed'];
+/** The breaker of an edge; of several instances the one in the gravest state. */
+export function breaker(service: string, name: string): Breaker | undefined {
+  const own = breakers.value.filter((one) => one.service === service && one.name === name);
+  return own.sort((a, b) => GRAVITY.indexOf(a.state) - GRAVITY.indexOf(b.state))[0];
+}
+export const instances = (service: string, name: string): Breaker[] =>
+  breakers.value.filter((one) => one.service === service && one.name === name);
+export const fault = (target: string): Fault | undefined => faults.value.find((one) => one.target === target);

@@ -1,0 +1,253 @@
+/** The live map: services at fixed places, calls as edges, and on each edge its breaker as a switch. */
+import { signal } from '@preact/signals';
+import { breaker, edge, fault, node, viewers, type Breaker } from './feed';
+import { isOpen, left, mark, millis, share, span, STATES } from './words';
+
+/** What the panel shows. */
+export const chosen = signal<{ kind: 'edge'; service: string; name: string } | { kind: 'node'; name: string } | null>(
+  null,
+);
+
+interface Box {
+  x: number;
+  y: number;
+  w: number;
+}
+const H = 46;
+export const NODES: Record<string, Box> = {
+  viewers: { x: 22, y: 246, w: 100 },
+  gateway: { x: 160, y: 140, w: 132 },
+  'gateway-bare': { x: 160, y: 356, w: 132 },
+  recommendation: { x: 424, y: 16, w: 150 },
+  catalog: { x: 424, y: 92, w: 150 },
+  user: { x: 424, y: 168, w: 150 },
+  checkout: { x: 424, y: 324, w: 150 },
+  'ml-api': { x: 718, y: 16, w: 192 },
+  'user-primary': { x: 718, y: 136, w: 192 },
+  'user-replica': { x: 718, y: 198, w: 192 },
+  inventory: { x: 718, y: 262, w: 192 },
+  'payment-gateway': { x: 718, y: 324, w: 192 },
+  notification: { x: 718, y: 386, w: 192 },
+};
+const EXTERNAL = ['ml-api', 'payment-gateway'];
+/** Edges with a breaker, and where on the way its switch is. */
+export const EDGES: { service: string; name: string; at: [number, number]; down?: boolean }[] = [
+  { service: 'gateway', name: 'recommendation', at: [372, 39] },
+  { service: 'gateway', name: 'catalog', at: [372, 115] },
+  { service: 'gateway', name: 'user', at: [372, 191] },
+  { service: 'gateway', name: 'checkout', at: [372, 347] },
+  { service: 'recommendation', name: 'ml-api', at: [664, 39] },
+  { service: 'user', name: 'user-primary', at: [664, 159] },
+  { service: 'user', name: 'user-replica', at: [664, 221] },
+  { service: 'checkout', name: 'user', at: [499, 270], down: true },
+  { service: 'checkout', name: 'inventory', at: [664, 285] },
+  { service: 'checkout', name: 'payment-gateway', at: [664, 347] },
+  { service: 'checkout', name: 'notification', at: [664, 409] },
+];
+const mid = ({ y }: Box): number => y + H / 2;
+const curve = (x1: number, y1: number, x2: number, y2: number): string => {
+  const bend = Math.min(46, (x2 - x1) / 2);
+  return `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
+};
+const width = (perSecond: number): number => (perSecond <= 0 ? 1.5 : Math.min(7, 1.5 + Math.sqrt(perSecond) * 1.3));
+
+/** What callers get instead, while calls are turned away or fail. */
+function instead(service: string, name: string): string | null {
+  const seen = edge(service, name)?.fallbacks ?? {};
+  const [kind, per] = Object.entries(seen).sort((a, b) => b[1] - a[1])[0] ?? ['', 0];
+  if (per > 0.05) return kind === 'popular' ? 'most watched' : kind === 'queue' ? 'queued' : kind;
+  return null;
+}
+
+const open = (what: NonNullable<(typeof chosen)['value']>) => ({
+  tabIndex: 0,
+  role: 'button' as const,
+  onClick: () => (chosen.value = what),
+  onKeyDown: (event: KeyboardEvent) => {
+    if (event.key === 'Enter' || event.key === ' ') {
+      event.preventDefault();
+      chosen.value = what;
+    }
+  },
+});
+
+function Switch({ service, name, at: [x, y], down }: (typeof EDGES)[number]) {
+  const own: Breaker | undefined = breaker(service, name);
+  const calls = edge(service, name);
+  const from = NODES[service]!;
+  const to = NODES[name]!;
+  const state = own?.state ?? 'closed';
+  const stopped = own !== undefined && isOpen(own);
+  const fallback = instead(service, name);
+  const failed = (calls?.calls['failure'] ?? 0) + (calls?.calls['timeout'] ?? 0);
+  const passing = Math.max(0, (calls?.per_second ?? 0) - (calls?.calls['rejected'] ?? 0));
+  const head = down ? `M${x} ${from.y}V${y + 13}` : curve(from.x + from.w, mid(from), x - 21, y);
+  const tail = down ? `M${x} ${y - 13}V${to.y + H}` : `M${x + 21} ${y}H${to.x}`;
+  const next = own && own.state === 'open' ? left(own) : 0;
+  const label = own
+    ? `${service} to ${name}: ${STATES[state]}${next > 0 ? `, next try in ${span(next)}` : ''}${fallback ? `, callers get ${fallback}` : ''}`
+    : `${service} to ${name}`;
+  const here = chosen.value;
+  const selected = here?.kind === 'edge' && here.service === service && here.name === name;
+  return (
+    <g
+      class={`e ${state}${selected ? ' sel' : ''}`}
+      data-edge={`${service}/${name}`}
+      aria-label={label}
+      {...open({ kind: 'edge', service, name })}
+    >
+      <path class="hit" d={head} />
+      <path class="wire" d={head} stroke-width={width(calls?.per_second ?? 0)} />
+      <path class="tail" d={tail} stroke-width={width(passing)} />
+      {!stopped && passing > 0.05 ? <path class="flow" d={head} stroke-width="2.4" stroke-dasharray="0.1 9" /> : null}
+      {!stopped && passing > 0.05 ? (
+        <path
+          class={failed > passing * 0.1 ? 'badflow' : 'flow'}
+          d={tail}
+          stroke-width="2.4"
+          stroke-dasharray="0.1 9"
+        />
+      ) : null}
+      <rect class="box" x={x - 22} y={y - 13} width="44" height="26" rx="7" />
+      <g transform={down ? `rotate(-90 ${x} ${y})` : undefined}>
+        <circle class="pin" cx={x - 10} cy={y} r="3" />
+        <circle class="pin" cx={x + 10} cy={y} r="3" />
+        <path
+          class="lever"
+          d={`M${x - 10} ${y}L${x + 10} ${y}`}
+          transform={`rotate(${state === 'closed' || state === 'metrics_only' ? 0 : state === 'half_open' ? -16 : state === 'disabled' ? 0 : -34} ${x - 10} ${y})`}
+        />
+        <path class="lever" d={`M${x - 21} ${y}H${x - 10}M${x + 10} ${y}H${x + 21}`} />
+      </g>
+      {fallback && state !== 'closed' ? (
+        <g class={`fb ${fallback.replace(' ', '-')}`}>
+          <rect class="fbx" x={x - 44} y={y - 36} width="88" height="19" rx="9.5" />
+          <text class="fbt" x={x} y={y - 22}>
+            {fallback}
+          </text>
+        </g>
+      ) : null}
+      {state !== 'closed' ? (
+        <text class="t" x={x} y={y + 29}>
+          {state === 'open' && next > 0 ? `try in ${span(next)}` : STATES[state]}
+        </text>
+      ) : null}
+    </g>
+  );
+}
+
+function NodeBox({ name }: { name: string }) {
+  const { x, y, w } = NODES[name]!;
+  const seen = node(name);
+  const wrong = fault(name);
+  const on = wrong !== undefined && wrong.active.length > 0;
+  const twin = name === 'gateway-bare';
+  const pool = twin ? viewers('gateway-bare')?.pool : undefined;
+  const calls = name === 'user-primary' || name === 'user-replica' ? edge('user', name) : undefined;
+  const perSecond = seen?.per_second ?? calls?.per_second ?? 0;
+  const ms = seen?.mean_ms ?? calls?.mean_ms ?? null;
+  const sub = on
+    ? `${mark(wrong.plan)}${wrong.remaining_seconds !== null ? ` · ${span(wrong.remaining_seconds)}` : ''}`
+    : pool
+      ? pool.queued
+        ? `${pool.in_flight}/${pool.capacity}, ${pool.queued} wait`
+        : `pool ${pool.in_flight} of ${pool.capacity}`
+      : perSecond > 0
+        ? `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s · ${millis(ms)}`
+        : 'no calls';
+  const fill = on ? share(wrong.plan) : pool && pool.capacity ? pool.in_flight / pool.capacity : 0;
+  const here = chosen.value;
+  const kind = `n${twin ? ' twin' : ''}${on ? (wrong.at_baseline ? ' base' : ' bad') : ''}${wrong?.plan['crash'] ? ' crash' : ''}${
+    pool && pool.in_flight >= pool.capacity ? ' hurt' : ''
+  }${here?.kind === 'node' && here.name === name ? ' sel' : ''}`;
+  return (
+    <g class={kind} data-node={name} aria-label={`${name}: ${sub}`} {...open({ kind: 'node', name })}>
+      <rect class="b" x={x} y={y} width={w} height={H} rx="8" />
+      <text class="nm" x={x + 12} y={y + 19} font-weight="700">
+        {name}
+      </text>
+      {EXTERNAL.includes(name) ? (
+        <text class="ext" x={x + w - 10} y={y + 18} text-anchor="end">
+          external
+        </text>
+      ) : null}
+      <text class="sub" x={x + 12} y={y + 35}>
+        {sub}
+      </text>
+      {fill > 0 ? (
+        <>
+          <rect class="track" x={x + 12} y={y + H - 6} width={w - 24} height="3" rx="1.5" />
+          <rect
+            class={pool ? 'full' : 'meter'}
+            x={x + 12}
+            y={y + H - 6}
+            width={Math.max(2, (w - 24) * Math.min(1, fill))}
+            height="3"
+            rx="1.5"
+          />
+        </>
+      ) : null}
+    </g>
+  );
+}
+
+export function Map() {
+  const visits = node('gateway')?.per_second ?? 0;
+  const { x, y, w } = NODES['viewers']!;
+  const [gate, bare] = [NODES['gateway']!, NODES['gateway-bare']!];
+  return (
+    <section class="card map" aria-label="Live map of services and breakers">
+      <div class="legend" aria-hidden="true">
+        <span>
+          <svg viewBox="0 0 34 14">
+            <path d="M2 7H32" stroke="var(--closed)" stroke-width="2.4" />
+          </svg>
+          closed, calls pass
+        </span>
+        <span>
+          <svg viewBox="0 0 34 14">
+            <path d="M2 7H10L23 3M25 7H32" stroke="var(--half)" stroke-width="2.4" fill="none" />
+          </svg>
+          half-open, probing
+        </span>
+        <span>
+          <svg viewBox="0 0 34 14">
+            <path d="M2 10H10L22 1M25 10H32" stroke="var(--open)" stroke-width="2.4" fill="none" />
+          </svg>
+          open, calls turned away
+        </span>
+        <span>
+          <svg viewBox="0 0 34 14">
+            <path d="M2 7H32" stroke="var(--twin)" stroke-width="1.6" stroke-dasharray="5 4" />
+          </svg>
+          unprotected, around the switches
+        </span>
+      </div>
+      <svg viewBox="0 0 926 446" role="group" aria-label="Services and calls">
+        <path class="tw" d={curve(x + w, y + H / 2 + 8, bare.x, mid(bare))} />
+        <path
+          class="tw"
+          d={`M${bare.x + bare.w} ${mid(bare)}H410V${mid(NODES['recommendation']!) + 12}H424M410 ${mid(NODES['catalog']!) + 12}H424M410 ${mid(NODES['user']!) + 12}H424M410 ${mid(NODES['checkout']!) + 12}H424`}
+        />
+        <path class="vw" d={curve(x + w, y + H / 2 - 8, gate.x, mid(gate))} stroke-width={width(visits)} />
+        {EDGES.map((one) => (
+          <Switch key={`${one.service}/${one.name}`} {...one} />
+        ))}
+        <g class="n still">
+          <rect class="b" x={x} y={y} width={w} height={H} rx="8" />
+          <text class="nm" x={x + 12} y={y + 19}>
+            viewers
+          </text>
+          <text class="sub" x={x + 12} y={y + 35}>
+            {visits.toFixed(0)} pages/s
+          </text>
+        </g>
+        {Object.keys(NODES)
+          .filter((name) => name !== 'viewers')
+          .map((name) => (
+            <NodeBox key={name} name={name} />
+          ))}
+      </svg>
+    </section>
+  );
+}

@@ -1,0 +1,378 @@
+/** The other pages of the console: faults, alerts, transitions, orders and money. */
+import { useEffect, useState } from 'preact/hooks';
+import { act, copy, curl, type Command } from './act';
+import { alerts, faults, money, processes, queue, transitions, type Alert } from './feed';
+import { FaultForm } from './panel';
+import { Copy } from './strip';
+import { clock, mark, percent, reason, share, span, STATES, won } from './words';
+
+const mendAll: Command = { method: 'DELETE', path: '/faults', what: 'Everything is mended.' };
+
+export function FaultsPage() {
+  const all = faults.value.filter((fault) => !fault.process || fault.active.length >= 0);
+  const rank = (fault: (typeof all)[number]) => (fault.active.length === 0 ? 2 : fault.at_baseline ? 1 : 0);
+  return (
+    <section class="page">
+      <div class="top2">
+        <div>
+          <h1>Faults</h1>
+          <p class="sub">What is broken, how much of it, and for how long; set by hand or by the scenario.</p>
+        </div>
+        <span class="act">
+          <button class="btn pri" onClick={() => void act(mendAll)}>
+            Mend everything
+          </button>
+          <button
+            class="cp"
+            aria-label="Copy curl: mend everything"
+            title={curl(mendAll, processes.value.locked)}
+            onClick={() => void copy(curl(mendAll, processes.value.locked))}
+          >
+            <Copy />
+          </button>
+        </span>
+      </div>
+      <div class="cols">
+        {[...all]
+          .sort((a, b) => rank(a) - rank(b) || a.target.localeCompare(b.target))
+          .map((fault) => (
+            <details
+              class="card pad"
+              key={`${fault.target} ${fault.process ?? ''}`}
+              open={fault.active.length > 0 && !fault.at_baseline}
+            >
+              <summary>
+                <b>{fault.target}</b>{' '}
+                {fault.active.length > 0 ? (
+                  <span class="fault">
+                    {mark(fault.plan)}
+                    {fault.remaining_seconds !== null
+                      ? `, ${span(fault.remaining_seconds)} left`
+                      : fault.at_baseline
+                        ? ', always'
+                        : ''}
+                  </span>
+                ) : (
+                  <span class="mute">well</span>
+                )}
+                <span class="meter" aria-hidden="true">
+                  <i style={{ width: `${fault.active.length > 0 ? Math.max(2, share(fault.plan) * 100) : 0}%` }} />
+                </span>
+              </summary>
+              <FaultForm name={fault.target} />
+            </details>
+          ))}
+      </div>
+    </section>
+  );
+}
+
+const GRAVITY = ['critical', 'warning', 'info', 'none'];
+const gravity = (alert: Alert): number => {
+  const rank = GRAVITY.indexOf(alert.labels['severity'] ?? '');
+  return rank < 0 ? GRAVITY.length : rank;
+};
+const local = /^https?:\/\/(127\.0\.0\.1|localhost|\[::1\])[:/]/;
+/** Links only to what can be followed: web addresses. */
+const web = (url: string | undefined): string | null => (url && /^https?:\/\//.test(url) ? url : null);
+
+export function AlertsPage() {
+  const known = alerts.value;
+  const all = (known?.alerts ?? []).filter((alert) => alert.name !== 'Watchdog');
+  const firing = all.filter((alert) => alert.status === 'firing').sort((a, b) => gravity(a) - gravity(b));
+  const over = all.filter((alert) => alert.status === 'resolved').slice(0, 50);
+  const start = 'docker compose up';
+  return (
+    <section class="page">
+      <h1>Alerts</h1>
+      <p class="sub">
+        {firing.length} fire, {over.length} are over.{' '}
+        {known?.pipeline_alive_since_unix_seconds
+          ? `Prometheus and Alertmanager deliver here since ${clock(known.pipeline_alive_since_unix_seconds)}.`
+          : 'No Prometheus has delivered anything here.'}
+      </p>
+      {known?.pipeline_alive_since_unix_seconds ? null : (
+        <div class="note">
+          <div>
+            <b>Alerts come from Prometheus through Alertmanager.</b> This starts both, with rules, dashboards and this
+            program:
+            <p class="cmd">
+              <code>{start}</code>
+              <button class="ib" aria-label="Copy" onClick={() => void copy(start)}>
+                <Copy />
+              </button>
+            </p>
+          </div>
+        </div>
+      )}
+      {firing.map((alert) => (
+        <AlertCard key={JSON.stringify(alert.labels)} alert={alert} />
+      ))}
+      {over.length > 0 ? (
+        <details class="more" open={firing.length === 0}>
+          <summary>{over.length} that are over</summary>
+          {over.map((alert) => (
+            <AlertCard key={JSON.stringify(alert.labels) + alert.starts_at} alert={alert} />
+          ))}
+        </details>
+      ) : null}
+    </section>
+  );
+}
+
+function AlertCard({ alert }: { alert: Alert }) {
+  const { severity = 'none', service, breaker, instance } = alert.labels;
+  const began = Date.parse(alert.starts_at) / 1000;
+  const ended = alert.resolved_unix_seconds;
+  const where = [service, breaker].filter(Boolean).join(' → ');
+  const trip = transitions.value.findLast(
+    (one) => one.to === 'open' && one.breaker === breaker && one.service === service && one.unix_seconds <= began + 1,
+  );
+  const moments: [string, number | null][] = [
+    ['breaker opened', trip && began - trip.unix_seconds < 900 ? trip.unix_seconds : null],
+    ['fires', Number.isFinite(began) ? began : null],
+    ['delivered here', alert.received_unix_seconds],
+    ['end delivered', ended],
+  ];
+  const dashboard = web(alert.annotations['dashboard_url']);
+  return (
+    <article class="card alert">
+      <header>
+        <span class={`pill ${severity}`}>{severity}</span>
+        <h2>{alert.name}</h2>
+        <span class="mute">
+          {where}
+          {instance ? ` · ${instance}` : ''}
+        </span>
+        <span class={alert.status === 'firing' ? 'harm end' : 'good end'}>{alert.status}</span>
+      </header>
+      <p>{alert.annotations['summary'] ?? alert.annotations['description'] ?? ''}</p>
+      <ol class="moments">
+        {moments
+          .filter(([, at]) => at !== null)
+          .map(([name, at]) => (
+            <li key={name}>
+              <b>{clock(at ?? 0)}</b> {name}
+            </li>
+          ))}
+      </ol>
+      <p class="mute">
+        <a href={`/runbook#${encodeURIComponent(alert.name.toLowerCase())}`}>Runbook</a>
+        {dashboard && local.test(dashboard) ? (
+          <>
+            {' · '}
+            <a href={dashboard} rel="noopener noreferrer" target="_blank">
+              Dashboard
+            </a>
+          </>
+        ) : null}
+      </p>
+    </article>
+  );
+}
+
+function save(name: string, kind: string, text: string): void {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([text], { type: kind }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+export function TransitionsPage() {
+  const [text, setText] = useState('');
+  const [state, setState] = useState('');
+  const wanted = text.trim().toLowerCase();
+  const all = transitions.value.filter(
+    (one) =>
+      (!wanted || `${one.service} ${one.breaker} ${one.reason} ${one.process ?? ''}`.toLowerCase().includes(wanted)) &&
+      (!state || one.to === state),
+  );
+  const shown = all.slice(-200).reverse();
+  const columns = [
+    'unix_seconds',
+    'service',
+    'breaker',
+    'from',
+    'to',
+    'reason',
+    'calls',
+    'failures',
+    'slow_calls',
+    'open_wait_seconds',
+  ] as const;
+  // A cell that begins like a formula would be one in a spreadsheet.
+  const cell = (value: unknown) =>
+    `"${String(value ?? '')
+      .replace(/^[=+\-@]/, "'$&")
+      .replaceAll('"', '""')}"`;
+  const csv = () =>
+    [columns.join(','), ...all.map((one) => columns.map((key) => cell(one[key])).join(','))].join('\r\n');
+  return (
+    <section class="page">
+      <div class="top2">
+        <div>
+          <h1>Transitions</h1>
+          <p class="sub">
+            {all.length} of the latest {transitions.value.length};{' '}
+            {all.length > shown.length ? `${all.length - shown.length} older ones are hidden here` : 'all are shown'}.
+          </p>
+        </div>
+        <div class="acts2">
+          <label>
+            <span class="sr">Filter by service, breaker or reason</span>
+            <input
+              type="search"
+              placeholder="Filter"
+              value={text}
+              onInput={(event) => setText(event.currentTarget.value)}
+            />
+          </label>
+          <label>
+            <span class="sr">New state</span>
+            <select value={state} onChange={(event) => setState(event.currentTarget.value)}>
+              <option value="">any state</option>
+              {Object.entries(STATES).map(([key, name]) => (
+                <option key={key} value={key}>
+                  to {name}
+                </option>
+              ))}
+            </select>
+          </label>
+          <button class="btn" onClick={() => save('transitions.csv', 'text/csv', csv())}>
+            CSV
+          </button>
+          <button
+            class="btn"
+            onClick={() => save('transitions.json', 'application/json', JSON.stringify(all, null, 2))}
+          >
+            JSON
+          </button>
+        </div>
+      </div>
+      <div class="card scroll" tabIndex={0} role="region" aria-label="Transitions">
+        <table>
+          <thead>
+            <tr>
+              <th>When</th>
+              <th>Breaker</th>
+              <th>Change</th>
+              <th>Why</th>
+              <th class="n2">Failed</th>
+              <th class="n2">Slow</th>
+              <th class="n2">Waits</th>
+            </tr>
+          </thead>
+          <tbody>
+            {shown.map((one) => (
+              <tr key={`${one.unix_seconds} ${one.service} ${one.breaker} ${one.generation} ${one.process ?? ''}`}>
+                <td>{clock(one.unix_seconds)}</td>
+                <td>
+                  {one.service} → <b>{one.breaker}</b>
+                  {one.process ? <small> {one.process}</small> : null}
+                </td>
+                <td>
+                  <i class={`st st-${one.to}`} /> {STATES[one.from]} → {STATES[one.to]}
+                </td>
+                <td>{reason(one.reason)}</td>
+                <td class="n2">
+                  {one.failures} of {one.calls}
+                </td>
+                <td class="n2">{one.slow_ratio === null ? one.slow_calls : percent(one.slow_ratio)}</td>
+                <td class="n2">{one.open_wait_seconds === null ? '' : span(one.open_wait_seconds)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+        {shown.length === 0 ? <p class="pad mute">None.</p> : null}
+      </div>
+    </section>
+  );
+}
+
+interface Letter {
+  order_id: string;
+  reason?: string;
+  amount?: number;
+  [key: string]: unknown;
+}
+
+export function OrdersPage() {
+  const revenue = money.value?.revenue ?? {};
+  const orders = money.value?.orders ?? {};
+  const waiting = queue.value;
+  const [letters, setLetters] = useState<Letter[]>([]);
+  const dead = waiting?.dead ?? 0;
+  useEffect(() => {
+    // The stream says how many there are; what they are is asked for when that changes.
+    if (dead === 0) return setLetters([]);
+    void fetch('/queue/dead')
+      .then((response) => response.json())
+      .then((page: { dead?: Letter[] }) => setLetters(page.dead ?? []))
+      .catch(() => setLetters([]));
+  }, [dead]);
+  const replay = (id?: string): Command => ({
+    method: 'POST',
+    path: '/queue/replay',
+    body: id ? { order_id: id } : {},
+    what: id ? `Order ${id} is tried again.` : 'All dead orders are tried again.',
+  });
+  const kpi = (value: string, text: string, kind = '') => (
+    <div class="card kpi">
+      <b class={kind}>{value}</b>
+      <span>{text}</span>
+    </div>
+  );
+  return (
+    <section class="page">
+      <h1>Orders and money</h1>
+      <p class="sub">Since the start of the program. An order is charged once or not at all.</p>
+      <div class="kpis">
+        {kpi(
+          String(waiting?.depth ?? '–'),
+          `orders wait to be paid, of ${waiting?.capacity ?? '–'} places; the oldest for ${span(waiting?.oldest_item_age_seconds ?? 0)}`,
+        )}
+        {kpi(won(revenue['at_risk'] ?? 0), 'was put at risk by outages')}
+        {kpi(won(revenue['kept'] ?? 0), 'of it was kept: paid later')}
+        {kpi(
+          won(revenue['lost'] ?? 0),
+          'was lost: could not wait, or given up',
+          (revenue['lost'] ?? 0) > 0 ? 'harm' : '',
+        )}
+      </div>
+      <div class="card pad">
+        <h2>Orders by outcome</h2>
+        <dl class="kv">
+          {Object.entries(orders).map(([outcome, count]) => (
+            <div class="ln" key={outcome}>
+              <dt>{outcome.replaceAll('_', ' ')}</dt>
+              <dd>{count.toLocaleString('en-US')}</dd>
+            </div>
+          ))}
+        </dl>
+      </div>
+      <div class="card pad">
+        <h2>Dead letters</h2>
+        {letters.length === 0 ? (
+          <p class="mute">None. An order that was tried too often would wait here for a person.</p>
+        ) : (
+          <>
+            <button class="btn" onClick={() => void act(replay())}>
+              Try all again
+            </button>
+            <ul class="tlist">
+              {letters.map((letter) => (
+                <li key={letter.order_id}>
+                  <code>{letter.order_id}</code> {letter.reason ?? ''}{' '}
+                  <button class="btn" onClick={() => void act(replay(letter.order_id))}>
+                    Try again
+                  </button>
+                </li>
+              ))}
+            </ul>
+          </>
+        )}
+      </div>
+    </section>
+  );
+}

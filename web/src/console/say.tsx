@@ -1,0 +1,126 @@
+/** The sentence on top: what is broken, what viewers get, what it would be without protection, what comes. */
+import { link, money, queue, scenario, transitions, unreachableNow } from './live';
+import { broken, left, NAMES, nextStep, openBreakers, percent, position, shares, span, stepOf, trouble } from './words';
+import { breakers } from './feed';
+
+/** Seconds since a target was broken, when the scenario did it. */
+const since = (target: string): number | null => {
+  const step = stepOf(target);
+  return step ? Math.max(0, position() - step.from_seconds) : null;
+};
+
+export function Say() {
+  const faults = broken();
+  const open = openBreakers();
+  const [p, u] = [shares('gateway'), shares('gateway-bare')];
+  const first = faults.at(-1);
+  const healed = open.filter((breaker) => !faults.some((fault) => touches(fault.target, breaker.name)));
+  const probing = breakers.value.filter((breaker) => breaker.state === 'half_open');
+  const grave = (p?.error ?? 0) > 0.02;
+  const kind = grave ? 'open' : first || open.length ? 'half' : 'closed';
+  const next = nextStep();
+  void transitions.value;
+  const waits = queue.value?.depth ?? 0;
+  const resumes = open.filter((breaker) => breaker.state === 'open').sort((a, b) => left(a) - left(b))[0];
+  const ago = first ? since(first.target) : null;
+  const calm = !first && open.length === 0 && probing.length === 0;
+  return (
+    <section class="say" style={{ '--c': `var(--${kind})` }} aria-label="What is happening">
+      <span class="mark" aria-hidden="true">
+        <svg viewBox="0 0 22 22" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round">
+          {calm ? <path d="M2 11H7M15 11H20M7 11H15" /> : <path d="M2 14H7M15 14H20M7 14L15 7" />}
+          <circle cx="7" cy={calm ? 11 : 14} r="1.6" fill="currentColor" />
+          <circle cx="15" cy={calm ? 11 : 14} r="1.6" fill="currentColor" />
+        </svg>
+      </span>
+      <div>
+        <p data-say role="status">
+          {link.value === 'lost' ? <b>The connection to the program is lost; these are its last words. </b> : null}
+          {calm ? (
+            <b>Nothing is broken. </b>
+          ) : first ? (
+            <b>
+              {NAMES[first.target] ?? first.target} {trouble(first.plan)}
+              {ago !== null && ago >= 1 ? `, for ${span(ago)}` : ''}.{' '}
+            </b>
+          ) : healed[0] ? (
+            <b>
+              {wasBroken(healed[0].name)
+                ? `The fault is over; the breaker in front of ${healed[0].name} is still open. `
+                : `The breaker in front of ${healed[0].name} is open, though nothing was broken on purpose. `}
+            </b>
+          ) : (
+            <b>A breaker is probing: {probing.map((breaker) => breaker.name).join(', ')}. </b>
+          )}
+          {p ? (
+            p.total === 0 ? (
+              'No viewers are on the site. '
+            ) : p.error > 0.005 ? (
+              <>
+                <b class="harm">{percent(p.error)} of pages fail. </b>
+                {p.degraded > 0.005 ? `${percent(p.degraded)} come from a fallback. ` : ''}
+              </>
+            ) : p.degraded > 0.005 ? (
+              `Viewers get ${percent(p.degraded)} of pages from a fallback, none fails. `
+            ) : (
+              'Every page is live. '
+            )
+          ) : null}
+          {waits > 0
+            ? `${waits} ${waits === 1 ? 'order waits' : 'orders wait'} in the queue and ${waits === 1 ? 'is' : 'are'} paid once. `
+            : ''}
+          {u && u.total > 0 && !calm ? (
+            u.error > 0.005 ? (
+              <em>Without protection {percent(u.error)} of pages fail. </em>
+            ) : (
+              <em>Without protection all pages load, too. </em>
+            )
+          ) : null}
+          {resumes ? (
+            <>
+              {resumes.name === 'payment-gateway'
+                ? 'Payments are tried again in '
+                : `The breaker to ${resumes.name} tries again in `}
+              <i>{span(left(resumes))}</i>.
+            </>
+          ) : null}
+        </p>
+        <p class="also">
+          {faults.length > 1
+            ? `Also: ${faults
+                .slice(0, -1)
+                .map((fault) => `${fault.target} ${trouble(fault.plan)}`)
+                .join('; ')}. `
+            : ''}
+          {first && healed.length > 0
+            ? `Still open after its fault: ${healed.map((breaker) => `${breaker.name} (${span(left(breaker))})`).join(', ')}. `
+            : ''}
+          {unreachableNow().length > 0 ? `Cannot be reached: ${unreachableNow().join(', ')}. ` : ''}
+          {(money.value?.revenue['lost'] ?? 0) > 0 && faults.some((fault) => fault.target === 'payment-gateway')
+            ? `Orders that could not wait are lost. `
+            : ''}
+          {scenario.value?.mode === 'running' && next
+            ? `Next in the scenario, in ${span(next.from_seconds - position())}: ${next.name.replaceAll('-', ' ')}.`
+            : scenario.value?.mode === 'paused'
+              ? 'The scenario is paused: its faults stay as they are.'
+              : ''}
+        </p>
+      </div>
+    </section>
+  );
+}
+
+/** Whether the scenario broke what stands behind a breaker in the round so far. */
+const wasBroken = (name: string): boolean =>
+  scenario.value?.steps.some(
+    (step) => step.target !== null && touches(step.target, name) && step.to_seconds <= position(),
+  ) ?? false;
+
+/** Whether a fault at a target explains a breaker in front of it. */
+function touches(target: string, name: string): boolean {
+  return (
+    target === name ||
+    (target.startsWith('user-') && name === 'user') ||
+    (target === 'ml-api' && name === 'recommendation')
+  );
+}

@@ -1,0 +1,305 @@
+/** One time axis: faults, breakers, and what protected and unprotected viewers got, under one playhead. */
+import { useEffect, useRef } from 'preact/hooks';
+import { act, copy, curl, type Command } from './act';
+import { history, processes, scenario, serverNow, transitions, type Point, type Step, type Transition } from './feed';
+import { EDGES } from './map';
+import { minute, millis, nextStep, openBreakers, percent, position, shares, span } from './words';
+import { viewers } from './feed';
+
+const command = (path: string, what: string): Command => ({ method: 'POST', path: `/scenario/${path}`, what });
+
+/** The axis: a round of the scenario, or the last eight minutes when none runs. */
+function axis(): { from: number; length: number; now: number; round: boolean } {
+  const now = serverNow();
+  const own = scenario.value;
+  if (own && own.mode !== 'stopped') {
+    const here = position();
+    return { from: now - here, length: own.length_seconds, now, round: true };
+  }
+  return { from: now - 480, length: 480, now, round: false };
+}
+
+export function Strip() {
+  const own = scenario.value;
+  const { from, length, now, round } = axis();
+  const at = (unix: number) => ((unix - from) / length) * 100;
+  const here = Math.min(100, at(now));
+  const next = nextStep();
+  const ticks = Array.from({ length: Math.floor(length / 60) + 1 }, (_, i) => i * 60);
+  const [p, u] = [shares('gateway'), shares('gateway-bare')];
+  const open = openBreakers().map((breaker) => `${breaker.service} → ${breaker.name}`);
+  return (
+    <section class="card time" aria-label="Scenario and what viewers got over time">
+      <div class="bar">
+        {own ? (
+          <>
+            {own.mode === 'running' ? (
+              <button class="btn" onClick={() => void act(command('pause', 'The scenario pauses, its faults stay.'))}>
+                Pause
+              </button>
+            ) : (
+              <button class="btn pri" onClick={() => void act(command('start', 'The scenario runs.'))}>
+                {own.mode === 'paused' ? 'Resume' : 'Start'} scenario
+              </button>
+            )}
+            <button class="btn" onClick={() => void act(command('skip', 'On to the next step.'))}>
+              Skip to next
+            </button>
+            <button
+              class="btn"
+              disabled={own.mode === 'stopped'}
+              onClick={() => void act(command('stop', 'The scenario has stopped and taken its faults back.'))}
+            >
+              Stop
+            </button>
+            <p class="where">
+              {minute(position())}
+              <span>
+                {' '}
+                of {minute(own.length_seconds)} · {own.name} scenario{own.mode === 'running' ? '' : `, ${own.mode}`}
+              </span>
+            </p>
+          </>
+        ) : (
+          <p class="where">
+            Last 8 minutes <span>· no scenario runs in this process</span>
+          </p>
+        )}
+        <p class="keys">
+          <i class="k ok" /> live <i class="k dg" /> fallback <i class="k er" /> error <i class="k p9" /> p99, log scale
+        </p>
+        {own && next ? (
+          <p class="nx">
+            Next, in {span(next.from_seconds - position())}: <b>{next.name.replaceAll('-', ' ')}</b>
+          </p>
+        ) : null}
+      </div>
+      <div class="lanes">
+        <span class="lb">Faults</span>
+        <div class="lane steps">
+          {round
+            ? own?.steps.map((step, i) => (
+                <StepMark key={step.name} step={step} row={i % 2} at={(s) => (s / length) * 100} />
+              ))
+            : null}
+        </div>
+        <span class="lb">Breakers</span>
+        <div class="lane ribs" aria-hidden="true">
+          {EDGES.map(({ service, name }, i) => (
+            <Ribbon key={`${service}/${name}`} service={service} name={name} row={i} from={from} now={now} at={at} />
+          ))}
+          {open.length > 0 && here < 99 ? (
+            <b
+              class={here > 60 ? 'before' : ''}
+              style={here > 60 ? { right: `${100.6 - here}%` } : { left: `${here + 0.6}%` }}
+            >
+              {open.slice(0, 3).join(', ')}
+              {open.length > 3 ? ` and ${open.length - 3} more` : ''}
+            </b>
+          ) : null}
+        </div>
+        <span class="lb">
+          <b>Protected</b>
+          {p ? `${percent(p.error)} errors, ${millis(viewers('gateway')?.p99_ms)}` : ''}
+        </span>
+        <Chart side="p" from={from} length={length} />
+        <span class="lb t">
+          <b>Unprotected</b>
+          {u ? `${percent(u.error)} errors, ${millis(viewers('gateway-bare')?.p99_ms)}` : ''}
+        </span>
+        <Chart side="u" from={from} length={length} />
+        <span />
+        <div class="lane axis" aria-hidden="true">
+          {ticks.map((tick) => (
+            <span key={tick} style={{ left: `${(tick / length) * 100}%` }}>
+              {round ? minute(tick) : tick === length ? 'now' : `−${minute(length - tick)}`}
+            </span>
+          ))}
+        </div>
+        <div class="scrub" aria-hidden="true">
+          <div class="playhead" style={{ left: `${here}%` }} />
+        </div>
+      </div>
+      {own ? (
+        <details class="more">
+          <summary>Steps of the scenario: run one now, and what to look at</summary>
+          <ul class="steplist">
+            {own.steps.map((step) => {
+              const run = {
+                method: 'POST' as const,
+                path: `/scenario/step/${step.name}`,
+                what: `${step.name} begins now.`,
+              };
+              return (
+                <li key={step.name}>
+                  <button class="btn" onClick={() => void act(run)}>
+                    Run now
+                  </button>
+                  <button
+                    class="ib"
+                    aria-label={`Copy curl for ${step.name}`}
+                    title={curl(run, processes.value.locked)}
+                    onClick={() => void copy(curl(run, processes.value.locked))}
+                  >
+                    <Copy />
+                  </button>
+                  <span class="tm">
+                    {minute(step.from_seconds)}–{minute(step.to_seconds)}
+                  </span>
+                  <span>
+                    <b>{step.name.replaceAll('-', ' ')}</b>. {step.note}
+                  </span>
+                </li>
+              );
+            })}
+          </ul>
+        </details>
+      ) : null}
+    </section>
+  );
+}
+
+export const Copy = () => (
+  <svg class="i" viewBox="0 0 16 16" aria-hidden="true">
+    <rect x="5" y="5" width="8.5" height="8.5" rx="1.5" />
+    <path d="M3 10.5V3.5A1 1 0 0 1 4 2.5h7" />
+  </svg>
+);
+
+function StepMark({ step, row, at }: { step: Step; row: number; at: (seconds: number) => number }) {
+  const here = position();
+  const state = here >= step.to_seconds ? 'past' : here >= step.from_seconds ? 'now' : 'next';
+  return (
+    <div
+      class={`step ${state}`}
+      title={step.note}
+      style={{
+        left: `${at(step.from_seconds)}%`,
+        width: `${at(step.to_seconds - step.from_seconds)}%`,
+        top: `${row * 23}px`,
+      }}
+    >
+      <span>{step.name.replaceAll('-', ' ')}</span>
+      <i />
+    </div>
+  );
+}
+
+/** The times at which a breaker was not closed. */
+function spells(
+  all: Transition[],
+  service: string,
+  name: string,
+  now: number,
+): { from: number; to: number; state: string }[] {
+  const own = all.filter((one) => one.service === service && one.breaker === name);
+  return own
+    .map((one, i) => ({ from: one.unix_seconds, to: own[i + 1]?.unix_seconds ?? now, state: one.to }))
+    .filter((spell) => spell.state !== 'closed' && spell.state !== 'metrics_only');
+}
+
+function Ribbon(props: {
+  service: string;
+  name: string;
+  row: number;
+  from: number;
+  now: number;
+  at: (unix: number) => number;
+}) {
+  const { service, name, row, from, now, at } = props;
+  const shown = spells(transitions.value, service, name, now).filter((spell) => spell.to > from);
+  const top = `${row * 5.4}px`;
+  return (
+    <>
+      <i class="base" style={{ top }} />
+      {shown.map((spell) => {
+        const left = Math.max(0, at(spell.from));
+        return (
+          <i
+            key={spell.from}
+            class={spell.state}
+            style={{ top, left: `${left}%`, width: `${Math.max(0.2, at(spell.to) - left)}%` }}
+          />
+        );
+      })}
+    </>
+  );
+}
+
+const COLOURS = { ok: '--closed', dg: '--cache', er: '--open' };
+
+/** Each second's pages as shares, and the p99 on a log scale from 1 ms to 30 s. */
+function Chart({ side, from, length }: { side: 'p' | 'u'; from: number; length: number }) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const points = history.value;
+  useEffect(() => {
+    const own = canvas.current;
+    const pen = own?.getContext('2d');
+    if (!own || !pen) return;
+    const scale = Math.min(2, devicePixelRatio || 1);
+    const [w, h] = [own.clientWidth, own.clientHeight];
+    if (own.width !== w * scale || own.height !== h * scale) [own.width, own.height] = [w * scale, h * scale];
+    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    pen.clearRect(0, 0, w, h);
+    const style = getComputedStyle(own);
+    const colour = (name: string) => style.getPropertyValue(name).trim();
+    const x = (unix: number) => ((unix - from) / length) * w;
+    const step = Math.max(1, w / length);
+    let before = -1e9;
+    for (const point of points) {
+      const got = point[side];
+      if (!got || point.t < from - 1) continue;
+      const total = got[0] + got[1] + got[2];
+      if (total === 0) continue;
+      // From where the point before it ended, so that a second that came late leaves no gap.
+      const right = x(point.t);
+      const left = right - before < step * 6 ? before : right - step;
+      before = right;
+      let y = h;
+      for (const [share, name] of [
+        [got[0], COLOURS.ok],
+        [got[1], COLOURS.dg],
+        [got[2], COLOURS.er],
+      ] as const) {
+        const part = (share / total) * h;
+        pen.globalAlpha = name === COLOURS.ok ? 0.42 : 0.95;
+        pen.fillStyle = colour(name);
+        pen.fillRect(left, y - part, right - left + 0.4, part);
+        y -= part;
+      }
+    }
+    pen.globalAlpha = 1;
+    pen.strokeStyle = colour('--text');
+    pen.lineWidth = 1.3;
+    pen.beginPath();
+    let drawn = false;
+    for (const point of points) {
+      const ms = point[side]?.[3];
+      if (ms === null || ms === undefined || point.t < from - 1) {
+        drawn = false;
+        continue;
+      }
+      const y = h - 2 - (Math.log10(Math.max(1, ms)) / Math.log10(30000)) * (h - 4);
+      if (drawn) pen.lineTo(x(point.t), y);
+      else pen.moveTo(x(point.t), y);
+      drawn = true;
+    }
+    pen.stroke();
+  }, [points, Math.round(from), length]);
+  return (
+    <div class={`lane strip${side === 'u' ? ' tws' : ''}`}>
+      <canvas ref={canvas} role="img" aria-label={summary(points, side)} />
+    </div>
+  );
+}
+
+function summary(points: Point[], side: 'p' | 'u'): string {
+  const [ok, degraded, error] = points.reduce(
+    (sum, point) => {
+      const got = point[side] ?? [0, 0, 0, null];
+      return [sum[0]! + got[0], sum[1]! + got[1], sum[2]! + got[2]];
+    },
+    [0, 0, 0],
+  );
+  return `${side === 'p' ? 'Protected' : 'Unprotected'} pages of the last minutes: ${ok} live, ${degraded} from a fallback, ${error} errors`;
+}

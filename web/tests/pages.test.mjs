@@ -1,0 +1,272 @@
+/** The storefront and the console in a browser, against the program: `BREAKERBOX`, `CHROMIUM` name both. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { after, before, test } from 'node:test';
+import { browser as launch, call, open, start, until } from './program.mjs';
+
+const RECOMMENDATIONS = '추천 서비스를 잠시 사용할 수 없습니다';
+const PAYMENT = '현재 결제 서비스에 일시적인 오류가 발생했습니다. 나중에 다시 시도해 주세요.';
+const CATALOG = '영화 목록을 잠시 사용할 수 없습니다';
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+let program;
+let browser;
+before(async () => {
+  [program, browser] = await Promise.all([start({ flags: ['--no-scenario'] }), launch()]);
+});
+after(async () => {
+  await browser?.close();
+  await program?.stop();
+});
+
+const mend = () => call(`${program.admin}/faults`, 'DELETE');
+const breakIt = (target, plan) => call(`${program.admin}/faults/${target}`, 'PUT', plan);
+const command = (service, name, body) => call(`${program.admin}/breakers/${service}/${name}`, 'PATCH', body);
+const state = async (service, name) => {
+  const { breakers } = await call(`${program.admin}/breakers`);
+  return breakers.find((one) => one.service === service && one.name === name).state;
+};
+const clean = (page) => {
+  assert.deepEqual(page.strangers, [], 'asks its own origin only');
+  assert.deepEqual(page.failures, [], 'no error in its script');
+};
+async function signedIn(url, options) {
+  const page = await open(browser, url, options);
+  await page.locator('.pick').first().click();
+  await page.locator('.me').waitFor();
+  return page;
+}
+
+test('a fault set by click reaches the service, trips its breaker and is seen to heal', async () => {
+  await command('gateway', 'catalog', { settings: { 'wait-duration-in-open-state': '2s' } });
+  const page = await open(browser, `${program.admin}/console`);
+  await page.locator('[data-say]').waitFor();
+  await page.locator('[data-node=catalog]').click();
+  await page.locator('.panel h2', { hasText: 'catalog' }).waitFor();
+  await page.locator('#catalog-error_rate').fill('100');
+  const clicked = Date.now();
+  await page
+    .locator('.field', { has: page.locator('#catalog-error_rate') })
+    .getByRole('button', { name: 'Set', exact: true })
+    .click();
+  await until('the fault', async () => {
+    const { targets } = await call(`${program.admin}/faults`);
+    return targets.find((one) => one.target === 'catalog').plan.error_rate === 1;
+  });
+  assert.ok(Date.now() - clicked < 1000, `${Date.now() - clicked} ms`);
+  // Its size on the map, the trip on the edge, the reason and both sides in words.
+  await page.locator('[data-node=catalog]', { hasText: 'errors 100 %' }).waitFor();
+  await page.locator('[data-edge="gateway/catalog"].open').waitFor({ timeout: 15_000 });
+  await page.getByRole('button', { name: 'Close', exact: true }).first().click();
+  await page.locator('[data-say]', { hasText: 'The catalog answers only errors' }).waitFor();
+  await page.locator('[data-side=gateway-bare] .big.harm').waitFor({ timeout: 15_000 });
+  await mend();
+  await page.locator('[data-edge="gateway/catalog"].closed').waitFor({ timeout: 20_000 });
+  await page.locator('.did li', { hasText: 'closed again' }).first().waitFor();
+  clean(page);
+  await page.context().close();
+});
+
+test('forced open by hand it blocks, and closed it serves; focus survives updates', async () => {
+  const page = await open(browser, `${program.admin}/console`);
+  await page.locator('[data-edge="gateway/recommendation"]').focus();
+  await page.keyboard.press('Enter');
+  const force = page.locator('.panel').getByRole('button', { name: 'Force open', exact: true });
+  await force.click();
+  await page.locator('.ask').getByRole('button', { name: 'Force open', exact: true }).click();
+  await page.locator('[data-edge="gateway/recommendation"].forced_open').waitFor();
+  assert.equal(await state('gateway', 'recommendation'), 'forced_open');
+  const close = page.locator('.panel').getByRole('button', { name: 'Close', exact: true }).nth(1);
+  await close.focus();
+  const before = await page.evaluate(
+    () => (window.kept = document.activeElement) && document.activeElement.textContent,
+  );
+  // Three deltas later it is the same element, not one like it.
+  await page.waitForTimeout(3200);
+  assert.equal(
+    await page.evaluate(() => document.activeElement === window.kept && document.activeElement.isConnected),
+    true,
+    before,
+  );
+  await page.keyboard.press('Enter');
+  await page.locator('[data-edge="gateway/recommendation"].closed').waitFor();
+  assert.equal(await state('gateway', 'recommendation'), 'closed');
+  clean(page);
+  await page.context().close();
+});
+
+test('the storefront shows each notice byte for byte, and the twin fails beside it', async () => {
+  const page = await signedIn(`${program.site}/?split=1`);
+  await page.locator('.pane.p .row').first().waitFor();
+  await page.locator('.strip .now', { hasText: 'Both sides answer alike' }).waitFor();
+  const notice = (text) => page.locator('.pane.p .ntc b', { hasText: text });
+  const exact = async (locator, text) => {
+    await locator.first().waitFor({ timeout: 20_000 });
+    assert.equal(await locator.first().textContent(), text);
+  };
+  await breakIt('ml-api', { error_rate: 1, ttl: '60s' });
+  await exact(notice(RECOMMENDATIONS), RECOMMENDATIONS);
+  await mend();
+  await breakIt('catalog', { crash: true, ttl: '60s' });
+  await exact(notice(CATALOG), CATALOG);
+  await page.locator('.pane.p .chip.c-cache').first().waitFor();
+  await page.locator('.pane.u .json', { hasText: '502' }).waitFor({ timeout: 15_000 });
+  await page.locator('.strip .now', { hasText: 'The twin fails' }).waitFor();
+  await mend();
+  await command('gateway', 'catalog', { state: 'reset' });
+  await page.locator('.strip .now', { hasText: 'Both sides answer alike' }).waitFor({ timeout: 20_000 });
+  clean(page);
+  await page.context().close();
+});
+
+test('an order waits out an outage and is paid while one watches; another is cancelled', async () => {
+  const page = await signedIn(`${program.site}/#/title/59`);
+  await breakIt('payment-gateway', { error_rate: 1, ttl: '60s' });
+  await command('checkout', 'payment-gateway', { state: 'forced_open' });
+  for (const offer of [0, 1]) {
+    await page.locator('.offer').nth(offer).click();
+    await page.locator('dialog .btn.pri').click();
+    const notice = page.locator('dialog .ntc b');
+    await notice.waitFor();
+    assert.equal(await notice.textContent(), PAYMENT);
+    await page.locator('dialog .btn.pri', { hasText: 'pay later' }).click();
+    await page.locator('.toast', { hasText: 'not yet charged' }).waitFor();
+    await page.locator('dialog[open]').waitFor({ state: 'detached' });
+  }
+  await page.locator('.nav a', { hasText: 'My orders' }).click();
+  const queued = page.locator('.od[data-state=queued]');
+  await queued.nth(1).waitFor();
+  const cancelled = await queued.first().getAttribute('data-order');
+  const paid = await queued.nth(1).getAttribute('data-order');
+  await queued.first().getByRole('button', { name: 'Cancel order' }).click();
+  await page
+    .locator(`.od[data-order="${cancelled}"]`)
+    .and(page.locator('[data-state=cancelled], [data-state=cancelling]'))
+    .waitFor();
+  await mend();
+  await command('checkout', 'payment-gateway', { state: 'reset' });
+  await page.locator(`.od[data-order="${paid}"][data-state=paid]`).waitFor({ timeout: 40_000 });
+  clean(page);
+  await page.context().close();
+});
+
+test('no markup of an alert or a fault is ever rendered', async () => {
+  const evil = '<img src=x onerror="window.hacked=1">';
+  await call(`${program.admin}/alerts/webhook`, 'POST', {
+    version: '4',
+    alerts: [
+      {
+        status: 'firing',
+        startsAt: '2026-01-01T00:00:00Z',
+        endsAt: '',
+        fingerprint: 'a',
+        labels: { alertname: evil, severity: 'critical', service: evil, instance: evil },
+        annotations: { summary: evil, dashboard_url: 'javascript:window.hacked=1' },
+      },
+    ],
+  }).catch((error) => assert.match(String(error), /204|JSON/));
+  const page = await open(browser, `${program.admin}/console#alerts`);
+  await page.locator('.alert h2', { hasText: '<img' }).waitFor();
+  assert.equal(await page.locator('main img').count(), 0);
+  assert.equal(await page.locator('a[href^="javascript"]').count(), 0);
+  assert.equal(await page.evaluate(() => window.hacked), undefined);
+  clean(page);
+  await page.context().close();
+});
+
+test('nothing serious for assistive technology, and no sideways scrolling on a phone', async () => {
+  const pages = [
+    ['', `${program.site}/`],
+    ['#/title/59', `${program.site}/#/title/59`],
+    ['split', `${program.site}/?split=1`],
+    ['ko', `${program.site}/?lang=ko`],
+    ['console', `${program.admin}/console`],
+    ['faults', `${program.admin}/console#faults`],
+    ['transitions', `${program.admin}/console#transitions`],
+    ['tour', `${program.admin}/console#tour`],
+  ];
+  const found = [];
+  for (const theme of ['dark', 'light']) {
+    for (const [name, url] of pages) {
+      const page = await open(browser, url, { colorScheme: theme, viewport: { width: 390, height: 844 } });
+      await page.locator('h1, [data-say], .strip').first().waitFor();
+      await page.waitForTimeout(600);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (wide > 0) found.push(`${theme} ${name}: ${wide} px too wide`);
+      // The tool itself is run by the test, not by the page, whose policy would refuse it.
+      const session = await page.context().newCDPSession(page);
+      await session.send('Runtime.evaluate', { expression: AXE });
+      const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
+      for (const { id, impact, nodes } of violations.filter((one) => ['serious', 'critical'].includes(one.impact)))
+        found.push(
+          `${theme} ${name}: ${impact} ${id}: ${nodes
+            .slice(0, 3)
+            .map((node) => node.html.slice(0, 140))
+            .join(' | ')}`,
+        );
+      clean(page);
+      await page.context().close();
+    }
+  }
+  assert.deepEqual(found, []);
+});
+
+test('a locked port asks for its token, and a restart is survived', async () => {
+  let locked = await start({ flags: ['--no-scenario', '--no-traffic'], env: { BREAKERBOX_ADMIN__TOKEN: 'sesame' } });
+  try {
+    const page = await open(browser, `${locked.admin}/console#faults`);
+    await page.getByRole('button', { name: 'Mend everything', exact: true }).click();
+    const dialog = page.locator('dialog.token');
+    await dialog.locator('input').fill('wrong');
+    await dialog.getByRole('button', { name: 'Unlock' }).click();
+    await page.locator('.toast.bad', { hasText: 'not the token' }).waitFor();
+    await dialog.locator('input').fill('sesame');
+    await dialog.getByRole('button', { name: 'Unlock' }).click();
+    await page.locator('.toast', { hasText: 'Everything is mended' }).waitFor();
+    const port = Number(new URL(locked.admin).port);
+    await locked.stop();
+    await page.locator('.link.lost').waitFor({ timeout: 15_000 });
+    locked = await start({
+      flags: ['--no-scenario', '--no-traffic'],
+      env: { BREAKERBOX_ADMIN__TOKEN: 'sesame' },
+      adminPort: port,
+    });
+    await page.locator('.link.live').waitFor({ timeout: 20_000 });
+    assert.deepEqual(page.failures, []);
+    await page.context().close();
+  } finally {
+    await locked.stop();
+  }
+});
+
+test('the tour runs by itself, all five steps', async () => {
+  await command('recommendation', 'ml-api', { settings: { 'wait-duration-in-open-state': '2s' } });
+  await command('checkout', 'payment-gateway', { state: 'reset' });
+  const page = await open(browser, `${program.admin}/console#tour`);
+  await page.locator('[data-begin="1"]').click();
+  const lesson = (n) => page.locator(`.tourbar[data-lesson="${n}"]`);
+  const passed = (n) => page.locator(`.tourbar[data-lesson="${n}"][data-passed=true]`);
+  const next = async (n, seconds, meanwhile) => {
+    await lesson(n).locator('[data-do]').click();
+    await meanwhile?.();
+    await passed(n).waitFor({ timeout: seconds * 1000 });
+    await mend();
+    await page.locator('[data-next]').click();
+  };
+  await next(1, 40, async () => {
+    await until('the trip', async () => (await state('recommendation', 'ml-api')) !== 'closed', 20);
+    await mend();
+  });
+  await next(2, 30);
+  await next(3, 30);
+  await next(4, 40);
+  await next(5, 30, async () => {
+    await page.locator('[data-edge="gateway/checkout"].forced_open').waitFor();
+    await page.locator('[data-reset]').click();
+  });
+  await lesson(5).waitFor({ state: 'detached' });
+  assert.equal(await state('gateway', 'checkout'), 'closed');
+  clean(page);
+  await page.context().close();
+});
