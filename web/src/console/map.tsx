@@ -60,7 +60,7 @@ function instead(service: string, name: string): string | null {
 }
 
 const open = (what: NonNullable<(typeof chosen)['value']>) => ({
-  tabIndex: 0,
+  tabindex: 0,
   role: 'button' as const,
   onClick: () => (chosen.value = what),
   onKeyDown: (event: KeyboardEvent) => {
@@ -196,7 +196,7 @@ export function Map() {
   const { x, y, w } = NODES['viewers']!;
   const [gate, bare] = [NODES['gateway']!, NODES['gateway-bare']!];
   return (
-    <section class="card map" aria-label="Live map of services and breakers">
+    <section class="card map" tabIndex={0} aria-label="Live map of services and breakers">
       <div class="legend" aria-hidden="true">
         <span>
           <svg viewBox="0 0 34 14">

@@ -184,7 +184,7 @@ function Header() {
           </button>
         ) : null}
         <div class="seg" role="group" aria-label="Language, 언어">
-          <button lang="en" aria-label="English" aria-pressed={lang.value === 'en'} onClick={setLang('en')}>
+          <button lang="en" aria-pressed={lang.value === 'en'} onClick={setLang('en')}>
             EN
           </button>
           <button lang="ko" aria-pressed={lang.value === 'ko'} onClick={setLang('ko')}>
