@@ -15,7 +15,7 @@ const LOOKED_AT: usize = 8;
 /// Shards of a map. A key belongs to one of them.
 #[derive(Debug)]
 pub(crate) struct Shards<T> {
-    shards: Box<[Mutex<T>]>,
+    maps: Box<[Mutex<T>]>,
     /// Keys of each shard.
     capacity: usize,
     hasher: RandomState,
@@ -26,7 +26,7 @@ impl<T> Shards<T> {
     pub(crate) fn new(max_keys: usize, shard: impl Fn() -> T) -> Self {
         let count = if max_keys < SHARDED_FROM { 1 } else { SHARDS };
         Self {
-            shards: (0..count).map(|_| Mutex::new(shard())).collect(),
+            maps: (0..count).map(|_| Mutex::new(shard())).collect(),
             capacity: max_keys / count,
             hasher: RandomState::new(),
         }
@@ -35,12 +35,12 @@ impl<T> Shards<T> {
     /// The shard of a key, locked, and how many keys it may hold.
     pub(crate) fn of<Q: Hash + ?Sized>(&self, key: &Q) -> (MutexGuard<'_, T>, usize) {
         let hash = usize::try_from(self.hasher.hash_one(key) >> 32).expect("32 bits");
-        (lock(&self.shards[hash % self.shards.len()]), self.capacity)
+        (lock(&self.maps[hash % self.maps.len()]), self.capacity)
     }
 
     /// All shards, locked one after the other.
     pub(crate) fn each(&self) -> impl Iterator<Item = MutexGuard<'_, T>> {
-        self.shards.iter().map(lock)
+        self.maps.iter().map(lock)
     }
 }
 

@@ -50,7 +50,7 @@ impl Hurry {
             self.missed.store(0, Ordering::Relaxed);
         }
         // The low digits of a duration are as good as random.
-        if answers == 0 || took.subsec_nanos() % SAMPLED == 0 {
+        if answers == 0 || took.subsec_nanos().is_multiple_of(SAMPLED) {
             self.measure(answers, took);
         }
     }
