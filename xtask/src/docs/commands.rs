@@ -1,5 +1,7 @@
 //! Every command's own help.
 
+use std::fmt::Write as _;
+
 use breakerbox::cli::Cli;
 use clap::{Command, CommandFactory};
 
@@ -22,7 +24,7 @@ fn plain(command: Command) -> Command {
 fn describe(command: &mut Command, name: &str, page: &mut String) {
     let help = command.render_help().to_string();
     let lines: Vec<_> = help.lines().map(str::trim_end).collect();
-    *page += &format!("\n## {name}\n\n```text\n{}\n```\n", lines.join("\n").trim_end());
+    writeln!(page, "\n## {name}\n\n```text\n{}\n```", lines.join("\n").trim_end()).expect("a String takes any text");
     for sub in command.get_subcommands_mut() {
         let full = format!("{name} {}", sub.get_name());
         describe(sub, &full, page);

@@ -19,8 +19,10 @@ pub fn page() -> String {
     for relation in source.relations() {
         page += &described(&format!("{} → {}", relation.caller, relation.dependency), relation.policy);
     }
-    page +=
-        &format!("\n## Presets\n\nStarting points: `preset = \"database\"` in a policy.\n\n| preset | {COLUMNS} |\n");
+    page += "\n## Presets\n\nStarting points: `preset = \"database\"` in a policy.\n\n";
+    page += "| preset | ";
+    page += COLUMNS;
+    page += " |\n";
     page += "|---|---|---|---|---|---|---|\n";
     for name in preset_names() {
         page += &described(&format!("`{name}`"), &preset(name).expect("a name of a preset"));
