@@ -3,7 +3,7 @@ FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 # Dependencies first: a change of src/ does not build them again. Tests and benches stay outside, so
 # the manifest must not name them.
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY crates crates
 COPY xtask/Cargo.toml xtask/
 RUN mkdir xtask/src && echo 'fn main() {}' > xtask/src/main.rs

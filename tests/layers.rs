@@ -111,6 +111,83 @@ fn the_program_spawns_no_untracked_task() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Tests and experiments pause Tokio's clock. What reads another one does not stop with it.
+#[test]
+fn what_runs_in_virtual_time_reads_tokio_s_clock() {
+    for folder in ["client", "services", "store", "faults", "web", "traffic", "scenario"] {
+        for file in sources(&Path::new("src").join(folder)) {
+            let code = production_code(&fs::read_to_string(&file).unwrap());
+            for path in paths(&code, module_of(&file)) {
+                let Named::Other(path) = path else { continue };
+                let path = path.join("::");
+                // The core takes instants of std: handing one over is a matter of types.
+                let handed_over = file.ends_with("client/mod.rs") && path == "std::time::Instant";
+                let read = path.starts_with("std::time::Instant") && !handed_over;
+                assert!(!read, "{}: {path}; use tokio::time::Instant", file.display());
+            }
+        }
+    }
+}
+
+/// The model checker replaces atomics and locks through `sync.rs`; what comes from std it does not see.
+#[test]
+fn the_core_s_locks_come_from_its_own_module() {
+    for file in sources(Path::new("crates/resilience/src/breaker")).iter().filter(|file| !file.ends_with("tests.rs")) {
+        for path in paths(&production_code(&fs::read_to_string(file).unwrap()), Vec::new()) {
+            let Named::Other(path) = path else { continue };
+            let path = path.join("::");
+            let own = !path.starts_with("std::sync::") || path == "std::sync::Arc";
+            assert!(own, "{}: {path}; use crate::sync", file.display());
+        }
+    }
+}
+
+/// Facts reach telemetry typed: a label that is a text is looked up, and misspelt ones are lost. A route
+/// is the router's own text.
+#[test]
+fn telemetry_takes_labels_as_enums() {
+    const TEXTS: &[&str] = &["served"];
+    let mut texts = BTreeSet::new();
+    for file in sources(Path::new("crates/telemetry/src")) {
+        let parsed = syn::parse_file(&fs::read_to_string(&file).unwrap()).unwrap();
+        for item in &parsed.items {
+            let syn::Item::Impl(block) = item else { continue };
+            for item in &block.items {
+                let syn::ImplItem::Fn(method) = item else { continue };
+                let public = matches!(method.vis, syn::Visibility::Public(_)) && method.sig.receiver().is_some();
+                if public && method.sig.inputs.iter().any(is_text) {
+                    texts.insert(method.sig.ident.to_string());
+                }
+            }
+        }
+    }
+    let handles = ["rate_limiter", "faults", "traffic"].map(str::to_owned);
+    texts.retain(|name| !handles.contains(name));
+    assert_eq!(texts, TEXTS.iter().map(|name| (*name).to_owned()).collect());
+}
+
+/// Whether an argument is a `&str`.
+fn is_text(argument: &syn::FnArg) -> bool {
+    let syn::FnArg::Typed(argument) = argument else { return false };
+    let syn::Type::Reference(reference) = &*argument.ty else { return false };
+    matches!(&*reference.elem, syn::Type::Path(path) if path.path.is_ident("str"))
+}
+
+/// Telemetry is a leaf: its log is bounded and lossy, made for people.
+#[test]
+fn business_logic_reads_nothing_back_from_telemetry() {
+    for folder in ["src/services", "src/store", "src/web", "src/faults", "src/scenario", "src/traffic"] {
+        for file in sources(Path::new(folder)) {
+            let code = production_code(&fs::read_to_string(&file).unwrap());
+            for path in paths(&code, module_of(&file)) {
+                let Named::Other(path) = path else { continue };
+                let log = path.iter().any(|part| part == "TransitionLog" || part == "TransitionRecord");
+                assert!(!log, "{}: {}", file.display(), path.join("::"));
+            }
+        }
+    }
+}
+
 #[test]
 fn services_and_core_name_no_metric() {
     let names: BTreeSet<_> = breakerbox_telemetry::names::ALL.iter().map(|family| family.name).collect();

@@ -59,11 +59,11 @@ pub enum AlertStatus {
     Resolved,
 }
 
-impl AlertStatus {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Firing => "firing",
-            Self::Resolved => "resolved",
+impl From<AlertStatus> for breakerbox_telemetry::AlertStatus {
+    fn from(status: AlertStatus) -> Self {
+        match status {
+            AlertStatus::Firing => Self::Firing,
+            AlertStatus::Resolved => Self::Resolved,
         }
     }
 }
@@ -127,7 +127,7 @@ impl Inbox {
         let mut state = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         for delivered in delivery.alerts.into_iter().take(KEPT) {
             let resolved = delivered.status == AlertStatus::Resolved;
-            self.telemetry.delivered(resolved);
+            self.telemetry.delivered(delivered.status.into());
             state.take(delivered, resolved, now);
         }
     }
@@ -198,7 +198,13 @@ impl State {
 fn log(alert: &Alert) {
     let severity = alert.labels.get("severity").map_or("", String::as_str);
     let summary = alert.annotations.get("summary").map_or("", String::as_str);
-    tracing::info!(alert = alert.name, status = alert.status.as_str(), severity, summary, "alert notification");
+    tracing::info!(
+        alert = alert.name,
+        status = breakerbox_telemetry::AlertStatus::from(alert.status).as_str(),
+        severity,
+        summary,
+        "alert notification"
+    );
 }
 
 fn bounded(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {

@@ -95,7 +95,7 @@ mod tests {
         let inbox = metrics.inbox();
         let plain = HeaderMap::new();
         let first = body(scrapes.answer(&metrics, &plain).await).await;
-        inbox.delivered(true);
+        inbox.delivered(breakerbox_telemetry::AlertStatus::Resolved);
         let again = body(scrapes.answer(&metrics, &plain).await).await;
         assert_eq!(first.as_ptr(), again.as_ptr(), "the same bytes, not a copy");
         tokio::time::advance(FRESH).await;

@@ -289,9 +289,9 @@ impl From<TransitionRecord> for Transition {
         Self {
             service: record.service,
             breaker: record.breaker,
-            from: record.from.to_owned(),
-            to: record.to.to_owned(),
-            reason: record.reason.to_owned(),
+            from: record.from.as_str().to_owned(),
+            to: record.to.as_str().to_owned(),
+            reason: record.reason.as_str().to_owned(),
             generation: record.generation,
             unix_seconds: record.unix_seconds,
             calls: record.calls,
@@ -299,7 +299,7 @@ impl From<TransitionRecord> for Transition {
             slow_calls: record.slow_calls,
             failure_ratio: record.failure_ratio,
             slow_ratio: record.slow_ratio,
-            open_wait_seconds: record.open_wait_seconds,
+            open_wait_seconds: record.open_wait.map(|wait| wait.as_secs_f64()),
             process: None,
         }
     }

@@ -18,7 +18,7 @@ mod secrets;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::services::ServiceName;
 use crate::settings::{self, Settings};
@@ -30,7 +30,7 @@ use breakerbox_telemetry::LogFormat;
 /// Without a command everything runs in this one process: all services, viewers, and a timeline of
 /// faults. Open the API on 127.0.0.1:8080 and metrics and admin on 127.0.0.1:8090.
 #[derive(Debug, Parser)]
-#[command(name = "breakerbox", version, max_term_width = 100, after_help = EXAMPLES, args_conflicts_with_subcommands = false)]
+#[command(name = "breakerbox", version = VERSION, max_term_width = 100, after_help = EXAMPLES, args_conflicts_with_subcommands = false)]
 pub struct Cli {
     #[command(flatten)]
     settings: SettingsArgs,
@@ -39,6 +39,9 @@ pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+/// The version, and the revision it was built from where that is known.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("BREAKERBOX_REVISION_SUFFIX"));
 
 const EXAMPLES: &str = "\
 Examples:
@@ -105,6 +108,13 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     /// Print every setting as it stands, as TOML
     Settings,
+    /// Print a shell's completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 #[derive(Debug, Default, Args)]
@@ -123,6 +133,43 @@ struct UpArgs {
     scenario: Option<PathBuf>,
 }
 
+impl UpArgs {
+    /// These, and for what they leave out those that were given before the command.
+    fn over(self, before: Self) -> Self {
+        Self {
+            rate: self.rate.or(before.rate),
+            no_traffic: self.no_traffic || before.no_traffic,
+            no_scenario: self.no_scenario || before.no_scenario,
+            scenario: self.scenario.or(before.scenario),
+        }
+    }
+
+    /// A flag that was given.
+    fn given(&self) -> Option<&'static str> {
+        let flags = [
+            ("--rate", self.rate.is_some()),
+            ("--no-traffic", self.no_traffic),
+            ("--no-scenario", self.no_scenario),
+            ("--scenario", self.scenario.is_some()),
+        ];
+        flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
+    }
+}
+
+impl SettingsArgs {
+    /// A flag that was given and has no effect on this command. `--config` may come from the environment.
+    fn unused_by(&self, command: &Command) -> Option<&'static str> {
+        let runs_here =
+            matches!(command, Command::Serve { .. } | Command::Export(_) | Command::Drill(_) | Command::Lab(_));
+        let flags = [
+            ("--seed", self.seed.is_some()),
+            ("--log-format", self.log_format.is_some()),
+            ("--log", self.log.is_some()),
+        ];
+        flags.iter().find(|(_, given)| *given && !runs_here).map(|(flag, _)| *flag)
+    }
+}
+
 /// Why a command ends.
 #[derive(Debug)]
 enum Failure {
@@ -134,26 +181,47 @@ enum Failure {
 
 type Done = Result<(), Failure>;
 
-/// Runs a command and says how it went.
+/// Runs a command and reports how it ended.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
-    let done = match cli.command {
-        None => with_settings(&cli.settings, |settings| run::up(settings, &cli.up)),
-        Some(Command::Up(args)) => with_settings(&cli.settings, |settings| run::up(settings, &args)),
-        Some(Command::Serve { services }) => with_settings(&cli.settings, |settings| run::serve(settings, &services)),
-        Some(Command::Traffic(args)) => with_settings(&cli.settings, |settings| run::traffic(settings, &args)),
-        Some(Command::Settings) => with_settings(&cli.settings, |settings| print_settings(&settings)),
-        Some(Command::Export(args)) => with_settings(&cli.settings, |settings| export::run(&args, &settings)),
-        Some(Command::Fault(args)) => fault::run(args),
-        Some(Command::Breaker(args)) => breaker::run(args),
-        Some(Command::Lab(args)) => lab::run(*args),
-        Some(Command::Queue(args)) => queue::run(args),
-        Some(Command::Health(args)) => health::run(&args),
-        Some(Command::Check(args)) => return end(check::run(&args)),
-        Some(Command::Secrets(args)) => secrets::run(args),
-        Some(Command::Drill(args)) => return end(settings_of(&cli.settings).and_then(|own| drill::run(&args, &own))),
+    let Cli { settings, up, command } = cli;
+    let done = match command {
+        None => with_settings(&settings, |own| run::up(own, &up)),
+        Some(Command::Up(args)) => with_settings(&settings, |own| run::up(own, &args.over(up))),
+        Some(Command::Traffic(args)) => with_settings(&settings, |own| run::traffic(own, &args.over(up))),
+        Some(Command::Settings) => with_settings(&settings, |own| print_settings(own, &up)),
+        Some(command) => match settings.unused_by(&command).or_else(|| up.given()) {
+            Some(flag) => Err(Failure::Refused(format!("{flag} has no effect on this command; see --help"))),
+            None => return end(other(command, &settings)),
+        },
     };
     end(done.map(|()| ExitCode::SUCCESS))
+}
+
+/// Commands without viewers.
+fn other(command: Command, settings: &SettingsArgs) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Up(_) | Command::Traffic(_) | Command::Settings => unreachable!("handled by `run`"),
+        Command::Serve { services } => with_settings(settings, |own| run::serve(own, &services)),
+        Command::Export(args) => with_settings(settings, |own| export::run(&args, &own)),
+        Command::Fault(args) => fault::run(args),
+        Command::Breaker(args) => breaker::run(args),
+        Command::Lab(args) => lab::run(*args),
+        Command::Queue(args) => queue::run(args),
+        Command::Health(args) => health::run(&args),
+        Command::Check(args) => return check::run(&args),
+        Command::Secrets(args) => secrets::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "breakerbox", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Man => {
+            let page = clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout());
+            page.map_err(|error| Failure::Failed(error.to_string()))
+        }
+        Command::Drill(args) => return settings_of(settings).and_then(|own| drill::run(&args, &own)),
+    }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 fn end(done: Result<ExitCode, Failure>) -> ExitCode {
@@ -191,9 +259,57 @@ fn settings_of(args: &SettingsArgs) -> Result<Settings, Failure> {
     Ok(settings)
 }
 
-fn print_settings(settings: &Settings) -> Done {
+fn print_settings(mut settings: Settings, args: &UpArgs) -> Done {
+    run::lay_over(&mut settings, args);
     settings.validate().map_err(Failure::Refused)?;
-    let text = toml::to_string(settings).map_err(|error| Failure::Failed(error.to_string()))?;
+    let text = toml::to_string(&settings).map_err(|error| Failure::Failed(error.to_string()))?;
     print!("{text}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(line: &str) -> Option<String> {
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let command = cli.command.as_ref().unwrap();
+        cli.settings.unused_by(command).or_else(|| cli.up.given()).map(str::to_owned)
+    }
+
+    #[test]
+    fn flags_without_effect_are_refused() {
+        assert_eq!(refused("breakerbox --rate 9 fault list").as_deref(), Some("--rate"));
+        assert_eq!(refused("breakerbox --no-scenario serve user").as_deref(), Some("--no-scenario"));
+        assert_eq!(refused("breakerbox breaker list --seed 3").as_deref(), Some("--seed"));
+        assert_eq!(refused("breakerbox serve user --seed 3"), None);
+        assert_eq!(refused("breakerbox fault list"), None);
+    }
+
+    #[test]
+    fn flags_before_a_command_reach_it() {
+        let cli = Cli::try_parse_from("breakerbox --rate 9 --no-scenario up".split_whitespace()).unwrap();
+        let Some(Command::Up(args)) = cli.command else { panic!("`up`") };
+        let args = args.over(cli.up);
+        assert_eq!((args.rate, args.no_scenario, args.no_traffic), (Some(9.0), true, false));
+        let mut settings = Settings::load(None, std::iter::empty()).unwrap();
+        run::lay_over(&mut settings, &args);
+        assert!((settings.traffic.rate - 9.0).abs() < f64::EPSILON && !settings.scenario.enabled);
+    }
+
+    #[test]
+    fn completions_and_the_manual_page_are_generated() {
+        let mut bash = Vec::new();
+        clap_complete::generate(clap_complete::Shell::Bash, &mut Cli::command(), "breakerbox", &mut bash);
+        assert!(String::from_utf8(bash).unwrap().contains("force-open"));
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Cli::command()).render(&mut page).unwrap();
+        assert!(String::from_utf8(page).unwrap().contains("breakerbox"));
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        assert!(VERSION.starts_with(env!("CARGO_PKG_VERSION")));
+    }
 }

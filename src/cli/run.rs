@@ -38,7 +38,8 @@ pub(super) fn traffic(mut settings: Settings, args: &UpArgs) -> Done {
     process(&settings, "traffic", &[], false)
 }
 
-fn lay_over(settings: &mut Settings, args: &UpArgs) {
+/// Lays flags over the settings.
+pub(super) fn lay_over(settings: &mut Settings, args: &UpArgs) {
     if let Some(rate) = args.rate {
         settings.traffic.rate = rate;
         settings.flagged("traffic.rate", "--rate");
@@ -144,11 +145,12 @@ async fn print_transitions(transitions: &TransitionLog) {
 
 fn describe(record: &TransitionRecord) -> String {
     let TransitionRecord { service, breaker, from, to, reason, calls, failures, slow_calls, .. } = record;
+    let (from, to, reason) = (from.as_str(), to.as_str(), reason.as_str());
     let mut line =
         format!("{service} → {breaker}: {from} → {to}  ({reason}; {failures} of {calls} failed, {slow_calls} slow)");
-    if let Some(wait) = record.open_wait_seconds {
+    if let Some(wait) = record.open_wait {
         // Writing into a String can't fail.
-        let _ = write!(line, ", next probe in {wait:.0} s");
+        let _ = write!(line, ", next probe in {:.0} s", wait.as_secs_f64());
     }
     line
 }

@@ -8,6 +8,7 @@ use super::request::Reply;
 use super::transport::TransportError;
 use breakerbox_resilience::policy::CallError;
 use breakerbox_resilience::retry::{Classify, ErrorKind, Verdict};
+use breakerbox_telemetry::FallbackReason;
 
 /// Longest wait that is taken from a dependency's `Retry-After`.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -112,15 +113,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// Why the live answer is missing, spelled as the fallback metrics do.
+    /// Why the live answer is missing.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> FallbackReason {
         match self {
-            Self::Open { .. } => "open",
-            Self::BulkheadFull => "bulkhead_full",
-            Self::Throttled => "rejected",
-            Self::TimedOut => "timeout",
-            Self::Failed(_) => "failure",
+            Self::Open { .. } => FallbackReason::Open,
+            Self::BulkheadFull => FallbackReason::BulkheadFull,
+            Self::Throttled => FallbackReason::Rejected,
+            Self::TimedOut => FallbackReason::Timeout,
+            Self::Failed(_) => FallbackReason::Failure,
         }
     }
 

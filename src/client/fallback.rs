@@ -13,36 +13,9 @@ use tokio::time::Instant;
 
 use super::Telemetry;
 use breakerbox_resilience::fallback::{Aged, Chain, Exhausted, FallbackSettings, Served};
-use breakerbox_telemetry::FallbackTelemetry;
+use breakerbox_telemetry::{FallbackReason, FallbackTelemetry, Label as _};
 
-/// What replaced the live answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FallbackKind {
-    /// The same answer, given earlier.
-    Cache,
-    /// What most viewers like.
-    Popular,
-    /// Another copy of the data.
-    Replica,
-    /// A promise to do it later.
-    Queue,
-    /// Words only.
-    Notice,
-}
-
-impl FallbackKind {
-    /// Spelled as the fallback metrics do.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cache => "cache",
-            Self::Popular => "popular",
-            Self::Replica => "replica",
-            Self::Queue => "queue",
-            Self::Notice => "notice",
-        }
-    }
-}
+pub use breakerbox_telemetry::FallbackKind;
 
 /// Counts the fallbacks around one dependency.
 #[derive(Clone)]
@@ -54,13 +27,12 @@ impl Fallbacks {
     /// Fallbacks of these kinds for answers of `dependency`.
     #[must_use]
     pub fn new(service: &str, dependency: &str, kinds: &[FallbackKind], telemetry: &Telemetry) -> Self {
-        let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str()).collect();
-        Self { telemetry: FallbackTelemetry::new(&telemetry.metrics, service, dependency, &kinds) }
+        Self { telemetry: FallbackTelemetry::new(&telemetry.metrics, service, dependency, kinds) }
     }
 
     /// What a chain came up with, counted: which step served it, and which had nothing to give.
     /// `reason` says why the live answer was missing.
-    pub fn settle<T>(&self, chain: Chain<T>, reason: &'static str) -> Option<Served<T>> {
+    pub fn settle<T>(&self, chain: Chain<T>, reason: FallbackReason) -> Option<Served<T>> {
         let (served, failed) = match chain.finish() {
             Ok(served) => {
                 let failed = served.failed.clone();
@@ -68,30 +40,34 @@ impl Fallbacks {
             }
             Err(Exhausted { failed }) => (None, failed),
         };
-        for step in &failed {
-            self.telemetry.failed(step.kind);
+        for kind in failed.iter().filter_map(|step| named(step.kind)) {
+            self.telemetry.failed(kind);
         }
-        if let Some(Served { kind, age, .. }) = &served {
+        if let Some(Served { kind, age, .. }) = &served
+            && let Some(kind) = named(kind)
+        {
             self.telemetry.served(kind, reason, *age);
-            tracing::debug!(kind, reason, ?age, "fallback served");
         }
         served
     }
 
     /// An answer of this kind was served because of `reason`; `age` says how old it was.
-    pub fn served(&self, kind: FallbackKind, reason: &'static str, age: Option<Duration>) {
-        self.telemetry.served(kind.as_str(), reason, age);
-        tracing::debug!(kind = kind.as_str(), reason, ?age, "fallback served");
+    pub fn served(&self, kind: FallbackKind, reason: FallbackReason, age: Option<Duration>) {
+        self.telemetry.served(kind, reason, age);
     }
 
     /// A fallback of this kind had nothing to give.
     pub fn failed(&self, kind: FallbackKind) {
-        self.telemetry.failed(kind.as_str());
+        self.telemetry.failed(kind);
     }
 }
 
 /// Fewest answers a cache is made for: fewer leave no room to tell the often used from the rest.
 const FEWEST: usize = 32;
+/// The kind that a step of a chain is named after: the core's chains take any name.
+fn named(step: &str) -> Option<FallbackKind> {
+    FallbackKind::ALL.iter().find(|kind| kind.as_str() == step).copied()
+}
 
 /// Last good answers: bounded in number, and no older than a bound when a chain serves them.
 ///

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -191,6 +192,16 @@ impl Client {
             })
         });
         refused.map_or(Ok(()), Err)
+    }
+
+    /// Every transition of its breaker from now on, in order and without a gap; none without a breaker.
+    #[must_use]
+    pub fn transitions(&self) -> UnboundedReceiver<Transition> {
+        match &self.inner.guard {
+            Guard::Policy { reporter, .. } => reporter.subscribe(),
+            // Its sender is gone, so it is at its end.
+            Guard::SharedPool(_) => unbounded_channel().1,
+        }
     }
 
     /// Lets transitions happen that come with time alone. To be called about once a second.

@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 
 use super::registry::{Drawn, TargetFaults};
 use super::stream::Connection;
+use breakerbox_telemetry::FaultKind;
 
 /// A slow body comes in this many pieces a second, if it has as many bytes.
 const PIECES_PER_SECOND: u32 = 10;
@@ -33,14 +34,14 @@ pub async fn inject(State(faults): State<TargetFaults>, request: Request, next: 
     let connection = request.extensions().get::<ConnectInfo<Connection>>().map(|ConnectInfo(own)| own.clone());
     let drawn = faults.draw();
     let (kind, severed) = if drawn.crash {
-        ("crash", Severed::Refused)
+        (FaultKind::Crash, Severed::Refused)
     } else if drawn.reset {
-        ("reset", Severed::Reset)
+        (FaultKind::Reset, Severed::Reset)
     } else {
         tokio::select! {
             biased;
             response = answer(&faults, drawn, request, next) => return response,
-            () = faults.crashed() => ("crash", Severed::Reset),
+            () = faults.crashed() => (FaultKind::Crash, Severed::Reset),
         }
     };
     touch(&faults, kind);
@@ -49,16 +50,16 @@ pub async fn inject(State(faults): State<TargetFaults>, request: Request, next: 
 
 async fn answer(faults: &TargetFaults, drawn: Drawn, request: Request, next: Next) -> Response {
     if drawn.hang {
-        touch(faults, "hang");
+        touch(faults, FaultKind::Hang);
         // Until the caller leaves, which drops this future.
         std::future::pending::<()>().await;
     }
     if let Some(delay) = drawn.delay {
-        touch(faults, "latency");
+        touch(faults, FaultKind::Latency);
         tokio::time::sleep(delay).await;
     }
     if let Some(status) = drawn.error {
-        touch(faults, "error");
+        touch(faults, FaultKind::Error);
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
         let body =
@@ -67,20 +68,20 @@ async fn answer(faults: &TargetFaults, drawn: Drawn, request: Request, next: Nex
     }
     let mut response = next.run(request).await;
     if drawn.malformed {
-        touch(faults, "malformed_body");
+        touch(faults, FaultKind::MalformedBody);
         response = cut(response).await;
     }
     if let Some(bytes_per_second) = drawn.bytes_per_second {
-        touch(faults, "slow_body");
+        touch(faults, FaultKind::SlowBody);
         response = slowed(response, bytes_per_second).await;
     }
     response
 }
 
 /// Counts it, and leaves an event on the span of the request.
-fn touch(faults: &TargetFaults, kind: &'static str) {
+fn touch(faults: &TargetFaults, kind: FaultKind) {
     faults.injected(kind);
-    tracing::debug!(fault.target = faults.name(), fault.kind = kind, "fault injected");
+    tracing::debug!(fault.target = faults.name(), fault.kind = kind.as_str(), "fault injected");
 }
 
 fn sever(connection: Option<&Connection>, severed: Severed) -> Response {
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
     use crate::faults::{FaultPlan, Faults, OnInjected};
 
-    type Counted = Arc<Mutex<Vec<&'static str>>>;
+    type Counted = Arc<Mutex<Vec<FaultKind>>>;
 
     fn app(plan: &str) -> (Router, Counted) {
         let counted = Counted::default();
@@ -152,7 +153,7 @@ mod tests {
         (router.layer(middleware::from_fn_with_state(target, inject)), counted)
     }
 
-    async fn ask(plan: &str) -> (Response, Vec<&'static str>) {
+    async fn ask(plan: &str) -> (Response, Vec<FaultKind>) {
         let (app, counted) = app(plan);
         let response = app.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
         let counted = counted.lock().unwrap().clone();
@@ -173,7 +174,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_error_has_the_status_asked_for() {
         let (response, counted) = ask(r#"{"error_rate": 1, "status": 429}"#).await;
-        assert_eq!((response.status().as_u16(), counted), (429, vec!["error"]));
+        assert_eq!((response.status().as_u16(), counted), (429, vec![FaultKind::Error]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,7 +183,7 @@ mod tests {
         let (response, counted) = ask(r#"{"latency": {"fixed": "2s"}}"#).await;
         assert_eq!(
             (response.status(), before.elapsed(), counted),
-            (StatusCode::OK, Duration::from_secs(2), vec!["latency"])
+            (StatusCode::OK, Duration::from_secs(2), vec![FaultKind::Latency])
         );
     }
 
@@ -210,9 +211,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_a_connection_a_severed_one_is_told_to_the_transport() {
         let (response, counted) = ask(r#"{"reset_rate": 1}"#).await;
-        assert_eq!((response.extensions().get(), counted), (Some(&Severed::Reset), vec!["reset"]));
+        assert_eq!((response.extensions().get(), counted), (Some(&Severed::Reset), vec![FaultKind::Reset]));
         let (response, counted) = ask(r#"{"crash": true}"#).await;
-        assert_eq!((response.extensions().get(), counted), (Some(&Severed::Refused), vec!["crash"]));
+        assert_eq!((response.extensions().get(), counted), (Some(&Severed::Refused), vec![FaultKind::Crash]));
     }
 
     #[tokio::test(start_paused = true)]

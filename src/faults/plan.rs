@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::invalid::InvalidPlan;
 use super::latency::{Latency, LatencySchema};
+use breakerbox_telemetry::FaultKind;
 
 /// Longest time to live and longest delay.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -124,28 +125,28 @@ impl FaultPlan {
         }
     }
 
-    /// Share (0–1) of requests that each kind is set to touch, spelled as the metrics contract does.
-    /// Each is a die of its own; a crash touches all.
+    /// Share (0–1) of requests that each kind is set to touch,
+    /// by kind. Each is a die of its own; a crash touches all.
     #[must_use]
-    pub fn shares(&self) -> [(&'static str, f64); 10] {
+    pub fn shares(&self) -> [(FaultKind, f64); 10] {
         [
-            ("error", self.error_rate),
-            ("latency", self.delayed_share()),
-            ("hang", self.hang_rate),
-            ("reset", self.reset_rate),
-            ("slow_body", self.slow_body.map_or(0.0, |slow| slow.rate)),
-            ("malformed_body", self.malformed_body_rate),
-            ("crash", f64::from(u8::from(self.crash))),
-            ("lost_answer", self.lost_answer_rate),
-            ("late_answer", self.late_answer_rate),
-            ("handled_twice", self.handled_twice_rate),
+            (FaultKind::Error, self.error_rate),
+            (FaultKind::Latency, self.delayed_share()),
+            (FaultKind::Hang, self.hang_rate),
+            (FaultKind::Reset, self.reset_rate),
+            (FaultKind::SlowBody, self.slow_body.map_or(0.0, |slow| slow.rate)),
+            (FaultKind::MalformedBody, self.malformed_body_rate),
+            (FaultKind::Crash, f64::from(u8::from(self.crash))),
+            (FaultKind::LostAnswer, self.lost_answer_rate),
+            (FaultKind::LateAnswer, self.late_answer_rate),
+            (FaultKind::HandledTwice, self.handled_twice_rate),
         ]
     }
 
     /// Kinds that are switched on, spelled as the metrics contract does.
     #[must_use]
     pub fn active(&self) -> Vec<&'static str> {
-        self.shares().iter().filter(|(_, share)| *share > 0.0).map(|(kind, _)| *kind).collect()
+        self.shares().iter().filter(|(_, share)| *share > 0.0).map(|(kind, _)| kind.as_str()).collect()
     }
 
     /// Says which field can't be, and what it may be.

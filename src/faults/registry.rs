@@ -13,9 +13,10 @@ use tokio::time::Instant;
 
 use super::invalid::InvalidPlan;
 use super::plan::FaultPlan;
+use breakerbox_telemetry::FaultKind;
 
 /// Called with a target and a kind each time a request is touched.
-pub type OnInjected = dyn Fn(&str, &'static str) + Send + Sync;
+pub type OnInjected = dyn Fn(&str, FaultKind) + Send + Sync;
 
 /// A target that isn't there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -287,7 +288,7 @@ impl TargetFaults {
     pub fn draw_answer(&self) -> DrawnAnswer {
         let plan = self.current().plan;
         let (lost, late) = (self.hit(plan.lost_answer_rate), self.hit(plan.late_answer_rate));
-        for (kind, on) in [("lost_answer", lost), ("late_answer", late)] {
+        for (kind, on) in [(FaultKind::LostAnswer, lost), (FaultKind::LateAnswer, late)] {
             if on {
                 self.injected(kind);
             }
@@ -300,7 +301,7 @@ impl TargetFaults {
     pub fn draw_twice(&self) -> bool {
         let twice = self.hit(self.current().plan.handled_twice_rate);
         if twice {
-            self.injected("handled_twice");
+            self.injected(FaultKind::HandledTwice);
         }
         twice
     }
@@ -310,7 +311,7 @@ impl TargetFaults {
         self.inner.random.lock().unwrap_or_else(PoisonError::into_inner).answers.random::<f64>() < share
     }
 
-    pub(super) fn injected(&self, kind: &'static str) {
+    pub(super) fn injected(&self, kind: FaultKind) {
         (self.inner.on_injected)(&self.inner.name, kind);
     }
 }

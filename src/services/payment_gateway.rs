@@ -26,7 +26,7 @@ use crate::faults::{Connection, Severed, TargetFaults};
 use crate::store::{Charged, DatabaseUrl, LedgerStore, NewCharge, StoreSettings, Voided, check_url};
 use crate::web::problem::{Body, Problem};
 use breakerbox_resilience::SettingsError;
-use breakerbox_telemetry::LedgerTelemetry;
+use breakerbox_telemetry::{LedgerEntry, LedgerTelemetry};
 
 /// Methods and routes whose series exist before the first request.
 pub const ROUTES: &[(&str, &str)] = &[("POST", "/charges"), ("POST", "/charges/{key}/void")];
@@ -119,19 +119,19 @@ impl PaymentState {
         let paid = |charge_id| Charge { charge_id, amount_won: request.amount_won };
         match charged.map_err(|error| away(&error))? {
             Charged::Taken(id) => {
-                telemetry.entry("charged");
+                telemetry.entry(LedgerEntry::Charged);
                 Ok((StatusCode::CREATED, Json(paid(id))).into_response())
             }
             Charged::Before(id) => {
-                telemetry.entry("replayed");
+                telemetry.entry(LedgerEntry::Replayed);
                 Ok(Json(paid(id)).into_response())
             }
             Charged::Declined => {
-                telemetry.entry("declined");
+                telemetry.entry(LedgerEntry::Declined);
                 Err(Problem::new(StatusCode::PAYMENT_REQUIRED, "the card was declined"))
             }
             Charged::Voided => {
-                telemetry.entry("refused");
+                telemetry.entry(LedgerEntry::Refused);
                 Err(Problem::conflict("this key was voided"))
             }
         }
@@ -216,7 +216,7 @@ async fn charge(
     let answer = state.charge(key, &request).await;
     if state.inner.faults.as_ref().is_some_and(TargetFaults::draw_twice) {
         if !state.inner.settings.honour_idempotency_keys {
-            state.inner.telemetry.entry("charged_again");
+            state.inner.telemetry.entry(LedgerEntry::ChargedAgain);
         }
         return state.charge(key, &request).await;
     }
@@ -229,7 +229,7 @@ async fn void(State(state): State<PaymentState>, Path(key): Path<String>) -> Res
         Voided::Refunded => true,
         Voided::Nothing => false,
     };
-    telemetry.entry(if refunded { "refunded" } else { "voided" });
+    telemetry.entry(if refunded { LedgerEntry::Refunded } else { LedgerEntry::Voided });
     Ok(Json(Void { refunded }))
 }
 

@@ -8,28 +8,8 @@ use hdrhistogram::Histogram;
 /// Longest response time that is told apart from longer ones, microseconds.
 const LONGEST_MICROS: u64 = 120_000_000;
 
-/// How a request or a visit ended for the viewer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
-    /// Everything live.
-    Ok,
-    /// A page, part of it from a fallback.
-    Degraded,
-    /// No page.
-    Error,
-}
-
-impl Outcome {
-    /// Spelled as in the metrics contract.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Degraded => "degraded",
-            Self::Error => "error",
-        }
-    }
-}
+/// How a request or a visit ended for the viewer; the later, the worse.
+pub use breakerbox_telemetry::Playback as Outcome;
 
 /// What was seen, so far or since one last looked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

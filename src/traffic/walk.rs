@@ -81,7 +81,7 @@ impl Target {
     /// A journey was not begun, because too many were under way.
     pub(super) fn shed(&self) {
         self.recorder.shed();
-        self.telemetry.journey(Outcome::Error.as_str());
+        self.telemetry.journey(Outcome::Error);
     }
 
     /// A viewer's token; none when it could not be had, which is counted.
@@ -111,7 +111,7 @@ impl Target {
     fn saw(&self, outcome: Outcome, click: Click) -> Outcome {
         let response_time = click.due.elapsed();
         self.recorder.record(outcome, response_time);
-        self.telemetry.request(outcome.as_str(), response_time);
+        self.telemetry.request(outcome, response_time);
         if let Some(listener) = &self.listener {
             listener(click.due, outcome, response_time);
         }
@@ -166,7 +166,7 @@ impl Place {
             viewer.click(step, click).await;
             click.due = click.due.max(Instant::now());
         }
-        target.telemetry.journey(viewer.worst.as_str());
+        target.telemetry.journey(viewer.worst);
         viewer.worst
     }
 }

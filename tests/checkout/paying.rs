@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use breakerbox::services::ServiceName;
 use breakerbox::settings::Settings;
+use breakerbox_resilience::breaker::State;
 use breakerbox_telemetry::TransitionRecord;
 use http::HeaderMap;
 use serde_json::json;
@@ -84,6 +85,10 @@ fn new_entries(feed: &mut Receiver<TransitionRecord>) -> Vec<TransitionRecord> {
     }
 }
 
+fn change(entry: &TransitionRecord) -> Change {
+    (entry.from.as_str(), entry.to.as_str(), entry.reason.as_str())
+}
+
 fn retry_after(headers: &HeaderMap) -> u64 {
     headers["retry-after"].to_str().unwrap().parse().unwrap()
 }
@@ -117,23 +122,23 @@ async fn a_viewer_who_keeps_paying_at_the_default_failures_sees_every_state_and_
             }
             let (after, changes) = state.after(paid, now);
             let entries = new_entries(&mut feed);
-            let told: Vec<Change> = entries.iter().map(|entry| (entry.from, entry.to, entry.reason)).collect();
+            let told: Vec<Change> = entries.iter().map(change).collect();
             assert_eq!(told, changes, "{state:?}, paid: {paid}");
             (state, log) = (after, [log, entries].concat());
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    let count = |from, to| log.iter().filter(|entry| (entry.from, entry.to) == (from, to)).count();
+    let count = |from, to| log.iter().map(change).filter(|(was, is, _)| (*was, *is) == (from, to)).count();
     assert!(count("closed", "open") >= 3, "{log:?}");
     assert!(count("half_open", "open") >= 3 && count("half_open", "closed") >= 3, "{log:?}");
     assert!(blocked > 500, "{blocked}");
     for (number, entry) in (log[0].generation..).zip(&log) {
         assert_eq!((entry.service.as_str(), entry.generation), ("checkout", number));
-        let wait = (entry.to == "open").then_some(BLOCK.as_secs_f64());
-        assert_eq!(entry.open_wait_seconds, wait, "{entry:?}");
+        let wait = (entry.to == State::Open).then_some(BLOCK);
+        assert_eq!(entry.open_wait, wait, "{entry:?}");
     }
-    let changes: Vec<Change> = log.iter().map(|entry| (entry.from, entry.to, entry.reason)).collect();
+    let changes: Vec<Change> = log.iter().map(change).collect();
     assert_eq!(world.payment_transitions(), changes, "the log that `/transitions` shows");
 
     world.fault("payment-gateway", "{}");

@@ -152,7 +152,7 @@ impl World {
     pub(crate) fn payment_transitions(&self) -> Vec<(&'static str, &'static str, &'static str)> {
         let latest = self.transitions.latest();
         let own = latest.iter().filter(|record| record.service == "checkout" && record.breaker == "payment-gateway");
-        own.map(|record| (record.from, record.to, record.reason)).collect()
+        own.map(|record| (record.from.as_str(), record.to.as_str(), record.reason.as_str())).collect()
     }
 
     pub(crate) fn payment_client(&self) -> &Client {

@@ -126,8 +126,8 @@ fn log_records_are_exported_with_their_trace_and_without_those_of_the_export_its
         let page = client.get(format!("{}/api/movies", process.site)).header("traceparent", &parent);
         assert!(page.send().await.unwrap().status().is_success());
     });
-    within(Duration::from_secs(15), || !collector.seen("breaker opened").1.is_empty());
-    assert_eq!(collector.seen("breaker opened").1, [TRACE]);
+    within(Duration::from_secs(15), || !collector.seen("circuit breaker state changed").1.is_empty());
+    assert_eq!(collector.seen("circuit breaker state changed").1, [TRACE]);
     assert_eq!(collector.seen("fault injected").1.first().map(String::as_str), Some(TRACE));
     assert_eq!(process.interrupt(), 0);
     let way_out = ["h2", "hyper", "opentelemetry", "reqwest"];

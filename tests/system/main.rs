@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use breakerbox::client::Request;
+use breakerbox_resilience::breaker::State;
 use breakerbox_telemetry::TransitionRecord;
 use site::{PlaybackCounts, TestSite};
 
@@ -61,9 +62,9 @@ fn breakers_open_for_what_is_broken_and_close_when_it_is_mended() {
         ("gateway", "catalog", &["consecutive_failures", "failure_rate"]),
     ] {
         let of = |t: &&TransitionRecord| t.service == service && t.breaker == breaker;
-        let tripped = moved.iter().filter(of).any(|t| t.to == "open" && reasons.contains(&t.reason));
+        let tripped = moved.iter().filter(of).any(|t| t.to == State::Open && reasons.contains(&t.reason.as_str()));
         assert!(tripped, "{service} → {breaker} never opened for {reasons:?}: {moved:#?}");
-        assert_eq!(moved.iter().rfind(of).unwrap().to, "closed", "{service} → {breaker} did not recover");
+        assert_eq!(moved.iter().rfind(of).unwrap().to, State::Closed, "{service} → {breaker} did not recover");
     }
 }
 
@@ -76,8 +77,8 @@ async fn the_first_incident_opens_a_breaker_and_it_has_recovered_within_three_mi
     site.run_scenario(5.0, Duration::from_secs(120)).await;
     let moved = site.transitions();
     let ml_api: Vec<_> = moved.iter().filter(|t| t.breaker == "ml-api").collect();
-    assert_eq!((ml_api[0].from, ml_api[0].to), ("closed", "open"));
-    assert_eq!(ml_api.last().unwrap().to, "closed", "{ml_api:#?}");
+    assert_eq!((ml_api[0].from, ml_api[0].to), (State::Closed, State::Open));
+    assert_eq!(ml_api.last().unwrap().to, State::Closed, "{ml_api:#?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +201,7 @@ async fn every_kind_of_fault_degrades_and_none_breaks_the_protected_site() {
         let playback = site.playback("gateway");
         assert_eq!(playback.error, 0, "{plan}: {playback:?}");
         assert!(playback.degraded > 0, "{plan}: {playback:?}");
-        assert!(site.transitions().iter().any(|t| t.to == "open"), "{plan}: no breaker opened");
+        assert!(site.transitions().iter().any(|t| t.to == State::Open), "{plan}: no breaker opened");
     }
 }
 

@@ -105,7 +105,10 @@ async fn one_trace_tells_a_visit_s_whole_story() {
     let entries = named(&spans, "GET /api/recommendations", &SpanKind::Server);
     let pages: Vec<_> = entries.iter().map(|entry| recommendations_below(&spans, entry)).collect();
     let [tripping, rejected] = pages[..] else { panic!("{spans:#?}") };
-    assert_eq!(events(tripping), ["retrying", "breaker opened", "not retried", "fallback served"]);
+    assert_eq!(
+        events(tripping),
+        ["retry scheduled", "circuit breaker state changed", "not retried", "fallback served"]
+    );
     assert_eq!(events(rejected), ["call rejected", "fallback served"]);
     assert!(children(&spans, rejected).is_empty(), "a rejected call is no attempt");
 

@@ -6,40 +6,21 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec};
+use prometheus::{Gauge, Histogram, IntCounter};
 use tokio::time::Instant;
 
+use super::label::{
+    Children, KeyOutcome, LedgerEntry, OrderStatus, QueueOutcome, RevenueStatus, SagaStep, StepOutcome,
+};
 use super::metrics::Metrics;
-use super::names::value;
 
 /// Handles for the orders of one service. Cheap to clone.
 #[derive(Clone)]
 pub struct CheckoutTelemetry {
-    orders: Counters,
-    revenue: Counters,
-    steps: Arc<Vec<(&'static str, Counters)>>,
-    keys: Counters,
-}
-
-/// One counter for each value of a label.
-#[derive(Clone)]
-struct Counters(Arc<Vec<(&'static str, IntCounter)>>);
-
-impl Counters {
-    fn new(vec: &IntCounterVec, before: &[&str], values: &'static [&'static str]) -> Self {
-        let child = |value: &'static str| {
-            let labels: Vec<&str> = before.iter().copied().chain([value]).collect();
-            (value, vec.with_label_values(&labels))
-        };
-        Self(Arc::new(values.iter().copied().map(child).collect()))
-    }
-
-    fn add(&self, value: &str, by: u64) {
-        match self.0.iter().find(|(name, _)| *name == value) {
-            Some((_, counter)) => counter.inc_by(by),
-            None => debug_assert!(false, "{value} is not in the metrics contract"),
-        }
-    }
+    orders: Arc<Children<OrderStatus, IntCounter>>,
+    revenue: Arc<Children<RevenueStatus, IntCounter>>,
+    steps: Arc<Children<SagaStep, Children<StepOutcome, IntCounter>>>,
+    keys: Arc<Children<KeyOutcome, IntCounter>>,
 }
 
 impl CheckoutTelemetry {
@@ -47,37 +28,34 @@ impl CheckoutTelemetry {
     #[must_use]
     pub fn new(metrics: &Metrics, service: &str) -> Self {
         let f = metrics.families();
-        let steps = value::SAGA_STEPS
-            .iter()
-            .map(|step| (*step, Counters::new(&f.checkout_saga_steps, &[service, step], value::SAGA_OUTCOMES)));
+        let steps =
+            |step| Children::new(move |outcome| f.checkout_saga_steps.with_label_values(&[service, step, outcome]));
         Self {
-            orders: Counters::new(&f.checkout_orders, &[service], value::ORDER_OUTCOMES),
-            revenue: Counters::new(&f.checkout_revenue, &[service], value::REVENUE_OUTCOMES),
-            steps: Arc::new(steps.collect()),
-            keys: Counters::new(&f.checkout_idempotency, &[service], value::IDEMPOTENCY_OUTCOMES),
+            orders: Arc::new(Children::new(|outcome| f.checkout_orders.with_label_values(&[service, outcome]))),
+            revenue: Arc::new(Children::new(|status| f.checkout_revenue.with_label_values(&[service, status]))),
+            steps: Arc::new(Children::new(steps)),
+            keys: Arc::new(Children::new(|outcome| f.checkout_idempotency.with_label_values(&[service, outcome]))),
         }
     }
 
     /// An order ended, or was put off.
-    pub fn order(&self, outcome: &str) {
-        self.orders.add(outcome, 1);
+    pub fn order(&self, status: OrderStatus) {
+        self.orders.of(status).inc();
     }
 
     /// This many won were paid, put at risk, kept or lost.
-    pub fn revenue(&self, outcome: &str, won: i64) {
-        self.revenue.add(outcome, u64::try_from(won).unwrap_or(0));
+    pub fn revenue(&self, status: RevenueStatus, won: i64) {
+        self.revenue.of(status).inc_by(u64::try_from(won).unwrap_or(0));
     }
 
     /// A step of an order ended.
-    pub fn step(&self, step: &str, outcome: &str) {
-        if let Some((_, outcomes)) = self.steps.iter().find(|(name, _)| *name == step) {
-            outcomes.add(outcome, 1);
-        }
+    pub fn step(&self, step: SagaStep, outcome: StepOutcome) {
+        self.steps.of(step).of(outcome).inc();
     }
 
     /// A request came with an idempotency key.
-    pub fn key(&self, outcome: &str) {
-        self.keys.add(outcome, 1);
+    pub fn key(&self, outcome: KeyOutcome) {
+        self.keys.of(outcome).inc();
     }
 }
 
@@ -97,7 +75,7 @@ pub struct QueueReading {
 pub struct QueueTelemetry {
     latest: Arc<Mutex<(QueueReading, Instant)>>,
     dropped: IntCounter,
-    attempts: Counters,
+    attempts: Arc<Children<QueueOutcome, IntCounter>>,
     wait: Histogram,
 }
 
@@ -122,7 +100,7 @@ impl QueueTelemetry {
         Self {
             latest,
             dropped: f.queue_dropped.with_label_values(&own),
-            attempts: Counters::new(&f.queue_attempts, &own, value::QUEUE_OUTCOMES),
+            attempts: Arc::new(Children::new(|outcome| f.queue_attempts.with_label_values(&[service, queue, outcome]))),
             wait: f.queue_wait.with_label_values(&own),
         }
     }
@@ -138,8 +116,8 @@ impl QueueTelemetry {
     }
 
     /// The worker tried an item.
-    pub fn attempted(&self, outcome: &str) {
-        self.attempts.add(outcome, 1);
+    pub fn attempted(&self, outcome: QueueOutcome) {
+        self.attempts.of(outcome).inc();
     }
 
     /// An item left the queue after this long.
@@ -151,7 +129,7 @@ impl QueueTelemetry {
 /// Handles for the payment gateway's books. Cheap to clone.
 #[derive(Clone)]
 pub struct LedgerTelemetry {
-    entries: Counters,
+    entries: Arc<Children<LedgerEntry, IntCounter>>,
 }
 
 impl LedgerTelemetry {
@@ -159,11 +137,11 @@ impl LedgerTelemetry {
     #[must_use]
     pub fn new(metrics: &Metrics, service: &str) -> Self {
         let vec = &metrics.families().ledger_entries;
-        Self { entries: Counters::new(vec, &[service], value::LEDGER_OUTCOMES) }
+        Self { entries: Arc::new(Children::new(|entry| vec.with_label_values(&[service, entry]))) }
     }
 
     /// A request did this to the books.
-    pub fn entry(&self, outcome: &str) {
-        self.entries.add(outcome, 1);
+    pub fn entry(&self, entry: LedgerEntry) {
+        self.entries.of(entry).inc();
     }
 }

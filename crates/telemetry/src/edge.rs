@@ -7,19 +7,9 @@ use std::time::Duration;
 use prometheus::{Gauge, IntCounter};
 
 use super::exemplars::TracedHistogram;
+use super::label::{Children, Playback};
 use super::metrics::Metrics;
-use super::names::{OBJECTIVES, value};
-
-/// What a viewer got from a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Playback {
-    /// Everything live.
-    Ok,
-    /// The page loaded, part of it from a fallback.
-    Degraded,
-    /// No page.
-    Error,
-}
+use super::names::OBJECTIVES;
 
 /// Handles for one service's edge. Cheap to clone.
 #[derive(Clone)]
@@ -31,7 +21,7 @@ struct Inner {
     service: String,
     metrics: Metrics,
     active: Gauge,
-    playback: Option<[IntCounter; 3]>,
+    playback: Option<Children<Playback, IntCounter>>,
     // Routes and statuses form a small closed set, but which pairs occur is known only as they do.
     durations: Mutex<HashMap<(&'static str, String, u16), TracedHistogram>>,
 }
@@ -42,16 +32,13 @@ impl EdgeTelemetry {
     #[must_use]
     pub fn new(metrics: &Metrics, service: &str, pages: bool, routes: &[(&'static str, &str)]) -> Self {
         let f = metrics.families();
-        let counter = |outcome: &str| f.playback.with_label_values(&[service, outcome]);
+        let counter = |outcome: &'static str| f.playback.with_label_values(&[service, outcome]);
         let edge = Self {
             inner: Arc::new(Inner {
                 service: service.to_owned(),
                 metrics: metrics.clone(),
                 active: f.http_active.with_label_values(&[service]),
-                playback: pages.then(|| {
-                    let [ok, degraded, error] = [0, 1, 2].map(|i| counter(value::PLAYBACK_OUTCOMES[i]));
-                    [ok, degraded, error]
-                }),
+                playback: pages.then(|| Children::new(counter)),
                 durations: Mutex::default(),
             }),
         };
@@ -73,12 +60,8 @@ impl EdgeTelemetry {
 
     /// A viewer's page ended.
     pub fn playback(&self, outcome: Playback) {
-        if let Some([ok, degraded, error]) = &self.inner.playback {
-            match outcome {
-                Playback::Ok => ok.inc(),
-                Playback::Degraded => degraded.inc(),
-                Playback::Error => error.inc(),
-            }
+        if let Some(playback) = &self.inner.playback {
+            playback.of(outcome).inc();
         }
     }
 

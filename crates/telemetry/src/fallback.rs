@@ -5,50 +5,57 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter};
 
-use super::breaker::count;
+use super::label::{Children, FallbackKind, FallbackReason};
 use super::metrics::Metrics;
-use super::names::value;
 
-/// Handles for the fallbacks around one dependency.
+/// Handles for the fallbacks around one dependency. Cheap to clone.
 #[derive(Clone)]
 pub struct FallbackTelemetry {
-    calls: Arc<Vec<(&'static str, &'static str, IntCounter)>>,
-    failures: Arc<Vec<(&'static str, IntCounter)>>,
+    /// Of the kinds that this dependency has.
+    kinds: Arc<[(FallbackKind, OfKind)]>,
     staleness: Histogram,
+}
+
+struct OfKind {
+    calls: Children<FallbackReason, IntCounter>,
+    failures: IntCounter,
 }
 
 impl FallbackTelemetry {
     /// Creates the series of these kinds of fallback, for every reason, at zero.
     #[must_use]
-    pub fn new(metrics: &Metrics, service: &str, breaker: &str, kinds: &[&'static str]) -> Self {
+    pub fn new(metrics: &Metrics, service: &str, breaker: &str, kinds: &[FallbackKind]) -> Self {
         let f = metrics.families();
-        let mut calls = Vec::new();
-        for kind in kinds {
-            for reason in value::FALLBACK_REASONS {
-                let child = f.fallback_calls.with_label_values(&[service, breaker, *kind, *reason]);
-                calls.push((*kind, *reason, child));
-            }
-        }
-        let failures = kinds.iter().map(|k| (*k, f.fallback_failures.with_label_values(&[service, breaker, *k])));
+        let of = |kind: &FallbackKind| {
+            let name = kind.as_str();
+            let calls = Children::new(|reason| f.fallback_calls.with_label_values(&[service, breaker, name, reason]));
+            (*kind, OfKind { calls, failures: f.fallback_failures.with_label_values(&[service, breaker, name]) })
+        };
         Self {
-            calls: Arc::new(calls),
-            failures: Arc::new(failures.collect()),
+            kinds: kinds.iter().map(of).collect(),
             staleness: f.fallback_staleness.with_label_values(&[service, breaker]),
         }
     }
 
     /// An answer of this kind was served instead of the live one; `age` is how old it was.
-    pub fn served(&self, kind: &str, reason: &str, age: Option<Duration>) {
-        if let Some((.., calls)) = self.calls.iter().find(|(k, r, _)| *k == kind && *r == reason) {
-            calls.inc();
+    pub fn served(&self, kind: FallbackKind, reason: FallbackReason, age: Option<Duration>) {
+        if let Some(of) = self.of(kind) {
+            of.calls.of(reason).inc();
         }
         if let Some(age) = age {
             self.staleness.observe(age.as_secs_f64());
         }
+        tracing::debug!(kind = kind.as_str(), reason = reason.as_str(), ?age, "fallback served");
     }
 
     /// A fallback of this kind had nothing to give.
-    pub fn failed(&self, kind: &str) {
-        count(&self.failures, kind);
+    pub fn failed(&self, kind: FallbackKind) {
+        if let Some(of) = self.of(kind) {
+            of.failures.inc();
+        }
+    }
+
+    fn of(&self, kind: FallbackKind) -> Option<&OfKind> {
+        self.kinds.iter().find(|(own, _)| *own == kind).map(|(_, of)| of)
     }
 }

@@ -1,9 +1,10 @@
-//! What the program says about itself: metric families, typed handles that turn facts into series
-//! and log lines, the exposition, traces and their propagation.
+#![doc = include_str!("../README.md")]
 //!
-//! The layers above report facts (`a breaker moved`, `a call finished`); only this module knows how
-//! a fact is called in Prometheus or in a log. Counters are written when a fact happens; gauges that
-//! mirror live state are read from it at each scrape, so they can't drift from what they describe.
+//! ## Theory of operation
+//!
+//! The layers above report facts, and only this crate knows how a fact is called in Prometheus or in a
+//! log. Counters are written when a fact happens. Gauges that mirror live state are read from it at
+//! each scrape, so that they cannot drift from what they describe.
 
 mod breaker;
 mod bulkhead;
@@ -14,6 +15,7 @@ mod exemplars;
 mod exposition;
 mod fallback;
 mod health;
+mod label;
 mod logs;
 mod metrics;
 pub mod names;
@@ -24,13 +26,20 @@ mod spans;
 mod trace;
 mod transitions;
 
-pub use breaker::{BreakerReading, BreakerTelemetry};
+pub use breaker::{
+    BulkheadRejected, CallFinished, CallRejected, CallThrottled, Fact, Handles, HedgeEnded, PolicyTelemetry,
+    RetryEnded, RetryPredicted, RetryScheduled, StateChanged,
+};
 pub use bulkhead::BulkheadTelemetry;
 pub use checkout::{CheckoutTelemetry, LedgerTelemetry, QueueReading, QueueTelemetry};
 pub use connections::{ConnectionTelemetry, Dropped};
-pub use edge::{EdgeTelemetry, Playback, RequestGuard};
+pub use edge::{EdgeTelemetry, RequestGuard};
 pub use exposition::{Exposition, Format, encode};
 pub use fallback::FallbackTelemetry;
+pub use label::{
+    AlertStatus, CallOutcome, ExecutedOutcome, FallbackKind, FallbackReason, FaultKind, KeyOutcome, Label, LedgerEntry,
+    OrderStatus, Playback, Prediction, QueueOutcome, RevenueStatus, SagaStep, StepOutcome,
+};
 pub use logs::{LogFormat, TelemetryGuard, TelemetrySettings, init};
 pub use metrics::{FaultTelemetry, InboxTelemetry, Metrics, ScenarioTelemetry, TrafficTelemetry};
 pub use otlp::{Push, push};

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
+use super::breaker;
 use super::exemplars::{Exemplars, TracedHistogram};
+use super::label::{AlertStatus, Children, FaultKind, Playback};
 use super::names::{self, Family, Kind, value};
 
 /// Latency bounds in seconds that suit calls between services on one network.
@@ -27,6 +29,8 @@ pub struct Metrics {
 struct Inner {
     registry: Registry,
     families: Families,
+    /// In the order of [`breaker::GAUGES`].
+    breaker_gauges: Vec<GaugeVec>,
     refreshers: Mutex<Vec<Refresh>>,
     exemplars: Exemplars,
     call_bounds: Arc<[f64]>,
@@ -57,19 +61,8 @@ families! {
     breaker_slow_calls: IntCounterVec = CIRCUIT_BREAKER_SLOW_CALLS;
     breaker_late_results: IntCounterVec = CIRCUIT_BREAKER_LATE_RESULTS;
     breaker_call_duration: HistogramVec = CIRCUIT_BREAKER_CALL_DURATION (calls);
-    breaker_failure_ratio: GaugeVec = CIRCUIT_BREAKER_FAILURE_RATIO;
-    breaker_slow_call_ratio: GaugeVec = CIRCUIT_BREAKER_SLOW_CALL_RATIO;
-    breaker_window_calls: GaugeVec = CIRCUIT_BREAKER_WINDOW_CALLS;
-    breaker_window_minimum_calls: GaugeVec = CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS;
-    breaker_half_open_permits: GaugeVec = CIRCUIT_BREAKER_HALF_OPEN_PERMITS;
-    breaker_open_remaining: GaugeVec = CIRCUIT_BREAKER_OPEN_REMAINING;
-    breaker_health_score: GaugeVec = CIRCUIT_BREAKER_HEALTH_SCORE;
     breaker_health_points: GaugeVec = CIRCUIT_BREAKER_HEALTH_POINTS;
-    breaker_failure_ratio_threshold: GaugeVec = CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD;
-    breaker_slow_call_ratio_threshold: GaugeVec = CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD;
-    breaker_consecutive_failures_threshold: GaugeVec = CIRCUIT_BREAKER_CONSECUTIVE_FAILURES_THRESHOLD;
     breaker_timeout: GaugeVec = CIRCUIT_BREAKER_TIMEOUT;
-    breaker_open_wait: GaugeVec = CIRCUIT_BREAKER_OPEN_WAIT;
     fallback_calls: IntCounterVec = FALLBACK_CALLS;
     fallback_failures: IntCounterVec = FALLBACK_FAILURES;
     fallback_staleness: HistogramVec = FALLBACK_STALENESS (AGE_BOUNDS);
@@ -157,12 +150,15 @@ impl Metrics {
         let registry = Registry::new();
         let call_bounds = call_bounds(call_timeouts);
         let families = Families::register(&registry, &call_bounds);
+        let breaker_gauges = breaker::GAUGES.iter().map(|(family, _)| GaugeVec::register(&registry, family, &[]));
+        let breaker_gauges = breaker_gauges.collect();
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process)).expect("process metrics are registered once");
         families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         let inner = Inner {
             registry,
             families,
+            breaker_gauges,
             refreshers: Mutex::new(Vec::new()),
             exemplars: Exemplars::default(),
             call_bounds: call_bounds.into(),
@@ -173,6 +169,11 @@ impl Metrics {
 
     pub(super) fn families(&self) -> &Families {
         &self.inner.families
+    }
+
+    /// The gauges of a breaker, in the order of [`breaker::GAUGES`].
+    pub(super) fn breaker_gauges(&self) -> &[GaugeVec] {
+        &self.inner.breaker_gauges
     }
 
     pub(super) fn exemplars(&self) -> &Exemplars {
@@ -219,27 +220,26 @@ impl Metrics {
     #[must_use]
     pub fn faults(&self, target: &str) -> FaultTelemetry {
         let families = self.families();
-        let kind = |kind: &'static str| FaultKind {
-            name: kind,
+        let kind = |kind: &'static str| OfKind {
             active: families.fault_active.with_label_values(&[target, kind]),
             configured: families.fault_configured.with_label_values(&[target, kind]),
             injected: families.fault_injected.with_label_values(&[target, kind]),
         };
-        FaultTelemetry { kinds: value::FAULT_KINDS.iter().copied().map(kind).collect() }
+        FaultTelemetry { kinds: Arc::new(Children::new(kind)) }
     }
 
     /// Series of the load sent to `target`, all at zero.
     #[must_use]
     pub fn traffic(&self, target: &str) -> TrafficTelemetry {
         let families = self.families();
-        let per = |outcome: &str| {
+        let per = |outcome: &'static str| {
             (
                 families.traffic_journeys.with_label_values(&[target, outcome]),
                 families.traffic_duration.with_label_values(&[target, outcome]),
             )
         };
         TrafficTelemetry {
-            outcomes: value::TRAFFIC_OUTCOMES.iter().map(|outcome| (*outcome, per(outcome))).collect(),
+            outcomes: Arc::new(Children::new(per)),
             rate: families.traffic_rate.with_label_values(&[target]),
         }
     }
@@ -255,20 +255,17 @@ impl Metrics {
     #[must_use]
     pub fn inbox(&self) -> InboxTelemetry {
         let vec = &self.families().alert_notifications;
-        let [firing, resolved] = [value::ALERT_STATUSES[0], value::ALERT_STATUSES[1]];
-        InboxTelemetry { firing: vec.with_label_values(&[firing]), resolved: vec.with_label_values(&[resolved]) }
+        InboxTelemetry { delivered: Arc::new(Children::new(|status| vec.with_label_values(&[status]))) }
     }
 }
 
 /// Handles for the faults of one target.
 #[derive(Clone)]
 pub struct FaultTelemetry {
-    kinds: Vec<FaultKind>,
+    kinds: Arc<Children<FaultKind, OfKind>>,
 }
 
-#[derive(Clone)]
-struct FaultKind {
-    name: &'static str,
+struct OfKind {
     active: prometheus::Gauge,
     configured: prometheus::Gauge,
     injected: prometheus::IntCounter,
@@ -276,18 +273,16 @@ struct FaultKind {
 
 impl FaultTelemetry {
     /// A request was touched by a fault of this kind.
-    pub fn injected(&self, kind: &str) {
-        if let Some(of) = self.kinds.iter().find(|of| of.name == kind) {
-            of.injected.inc();
-        }
+    pub fn injected(&self, kind: FaultKind) {
+        self.kinds.of(kind).injected.inc();
     }
 
     /// The plan in force touches these shares (0–1) of requests, by kind; of other kinds, none.
-    pub fn planned(&self, shares: &[(&'static str, f64)]) {
-        for kind in &self.kinds {
-            let share = shares.iter().find(|(name, _)| *name == kind.name).map_or(0.0, |(_, share)| *share);
-            kind.active.set(f64::from(u8::from(share > 0.0)));
-            kind.configured.set(share);
+    pub fn planned(&self, shares: &[(FaultKind, f64)]) {
+        for (kind, of) in self.kinds.each() {
+            let share = shares.iter().find(|(name, _)| *name == kind).map_or(0.0, |(_, share)| *share);
+            of.active.set(f64::from(u8::from(share > 0.0)));
+            of.configured.set(share);
         }
     }
 }
@@ -295,23 +290,19 @@ impl FaultTelemetry {
 /// Handles for the load sent to one target.
 #[derive(Clone)]
 pub struct TrafficTelemetry {
-    outcomes: Vec<(&'static str, (prometheus::IntCounter, prometheus::Histogram))>,
+    outcomes: Arc<Children<Playback, (prometheus::IntCounter, prometheus::Histogram)>>,
     rate: prometheus::Gauge,
 }
 
 impl TrafficTelemetry {
     /// A request was answered, or given up, after `duration` from its intended start.
-    pub fn request(&self, outcome: &str, duration: Duration) {
-        if let Some((_, (_, seconds))) = self.outcomes.iter().find(|(name, _)| *name == outcome) {
-            seconds.observe(duration.as_secs_f64());
-        }
+    pub fn request(&self, outcome: Playback, duration: Duration) {
+        self.outcomes.of(outcome).1.observe(duration.as_secs_f64());
     }
 
     /// A journey ended.
-    pub fn journey(&self, outcome: &str) {
-        if let Some((_, (journeys, _))) = self.outcomes.iter().find(|(name, _)| *name == outcome) {
-            journeys.inc();
-        }
+    pub fn journey(&self, outcome: Playback) {
+        self.outcomes.of(outcome).0.inc();
     }
 
     /// The load aims at this many journeys per second.
@@ -338,14 +329,13 @@ impl ScenarioTelemetry {
 /// Handles for the alert inbox.
 #[derive(Clone)]
 pub struct InboxTelemetry {
-    firing: prometheus::IntCounter,
-    resolved: prometheus::IntCounter,
+    delivered: Arc<Children<AlertStatus, prometheus::IntCounter>>,
 }
 
 impl InboxTelemetry {
     /// Alertmanager delivered an alert.
-    pub fn delivered(&self, resolved: bool) {
-        if resolved { self.resolved.inc() } else { self.firing.inc() }
+    pub fn delivered(&self, status: AlertStatus) {
+        self.delivered.of(status).inc();
     }
 }
 

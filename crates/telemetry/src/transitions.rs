@@ -2,23 +2,24 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use serde::Serialize;
+use breakerbox_resilience::breaker::{Reason, State, Transition};
 use tokio::sync::broadcast;
 
 /// One change of a breaker's state, with the numbers behind it.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TransitionRecord {
     /// Service that owns the breaker.
     pub service: String,
     /// Dependency the breaker guards.
     pub breaker: String,
     /// State before.
-    pub from: &'static str,
+    pub from: State,
     /// State after.
-    pub to: &'static str,
-    /// Why, spelled as in [`value::TRANSITION_REASONS`](super::names::value::TRANSITION_REASONS).
-    pub reason: &'static str,
+    pub to: State,
+    /// Why.
+    pub reason: Reason,
     /// Number of the state this transition began; grows by one with each.
     pub generation: u64,
     /// When, seconds since 1970.
@@ -33,8 +34,30 @@ pub struct TransitionRecord {
     pub failure_ratio: Option<f64>,
     /// Slow share, 0–1; absent below the minimum number of calls.
     pub slow_ratio: Option<f64>,
-    /// How long an opened breaker will wait before a probe, seconds.
-    pub open_wait_seconds: Option<f64>,
+    /// How long an opened breaker waits before a probe.
+    pub open_wait: Option<Duration>,
+}
+
+impl TransitionRecord {
+    pub(super) fn new(service: &str, breaker: &str, transition: &Transition, unix_seconds: f64) -> Self {
+        let Transition { from, to, reason, generation, window, open_for, .. } = transition;
+        let ratio = |ratio: f64| (!ratio.is_nan()).then_some(ratio);
+        Self {
+            service: service.to_owned(),
+            breaker: breaker.to_owned(),
+            from: *from,
+            to: *to,
+            reason: *reason,
+            generation: *generation,
+            unix_seconds,
+            calls: window.calls,
+            failures: window.failures,
+            slow_calls: window.slow,
+            failure_ratio: ratio(window.failure_ratio()),
+            slow_ratio: ratio(window.slow_ratio()),
+            open_wait: *open_for,
+        }
+    }
 }
 
 /// The latest transitions of this process, and a live feed of them.
@@ -92,7 +115,16 @@ mod tests {
     fn the_log_forgets_the_oldest_first() {
         let log = TransitionLog::new();
         for generation in 0..=TransitionLog::KEPT as u64 {
-            log.push(TransitionRecord { generation, ..TransitionRecord::default() });
+            let transition = Transition {
+                from: State::Closed,
+                to: State::Open,
+                generation,
+                reason: Reason::FailureRate,
+                at: std::time::Instant::now(),
+                window: breakerbox_resilience::breaker::WindowSnapshot::default(),
+                open_for: None,
+            };
+            log.push(TransitionRecord::new("gateway", "user", &transition, 0.0));
         }
         let latest = log.latest();
         assert_eq!((latest.len(), latest[0].generation), (TransitionLog::KEPT, 1));

@@ -10,6 +10,7 @@ use super::{CheckoutState, QUEUE};
 use crate::services::inventory::away;
 use crate::store::DeadLetter;
 use crate::web::problem::{Body, Problem, ProblemBody};
+use breakerbox_telemetry::RevenueStatus;
 
 /// Most dead letters listed or replayed at once.
 const MOST: u32 = 1000;
@@ -124,7 +125,7 @@ async fn replay(State(state): State<CheckoutState>, Body(replay): Body<Replay>) 
             replayed += 1;
             if revived.to_be_paid {
                 // Once more it may be kept or lost.
-                state.inner.telemetry.revenue("at_risk", revived.amount);
+                state.inner.telemetry.revenue(RevenueStatus::AtRisk, revived.amount);
             }
         } else if wanted.len() == 1 {
             return Err(Problem::not_found(format!("no dead item {id}")));

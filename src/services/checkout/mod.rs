@@ -65,7 +65,7 @@ use crate::clock::Clock;
 use crate::store::{CheckoutStore, NewOrder, Opened, Order, StoreSettings};
 use crate::web::problem::{Body, Problem};
 use breakerbox_resilience::breaker::Command;
-use breakerbox_telemetry::{CheckoutTelemetry, QueueTelemetry};
+use breakerbox_telemetry::{CheckoutTelemetry, KeyOutcome, QueueTelemetry, SagaStep, StepOutcome};
 
 /// Methods and routes whose series exist before the first request.
 pub const ROUTES: &[(&str, &str)] =
@@ -164,13 +164,7 @@ impl CheckoutState {
         let gate = match settings.breaker {
             BreakerMode::Local => Gate::Local,
             BreakerMode::Shared => {
-                let shared = Shared::new(
-                    store.breakers(),
-                    payment.clone(),
-                    settings.breaker_cache,
-                    clock,
-                    &telemetry.transitions,
-                );
+                let shared = Shared::new(store.breakers(), payment.clone(), settings.breaker_cache, clock);
                 Gate::Shared(Arc::new(shared))
             }
             BreakerMode::Stateless => {
@@ -217,15 +211,15 @@ impl CheckoutState {
         match clients.user.of(context).call(context, request).await {
             Ok(_) => {
                 verified.put(user_id, ());
-                telemetry.step("verify_user", "done");
+                telemetry.step(SagaStep::VerifyUser, StepOutcome::Done);
                 Ok(())
             }
             Err(error) if error.status() == Some(http::StatusCode::NOT_FOUND) => {
-                telemetry.step("verify_user", "refused");
+                telemetry.step(SagaStep::VerifyUser, StepOutcome::Refused);
                 Err(Problem::not_found(format!("there is no viewer {user_id}")))
             }
             Err(error) => {
-                telemetry.step("verify_user", "failed");
+                telemetry.step(SagaStep::VerifyUser, StepOutcome::Failed);
                 if !context.protection {
                     return Err(error.into());
                 }
@@ -257,11 +251,11 @@ impl CheckoutState {
         let leased = tokio::time::Instant::now() + settings.lease;
         match store.open(&new, self.now()).await.map_err(|error| away(&error))? {
             Opened::New(order) => {
-                telemetry.key("new");
+                telemetry.key(KeyOutcome::New);
                 self.first_run(context, order, leased).await
             }
             Opened::Known { same: false, .. } => {
-                telemetry.key("mismatch");
+                telemetry.key(KeyOutcome::Mismatch);
                 Err(Problem::unprocessable("this Idempotency-Key was used for another order"))
             }
             Opened::Known { answer: Some(answer), .. } => self.replay(&answer),
@@ -297,7 +291,7 @@ impl CheckoutState {
     }
 
     fn replay(&self, answer: &str) -> Result<OrderAnswer, Problem> {
-        self.inner.telemetry.key("replayed");
+        self.inner.telemetry.key(KeyOutcome::Replayed);
         serde_json::from_str(answer).map_err(|error| {
             tracing::error!(%error, "an answer that was kept can't be read");
             Problem::unavailable("the answer that was given before can't be read", None)
@@ -314,7 +308,7 @@ impl CheckoutState {
                 return self.replay(&answer);
             }
         }
-        telemetry.key("in_progress");
+        telemetry.key(KeyOutcome::InProgress);
         let which = order.map(|order| format!("order {}", order.id)).unwrap_or_default();
         let detail = format!("a request with this key is under way; {which}");
         Err(Problem::conflict(detail).after(Some(Duration::from_secs(1))))

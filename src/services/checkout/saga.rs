@@ -20,6 +20,7 @@ use crate::services::inventory::ReservationRequest;
 use crate::services::notification::Notification;
 use crate::services::payment_gateway::{Charge, ChargeRequest};
 use crate::store::{Change, Effect, Job, Order, OrderState, Step, StoreError, millis};
+use breakerbox_telemetry::{OrderStatus, QueueOutcome, RevenueStatus, SagaStep, StepOutcome};
 use http::StatusCode;
 use std::time::Duration;
 
@@ -94,7 +95,7 @@ impl CheckoutState {
         let request = Request::post("/reservations").json(&body).repeatable();
         match clients.inventory.of(context).call(context, request).await {
             Ok(_) => {
-                telemetry.step("reserve", "done");
+                telemetry.step(SagaStep::Reserve, StepOutcome::Done);
                 // Written down before the charge is sent: whoever finds the order after a crash must
                 // know that money may have been taken.
                 let change = Change {
@@ -107,12 +108,12 @@ impl CheckoutState {
                 }
             }
             Err(error) if matches!(error.status(), Some(StatusCode::CONFLICT | StatusCode::GONE)) => {
-                telemetry.step("reserve", "refused");
+                telemetry.step(SagaStep::Reserve, StepOutcome::Refused);
                 let refused = step("reserve", "refused", error.to_string());
                 self.give_up(context, order, refused, &Refusal::of(OrderOutcome::SoldOut)).await
             }
             Err(error) => {
-                telemetry.step("reserve", "failed");
+                telemetry.step(SagaStep::Reserve, StepOutcome::Failed);
                 let failed = step("reserve", "failed", error.to_string());
                 let retry_after = Some(retry_after(&error));
                 let refusal = Refusal { retry_after, ..Refusal::of(OrderOutcome::Unavailable) };
@@ -141,7 +142,7 @@ impl CheckoutState {
             return self.charge(context, Intent { order, sent_before: true }, job).await;
         }
         if let Some(refused) = self.turned_away() {
-            self.inner.telemetry.step("charge", "failed");
+            self.inner.telemetry.step(SagaStep::Charge, StepOutcome::Failed);
             return self.put_off(context, order, job, &refused, false).await;
         }
         let intent = Change {
@@ -168,21 +169,21 @@ impl CheckoutState {
         let Intent { order, sent_before } = intent;
         match self.ask_for_money(context, &order).await {
             Charging::Paid(charge) => {
-                telemetry.step("charge", "done");
+                telemetry.step(SagaStep::Charge, StepOutcome::Done);
                 self.settle(context, order, job, &charge).await
             }
             Charging::Refused(outcome, why) => {
-                telemetry.step("charge", "refused");
+                telemetry.step(SagaStep::Charge, StepOutcome::Refused);
                 let refused = step("charge", "refused", why);
                 self.give_up(context, order, refused, &Refusal::of(outcome).parked(job)).await
             }
             Charging::NotSent(error) => {
-                telemetry.step("charge", "failed");
+                telemetry.step(SagaStep::Charge, StepOutcome::Failed);
                 // Not sent by this run; whether an earlier one did is what the order said before.
                 self.put_off(context, Order { charge_sent: sent_before, ..order }, job, &error, false).await
             }
             Charging::Unknown(error) => {
-                telemetry.step("charge", "failed");
+                telemetry.step(SagaStep::Charge, StepOutcome::Failed);
                 // A call that the breaker turned away is no attempt, although one before it may have been sent.
                 let tried = !matches!(error, Error::Open { .. } | Error::BulkheadFull | Error::Throttled);
                 self.put_off(context, order, job, &error, tried).await
@@ -249,11 +250,11 @@ impl CheckoutState {
         };
         let Some(paid) = self.store().change(&order, &change, self.now()).await? else { return Ok(None) };
         if late {
-            telemetry.order("paid_later");
-            telemetry.revenue("kept", paid.amount);
+            telemetry.order(OrderStatus::PaidLater);
+            telemetry.revenue(RevenueStatus::Kept, paid.amount);
         } else {
-            telemetry.order("paid");
-            telemetry.revenue("paid", paid.amount);
+            telemetry.order(OrderStatus::Paid);
+            telemetry.revenue(RevenueStatus::Paid, paid.amount);
         }
         if let Some(job) = job.filter(|job| job.parked) {
             queue.left(Duration::from_millis(u64::try_from(self.now() - job.enqueued_at).unwrap_or(0)));
@@ -271,11 +272,11 @@ impl CheckoutState {
             let request = Request::post("/notifications").json(&body).repeatable();
             let told = own.inner.clients.notification.of(&context).call(&context, request).await;
             let (outcome, detail) = match told {
-                Ok(_) => ("done", String::new()),
-                Err(error) => ("failed", error.to_string()),
+                Ok(_) => (StepOutcome::Done, String::new()),
+                Err(error) => (StepOutcome::Failed, error.to_string()),
             };
-            own.inner.telemetry.step("notify", outcome);
-            if let Err(error) = own.store().note(&order, step("notify", outcome, detail), own.now()).await {
+            own.inner.telemetry.step(SagaStep::Notify, outcome);
+            if let Err(error) = own.store().note(&order, step("notify", outcome.as_str(), detail), own.now()).await {
                 tracing::debug!(%error, order = order.id, "the log misses a notification");
             }
         });
@@ -323,8 +324,8 @@ impl CheckoutState {
         };
         let Some(queued) = self.store().change(&order, &change, self.now()).await? else { return Ok(None) };
         payment_fallbacks.served(FallbackKind::Queue, error.reason(), None);
-        telemetry.order("queued");
-        telemetry.revenue("at_risk", queued.amount);
+        telemetry.order(OrderStatus::Queued);
+        telemetry.revenue(RevenueStatus::AtRisk, queued.amount);
         Ok(Some(answer))
     }
 
@@ -353,7 +354,7 @@ impl CheckoutState {
                 ..change(OrderState::Queued, park, step("", "", ""))
             };
             if self.store().change(&order, &put_back, self.now()).await?.is_some() {
-                queue.attempted("postponed");
+                queue.attempted(QueueOutcome::Postponed);
             }
             return Ok(());
         }
@@ -370,9 +371,9 @@ impl CheckoutState {
                     why,
                     "an order was given up; it waits for a person"
                 );
-                queue.attempted("dead");
-                telemetry.order("dead");
-                telemetry.revenue("lost", dead.amount);
+                queue.attempted(QueueOutcome::Dead);
+                telemetry.order(OrderStatus::Dead);
+                telemetry.revenue(RevenueStatus::Lost, dead.amount);
             }
             return Ok(());
         }
@@ -380,7 +381,7 @@ impl CheckoutState {
         let park = Effect::Park { due_at, attempts, error: reason, blocked: false };
         let change = Change { charge_sent: Some(true), ..change(OrderState::Queued, park, failed) };
         if self.store().change(&order, &change, self.now()).await?.is_some() {
-            queue.attempted("retried");
+            queue.attempted(QueueOutcome::Retried);
         }
         Ok(())
     }
@@ -403,13 +404,13 @@ impl CheckoutState {
             ..change(OrderState::Cancelling, Effect::Keep, why)
         };
         let Some(given_up) = self.store().change(&order, &change, self.now()).await? else { return Ok(None) };
-        telemetry.order(refusal.outcome.as_str());
+        telemetry.order(refusal.outcome.into());
         if first && matches!(refusal.outcome, OrderOutcome::PaymentFailed | OrderOutcome::Unavailable) {
-            telemetry.revenue("at_risk", given_up.amount);
-            telemetry.revenue("lost", given_up.amount);
+            telemetry.revenue(RevenueStatus::AtRisk, given_up.amount);
+            telemetry.revenue(RevenueStatus::Lost, given_up.amount);
         } else if !first {
             // At risk since it was queued.
-            telemetry.revenue("lost", given_up.amount);
+            telemetry.revenue(RevenueStatus::Lost, given_up.amount);
         }
         if let Some(since) = refusal.parked_since {
             self.inner.queue.left(Duration::from_millis(u64::try_from(self.now() - since).unwrap_or(0)));

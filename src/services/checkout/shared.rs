@@ -33,9 +33,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::client::{Client, Error};
 use crate::clock::Clock;
 use crate::store::{BreakerRecord, SharedBreakers, StoreError, millis};
-use breakerbox_resilience::breaker::{Outcome, State};
+use breakerbox_resilience::breaker::{Outcome, Reason, State, Transition};
 use breakerbox_resilience::retry::Classify;
-use breakerbox_telemetry::{TransitionLog, TransitionRecord};
 
 /// How often a conditional write is tried again when somebody else was faster.
 const TRIES: u32 = 8;
@@ -52,7 +51,6 @@ pub(super) struct Shared {
     own: String,
     cache: Duration,
     clock: Clock,
-    transitions: TransitionLog,
     /// The row as it was last seen.
     seen: Mutex<Option<BreakerRecord>>,
     /// Calls whose outcome matters to the row: true for a failure.
@@ -62,13 +60,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(
-        breakers: SharedBreakers,
-        client: Client,
-        cache: Duration,
-        clock: Clock,
-        transitions: &TransitionLog,
-    ) -> Self {
+    pub(super) fn new(breakers: SharedBreakers, client: Client, cache: Duration, clock: Clock) -> Self {
         Self {
             name: format!("{}/{}", client.service(), client.dependency()),
             own: format!("{:016x}", rand::random::<u64>()),
@@ -76,7 +68,6 @@ impl Shared {
             client,
             cache,
             clock,
-            transitions: transitions.clone(),
             seen: Mutex::new(None),
             outcomes: broadcast::channel(256).0,
             failing: AtomicBool::new(false),
@@ -102,7 +93,7 @@ impl Shared {
 
     /// Keeps this instance and the row in step until `stopped` becomes true.
     pub(super) async fn keep_up(&self, mut stopped: watch::Receiver<bool>) {
-        let (mut moves, mut outcomes) = (self.transitions.subscribe(), self.outcomes.subscribe());
+        let (mut transitions, mut outcomes) = (self.client.transitions(), self.outcomes.subscribe());
         let mut every = interval(self.cache);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // What this instance decided and could not write yet.
@@ -110,7 +101,7 @@ impl Shared {
         loop {
             let done = tokio::select! {
                 () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => return,
-                Ok(record) = moves.recv() => match self.own_move(&record) {
+                Some(transition) = transitions.recv() => match self.decided(&transition) {
                     Some(record) => {
                         owed = Some(record.clone());
                         self.publish(&record).await
@@ -136,15 +127,16 @@ impl Shared {
     }
 
     /// What a transition of this instance's breaker means for the row.
-    fn own_move(&self, record: &TransitionRecord) -> Option<BreakerRecord> {
-        let own = record.service == self.client.service() && record.breaker == self.client.dependency();
-        if !own || record.reason == "shared" {
+    fn decided(&self, transition: &Transition) -> Option<BreakerRecord> {
+        if transition.reason == Reason::Shared {
             return None;
         }
-        let wait = Duration::from_secs_f64(record.open_wait_seconds.unwrap_or_default());
-        match record.to {
-            "open" => Some(self.record(OPEN, self.clock.unix_millis() + millis(wait), 0)),
-            "closed" => Some(self.record(CLOSED, 0, 0)),
+        match transition.to {
+            State::Open => {
+                let wait = transition.open_for.unwrap_or_default();
+                Some(self.record(OPEN, self.clock.unix_millis() + millis(wait), 0))
+            }
+            State::Closed => Some(self.record(CLOSED, 0, 0)),
             _ => None,
         }
     }
@@ -271,7 +263,7 @@ mod tests {
     use crate::client::{Context, Request, Telemetry, Transport};
     use crate::store::{CheckoutStore, StoreSettings};
     use breakerbox_resilience::policy::preset;
-    use breakerbox_telemetry::Metrics;
+    use breakerbox_telemetry::{Metrics, TransitionLog};
 
     const ROUNDS: u32 = 31;
 
@@ -288,7 +280,7 @@ mod tests {
         let client = Client::new("checkout", "payment-gateway", &policy, transport, &telemetry, 1).unwrap();
         let store = CheckoutStore::new("sqlite::memory:", &StoreSettings::default(), false).unwrap();
         let (cache, clock) = (Duration::from_secs(1), Clock::system());
-        let shared = Shared::new(store.breakers(), client.clone(), cache, clock, &telemetry.transitions);
+        let shared = Shared::new(store.breakers(), client.clone(), cache, clock);
         // Both in one round, so that what changes on the machine changes for both.
         let (mut local, mut with_peers, mut noted) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {

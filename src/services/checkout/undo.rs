@@ -12,6 +12,7 @@ use crate::client::{Context, Error, Request};
 use crate::services::payment_gateway::Void;
 use crate::store::{Change, Effect, Job, Order, OrderState, Step, StoreError, millis};
 use breakerbox_resilience::breaker::State;
+use breakerbox_telemetry::{QueueOutcome, SagaStep, StepOutcome};
 
 /// How long a void may take.
 const VOID_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,7 +27,7 @@ impl CheckoutState {
             if self.store().change(&order, &change, self.now()).await?.is_some()
                 && let Some(job) = job.filter(|job| job.parked)
             {
-                queue.attempted("done");
+                queue.attempted(QueueOutcome::Done);
                 queue.left(Duration::from_millis(u64::try_from(self.now() - job.enqueued_at).unwrap_or(0)));
             }
             return Ok(());
@@ -34,11 +35,11 @@ impl CheckoutState {
         let turned_away = matches!(error, Error::Open { .. } | Error::BulkheadFull | Error::Throttled);
         let attempts = job.map_or(0, |job| job.attempts) + i64::from(!turned_away);
         let effect = if attempts >= i64::from(settings.queue.max_attempts) {
-            queue.attempted("dead");
+            queue.attempted(QueueOutcome::Dead);
             tracing::error!(order = order.id, %error, "an order can't be given back; it waits for a person");
             Effect::Bury { error: format!("not given back: {error}, {attempts} attempts") }
         } else {
-            queue.attempted(if turned_away { "postponed" } else { "retried" });
+            queue.attempted(if turned_away { QueueOutcome::Postponed } else { QueueOutcome::Retried });
             let delay = if turned_away { retry_after(&error) } else { settings.queue.delay(attempts) };
             Effect::Park {
                 due_at: self.now() + millis(delay),
@@ -81,11 +82,11 @@ impl CheckoutState {
         if order.charge_sent {
             match self.void(context, &order.id).await {
                 Ok(Void { refunded }) => {
-                    telemetry.step("void", "done");
+                    telemetry.step(SagaStep::Void, StepOutcome::Done);
                     steps.push(step("void", "done", if refunded { "refunded" } else { "nothing was charged" }));
                 }
                 Err(error) => {
-                    telemetry.step("void", "failed");
+                    telemetry.step(SagaStep::Void, StepOutcome::Failed);
                     steps.push(step("void", "failed", error.to_string()));
                     return (steps, Some(error));
                 }
@@ -94,12 +95,12 @@ impl CheckoutState {
         let request = Request::post(format!("/reservations/{}/release", order.id)).repeatable();
         match clients.inventory.of(context).call(context, request).await {
             Ok(_) => {
-                telemetry.step("release", "done");
+                telemetry.step(SagaStep::Release, StepOutcome::Done);
                 steps.push(step("release", "done", ""));
                 (steps, None)
             }
             Err(error) => {
-                telemetry.step("release", "failed");
+                telemetry.step(SagaStep::Release, StepOutcome::Failed);
                 steps.push(step("release", "failed", error.to_string()));
                 (steps, Some(error))
             }

@@ -16,6 +16,7 @@ use crate::client::Context;
 use crate::services::inventory::away;
 use crate::store::{Change, Effect, Order, OrderState, StoreError, Tracked, millis};
 use crate::web::problem::{Problem, Query};
+use breakerbox_telemetry::RevenueStatus;
 
 /// Orders in a list at most.
 const LISTED: u32 = 50;
@@ -102,10 +103,10 @@ impl CheckoutState {
             ..change(OrderState::Cancelling, seize, step("cancel", "done", "by the viewer"))
         };
         let Some(given_up) = self.store().change(&order, &cancelled, self.now()).await? else { return Ok(false) };
-        self.inner.telemetry.order(OrderOutcome::Cancelled.as_str());
+        self.inner.telemetry.order(OrderOutcome::Cancelled.into());
         if waited {
             // A dead letter's price was counted as lost when it died.
-            self.inner.telemetry.revenue("lost", given_up.amount);
+            self.inner.telemetry.revenue(RevenueStatus::Lost, given_up.amount);
         }
         self.unwind_beside(context, given_up);
         Ok(true)

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::store::{OrderKind, OrderState};
+use breakerbox_telemetry::OrderStatus;
 
 /// What viewers read when the payment gateway can't be had.
 pub const PAYMENT_NOTICE: &str = "현재 결제 서비스에 일시적인 오류가 발생했습니다. 나중에 다시 시도해 주세요.";
@@ -78,6 +79,21 @@ impl OrderOutcome {
             Self::Unavailable => "unavailable",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
+        }
+    }
+}
+
+impl From<OrderOutcome> for OrderStatus {
+    fn from(outcome: OrderOutcome) -> Self {
+        match outcome {
+            OrderOutcome::Paid => Self::Paid,
+            OrderOutcome::Queued => Self::Queued,
+            OrderOutcome::PaymentFailed => Self::PaymentFailed,
+            OrderOutcome::Declined => Self::Declined,
+            OrderOutcome::SoldOut => Self::SoldOut,
+            OrderOutcome::Unavailable => Self::Unavailable,
+            OrderOutcome::Cancelled => Self::Cancelled,
+            OrderOutcome::Expired => Self::Expired,
         }
     }
 }

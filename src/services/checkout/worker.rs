@@ -10,7 +10,7 @@ use super::{CheckoutState, Gate, Inner};
 use crate::client::Context;
 use crate::store::{Job, OrderState, StoreError, millis};
 use breakerbox_resilience::breaker::{Command, State};
-use breakerbox_telemetry::QueueReading;
+use breakerbox_telemetry::{QueueOutcome, QueueReading};
 
 /// Shortest pause between two looks at the queue.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
@@ -113,7 +113,7 @@ impl CheckoutState {
         match advanced.await {
             Ok(Ok(answer)) => {
                 if answer.is_some() && was == OrderState::Queued {
-                    queue.attempted("done");
+                    queue.attempted(QueueOutcome::Done);
                 }
                 Ok(())
             }

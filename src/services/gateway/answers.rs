@@ -13,6 +13,7 @@ use crate::services::user::SOURCE_HEADER;
 use crate::services::wire::{FilmList, FilmPage, Recommendation, Recommendations, Source};
 use crate::web::problem::Problem;
 use breakerbox_resilience::fallback::{Aged, Chain, FallbackSettings, Served};
+use breakerbox_telemetry::FallbackReason;
 
 /// Films in a row of the home page.
 const ROW: u32 = 12;
@@ -81,11 +82,11 @@ impl GatewayState {
     }
 
     /// What most viewers watch, or at least the notice.
-    pub(super) async fn impersonal(&self, reason: &'static str) -> Recommendations {
+    pub(super) async fn impersonal(&self, reason: FallbackReason) -> Recommendations {
         self.or_impersonal(Chain::new(&FallbackSettings::default()), reason).await
     }
 
-    async fn or_impersonal(&self, chain: Chain<Vec<Recommendation>>, reason: &'static str) -> Recommendations {
+    async fn or_impersonal(&self, chain: Chain<Vec<Recommendation>>, reason: FallbackReason) -> Recommendations {
         let Inner { popular, recommendation_fallbacks, .. } = &*self.inner;
         let unranked = |film| Recommendation { film, score: 0.0, because: None };
         let popular = popular.last(&()).map(|Aged { value, age }| {
@@ -100,7 +101,7 @@ impl GatewayState {
     pub(super) async fn cached_page(
         &self,
         key: &str,
-        reason: &'static str,
+        reason: FallbackReason,
         page: u32,
         per_page: u32,
     ) -> Sourced<FilmPage> {

@@ -7,13 +7,14 @@ use super::answers::{NOTICE, nothing_but};
 use crate::client::{Context, Error, Request};
 use crate::services::wire::{VerifyReply, VerifyRequest};
 use crate::web::problem::Problem;
+use breakerbox_telemetry::FallbackReason;
 
 /// Who asks.
 pub(super) enum Viewer {
     Known(u32),
     Anonymous,
     /// They showed a token that nobody can verify now, for this reason.
-    Unverified(&'static str),
+    Unverified(FallbackReason),
 }
 
 impl GatewayState {

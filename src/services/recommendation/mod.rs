@@ -26,6 +26,7 @@ use crate::web::params;
 use crate::web::problem::{Problem, Query};
 use breakerbox_resilience::SettingsError;
 use breakerbox_resilience::fallback::Aged;
+use breakerbox_telemetry::FallbackReason;
 
 /// Methods and routes whose series exist before the first request.
 pub const ROUTES: &[(&str, &str)] = &[("GET", "/recommendations/{user}")];
@@ -111,7 +112,7 @@ impl RecommendationState {
         client.call_json(context, request).await.map(|prediction: Prediction| prediction.items.into())
     }
 
-    async fn fallback(&self, user: u32, limit: usize, reason: &'static str) -> Recommendations {
+    async fn fallback(&self, user: u32, limit: usize, reason: FallbackReason) -> Recommendations {
         let Inner { fallbacks, last_live, popular, .. } = &*self.inner;
         let cached = |films: Arc<[PredictedFilm]>| (Source::Cache, with_titles(&films, limit));
         let popular = || (Source::Popular, popular.iter().take(limit).cloned().collect());

@@ -334,13 +334,14 @@ impl Breaker {
         });
         let share = change.stage.and_then(|index| control.settings.recovery_stages.get(index).copied());
         self.thresholds.set_share(share.map_or(1.0, |percent| percent / 100.0));
-        let mut payload = 0;
+        let (mut payload, mut open_for) = (0, None);
         match change.to {
             State::Open => {
                 control.trips = control.trips.saturating_add(1);
                 let own = || control.settings.open_wait(control.trips, self.rng.uniform());
                 let wait = change.open_for.unwrap_or_else(own);
                 self.open_until.store(now.saturating_add(nanos_of(wait)), Ordering::Relaxed);
+                open_for = Some(wait);
             }
             State::HalfOpen => {
                 let least = change.stage.map_or(Duration::ZERO, |_| control.settings.recovery_stage_duration);
@@ -362,6 +363,7 @@ impl Breaker {
             reason: change.reason,
             at: change.now,
             window: change.window,
+            open_for,
         };
         if change.to == State::Open {
             control.last_trip = Some(transition);

@@ -116,6 +116,8 @@ pub struct Transition {
     pub at: Instant,
     /// What was counted when the decision fell: the window's calls, or the probes of half-open.
     pub window: WindowSnapshot,
+    /// How long the breaker stays open before a probe, when this opened it.
+    pub open_for: Option<Duration>,
 }
 
 /// A call that was not let through.

@@ -1,0 +1,354 @@
+//! Labels whose values are an enum: no other value can be given, and a child is found by its index.
+
+use std::marker::PhantomData;
+
+use breakerbox_resilience::breaker::{Outcome, Reason, State};
+use breakerbox_resilience::policy::HedgeOutcome;
+use breakerbox_resilience::retry::{ErrorKind, RetryOutcome};
+
+/// An enum whose variants are the values of a label.
+pub trait Label: Copy + 'static {
+    /// Every value, in the order of [`index`](Self::index).
+    const ALL: &'static [Self];
+
+    /// As the series spell it.
+    fn as_str(self) -> &'static str;
+
+    /// Its place in [`ALL`](Self::ALL).
+    fn index(self) -> usize;
+}
+
+macro_rules! of_the_core {
+    ($($label:ty),*) => {$(
+        impl Label for $label {
+            const ALL: &'static [Self] = <$label>::ALL;
+
+            fn as_str(self) -> &'static str {
+                <$label>::as_str(self)
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    )*};
+}
+
+of_the_core!(State, Reason, Outcome, HedgeOutcome, RetryOutcome, ErrorKind);
+
+/// Declares a label's enum and its spelling.
+macro_rules! labels {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* })*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)* }
+
+        impl $name {
+            /// Every value as the series spell it.
+            pub const TEXTS: &'static [&'static str] = &[$($text),*];
+
+            /// As the series spell it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                Self::TEXTS[self as usize]
+            }
+        }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            fn as_str(self) -> &'static str {
+                <$name>::as_str(self)
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    )*};
+}
+
+labels! {
+    /// `outcome` of `circuit_breaker_calls_total`. A panic is a failure there.
+    CallOutcome {
+        /// The dependency answered well.
+        Success = "success",
+        /// It answered badly, or not at all.
+        Failure = "failure",
+        /// It took longer than the caller allows.
+        Timeout = "timeout",
+        /// An error that says nothing about the dependency's health.
+        Ignored = "ignored",
+        /// The caller left before there was an answer.
+        Cancelled = "cancelled",
+        /// The breaker did not let the call through.
+        Rejected = "rejected",
+    }
+    /// `outcome` of `circuit_breaker_call_duration_seconds`: executed calls only.
+    ExecutedOutcome {
+        /// The dependency answered well.
+        Success = "success",
+        /// It answered badly, or not at all.
+        Failure = "failure",
+        /// It took longer than the caller allows.
+        Timeout = "timeout",
+        /// An error that says nothing about the dependency's health.
+        Ignored = "ignored",
+        /// The caller left before there was an answer.
+        Cancelled = "cancelled",
+    }
+    /// `kind` of a fallback: what replaced the live answer.
+    FallbackKind {
+        /// The same answer, given earlier.
+        Cache = "cache",
+        /// What most viewers like.
+        Popular = "popular",
+        /// Another copy of the data.
+        Replica = "replica",
+        /// A promise to do it later.
+        Queue = "queue",
+        /// A notice only.
+        Notice = "notice",
+    }
+    /// `reason` of a fallback: why the live answer is missing.
+    FallbackReason {
+        /// The breaker is open.
+        Open = "open",
+        /// The bulkhead is full.
+        BulkheadFull = "bulkhead_full",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// The dependency failed.
+        Failure = "failure",
+        /// The adaptive throttle rejected the call.
+        Rejected = "rejected",
+    }
+    /// `kind` of a fault.
+    FaultKind {
+        /// An error instead of an answer.
+        Error = "error",
+        /// A delay before the answer.
+        Latency = "latency",
+        /// No answer at all.
+        Hang = "hang",
+        /// A connection that is reset.
+        Reset = "reset",
+        /// An answer that trickles.
+        SlowBody = "slow_body",
+        /// An answer that is cut off.
+        MalformedBody = "malformed_body",
+        /// No listener.
+        Crash = "crash",
+        /// Work that is done, and whose answer is lost.
+        LostAnswer = "lost_answer",
+        /// Work that is done, and whose answer is late.
+        LateAnswer = "late_answer",
+        /// A request that is handled twice.
+        HandledTwice = "handled_twice",
+    }
+    /// `outcome` of `playback_requests_total` and of traffic: what a viewer got.
+    Playback {
+        /// Everything live.
+        Ok = "ok",
+        /// The page loaded, part of it from a fallback.
+        Degraded = "degraded",
+        /// No page.
+        Error = "error",
+    }
+    /// `status` of a delivered alert.
+    AlertStatus {
+        /// It fires.
+        Firing = "firing",
+        /// It does not fire any more.
+        Resolved = "resolved",
+    }
+    /// `outcome` of `checkout_orders_total`: what became of an order.
+    OrderStatus {
+        /// Paid at once.
+        Paid = "paid",
+        /// Put into the retry queue.
+        Queued = "queued",
+        /// Paid from the retry queue.
+        PaidLater = "paid_later",
+        /// Nothing was left.
+        SoldOut = "sold_out",
+        /// The card was declined.
+        Declined = "declined",
+        /// The payment gateway could not be had.
+        PaymentFailed = "payment_failed",
+        /// The inventory could not be had.
+        Unavailable = "unavailable",
+        /// Cancelled by its viewer.
+        Cancelled = "cancelled",
+        /// Given up because what it buys was over.
+        Expired = "expired",
+        /// Ran out of attempts.
+        Dead = "dead",
+    }
+    /// `outcome` of `checkout_revenue_total`. What is at risk is kept or lost in the end.
+    RevenueStatus {
+        /// Paid at once.
+        Paid = "paid",
+        /// Its payment failed for now.
+        AtRisk = "at_risk",
+        /// At risk, and paid in the end.
+        Kept = "kept",
+        /// At risk, and never paid.
+        Lost = "lost",
+    }
+    /// `step` of `checkout_saga_steps_total`.
+    SagaStep {
+        /// The viewer is verified.
+        VerifyUser = "verify_user",
+        /// A place is reserved.
+        Reserve = "reserve",
+        /// The card is charged.
+        Charge = "charge",
+        /// The charge is voided.
+        Void = "void",
+        /// The place is released.
+        Release = "release",
+        /// The viewer is notified.
+        Notify = "notify",
+    }
+    /// `outcome` of `checkout_saga_steps_total`.
+    StepOutcome {
+        /// It succeeded.
+        Done = "done",
+        /// It was refused for good.
+        Refused = "refused",
+        /// It failed.
+        Failed = "failed",
+    }
+    /// `outcome` of `checkout_idempotency_requests_total`: what an idempotency key was found to be.
+    KeyOutcome {
+        /// Not seen before.
+        New = "new",
+        /// Answered before; the same answer was given.
+        Replayed = "replayed",
+        /// Used for another request before.
+        Mismatch = "mismatch",
+        /// Its first request is not answered yet.
+        InProgress = "in_progress",
+    }
+    /// `outcome` of `retry_queue_attempts_total`.
+    QueueOutcome {
+        /// It succeeded.
+        Done = "done",
+        /// It failed and is tried again.
+        Retried = "retried",
+        /// It could not be tried yet.
+        Postponed = "postponed",
+        /// Ran out of attempts.
+        Dead = "dead",
+    }
+    /// `outcome` of `payment_ledger_entries_total`.
+    LedgerEntry {
+        /// A new charge.
+        Charged = "charged",
+        /// A second charge of one key.
+        ChargedAgain = "charged_again",
+        /// Answered before; the same answer was given.
+        Replayed = "replayed",
+        /// The card was declined.
+        Declined = "declined",
+        /// A charge that was voided before it was taken.
+        Voided = "voided",
+        /// A charge that was given back.
+        Refunded = "refunded",
+        /// It was refused for good.
+        Refused = "refused",
+    }
+    /// `outcome` of `retry_predicted_success_ratio`.
+    Prediction {
+        /// The retry succeeded.
+        Success = "success",
+        /// It failed.
+        Failure = "failure",
+    }
+}
+
+impl From<Outcome> for ExecutedOutcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure | Outcome::Panicked => Self::Failure,
+            Outcome::Timeout => Self::Timeout,
+            Outcome::Ignored => Self::Ignored,
+            Outcome::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<ExecutedOutcome> for CallOutcome {
+    fn from(outcome: ExecutedOutcome) -> Self {
+        match outcome {
+            ExecutedOutcome::Success => Self::Success,
+            ExecutedOutcome::Failure => Self::Failure,
+            ExecutedOutcome::Timeout => Self::Timeout,
+            ExecutedOutcome::Ignored => Self::Ignored,
+            ExecutedOutcome::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// One metric for each value of a label.
+pub(crate) struct Children<L, M> {
+    all: Box<[M]>,
+    label: PhantomData<fn(L)>,
+}
+
+impl<L: Label, M> Children<L, M> {
+    /// Creates them all, so that each series exists at zero.
+    pub(crate) fn new(child: impl Fn(&'static str) -> M) -> Self {
+        Self { all: L::ALL.iter().map(|label| child(label.as_str())).collect(), label: PhantomData }
+    }
+
+    /// The one of this value.
+    pub(crate) fn of(&self, label: L) -> &M {
+        &self.all[label.index()]
+    }
+
+    /// Each with its value.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (L, &M)> {
+        L::ALL.iter().copied().zip(&self.all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::value;
+
+    fn texts<L: Label>() -> Vec<&'static str> {
+        assert!(L::ALL.iter().enumerate().all(|(index, label)| label.index() == index));
+        L::ALL.iter().map(|label| label.as_str()).collect()
+    }
+
+    #[test]
+    fn labels_are_those_of_the_contract_in_order() {
+        assert_eq!(texts::<State>(), value::STATES);
+        assert_eq!(texts::<Reason>(), value::TRANSITION_REASONS);
+        assert_eq!(texts::<CallOutcome>(), value::CALL_OUTCOMES);
+        assert_eq!(texts::<ExecutedOutcome>(), value::EXECUTED_OUTCOMES);
+        assert_eq!(texts::<RetryOutcome>(), value::RETRY_OUTCOMES);
+        assert_eq!(texts::<FallbackKind>(), value::FALLBACK_KINDS);
+        assert_eq!(texts::<FallbackReason>(), value::FALLBACK_REASONS);
+        assert_eq!(texts::<FaultKind>(), value::FAULT_KINDS);
+        assert_eq!(texts::<Playback>(), value::PLAYBACK_OUTCOMES);
+        assert_eq!(texts::<Playback>(), value::TRAFFIC_OUTCOMES);
+        assert_eq!(texts::<AlertStatus>(), value::ALERT_STATUSES);
+        assert_eq!(texts::<OrderStatus>(), value::ORDER_OUTCOMES);
+        assert_eq!(texts::<RevenueStatus>(), value::REVENUE_OUTCOMES);
+        assert_eq!(texts::<SagaStep>(), value::SAGA_STEPS);
+        assert_eq!(texts::<StepOutcome>(), value::SAGA_OUTCOMES);
+        assert_eq!(texts::<KeyOutcome>(), value::IDEMPOTENCY_OUTCOMES);
+        assert_eq!(texts::<QueueOutcome>(), value::QUEUE_OUTCOMES);
+        assert_eq!(texts::<LedgerEntry>(), value::LEDGER_OUTCOMES);
+        assert_eq!(texts::<HedgeOutcome>(), value::HEDGE_OUTCOMES);
+        let mut kinds = (texts::<ErrorKind>(), value::RETRY_REASONS.to_vec());
+        kinds.0.sort_unstable();
+        kinds.1.sort_unstable();
+        assert_eq!(kinds.0, kinds.1);
+    }
+}
