@@ -26,7 +26,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, patch, post, put};
 use axum::{Json, Router};
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{self, Stream};
 use http::{HeaderMap, Method, StatusCode, header};
 use serde::Deserialize;
@@ -74,7 +74,15 @@ pub struct AdminParts {
     pub services: Vec<&'static str>,
     /// Where the admin port is reached, as `host:port`.
     pub address: String,
+    /// What readiness asks besides: whether the stores of the process's services can store.
+    pub probes: Vec<Probe>,
 }
+
+/// Asks whether something works just now, and says what doesn't.
+pub type Probe = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// How long a probe may take.
+const PROBE: std::time::Duration = std::time::Duration::from_secs(2);
 
 struct Inner {
     parts: AdminParts,
@@ -222,10 +230,16 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     responses((status = 200, body = Liveness), (status = 503, body = ProblemBody)),
 )]
 async fn ready(State(admin): State<Admin>) -> Result<Json<Liveness>, Problem> {
-    if admin.inner.ready.load(Ordering::Acquire) {
-        return Ok(Json(Liveness { status: "ready".to_owned() }));
+    if !admin.inner.ready.load(Ordering::Acquire) {
+        return Err(Problem::unavailable("not ready: starting or stopping", None));
     }
-    Err(Problem::unavailable("not ready: starting or stopping", None))
+    for probe in &admin.inner.parts.probes {
+        let asked = tokio::time::timeout(PROBE, probe()).await;
+        if let Err(why) = asked.unwrap_or_else(|_| Err("a store doesn't answer".to_owned())) {
+            return Err(Problem::unavailable(format!("not ready: {why}"), None));
+        }
+    }
+    Ok(Json(Liveness { status: "ready".to_owned() }))
 }
 
 /// Which processes a page is about.

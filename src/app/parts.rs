@@ -135,6 +135,7 @@ impl<'a> Draft<'a> {
             faults: site.faults.clone(),
             services: services.iter().map(|service| service.as_str()).collect(),
             address: admin_address.to_string(),
+            probes: site.probes(),
         };
         let mut parts = Parts {
             admin: Admin::new(admin_parts, &settings.admin)?,

@@ -9,6 +9,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::admin::Probe;
 use crate::client::{Client, SharedPool, Telemetry, Transport};
 use crate::faults::{self, Faults};
 use crate::ingress::ConnectionSettings;
@@ -73,6 +74,31 @@ struct Builder<'a> {
 }
 
 impl Site {
+    /// Whether the stores behind these services can store.
+    #[must_use]
+    pub fn probes(&self) -> Vec<Probe> {
+        let mut probes: Vec<Probe> = Vec::new();
+        if let Some(checkout) = self.checkout.clone() {
+            probes.push(Arc::new(move || {
+                let own = checkout.clone();
+                Box::pin(async move { own.probe().await })
+            }));
+        }
+        if let Some(inventory) = self.inventory.clone() {
+            probes.push(Arc::new(move || {
+                let own = inventory.clone();
+                Box::pin(async move { own.probe().await })
+            }));
+        }
+        if let Some(payment) = self.payment.clone() {
+            probes.push(Arc::new(move || {
+                let own = payment.clone();
+                Box::pin(async move { own.probe().await })
+            }));
+        }
+        probes
+    }
+
     /// Attempt timeouts of the blueprint's policies, which become bounds of the latency histogram.
     pub(super) fn call_timeouts(blueprint: &Blueprint) -> Vec<Duration> {
         let own = [&blueprint.user.primary, &blueprint.user.replica];

@@ -11,6 +11,7 @@ mod export;
 mod fault;
 mod health;
 mod lab;
+mod place;
 mod queue;
 mod run;
 mod secrets;
@@ -131,6 +132,9 @@ struct UpArgs {
     /// A timeline of faults instead of the default one (TOML)
     #[arg(long, value_name = "FILE", conflicts_with = "no_scenario")]
     scenario: Option<PathBuf>,
+    /// Keep orders in this directory, and find them again [default: a new place, removed at exit]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 impl UpArgs {
@@ -141,6 +145,7 @@ impl UpArgs {
             no_traffic: self.no_traffic || before.no_traffic,
             no_scenario: self.no_scenario || before.no_scenario,
             scenario: self.scenario.or(before.scenario),
+            data: self.data.or(before.data),
         }
     }
 
@@ -151,6 +156,7 @@ impl UpArgs {
             ("--no-traffic", self.no_traffic),
             ("--no-scenario", self.no_scenario),
             ("--scenario", self.scenario.is_some()),
+            ("--data", self.data.is_some()),
         ];
         flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 
+use super::place::Place;
 use super::{Done, Failure, UpArgs};
 use crate::app::{self, Application, Parts};
 use crate::services::ServiceName;
@@ -18,7 +19,8 @@ const PROGRESS: Duration = Duration::from_secs(30);
 /// `breakerbox` and `breakerbox up`.
 pub(super) fn up(mut settings: Settings, args: &UpArgs) -> Done {
     lay_over(&mut settings, args);
-    process(&settings, "breakerbox", ServiceName::ALL, true)
+    let place = Place::take(&mut settings, args.data.as_deref()).map_err(Failure::Refused)?;
+    process(&settings, "breakerbox", ServiceName::ALL, true, place.as_ref())
 }
 
 /// `breakerbox serve`.
@@ -29,13 +31,13 @@ pub(super) fn serve(mut settings: Settings, services: &[ServiceName]) -> Done {
     services.sort_unstable();
     services.dedup();
     let name = services.iter().map(|service| service.as_str()).collect::<Vec<_>>().join("+");
-    process(&settings, &name, &services, false)
+    process(&settings, &name, &services, false, None)
 }
 
 /// `breakerbox traffic`.
 pub(super) fn traffic(mut settings: Settings, args: &UpArgs) -> Done {
     lay_over(&mut settings, args);
-    process(&settings, "traffic", &[], false)
+    process(&settings, "traffic", &[], false, None)
 }
 
 /// Lays flags over the settings.
@@ -53,7 +55,7 @@ pub(super) fn lay_over(settings: &mut Settings, args: &UpArgs) {
 }
 
 /// One process from its start to its end.
-fn process(settings: &Settings, name: &str, services: &[ServiceName], friendly: bool) -> Done {
+fn process(settings: &Settings, name: &str, services: &[ServiceName], friendly: bool, place: Option<&Place>) -> Done {
     settings.validate().map_err(Failure::Refused)?;
     let logs = &settings.telemetry;
     let live_lines = friendly && logs.log_format == LogFormat::Pretty;
@@ -66,7 +68,10 @@ fn process(settings: &Settings, name: &str, services: &[ServiceName], friendly: 
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(error.to_string()))?;
-    runtime.block_on(live(settings, name, services, live_lines))
+    let done = runtime.block_on(live(settings, name, services, live_lines, place));
+    // Databases are closed before their place is removed.
+    drop(runtime);
+    done
 }
 
 /// Two threads are plenty here, and each costs memory.
@@ -74,12 +79,21 @@ fn worker_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().min(2))
 }
 
-async fn live(settings: &Settings, name: &str, services: &[ServiceName], friendly: bool) -> Done {
+async fn live(
+    settings: &Settings,
+    name: &str,
+    services: &[ServiceName],
+    friendly: bool,
+    place: Option<&Place>,
+) -> Done {
     let application = Application::build(settings, services).await.map_err(Failure::Refused)?;
     let parts = application.parts().clone();
     if friendly {
-        welcome(&parts);
+        welcome(&parts, place);
     } else {
+        if let Some(place) = place {
+            tracing::info!("{}", place.describe());
+        }
         tracing::info!(admin = %parts.admin_address, services = ?parts.addresses(), "serving");
     }
     let shutdown = async {
@@ -109,7 +123,7 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn welcome(parts: &Parts) {
+fn welcome(parts: &Parts, place: Option<&Place>) {
     let addresses = parts.addresses();
     let at = |service| addresses.get(&service).map(ToString::to_string).unwrap_or_default();
     let admin = parts.admin_address;
@@ -119,6 +133,9 @@ fn welcome(parts: &Parts) {
     ));
     say(&format!("API        http://{}/api/home", at(ServiceName::Gateway)));
     say(&format!("unprotected twin  http://{}/api/home", at(ServiceName::GatewayBare)));
+    if let Some(place) = place {
+        say(&place.describe());
+    }
     say(&format!("metrics    http://{admin}/metrics"));
     say(&format!("breakers   http://{admin}/breakers   faults, alerts, transitions and more at http://{admin}/"));
     if parts.scenario.is_some() {

@@ -87,7 +87,6 @@ impl InventorySettings {
 pub struct InventoryState {
     store: InventoryStore,
     settings: InventorySettings,
-    clock: Clock,
     /// When what is too old was last forgotten, Unix milliseconds.
     pruned: Arc<AtomicI64>,
     tasks: TaskTracker,
@@ -100,9 +99,8 @@ impl InventoryState {
         let url = store.locate("inventory", &settings.url)?;
         let store =
             InventoryStore::new(&url, store, host.virtual_time).map_err(|error| format!("inventory.url: {error}"))?;
-        let clock = Clock::of_a_store(host.virtual_time);
-        let pruned = Arc::new(AtomicI64::new(clock.unix_millis()));
-        Ok(Self { store, settings: settings.clone(), clock, pruned, tasks: host.tasks.clone() })
+        let pruned = Arc::new(AtomicI64::new(Clock::of_a_store(host.virtual_time).unix_millis()));
+        Ok(Self { store, settings: settings.clone(), pruned, tasks: host.tasks.clone() })
     }
 
     /// Its database, to be compared with others' books.
@@ -111,23 +109,32 @@ impl InventoryState {
         &self.store
     }
 
-    fn place(&self, film_id: u32, kind: OrderKind) -> Place {
+    fn place(&self, film_id: u32, kind: OrderKind, now: i64) -> Place {
         let capacity = match kind {
             OrderKind::Premiere => self.settings.premiere_seats,
             OrderKind::Rent | OrderKind::Buy => self.settings.licences,
         };
-        Place { film_id, kind, showing: self.showing(), capacity: capacity.into() }
+        Place { film_id, kind, showing: self.showing(now), capacity: capacity.into() }
+    }
+
+    /// Whether changes can be stored just now.
+    pub async fn probe(&self) -> Result<(), String> {
+        self.store.probe().await.map_err(|error| format!("inventory: {error}"))
+    }
+
+    /// Seconds that a showing lasts.
+    fn length(&self) -> i64 {
+        i64::try_from(self.settings.showing.as_secs()).unwrap_or(i64::MAX / 1_000_000).max(1)
     }
 
     /// The present one.
-    fn showing(&self) -> i64 {
-        let length = i64::try_from(self.settings.showing.as_secs()).unwrap_or(i64::MAX).max(1);
-        self.clock.unix_millis() / 1000 / length
+    fn showing(&self, now: i64) -> i64 {
+        now / 1000 / self.length()
     }
 
     /// Forgets what is too old now and then, beside the requests: whoever adds is who makes it grow.
-    fn prune(&self) {
-        let (now, last) = (self.clock.unix_millis(), self.pruned.load(Ordering::Relaxed));
+    fn prune(&self, now: i64) {
+        let last = self.pruned.load(Ordering::Relaxed);
         let due = now - last >= millis(PRUNE);
         if !due || self.pruned.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return;
@@ -135,7 +142,7 @@ impl InventoryState {
         let (own, before) = (self.clone(), now - millis(self.settings.keep_reservations));
         self.tasks.spawn(async move {
             for _ in 0..PRUNE_ROUNDS {
-                match own.store.prune(before, own.showing(), PRUNE_AT_ONCE).await {
+                match own.store.prune(before, own.showing(now), PRUNE_AT_ONCE).await {
                     Ok(gone) if gone >= u64::from(PRUNE_AT_ONCE) => {}
                     Ok(_) => return,
                     Err(error) => return tracing::warn!(%error, "old reservations can't be forgotten"),
@@ -171,6 +178,9 @@ pub struct ReservationRequest {
 pub struct Reservation {
     /// At which showing.
     pub showing: i64,
+    /// When what is reserved is over, Unix milliseconds: a premiere's showing. Nothing for what never is.
+    #[serde(default)]
+    pub ends_at: Option<i64>,
 }
 
 /// It is not held any more.
@@ -187,17 +197,23 @@ async fn reserve(
     if films::by_id(request.film_id).is_none() {
         return Err(Problem::bad_request("film_id", format!("must be a film's id, 1 to {}", films::count())));
     }
-    state.prune();
-    let place = state.place(request.film_id, request.kind);
-    match state.store.reserve(&request.order_id, place, state.clock.unix_millis()).await.map_err(|e| away(&e))? {
-        Reserved::Held { showing } => Ok((StatusCode::CREATED, Json(Reservation { showing }))),
+    let now = state.store.now().await.map_err(|e| away(&e))?;
+    state.prune(now);
+    let place = state.place(request.film_id, request.kind, now);
+    match state.store.reserve(&request.order_id, place, now).await.map_err(|e| away(&e))? {
+        Reserved::Held { showing } => {
+            let over = (showing + 1).saturating_mul(state.length()).saturating_mul(1000);
+            let ends_at = (request.kind == OrderKind::Premiere).then_some(over);
+            Ok((StatusCode::CREATED, Json(Reservation { showing, ends_at })))
+        }
         Reserved::SoldOut => Err(Problem::conflict("sold out")),
         Reserved::Released => Err(Problem::new(StatusCode::GONE, "this order was given up")),
     }
 }
 
 async fn release(State(state): State<InventoryState>, Path(order): Path<String>) -> Result<Json<Released>, Problem> {
-    let released = state.store.release(&order, state.clock.unix_millis()).await.map_err(|e| away(&e))?;
+    let now = state.store.now().await.map_err(|e| away(&e))?;
+    let released = state.store.release(&order, now).await.map_err(|e| away(&e))?;
     Ok(Json(Released { released }))
 }
 
@@ -223,11 +239,12 @@ async fn stock(
     Path(film): Path<String>,
     Query(query): Query<StockQuery>,
 ) -> Result<Json<Stock>, Problem> {
-    let place = state.place(params::id("film", &film)?, query.kind);
+    let now = state.store.now().await.map_err(|e| away(&e))?;
+    let place = state.place(params::id("film", &film)?, query.kind, now);
     let capacity = place.capacity;
     let left = state.store.left(place).await.map_err(|e| away(&e))?;
     let length = state.settings.showing.as_secs().max(1);
-    let into = u64::try_from(state.clock.unix_millis() / 1000).unwrap_or(0) % length;
+    let into = u64::try_from(now / 1000).unwrap_or(0) % length;
     Ok(Json(Stock { left, capacity, next_showing_seconds: length - into }))
 }
 

@@ -1,7 +1,7 @@
 //! notification: tells viewers about their orders.
 //!
 //! `POST /notifications`, `GET /notifications`. A demonstration sends no mail; the latest ones are kept
-//! to be looked at. An order is told about once, however often it is asked for.
+//! to be looked at. The same id is taken once, however often it is sent.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,9 @@ use crate::web::problem::{Body, Problem};
 pub const ROUTES: &[(&str, &str)] = &[("POST", "/notifications")];
 
 /// Notifications kept.
-const KEPT: usize = 200;
+const KEPT: usize = 10_000;
+/// Notifications listed.
+const LISTED: usize = 200;
 /// Longest text taken, in bytes.
 const LONGEST_TEXT: usize = 500;
 
@@ -26,6 +28,8 @@ const LONGEST_TEXT: usize = 500;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Notification {
+    /// The same each time it is sent.
+    pub id: String,
     /// About which order.
     pub order_id: String,
     /// To whom.
@@ -53,7 +57,7 @@ async fn send(
         return Err(Problem::bad_request("text", format!("must have 1 to {LONGEST_TEXT} bytes")));
     }
     let mut sent = state.sent.lock().unwrap_or_else(PoisonError::into_inner);
-    if sent.iter().any(|earlier| earlier.order_id == notification.order_id) {
+    if sent.iter().any(|earlier| earlier.id == notification.id) {
         return Ok(StatusCode::OK);
     }
     tracing::debug!(user = notification.user_id, order = notification.order_id, "notified");
@@ -71,7 +75,7 @@ pub struct Notifications {
 
 async fn list(State(state): State<NotificationState>) -> Json<Notifications> {
     let sent = state.sent.lock().unwrap_or_else(PoisonError::into_inner);
-    Json(Notifications { items: sent.iter().cloned().collect() })
+    Json(Notifications { items: sent.iter().take(LISTED).cloned().collect() })
 }
 
 #[cfg(test)]
@@ -82,10 +86,10 @@ mod tests {
     use tower::ServiceExt;
 
     #[tokio::test]
-    async fn an_order_is_told_about_once() {
+    async fn a_notification_is_taken_once() {
         let service = router(NotificationState::default());
         for expected in [201, 200] {
-            let body = r#"{"order_id":"o1","user_id":7,"text":"paid"}"#;
+            let body = r#"{"id":"o1:4","order_id":"o1","user_id":7,"text":"paid"}"#;
             let request = http::Request::post("/notifications").header("content-type", "application/json");
             let response = service.clone().oneshot(request.body(axum::body::Body::from(body)).unwrap()).await.unwrap();
             assert_eq!(response.status().as_u16(), expected);

@@ -21,7 +21,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Host;
 use super::inventory::away;
-use crate::clock::Clock;
 use crate::faults::{Connection, Severed, TargetFaults};
 use crate::store::{Charged, DatabaseUrl, LedgerStore, NewCharge, StoreSettings, Voided, check_url};
 use crate::web::problem::{Body, Problem};
@@ -76,7 +75,6 @@ struct Inner {
     store: LedgerStore,
     settings: PaymentSettings,
     telemetry: LedgerTelemetry,
-    clock: Clock,
     /// What goes wrong after the work was done; nothing where nobody may break it.
     faults: Option<TargetFaults>,
 }
@@ -94,9 +92,8 @@ impl PaymentState {
         let url = store.locate("payment-gateway", &settings.url)?;
         let store = LedgerStore::new(&url, store, host.virtual_time)
             .map_err(|error| format!("payment-gateway.url: {error}"))?;
-        let clock = Clock::of_a_store(host.virtual_time);
         let faults = faults.map(TargetFaults::carried_out_by_the_service);
-        Ok(Self { inner: Arc::new(Inner { store, settings: settings.clone(), telemetry, clock, faults }) })
+        Ok(Self { inner: Arc::new(Inner { store, settings: settings.clone(), telemetry, faults }) })
     }
 
     /// Its books, to be compared with the orders.
@@ -105,12 +102,17 @@ impl PaymentState {
         &self.inner.store
     }
 
+    /// Whether changes can be stored just now.
+    pub async fn probe(&self) -> Result<(), String> {
+        self.inner.store.probe().await.map_err(|error| format!("payment-gateway: {error}"))
+    }
+
     async fn charge(&self, key: &str, request: &ChargeRequest) -> Result<Response, Problem> {
-        let Inner { store, settings, telemetry, clock, .. } = &*self.inner;
+        let Inner { store, settings, telemetry, .. } = &*self.inner;
         let id = format!("ch_{:032x}", rand::random::<u128>());
         let declined = chance(key) < settings.decline_rate;
         let new = NewCharge { key, id: &id, user_id: request.user_id, amount: request.amount_won, declined };
-        let now = clock.unix_millis();
+        let now = store.now().await.map_err(|error| away(&error))?;
         let charged = if settings.honour_idempotency_keys || declined {
             store.charge(new, now).await
         } else {
@@ -129,6 +131,11 @@ impl PaymentState {
             Charged::Declined => {
                 telemetry.entry(LedgerEntry::Declined);
                 Err(Problem::new(StatusCode::PAYMENT_REQUIRED, "the card was declined"))
+            }
+            Charged::Mismatch(before) => {
+                telemetry.entry(LedgerEntry::Refused);
+                let detail = format!("this key was used for another amount before: {before} won");
+                Err(Problem::unprocessable(detail))
             }
             Charged::Voided => {
                 telemetry.entry(LedgerEntry::Refused);
@@ -224,8 +231,9 @@ async fn charge(
 }
 
 async fn void(State(state): State<PaymentState>, Path(key): Path<String>) -> Result<Json<Void>, Problem> {
-    let Inner { store, telemetry, clock, .. } = &*state.inner;
-    let refunded = match store.void(&key, clock.unix_millis()).await.map_err(|error| away(&error))? {
+    let Inner { store, telemetry, .. } = &*state.inner;
+    let now = store.now().await.map_err(|error| away(&error))?;
+    let refunded = match store.void(&key, now).await.map_err(|error| away(&error))? {
         Voided::Refunded => true,
         Voided::Nothing => false,
     };

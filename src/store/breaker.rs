@@ -1,13 +1,13 @@
 //! A breaker's state that several instances share, as a conditional write to one row.
 
-use super::{CheckoutStore, StoreError, number, text};
+use super::{CheckoutStore, End, StoreError, number, text};
 
 /// What the instances agree on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BreakerRecord {
     /// Grows by one with each write.
     pub version: i64,
-    /// `closed` or `open`.
+    /// `closed`, `open` or `forced_open`.
     pub state: String,
     /// Until when it is open, Unix milliseconds.
     pub open_until: i64,
@@ -34,44 +34,58 @@ impl CheckoutStore {
 impl SharedBreakers {
     /// What the instances agree on; nothing when none has written yet.
     pub async fn read(&self, name: &str) -> Result<Option<BreakerRecord>, StoreError> {
-        let mut reading = self.store.read().await?;
-        let row = sqlx::query("SELECT version, state, open_until, failures, changed_by FROM breakers WHERE name = $1")
-            .bind(name)
-            .fetch_optional(&mut *reading.connection)
-            .await?;
-        row.map(|row| {
-            Ok(BreakerRecord {
-                version: number(&row, "version")?,
-                state: text(&row, "state")?,
-                open_until: number(&row, "open_until")?,
-                failures: number(&row, "failures")?,
-                changed_by: text(&row, "changed_by")?,
+        self.store
+            .read(name.to_owned(), |connection, name| {
+                Box::pin(async move {
+                    let statement =
+                        "SELECT version, state, open_until, failures, changed_by FROM breakers WHERE name = $1";
+                    let row = sqlx::query(statement).bind(name.as_str()).fetch_optional(&mut *connection).await?;
+                    row.as_ref().map(record).transpose()
+                })
             })
-        })
-        .transpose()
+            .await
     }
 
     /// Writes a record if its predecessor is still the one with the version before. False when
-    /// somebody else was faster.
+    /// another instance was faster.
     pub async fn write(&self, name: &str, record: &BreakerRecord) -> Result<bool, StoreError> {
-        let mut writing = self.store.write().await?;
-        let statement = if record.version == 1 {
-            "INSERT INTO breakers (name, version, state, open_until, failures, changed_by)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING"
-        } else {
-            "UPDATE breakers SET version = $2, state = $3, open_until = $4, failures = $5, changed_by = $6
-             WHERE name = $1 AND version = $2 - 1"
-        };
-        let done = sqlx::query(statement)
-            .bind(name)
-            .bind(record.version)
-            .bind(record.state.as_str())
-            .bind(record.open_until)
-            .bind(record.failures)
-            .bind(record.changed_by.as_str())
-            .execute(&mut *writing.transaction)
-            .await?;
-        writing.commit().await?;
-        Ok(done.rows_affected() > 0)
+        self.store
+            .write((name.to_owned(), record.clone()), |connection, (name, record)| {
+                Box::pin(async move {
+                    let statement = if record.version == 1 {
+                        "INSERT INTO breakers (name, version, state, open_until, failures, changed_by)
+                         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING"
+                    } else {
+                        "UPDATE breakers SET version = $2, state = $3, open_until = $4, failures = $5,
+                         changed_by = $6 WHERE name = $1 AND version = $2 - 1"
+                    };
+                    let done = sqlx::query(statement)
+                        .bind(name.as_str())
+                        .bind(record.version)
+                        .bind(record.state.as_str())
+                        .bind(record.open_until)
+                        .bind(record.failures)
+                        .bind(record.changed_by.as_str())
+                        .execute(&mut *connection)
+                        .await?;
+                    Ok(End::Commit(done.rows_affected() > 0))
+                })
+            })
+            .await
     }
+
+    /// The time that all instances agree on, Unix milliseconds.
+    pub async fn now(&self) -> Result<i64, StoreError> {
+        self.store.now().await
+    }
+}
+
+fn record(row: &sqlx::any::AnyRow) -> Result<BreakerRecord, StoreError> {
+    Ok(BreakerRecord {
+        version: number(row, "version")?,
+        state: text(row, "state")?,
+        open_until: number(row, "open_until")?,
+        failures: number(row, "failures")?,
+        changed_by: text(row, "changed_by")?,
+    })
 }

@@ -1,8 +1,9 @@
 //! The inventory's stock and who holds it.
 
-use sqlx::Row;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
 
-use super::{OrderKind, Store, StoreError, StoreSettings, Writing, id, number, schema, text};
+use super::{End, OrderKind, Store, StoreError, StoreSettings, id, number, schema, text};
 
 const HELD: &str = "held";
 const RELEASED: &str = "released";
@@ -60,68 +61,40 @@ impl InventoryStore {
         self.store.close().await;
     }
 
+    /// Opens the database, and refuses one that this program is too old for.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.store.check().await
+    }
+
+    /// The time that all instances agree on, Unix milliseconds.
+    pub async fn now(&self) -> Result<i64, StoreError> {
+        self.store.now().await
+    }
+
+    /// Whether changes can be stored. Writes nothing anybody sees.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        if self.store.writable() {
+            return self.store.read((), |_, ()| Box::pin(async { Ok(()) })).await;
+        }
+        self.release("probe", 0).await.map(|_| ())
+    }
+
     /// Holds a place for an order. The same order asks as often as it likes and holds one.
     pub async fn reserve(&self, order: &str, place: Place, now: i64) -> Result<Reserved, StoreError> {
-        let mut writing = self.store.write().await?;
-        let added = add(&mut writing, order, place, HELD, now).await?;
-        let transaction = &mut writing.transaction;
-        if !added {
-            let row = sqlx::query("SELECT state, showing FROM reservations WHERE order_id = $1")
-                .bind(order)
-                .fetch_one(&mut **transaction)
-                .await?;
-            let held = text(&row, "state")? == HELD;
-            return Ok(if held { Reserved::Held { showing: number(&row, "showing")? } } else { Reserved::Released });
-        }
-        sqlx::query(
-            "INSERT INTO stock (film_id, kind, showing, capacity, taken) VALUES ($1, $2, $3, $4, 0)
-             ON CONFLICT (film_id, kind, showing) DO NOTHING",
-        )
-        .bind(i64::from(place.film_id))
-        .bind(place.kind.as_str())
-        .bind(place.showing)
-        .bind(place.capacity)
-        .execute(&mut **transaction)
-        .await?;
-        let taken = sqlx::query(
-            "UPDATE stock SET taken = taken + 1
-             WHERE film_id = $1 AND kind = $2 AND showing = $3 AND taken < capacity",
-        )
-        .bind(i64::from(place.film_id))
-        .bind(place.kind.as_str())
-        .bind(place.showing)
-        .execute(&mut **transaction)
-        .await?;
-        if taken.rows_affected() == 0 {
-            // Dropping the transaction takes the reservation back.
-            return Ok(Reserved::SoldOut);
-        }
-        writing.commit().await?;
-        Ok(Reserved::Held { showing: place.showing })
+        self.store
+            .write((order.to_owned(), place, now), |connection, (order, place, now)| {
+                Box::pin(async move { reserve(connection, order, *place, *now).await })
+            })
+            .await
     }
 
     /// Gives an order's place back, if it holds one, and lets no late request take one for it.
     pub async fn release(&self, order: &str, now: i64) -> Result<bool, StoreError> {
-        let mut writing = self.store.write().await?;
-        let mut row = give_back(&mut writing, order).await?;
-        if row.is_none() {
-            let none = Place { film_id: 0, kind: OrderKind::Rent, showing: 0, capacity: 0 };
-            // PostgreSQL waits here for a reservation that is about to be committed, and could not be seen
-            // above. It is there now.
-            if !add(&mut writing, order, none, RELEASED, now).await? {
-                row = give_back(&mut writing, order).await?;
-            }
-        }
-        if let Some(row) = &row {
-            sqlx::query("UPDATE stock SET taken = taken - 1 WHERE film_id = $1 AND kind = $2 AND showing = $3")
-                .bind(i64::from(id(row, "film_id")?))
-                .bind(text(row, "kind")?)
-                .bind(number(row, "showing")?)
-                .execute(&mut *writing.transaction)
-                .await?;
-        }
-        writing.commit().await?;
-        Ok(row.is_some())
+        self.store
+            .write((order.to_owned(), now), |connection, (order, now)| {
+                Box::pin(async move { release(connection, order, *now).await.map(End::Commit) })
+            })
+            .await
     }
 
     /// Forgets up to `most` reservations that were made before `before` at a showing before `showing`, and
@@ -130,77 +103,159 @@ impl InventoryStore {
     /// Nobody needs them: seats of a showing that is over can't be sold to anybody else, whatever
     /// becomes of the order, and no request is on its way for as long as that.
     pub async fn prune(&self, before: i64, showing: i64, most: u32) -> Result<u64, StoreError> {
-        let mut writing = self.store.write().await?;
-        let gone = sqlx::query(
-            "DELETE FROM reservations WHERE order_id IN (
-                SELECT order_id FROM reservations WHERE at < $1 AND showing < $2 ORDER BY at LIMIT $3
-             )",
-        )
-        .bind(before)
-        .bind(showing)
-        .bind(i64::from(most))
-        .execute(&mut *writing.transaction)
-        .await?
-        .rows_affected();
-        if gone < u64::from(most) {
-            sqlx::query(
-                "DELETE FROM stock WHERE showing < $1 AND NOT EXISTS (
-                    SELECT 1 FROM reservations r WHERE r.film_id = stock.film_id AND r.kind = stock.kind
-                    AND r.showing = stock.showing
-                 )",
-            )
-            .bind(showing)
-            .execute(&mut *writing.transaction)
-            .await?;
-        }
-        writing.commit().await?;
-        Ok(gone)
+        self.store
+            .write((before, showing, most), |connection, (before, showing, most)| {
+                Box::pin(async move {
+                    let gone = sqlx::query(
+                        "DELETE FROM reservations WHERE order_id IN (
+                            SELECT order_id FROM reservations WHERE at < $1 AND showing < $2 ORDER BY at LIMIT $3
+                         )",
+                    )
+                    .bind(*before)
+                    .bind(*showing)
+                    .bind(i64::from(*most))
+                    .execute(&mut *connection)
+                    .await?
+                    .rows_affected();
+                    if gone < u64::from(*most) {
+                        sqlx::query(
+                            "DELETE FROM stock WHERE showing < $1 AND NOT EXISTS (
+                                SELECT 1 FROM reservations r WHERE r.film_id = stock.film_id AND r.kind = stock.kind
+                                AND r.showing = stock.showing
+                             )",
+                        )
+                        .bind(*showing)
+                        .execute(&mut *connection)
+                        .await?;
+                    }
+                    Ok(End::Commit(gone))
+                })
+            })
+            .await
     }
 
     /// Places left in a showing that somebody has asked for before.
     pub async fn left(&self, place: Place) -> Result<i64, StoreError> {
-        let mut reading = self.store.read().await?;
-        let row = sqlx::query(
-            "SELECT capacity - taken AS left_over FROM stock WHERE film_id = $1 AND kind = $2 AND showing = $3",
-        )
-        .bind(i64::from(place.film_id))
-        .bind(place.kind.as_str())
-        .bind(place.showing)
-        .fetch_optional(&mut *reading.connection)
-        .await?;
-        Ok(row.map(|row| row.try_get("left_over")).transpose()?.unwrap_or(place.capacity))
+        self.store
+            .read(place, |connection, place| {
+                Box::pin(async move {
+                    let statement = "SELECT capacity - taken AS left_over FROM stock
+                        WHERE film_id = $1 AND kind = $2 AND showing = $3";
+                    let row = sqlx::query(statement)
+                        .bind(i64::from(place.film_id))
+                        .bind(place.kind.as_str())
+                        .bind(place.showing)
+                        .fetch_optional(&mut *connection)
+                        .await?;
+                    Ok(row.map(|row| row.try_get("left_over")).transpose()?.unwrap_or(place.capacity))
+                })
+            })
+            .await
     }
 
     /// What is held.
     pub async fn audit(&self) -> Result<StockAudit, StoreError> {
-        let mut reading = self.store.read().await?;
-        let rows = sqlx::query("SELECT order_id FROM reservations WHERE state = $1 ORDER BY order_id")
-            .bind(HELD)
-            .fetch_all(&mut *reading.connection)
-            .await?;
-        let held = rows.iter().map(|row| text(row, "order_id")).collect::<Result<_, _>>()?;
-        let row = sqlx::query("SELECT CAST(COALESCE(SUM(taken), 0) AS BIGINT) AS taken FROM stock")
-            .fetch_one(&mut *reading.connection)
-            .await?;
-        Ok(StockAudit { held, taken: number(&row, "taken")? })
+        self.store
+            .read((), |connection, ()| {
+                Box::pin(async move {
+                    let rows = sqlx::query("SELECT order_id FROM reservations WHERE state = $1 ORDER BY order_id")
+                        .bind(HELD)
+                        .fetch_all(&mut *connection)
+                        .await?;
+                    let held = rows.iter().map(|row| text(row, "order_id")).collect::<Result<_, _>>()?;
+                    let row = sqlx::query("SELECT CAST(COALESCE(SUM(taken), 0) AS BIGINT) AS taken FROM stock")
+                        .fetch_one(&mut *connection)
+                        .await?;
+                    Ok(StockAudit { held, taken: number(&row, "taken")? })
+                })
+            })
+            .await
     }
 }
 
-/// Adds a reservation, unless the order has one of any state.
+async fn reserve(
+    connection: &mut AnyConnection,
+    order: &str,
+    place: Place,
+    now: i64,
+) -> Result<End<Reserved>, StoreError> {
+    if !add(connection, order, place, HELD, now).await? {
+        let row = sqlx::query("SELECT state, showing FROM reservations WHERE order_id = $1")
+            .bind(order)
+            .fetch_one(&mut *connection)
+            .await?;
+        let held = text(&row, "state")? == HELD;
+        let showing = number(&row, "showing")?;
+        return Ok(End::Rollback(if held { Reserved::Held { showing } } else { Reserved::Released }));
+    }
+    sqlx::query(
+        "INSERT INTO stock (film_id, kind, showing, capacity, taken) VALUES ($1, $2, $3, $4, 0)
+         ON CONFLICT (film_id, kind, showing) DO NOTHING",
+    )
+    .bind(i64::from(place.film_id))
+    .bind(place.kind.as_str())
+    .bind(place.showing)
+    .bind(place.capacity)
+    .execute(&mut *connection)
+    .await?;
+    let taken = sqlx::query(
+        "UPDATE stock SET taken = taken + 1
+         WHERE film_id = $1 AND kind = $2 AND showing = $3 AND taken < capacity",
+    )
+    .bind(i64::from(place.film_id))
+    .bind(place.kind.as_str())
+    .bind(place.showing)
+    .execute(&mut *connection)
+    .await?;
+    if taken.rows_affected() == 0 {
+        // Takes the reservation back.
+        return Ok(End::Rollback(Reserved::SoldOut));
+    }
+    Ok(End::Commit(Reserved::Held { showing: place.showing }))
+}
+
+async fn release(connection: &mut AnyConnection, order: &str, now: i64) -> Result<bool, StoreError> {
+    let mut row = give_back(connection, order).await?;
+    if row.is_none() {
+        let none = Place { film_id: 0, kind: OrderKind::Rent, showing: 0, capacity: 0 };
+        // PostgreSQL waits here for a reservation that is about to be committed, and could not be seen
+        // above. It is there now.
+        if !add(connection, order, none, RELEASED, now).await? {
+            row = give_back(connection, order).await?;
+        }
+    }
+    if let Some(row) = &row {
+        sqlx::query("UPDATE stock SET taken = taken - 1 WHERE film_id = $1 AND kind = $2 AND showing = $3")
+            .bind(i64::from(id(row, "film_id")?))
+            .bind(text(row, "kind")?)
+            .bind(number(row, "showing")?)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(row.is_some())
+}
+
 /// Marks what an order holds as given back, and says what that is.
-async fn give_back(writing: &mut Writing, order: &str) -> Result<Option<sqlx::any::AnyRow>, StoreError> {
+async fn give_back(connection: &mut AnyConnection, order: &str) -> Result<Option<AnyRow>, StoreError> {
     let row = sqlx::query(
         "UPDATE reservations SET state = $1 WHERE order_id = $2 AND state = $3 RETURNING film_id, kind, showing",
     )
     .bind(RELEASED)
     .bind(order)
     .bind(HELD)
-    .fetch_optional(&mut *writing.transaction)
+    .fetch_optional(&mut *connection)
     .await?;
     Ok(row)
 }
 
-async fn add(writing: &mut Writing, order: &str, place: Place, state: &str, now: i64) -> Result<bool, StoreError> {
+/// Adds a reservation, unless the order has one of any state.
+async fn add(
+    connection: &mut AnyConnection,
+    order: &str,
+    place: Place,
+    state: &str,
+    now: i64,
+) -> Result<bool, StoreError> {
     let added = sqlx::query(
         "INSERT INTO reservations (order_id, film_id, kind, showing, state, at) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (order_id) DO NOTHING",
@@ -211,7 +266,7 @@ async fn add(writing: &mut Writing, order: &str, place: Place, state: &str, now:
     .bind(place.showing)
     .bind(state)
     .bind(now)
-    .execute(&mut *writing.transaction)
+    .execute(&mut *connection)
     .await?;
     Ok(added.rows_affected() > 0)
 }

@@ -10,8 +10,11 @@
 //!
 //! A store opens and migrates its database when it is first used, not when it is made: a service
 //! starts while its database is still away, answers that it is, and works as soon as it is back.
+//! How work runs on it is in [`connect`].
 //!
-//! Time is an argument, in Unix milliseconds; the caller's clock decides, not the database's.
+//! Time is an argument, in Unix milliseconds. What instances agree on through the store (leases, due
+//! times, expiries, trips) they reckon in the database's time, which [`CheckoutStore::now`] tells: the
+//! clocks of their machines may be minutes apart.
 //!
 //! ## Under a paused clock
 //!
@@ -20,24 +23,21 @@
 //! `hold_clock` keeps the clock where it is while a statement is under way.
 
 mod breaker;
+mod connect;
 mod inventory;
 mod ledger;
 mod order;
 mod orders;
+mod outbox;
 mod queue;
 mod schema;
 mod url;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::any::{AnyPoolOptions, install_default_drivers};
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, Row, Transaction};
-use tokio::sync::OnceCell;
+use sqlx::Row;
 
 use self::url::with_password;
 use crate::web::secret::Secret;
@@ -45,17 +45,13 @@ use crate::web::secret::Secret;
 pub use breaker::{BreakerRecord, SharedBreakers};
 pub use inventory::{InventoryStore, Place, Reserved, StockAudit};
 pub use ledger::{Charged, LedgerAudit, LedgerStore, NewCharge, Voided};
-pub use order::{Change, Effect, NewOrder, Opened, Order, OrderAudit, OrderKind, OrderState, Step, Tracked};
+pub use order::{Change, Effect, Known, NewOrder, Opened, Order, OrderAudit, OrderKind, OrderState, Step, Tracked};
 pub use orders::CheckoutStore;
-pub use queue::{DeadLetter, Job, QueueStats};
+pub use outbox::Message;
+pub use queue::{DeadLetter, Job, Lane, QueueStats};
 pub use url::DatabaseUrl;
 
-/// How long a call waits for a connection, and SQLite for another process's write to end.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How often, and how long apart, a file is asked for WAL while somebody else is opening it.
-const WAL_TRIES: u32 = 200;
-const WAL_PAUSE: Duration = Duration::from_millis(5);
+use connect::{Dialect, End, Store};
 
 /// Where a store's database is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,173 +168,57 @@ pub enum StoreError {
         /// What it holds.
         value: String,
     },
+    /// A newer release has been here.
+    #[error(
+        "the {component} database has schema version {found}, and this release knows up to {known}: \
+         run the release that made it, or give it another database"
+    )]
+    Newer {
+        /// Whose tables.
+        component: &'static str,
+        /// The schema's version.
+        found: i64,
+        /// The latest version that this release knows.
+        known: i64,
+    },
+    /// The tables can't be brought up to date.
+    #[error("the {component} database can't be brought up to date: {why}")]
+    Migration {
+        /// Whose tables.
+        component: &'static str,
+        /// What is in the way.
+        why: String,
+    },
+    /// The work ended without an answer, since the program ends or has a bug.
+    #[error("the store's work was interrupted")]
+    Interrupted,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dialect {
-    Sqlite,
-    Postgres,
-}
+impl StoreError {
+    fn code(&self) -> Option<String> {
+        let Self::Database(error) = self else { return None };
+        error.as_database_error()?.code().map(std::borrow::Cow::into_owned)
+    }
 
-impl Dialect {
-    fn of(url: &str) -> Option<Self> {
-        if url.starts_with("sqlite:") {
-            Some(Self::Sqlite)
-        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            Some(Self::Postgres)
-        } else {
-            None
+    /// Whether the database refused this one of two that were in each other's way.
+    fn is_conflict(&self) -> bool {
+        // PostgreSQL: serialization failure, deadlock. SQLite: busy, in its three ways to say so.
+        self.code().is_some_and(|code| matches!(&*code, "40001" | "40P01" | "5" | "261" | "517"))
+    }
+
+    /// Whether the connection it happened on may not be used again.
+    fn breaks_connection(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(_)) => {
+                // SQLite's primary codes: out of memory, read-only, I/O, corrupt, full, can't open, no database.
+                // PostgreSQL's codes have five characters; it ends broken connections by itself.
+                let code = self.code().filter(|code| code.len() < 5).and_then(|code| code.parse::<u32>().ok());
+                code.is_some_and(|code| matches!(code & 0xff, 7 | 8 | 10 | 11 | 13 | 14 | 26))
+            }
+            Self::Database(sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => true,
+            _ => false,
         }
     }
-}
-
-/// One database. Cheap to clone; clones share their connections.
-#[derive(Clone)]
-pub(crate) struct Store {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    pool: AnyPool,
-    dialect: Dialect,
-    component: schema::Component,
-    ready: OnceCell<()>,
-    hold_clock: bool,
-}
-
-impl Store {
-    /// The database at `url`, opened when it is first used.
-    fn new(url: &str, connections: u32, component: schema::Component, hold_clock: bool) -> Result<Self, String> {
-        install_default_drivers();
-        let dialect = Dialect::of(url).ok_or_else(|| format!("{url:?} is no database that is known"))?;
-        let options = AnyPoolOptions::new().acquire_timeout(PATIENCE).idle_timeout(None).max_lifetime(None);
-        let (options, url) = match dialect {
-            Dialect::Sqlite => {
-                // One connection: SQLite has one writer anyway, and a second one only waits for it.
-                let url = if url.contains(":memory:") || url.contains("mode=") {
-                    url.to_owned()
-                } else {
-                    format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' })
-                };
-                let options = options.max_connections(1).test_before_acquire(false);
-                (options.after_connect(|connection, _| Box::pin(prepare_sqlite(connection))), url)
-            }
-            Dialect::Postgres => (options.max_connections(connections), url.to_owned()),
-        };
-        // The password stays out of the message.
-        let pool = options.connect_lazy(&url).map_err(|error| format!("the store's URL: {error}"))?;
-        let inner = Inner { pool, dialect, component, ready: OnceCell::new(), hold_clock };
-        Ok(Self { inner: Arc::new(inner) })
-    }
-
-    /// Makes the tables that are not there yet.
-    async fn ready(&self) -> Result<(), StoreError> {
-        self.inner.ready.get_or_try_init(|| schema::migrate(self)).await.copied()
-    }
-
-    /// A connection to read with.
-    async fn read(&self) -> Result<Reading, StoreError> {
-        let hold = self.hold();
-        self.ready().await?;
-        Ok(Reading { connection: self.inner.pool.acquire().await?, _hold: hold })
-    }
-
-    /// A transaction to write in. Dropped without [`Writing::commit`], it changes nothing.
-    async fn write(&self) -> Result<Writing, StoreError> {
-        let hold = self.hold();
-        self.ready().await?;
-        self.begin(hold).await
-    }
-
-    async fn begin(&self, hold: Option<Hold>) -> Result<Writing, StoreError> {
-        let transaction = match self.inner.dialect {
-            // A deferred transaction that reads first can't become a writer once another process wrote.
-            Dialect::Sqlite => self.inner.pool.begin_with("BEGIN IMMEDIATE").await?,
-            Dialect::Postgres => self.inner.pool.begin().await?,
-        };
-        Ok(Writing { transaction, _hold: hold })
-    }
-
-    fn hold(&self) -> Option<Hold> {
-        self.inner.hold_clock.then(Hold::new)
-    }
-
-    fn pick(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
-        match self.inner.dialect {
-            Dialect::Sqlite => sqlite,
-            Dialect::Postgres => postgres,
-        }
-    }
-
-    /// Lets go of every connection.
-    async fn close(&self) {
-        self.inner.pool.close().await;
-    }
-}
-
-struct Reading {
-    connection: PoolConnection<Any>,
-    _hold: Option<Hold>,
-}
-
-struct Writing {
-    transaction: Transaction<'static, Any>,
-    _hold: Option<Hold>,
-}
-
-impl Writing {
-    async fn commit(self) -> Result<(), StoreError> {
-        Ok(self.transaction.commit().await?)
-    }
-}
-
-/// Keeps a paused clock from jumping: it doesn't while a blocking task runs.
-struct Hold {
-    _until_dropped: mpsc::Sender<()>,
-}
-
-impl Hold {
-    fn new() -> Self {
-        let (sender, dropped) = mpsc::channel();
-        // Ends with the error that says that the sender is gone.
-        tokio::task::spawn_blocking(move || dropped.recv().is_ok());
-        Self { _until_dropped: sender }
-    }
-}
-
-async fn prepare_sqlite(connection: &mut sqlx::AnyConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("PRAGMA busy_timeout = 5000").fetch_all(&mut *connection).await?;
-    // When two open a new file at the same moment, one change to WAL is refused at once: SQLite has no
-    // patience for that one. Handing the error to the pool would make it wait by Tokio's clock, which a
-    // paused test holds still meanwhile.
-    for attempt in 1..=WAL_TRIES {
-        match sqlx::query("PRAGMA journal_mode = WAL").fetch_all(&mut *connection).await {
-            Err(error) if is_busy(&error) && attempt < WAL_TRIES => {
-                let pause = tokio::task::spawn_blocking(|| std::thread::sleep(WAL_PAUSE));
-                // Ends with an error only when the whole program does.
-                let _ = pause.await;
-            }
-            done => {
-                done?;
-                break;
-            }
-        }
-    }
-    for pragma in [
-        // Every commit reaches the disk: what was said to be paid stays paid after a power cut.
-        "PRAGMA synchronous = FULL",
-        // Kibibytes. The working set is the open orders, which are few.
-        "PRAGMA cache_size = -512",
-    ] {
-        sqlx::query(pragma).fetch_all(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-/// Whether SQLite found somebody else at work, in any of its three ways to say so.
-fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| matches!(&*code, "5" | "261" | "517"))
 }
 
 /// Reads a column that every statement here names.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{Job, StoreError};
 
 /// What is sold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -110,8 +110,11 @@ pub struct NewOrder<'a> {
     pub fingerprint: &'a str,
     /// How long the key is remembered.
     pub key_lifetime: Duration,
-    /// How long the taker has until somebody else goes on with the order.
+    /// How long the taker has until another instance goes on with the order.
     pub lease: Duration,
+    /// Orders that may wait at most. One that may be paid later reserves its place in the queue when it is
+    /// taken.
+    pub capacity: u32,
 }
 
 /// An order as it stands.
@@ -137,6 +140,8 @@ pub struct Order {
     pub charge_sent: bool,
     /// Why it was given up.
     pub reason: String,
+    /// When what it buys is over, Unix milliseconds: it isn't charged from then on. 0 when it never is.
+    pub deadline: i64,
     /// When it was taken.
     pub created_at: i64,
 }
@@ -153,17 +158,21 @@ pub struct Tracked {
 /// What became of a request to take an order.
 #[derive(Clone, Debug)]
 pub enum Opened {
-    /// It was taken; the caller has the lease.
-    New(Order),
+    /// It was taken; the caller has this lease.
+    New(Order, Job),
     /// The key was used before.
-    Known {
-        /// Whether with the same body.
-        same: bool,
-        /// The order it was used for; none when that is already forgotten.
-        order: Option<Order>,
-        /// What was answered, if that had come to it.
-        answer: Option<String>,
-    },
+    Known(Known),
+}
+
+/// What a key was used for.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Whether with the same body.
+    pub same: bool,
+    /// The order it was used for; none when that is already forgotten.
+    pub order: Option<Order>,
+    /// What was answered, if that had come to it.
+    pub answer: Option<String>,
 }
 
 /// One entry of the saga log.
@@ -193,14 +202,14 @@ pub enum Effect {
         /// Whether no attempt was made, because the breaker turned it away.
         blocked: bool,
     },
-    /// Taken from whoever had it, dead or alive, by somebody who goes on with it until then.
+    /// Taken from whoever had it, dead or alive, and leased until then.
     Seize {
         /// Unix milliseconds.
         until: i64,
     },
     /// Done with.
     Remove,
-    /// Given up until a person says otherwise.
+    /// A dead letter until a person replays it.
     Bury {
         /// Why.
         error: String,
@@ -216,6 +225,8 @@ pub struct Change {
     pub charge_sent: Option<bool>,
     /// Why it was given up; empty for as before.
     pub reason: String,
+    /// When what it buys is over; nothing for as before.
+    pub deadline: Option<i64>,
     /// What was done.
     pub steps: Vec<Step>,
     /// What it means for the queue.

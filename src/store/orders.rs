@@ -1,24 +1,24 @@
 //! Orders, their idempotency keys and their saga log.
 
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
 
-use super::order::{Change, NewOrder, Opened, Order, OrderAudit, OrderKind, OrderState, Step, Tracked};
-use super::{Store, StoreError, StoreSettings, Writing, id, millis, number, schema, text};
+use super::order::{Change, Known, NewOrder, Opened, Order, OrderAudit, OrderKind, OrderState, Step, Tracked};
+use super::{End, Store, StoreError, StoreSettings, id, millis, number, outbox, queue, schema, text};
 
-/// Orders, their keys, their log and their queue.
+/// Orders, their keys, their log, their queue and their outbox.
 #[derive(Clone)]
 pub struct CheckoutStore {
     pub(super) store: Store,
 }
 
 const ORDER: &str = "SELECT id, user_id, film_id, kind, amount, retry_later, state, version, charge_sent, reason,
-    created_at FROM orders WHERE id = $1";
+    deadline, created_at FROM orders WHERE id = $1";
 
 const TRACKED: &str = "SELECT o.id AS id, o.user_id AS user_id, o.film_id AS film_id, o.kind AS kind,
     o.amount AS amount, o.retry_later AS retry_later, o.state AS state, o.version AS version,
-    o.charge_sent AS charge_sent, o.reason AS reason, o.created_at AS created_at, q.due_at AS due_at
-    FROM orders o LEFT JOIN retry_queue q ON q.order_id = o.id AND q.dead = 0";
+    o.charge_sent AS charge_sent, o.reason AS reason, o.deadline AS deadline, o.created_at AS created_at,
+    q.due_at AS due_at FROM orders o LEFT JOIN retry_queue q ON q.order_id = o.id AND q.dead = 0";
 
 impl CheckoutStore {
     /// The database at `url`.
@@ -26,45 +26,236 @@ impl CheckoutStore {
         Ok(Self { store: Store::new(url, settings.connections, schema::CHECKOUT, hold_clock)? })
     }
 
-    /// Lets go of every connection.
+    /// Ends what is under way, then lets go of every connection.
     pub async fn close(&self) {
         self.store.close().await;
     }
 
+    /// Waits for what is under way.
+    pub async fn drained(&self) {
+        self.store.drained().await;
+    }
+
+    /// Opens the database, and refuses one that this program is too old for.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.store.check().await
+    }
+
+    /// The time that all instances agree on, Unix milliseconds.
+    pub async fn now(&self) -> Result<i64, StoreError> {
+        self.store.now().await
+    }
+
+    /// Milliseconds that this machine's clock is ahead of the database's; none where they are one.
+    #[must_use]
+    pub fn skew(&self) -> Option<i64> {
+        self.store.skew()
+    }
+
+    /// Whether changes can be stored: reads, and writes where the last change failed.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        if self.store.writable() {
+            return self.store.read((), |_, ()| Box::pin(async { Ok(()) })).await;
+        }
+        self.store
+            .write((), |connection, ()| {
+                Box::pin(async move {
+                    // No order has a place of this shard.
+                    let statement = "INSERT INTO queue_places (shard, taken) VALUES (-1, 0)
+                        ON CONFLICT (shard) DO UPDATE SET taken = 0";
+                    sqlx::query(statement).execute(&mut *connection).await?;
+                    Ok(End::Commit(()))
+                })
+            })
+            .await
+    }
+
     /// Takes an order, unless its key is in use.
     pub async fn open(&self, new: &NewOrder<'_>, now: i64) -> Result<Opened, StoreError> {
-        let mut writing = self.store.write().await?;
-        if !claim_key(&mut writing, new, now).await? {
-            return known(&mut writing, new).await;
-        }
-        let transaction = &mut writing.transaction;
-        sqlx::query(
-            "INSERT INTO orders (id, user_id, film_id, kind, amount, retry_later, state, version, charge_sent,
-             reason, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 1, 0, '', $8, $8)",
-        )
-        .bind(new.id)
-        .bind(i64::from(new.user_id))
-        .bind(i64::from(new.film_id))
-        .bind(new.kind.as_str())
-        .bind(new.amount)
-        .bind(i64::from(new.retry_later))
-        .bind(OrderState::Pending.as_str())
-        .bind(now)
-        .execute(&mut **transaction)
-        .await?;
-        sqlx::query(
-            "INSERT INTO retry_queue (order_id, parked, dead, attempts, due_at, enqueued_at, last_error)
-             VALUES ($1, 0, 0, 0, $2, $3, '')",
-        )
-        .bind(new.id)
-        .bind(now + millis(new.lease))
-        .bind(now)
-        .execute(&mut **transaction)
-        .await?;
-        let taken = Step { step: "verify_user", outcome: "done", detail: String::new() };
-        log(&mut writing, new.id, 1, &[taken], now).await?;
-        writing.commit().await?;
-        Ok(Opened::New(Order {
+        let (order, key) = OwnKey::of(new, now);
+        self.store
+            .write((order, key, now), |connection, (order, key, now)| {
+                Box::pin(async move { open(connection, order, key, *now).await })
+            })
+            .await
+    }
+
+    /// What a key was used for, if it is in use.
+    pub async fn known(
+        &self,
+        user_id: u32,
+        key: &str,
+        fingerprint: &str,
+        now: i64,
+    ) -> Result<Option<Known>, StoreError> {
+        let args = (user_id, key.to_owned(), fingerprint.to_owned(), now);
+        self.store
+            .read(args, |connection, (user_id, key, fingerprint, now)| {
+                Box::pin(async move { known(connection, *user_id, key, fingerprint, *now).await })
+            })
+            .await
+    }
+
+    /// What was answered to this key, if it is in use.
+    pub async fn answer(&self, user_id: u32, key: &str) -> Result<Option<String>, StoreError> {
+        self.store
+            .read((user_id, key.to_owned()), |connection, (user_id, key)| {
+                Box::pin(async move {
+                    let statement = "SELECT answer FROM idempotency_keys WHERE user_id = $1 AND idempotency_key = $2";
+                    let row = sqlx::query(statement)
+                        .bind(i64::from(*user_id))
+                        .bind(key.as_str())
+                        .fetch_optional(&mut *connection)
+                        .await?;
+                    Ok(row.map(|row| row.try_get("answer")).transpose()?.flatten())
+                })
+            })
+            .await
+    }
+
+    /// An order.
+    pub async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
+        self.store
+            .read(id.to_owned(), |connection, id| {
+                Box::pin(async move {
+                    let row = sqlx::query(ORDER).bind(id.as_str()).fetch_optional(&mut *connection).await?;
+                    row.as_ref().map(order).transpose()
+                })
+            })
+            .await
+    }
+
+    /// An order with its place in the queue.
+    pub async fn tracked(&self, id: &str) -> Result<Option<Tracked>, StoreError> {
+        self.store
+            .read(id.to_owned(), |connection, id| {
+                Box::pin(async move {
+                    let statement = sqlx::AssertSqlSafe(format!("{TRACKED} WHERE o.id = $1"));
+                    let row = sqlx::query(statement).bind(id.as_str()).fetch_optional(&mut *connection).await?;
+                    row.as_ref().map(tracked).transpose()
+                })
+            })
+            .await
+    }
+
+    /// A viewer's latest orders, the latest first.
+    pub async fn orders_of(&self, user_id: u32, most: u32) -> Result<Vec<Tracked>, StoreError> {
+        self.store
+            .read((user_id, most), |connection, (user_id, most)| {
+                Box::pin(async move {
+                    let own = "WHERE o.user_id = $1 ORDER BY o.created_at DESC, o.id LIMIT $2";
+                    let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{TRACKED} {own}")))
+                        .bind(i64::from(*user_id))
+                        .bind(i64::from(*most))
+                        .fetch_all(&mut *connection)
+                        .await?;
+                    rows.iter().map(tracked).collect()
+                })
+            })
+            .await
+    }
+
+    /// What was done for an order, oldest first: step, outcome, detail, when.
+    pub async fn steps(&self, id: &str) -> Result<Vec<(String, String, String, i64)>, StoreError> {
+        self.store
+            .read(id.to_owned(), |connection, id| {
+                Box::pin(async move {
+                    let statement = "SELECT step, outcome, detail, at FROM saga_log WHERE order_id = $1
+                        ORDER BY version, at LIMIT 200";
+                    let rows = sqlx::query(statement).bind(id.as_str()).fetch_all(&mut *connection).await?;
+                    let read = |row: &AnyRow| {
+                        Ok((text(row, "step")?, text(row, "outcome")?, text(row, "detail")?, number(row, "at")?))
+                    };
+                    rows.iter().map(read).collect()
+                })
+            })
+            .await
+    }
+
+    /// Changes an order as it was read. Gives the changed order; nothing when another worker was
+    /// faster, in which case nothing is changed at all.
+    ///
+    /// A change to a state that viewers wait for writes the message about it.
+    pub async fn change(&self, order: &Order, change: &Change, now: i64) -> Result<Option<Order>, StoreError> {
+        self.store
+            .write((order.clone(), change.clone(), now), |connection, (order, change, now)| {
+                Box::pin(async move { make(connection, order, change, *now).await })
+            })
+            .await
+    }
+
+    /// Forgets up to `most` keys that have expired and up to `most` orders that were final before
+    /// `before`, with their log. Says how many rows of the larger kind went: as many as `most` means
+    /// that there may be more.
+    ///
+    /// What is not final stays whole, however old: an order that waits for a person still needs its
+    /// key, or a caller that asks again would be taken for a new one.
+    pub async fn prune(&self, before: i64, now: i64, most: u32) -> Result<u64, StoreError> {
+        self.store
+            .write((before, now, most), |connection, (before, now, most)| {
+                Box::pin(async move {
+                    let keys = sqlx::query(
+                        "DELETE FROM idempotency_keys WHERE order_id IN (
+                            SELECT k.order_id FROM idempotency_keys k WHERE k.expires_at <= $1 AND NOT EXISTS (
+                                SELECT 1 FROM orders o
+                                WHERE o.id = k.order_id AND o.state NOT IN ('paid', 'cancelled')
+                            ) ORDER BY k.expires_at LIMIT $2
+                         )",
+                    )
+                    .bind(*now)
+                    .bind(i64::from(*most))
+                    .execute(&mut *connection)
+                    .await?;
+                    // What belongs to an order goes with it.
+                    let orders = sqlx::query(
+                        "DELETE FROM orders WHERE id IN (
+                            SELECT id FROM orders WHERE state IN ('paid', 'cancelled') AND updated_at < $1
+                            ORDER BY updated_at LIMIT $2
+                         )",
+                    )
+                    .bind(*before)
+                    .bind(i64::from(*most))
+                    .execute(&mut *connection)
+                    .await?;
+                    Ok(End::Commit(keys.rows_affected().max(orders.rows_affected())))
+                })
+            })
+            .await
+    }
+
+    /// What all orders come to.
+    pub async fn audit(&self) -> Result<OrderAudit, StoreError> {
+        self.store.read((), |connection, ()| Box::pin(async move { audit(connection).await })).await
+    }
+
+    /// Ids of orders in a state, for comparing with others' books.
+    pub async fn in_state(&self, state: OrderState) -> Result<Vec<String>, StoreError> {
+        self.store
+            .read(state, |connection, state| {
+                Box::pin(async move {
+                    let rows = sqlx::query("SELECT id FROM orders WHERE state = $1 ORDER BY id")
+                        .bind(state.as_str())
+                        .fetch_all(&mut *connection)
+                        .await?;
+                    rows.iter().map(|row| text(row, "id")).collect()
+                })
+            })
+            .await
+    }
+}
+
+/// What a new order brings that is not the order's own.
+struct OwnKey {
+    key: String,
+    fingerprint: String,
+    expires_at: i64,
+    leased_until: i64,
+    capacity: u32,
+}
+
+impl OwnKey {
+    fn of(new: &NewOrder<'_>, now: i64) -> (Order, Self) {
+        let order = Order {
             id: new.id.to_owned(),
             user_id: new.user_id,
             film_id: new.film_id,
@@ -75,181 +266,120 @@ impl CheckoutStore {
             version: 1,
             charge_sent: false,
             reason: String::new(),
+            deadline: 0,
             created_at: now,
-        }))
+        };
+        let key = Self {
+            key: new.key.to_owned(),
+            fingerprint: new.fingerprint.to_owned(),
+            expires_at: now + millis(new.key_lifetime),
+            leased_until: now + millis(new.lease),
+            capacity: new.capacity,
+        };
+        (order, key)
     }
+}
 
-    /// What was answered to this key, if it is in use.
-    pub async fn answer(&self, user_id: u32, key: &str) -> Result<Option<String>, StoreError> {
-        let mut reading = self.store.read().await?;
-        let row = sqlx::query("SELECT answer FROM idempotency_keys WHERE user_id = $1 AND idempotency_key = $2")
-            .bind(i64::from(user_id))
-            .bind(key)
-            .fetch_optional(&mut *reading.connection)
+async fn open(
+    connection: &mut AnyConnection,
+    order: &Order,
+    key: &OwnKey,
+    now: i64,
+) -> Result<End<Opened>, StoreError> {
+    if !claim_key(connection, order, key, now).await? {
+        // Its expiry counts only once its order is final.
+        let found = known(connection, order.user_id, &key.key, &key.fingerprint, i64::MIN).await?;
+        return found.map(|found| End::Rollback(Opened::Known(found))).ok_or(StoreError::Interrupted);
+    }
+    sqlx::query(
+        "INSERT INTO orders (id, user_id, film_id, kind, amount, retry_later, state, version, charge_sent,
+         reason, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 1, 0, '', $8, $8)",
+    )
+    .bind(order.id.as_str())
+    .bind(i64::from(order.user_id))
+    .bind(i64::from(order.film_id))
+    .bind(order.kind.as_str())
+    .bind(order.amount)
+    .bind(i64::from(order.retry_later))
+    .bind(order.state.as_str())
+    .bind(now)
+    .execute(&mut *connection)
+    .await?;
+    let taken = Step { step: "verify_user", outcome: "done", detail: String::new() };
+    log(connection, &order.id, 1, &[taken], now).await?;
+    let capacity = if order.retry_later { key.capacity } else { 0 };
+    let job = queue::lease(connection, &order.id, key.leased_until, capacity, now).await?;
+    Ok(End::Commit(Opened::New(order.clone(), job)))
+}
+
+async fn make(
+    connection: &mut AnyConnection,
+    order: &Order,
+    change: &Change,
+    now: i64,
+) -> Result<End<Option<Order>>, StoreError> {
+    let reason = if change.reason.is_empty() { &order.reason } else { &change.reason };
+    let changed = Order {
+        state: change.state,
+        version: order.version + 1,
+        charge_sent: change.charge_sent.unwrap_or(order.charge_sent),
+        reason: reason.clone(),
+        deadline: change.deadline.unwrap_or(order.deadline),
+        ..order.clone()
+    };
+    let done = sqlx::query(
+        "UPDATE orders SET state = $1, version = $2, charge_sent = $3, reason = $4, deadline = $5, updated_at = $6
+         WHERE id = $7 AND version = $8",
+    )
+    .bind(changed.state.as_str())
+    .bind(changed.version)
+    .bind(i64::from(changed.charge_sent))
+    .bind(changed.reason.as_str())
+    .bind(changed.deadline)
+    .bind(now)
+    .bind(order.id.as_str())
+    .bind(order.version)
+    .execute(&mut *connection)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(End::Rollback(None));
+    }
+    log(connection, &order.id, changed.version, &change.steps, now).await?;
+    queue::apply(connection, &changed, &change.effect, now).await?;
+    if let Some(answer) = &change.answer {
+        sqlx::query("UPDATE idempotency_keys SET answer = $1 WHERE order_id = $2")
+            .bind(answer.as_str())
+            .bind(order.id.as_str())
+            .execute(&mut *connection)
             .await?;
-        Ok(row.map(|row| row.try_get("answer")).transpose()?.flatten())
     }
+    outbox::put(connection, &changed, now).await?;
+    Ok(End::Commit(Some(changed)))
+}
 
-    /// An order.
-    pub async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
-        let mut reading = self.store.read().await?;
-        let row = sqlx::query(ORDER).bind(id).fetch_optional(&mut *reading.connection).await?;
-        row.as_ref().map(order).transpose()
-    }
-
-    /// An order with its place in the queue.
-    pub async fn tracked(&self, id: &str) -> Result<Option<Tracked>, StoreError> {
-        let mut reading = self.store.read().await?;
-        let statement = format!("{TRACKED} WHERE o.id = $1");
-        let row = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(id).fetch_optional(&mut *reading.connection).await?;
-        row.as_ref().map(tracked).transpose()
-    }
-
-    /// A viewer's latest orders, the latest first.
-    pub async fn orders_of(&self, user_id: u32, most: u32) -> Result<Vec<Tracked>, StoreError> {
-        let mut reading = self.store.read().await?;
-        let statement = format!("{TRACKED} WHERE o.user_id = $1 ORDER BY o.created_at DESC, o.id LIMIT $2");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(statement))
-            .bind(i64::from(user_id))
-            .bind(i64::from(most))
-            .fetch_all(&mut *reading.connection)
-            .await?;
-        rows.iter().map(tracked).collect()
-    }
-
-    /// What was done for an order, oldest first: step, outcome, detail, when.
-    pub async fn steps(&self, id: &str) -> Result<Vec<(String, String, String, i64)>, StoreError> {
-        let mut reading = self.store.read().await?;
-        let rows = sqlx::query(
-            "SELECT step, outcome, detail, at FROM saga_log WHERE order_id = $1 ORDER BY version, at LIMIT 200",
-        )
-        .bind(id)
-        .fetch_all(&mut *reading.connection)
-        .await?;
-        let read =
-            |row: &AnyRow| Ok((text(row, "step")?, text(row, "outcome")?, text(row, "detail")?, number(row, "at")?));
-        rows.iter().map(read).collect()
-    }
-
-    /// Changes an order as it was read. Gives the changed order; nothing when somebody else was
-    /// faster, in which case nothing is changed at all.
-    pub async fn change(&self, order: &Order, change: &Change, now: i64) -> Result<Option<Order>, StoreError> {
-        let mut writing = self.store.write().await?;
-        let version = order.version + 1;
-        let reason = if change.reason.is_empty() { &order.reason } else { &change.reason };
-        let charge_sent = change.charge_sent.unwrap_or(order.charge_sent);
-        let done = sqlx::query(
-            "UPDATE orders SET state = $1, version = $2, charge_sent = $3, reason = $4, updated_at = $5
-             WHERE id = $6 AND version = $7",
-        )
-        .bind(change.state.as_str())
-        .bind(version)
-        .bind(i64::from(charge_sent))
-        .bind(reason.as_str())
-        .bind(now)
-        .bind(order.id.as_str())
-        .bind(order.version)
-        .execute(&mut *writing.transaction)
-        .await?;
-        if done.rows_affected() == 0 {
-            return Ok(None);
+async fn audit(connection: &mut AnyConnection) -> Result<OrderAudit, StoreError> {
+    let rows = sqlx::query(
+        "SELECT state, COUNT(*) AS orders, CAST(SUM(amount) AS BIGINT) AS amount FROM orders GROUP BY state",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut audit = OrderAudit::default();
+    for row in &rows {
+        let (orders, amount) = (number(row, "orders")?, number(row, "amount")?);
+        audit.orders += orders;
+        match OrderState::read(text(row, "state")?)? {
+            OrderState::Paid => (audit.paid, audit.paid_amount) = (orders, amount),
+            OrderState::Dead => (audit.dead, audit.dead_amount) = (orders, amount),
+            OrderState::Cancelled => {}
+            _ => audit.unfinished += orders,
         }
-        log(&mut writing, &order.id, version, &change.steps, now).await?;
-        super::queue::apply(&mut writing, &order.id, &change.effect, now).await?;
-        if let Some(answer) = &change.answer {
-            sqlx::query("UPDATE idempotency_keys SET answer = $1 WHERE order_id = $2")
-                .bind(answer.as_str())
-                .bind(order.id.as_str())
-                .execute(&mut *writing.transaction)
-                .await?;
-        }
-        writing.commit().await?;
-        Ok(Some(Order { state: change.state, version, charge_sent, reason: reason.clone(), ..order.clone() }))
     }
-
-    /// Adds to an order's log without changing it.
-    pub async fn note(&self, order: &Order, step: Step, now: i64) -> Result<(), StoreError> {
-        let mut writing = self.store.write().await?;
-        log(&mut writing, &order.id, order.version, &[step], now).await?;
-        writing.commit().await
-    }
-
-    /// Forgets up to `most` keys that have expired and up to `most` orders that were final before
-    /// `before`, with their log. Says how many rows of the larger kind went: as many as `most` means
-    /// that there may be more.
-    ///
-    /// What is not final stays whole, however old: an order that waits for a person still needs its
-    /// key, or a caller that asks again would be taken for a new one.
-    pub async fn prune(&self, before: i64, now: i64, most: u32) -> Result<u64, StoreError> {
-        let mut writing = self.store.write().await?;
-        let transaction = &mut writing.transaction;
-        let keys = sqlx::query(
-            "DELETE FROM idempotency_keys WHERE order_id IN (
-                SELECT k.order_id FROM idempotency_keys k WHERE k.expires_at <= $1 AND NOT EXISTS (
-                    SELECT 1 FROM orders o WHERE o.id = k.order_id AND o.state NOT IN ('paid', 'cancelled')
-                ) ORDER BY k.expires_at LIMIT $2
-             )",
-        )
-        .bind(now)
-        .bind(i64::from(most))
-        .execute(&mut **transaction)
-        .await?;
-        let orders = sqlx::query(
-            "DELETE FROM orders WHERE id IN (
-                SELECT id FROM orders WHERE state IN ('paid', 'cancelled') AND updated_at < $1
-                ORDER BY updated_at LIMIT $2
-             ) RETURNING id",
-        )
-        .bind(before)
-        .bind(i64::from(most))
-        .fetch_all(&mut **transaction)
-        .await?;
-        for row in &orders {
-            sqlx::query("DELETE FROM saga_log WHERE order_id = $1")
-                .bind(text(row, "id")?)
-                .execute(&mut **transaction)
-                .await?;
-        }
-        writing.commit().await?;
-        Ok(keys.rows_affected().max(u64::try_from(orders.len()).unwrap_or(u64::MAX)))
-    }
-
-    /// What all orders come to.
-    pub async fn audit(&self) -> Result<OrderAudit, StoreError> {
-        let mut reading = self.store.read().await?;
-        let rows = sqlx::query(
-            "SELECT state, COUNT(*) AS orders, CAST(SUM(amount) AS BIGINT) AS amount FROM orders GROUP BY state",
-        )
-        .fetch_all(&mut *reading.connection)
-        .await?;
-        let mut audit = OrderAudit::default();
-        for row in &rows {
-            let (orders, amount) = (number(row, "orders")?, number(row, "amount")?);
-            audit.orders += orders;
-            match OrderState::read(text(row, "state")?)? {
-                OrderState::Paid => (audit.paid, audit.paid_amount) = (orders, amount),
-                OrderState::Dead => (audit.dead, audit.dead_amount) = (orders, amount),
-                OrderState::Cancelled => {}
-                _ => audit.unfinished += orders,
-            }
-        }
-        Ok(audit)
-    }
-
-    /// Ids of orders in a state, for comparing with others' books.
-    pub async fn in_state(&self, state: OrderState) -> Result<Vec<String>, StoreError> {
-        let mut reading = self.store.read().await?;
-        let rows = sqlx::query("SELECT id FROM orders WHERE state = $1 ORDER BY id")
-            .bind(state.as_str())
-            .fetch_all(&mut *reading.connection)
-            .await?;
-        rows.iter().map(|row| text(row, "id")).collect()
-    }
+    Ok(audit)
 }
 
 /// Takes the key for this order; false when it is in use and has not expired. A key doesn't expire
 /// before its order is final: asking again must not become a second order beside one that still waits.
-async fn claim_key(writing: &mut Writing, new: &NewOrder<'_>, now: i64) -> Result<bool, StoreError> {
+async fn claim_key(connection: &mut AnyConnection, order: &Order, key: &OwnKey, now: i64) -> Result<bool, StoreError> {
     let claimed = sqlx::query(
         "INSERT INTO idempotency_keys (user_id, idempotency_key, fingerprint, order_id, answer, expires_at)
          VALUES ($1, $2, $3, $4, NULL, $5)
@@ -261,32 +391,52 @@ async fn claim_key(writing: &mut Writing, new: &NewOrder<'_>, now: i64) -> Resul
             AND orders.state NOT IN ('paid', 'cancelled')
          )",
     )
-    .bind(i64::from(new.user_id))
-    .bind(new.key)
-    .bind(new.fingerprint)
-    .bind(new.id)
-    .bind(now + millis(new.key_lifetime))
+    .bind(i64::from(order.user_id))
+    .bind(key.key.as_str())
+    .bind(key.fingerprint.as_str())
+    .bind(order.id.as_str())
+    .bind(key.expires_at)
     .bind(now)
-    .execute(&mut *writing.transaction)
+    .execute(&mut *connection)
     .await?;
     Ok(claimed.rows_affected() > 0)
 }
 
-async fn known(writing: &mut Writing, new: &NewOrder<'_>) -> Result<Opened, StoreError> {
+/// What a key was used for, unless it has expired and its order is final.
+async fn known(
+    connection: &mut AnyConnection,
+    user_id: u32,
+    key: &str,
+    fingerprint: &str,
+    now: i64,
+) -> Result<Option<Known>, StoreError> {
     let row = sqlx::query(
-        "SELECT fingerprint, order_id, answer FROM idempotency_keys WHERE user_id = $1 AND idempotency_key = $2",
+        "SELECT k.fingerprint AS fingerprint, k.order_id AS order_id, k.answer AS answer
+         FROM idempotency_keys k WHERE k.user_id = $1 AND k.idempotency_key = $2 AND (
+            k.expires_at > $3 OR EXISTS (
+                SELECT 1 FROM orders o WHERE o.id = k.order_id AND o.state NOT IN ('paid', 'cancelled')
+            )
+         )",
     )
-    .bind(i64::from(new.user_id))
-    .bind(new.key)
-    .fetch_one(&mut *writing.transaction)
+    .bind(i64::from(user_id))
+    .bind(key)
+    .bind(now)
+    .fetch_optional(&mut *connection)
     .await?;
-    let same = text(&row, "fingerprint")? == new.fingerprint;
+    let Some(row) = row else { return Ok(None) };
+    let same = text(&row, "fingerprint")? == fingerprint;
     let answer = row.try_get("answer")?;
-    let found = sqlx::query(ORDER).bind(text(&row, "order_id")?).fetch_optional(&mut *writing.transaction).await?;
-    Ok(Opened::Known { same, order: found.as_ref().map(order).transpose()?, answer })
+    let found = sqlx::query(ORDER).bind(text(&row, "order_id")?).fetch_optional(&mut *connection).await?;
+    Ok(Some(Known { same, order: found.as_ref().map(order).transpose()?, answer }))
 }
 
-async fn log(writing: &mut Writing, order: &str, version: i64, steps: &[Step], now: i64) -> Result<(), StoreError> {
+pub(super) async fn log(
+    connection: &mut AnyConnection,
+    order: &str,
+    version: i64,
+    steps: &[Step],
+    now: i64,
+) -> Result<(), StoreError> {
     for Step { step, outcome, detail } in steps {
         sqlx::query(
             "INSERT INTO saga_log (order_id, version, step, outcome, detail, at) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -297,7 +447,7 @@ async fn log(writing: &mut Writing, order: &str, version: i64, steps: &[Step], n
         .bind(*outcome)
         .bind(detail.as_str())
         .bind(now)
-        .execute(&mut *writing.transaction)
+        .execute(&mut *connection)
         .await?;
     }
     Ok(())
@@ -319,6 +469,7 @@ fn order(row: &AnyRow) -> Result<Order, StoreError> {
         version: number(row, "version")?,
         charge_sent: number(row, "charge_sent")? != 0,
         reason: text(row, "reason")?,
+        deadline: number(row, "deadline")?,
         created_at: number(row, "created_at")?,
     })
 }

@@ -1,14 +1,53 @@
-//! The retry queue: orders that somebody must go on with.
+//! The retry queue: orders that a worker must go on with.
 //!
 //! Every order is in it from the moment it is taken until it is final. While its first taker works on
 //! it, it is invisible to others for as long as the lease lasts; if the taker dies, the lease runs out
 //! and a worker goes on. That is the whole recovery after a crash. Orders that have to wait for the
 //! payment gateway are *parked*: those are what the queue's depth counts.
+//!
+//! Two lanes keep what is urgent (crash recovery, and orders to be given back) from waiting behind what
+//! waits to be charged.
+//!
+//! The queue is bounded by *places*. An order that may wait takes its place in the transaction that takes the
+//! order, so that no number of orders at once can go beyond the bound. Places are counted in a few rows, the
+//! shards, so that orders rarely wait for each other's transactions.
+//!
+//! Taking an item counts as a claim. Whatever comes of it sets the count back; an item that is taken again
+//! and again without any result, whatever the reason, becomes a dead letter.
 
-use sqlx::Row;
-
-use super::{CheckoutStore, Effect, OrderState, StoreError, Writing, millis, number, text};
 use std::time::Duration;
+
+use sqlx::{AnyConnection, Row};
+
+use super::connect::Dialect;
+use super::order::{Order, Step};
+use super::{CheckoutStore, Effect, End, OrderState, StoreError, millis, number, orders, outbox, text};
+
+/// Orders that one row counts at most, as long as there are fewer rows than the most.
+const SHARD: u32 = 1000;
+const MOST_SHARDS: u32 = 16;
+
+/// What an item is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Crash recovery, and orders to be given back.
+    Urgent,
+    /// Orders that wait to be charged.
+    Charge,
+}
+
+impl Lane {
+    fn number(self) -> i64 {
+        match self {
+            Self::Urgent => 0,
+            Self::Charge => 1,
+        }
+    }
+
+    fn of(state: OrderState) -> Self {
+        if state == OrderState::Queued { Self::Charge } else { Self::Urgent }
+    }
+}
 
 /// A leased item.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +56,14 @@ pub struct Job {
     pub order_id: String,
     /// Attempts that failed so far.
     pub attempts: i64,
+    /// Times it was taken since something last came of it, this one included.
+    pub claims: i64,
     /// Since when it waits, Unix milliseconds.
     pub enqueued_at: i64,
     /// Whether it was parked, rather than left behind by a crash.
     pub parked: bool,
+    /// Whether it has a place in the queue.
+    pub placed: bool,
     /// Until when it is the taker's, Unix milliseconds.
     pub leased_until: i64,
 }
@@ -34,8 +77,6 @@ pub struct QueueStats {
     pub dead: i64,
     /// When the oldest waiting item was put in, Unix milliseconds.
     pub oldest: Option<i64>,
-    /// When the next item of any kind is due, Unix milliseconds.
-    pub next_due: Option<i64>,
 }
 
 /// An item that was given up.
@@ -63,200 +104,448 @@ pub struct Replayed {
 }
 
 impl CheckoutStore {
-    /// Leases up to `most` due items for `visibility`: nobody else gets them until then.
-    pub async fn claim(&self, most: u32, visibility: Duration, now: i64) -> Result<Vec<Job>, StoreError> {
-        let mut writing = self.store.write().await?;
+    /// The statement of this database's kind.
+    pub(super) fn pick(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
+        match self.store.dialect() {
+            Dialect::Sqlite => sqlite,
+            Dialect::Postgres => postgres,
+        }
+    }
+
+    /// Leases up to `most` due items of a lane for `visibility`: no other worker gets them until then.
+    pub async fn claim(&self, lane: Lane, most: u32, visibility: Duration, now: i64) -> Result<Vec<Job>, StoreError> {
+        if self.next_due(lane).await?.is_none_or(|due| due > now) {
+            return Ok(Vec::new());
+        }
         // PostgreSQL's other workers step over rows that one is about to take; in SQLite there is only
         // one writer at a time.
-        let statement = self.store.pick(
-            "UPDATE retry_queue SET due_at = $1, blocked = 0 WHERE order_id IN (
-                SELECT order_id FROM retry_queue WHERE dead = 0 AND due_at <= $2 ORDER BY due_at LIMIT $3
-             ) RETURNING order_id, attempts, enqueued_at, parked, due_at",
-            "UPDATE retry_queue SET due_at = $1, blocked = 0 WHERE order_id IN (
-                SELECT order_id FROM retry_queue WHERE dead = 0 AND due_at <= $2 ORDER BY due_at LIMIT $3
-                FOR UPDATE SKIP LOCKED
-             ) RETURNING order_id, attempts, enqueued_at, parked, due_at",
+        let statement = self.pick(
+            "UPDATE retry_queue SET due_at = $1, blocked = 0, claims = claims + 1 WHERE order_id IN (
+                SELECT order_id FROM retry_queue WHERE dead = 0 AND lane = $2 AND due_at <= $3
+                ORDER BY due_at LIMIT $4
+             ) RETURNING order_id, attempts, claims, enqueued_at, parked, place, due_at",
+            "UPDATE retry_queue SET due_at = $1, blocked = 0, claims = claims + 1 WHERE order_id IN (
+                SELECT order_id FROM retry_queue WHERE dead = 0 AND lane = $2 AND due_at <= $3
+                ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED
+             ) RETURNING order_id, attempts, claims, enqueued_at, parked, place, due_at",
         );
-        let rows = sqlx::query(statement)
-            .bind(now + millis(visibility))
-            .bind(now)
-            .bind(i64::from(most))
-            .fetch_all(&mut *writing.transaction)
-            .await?;
-        writing.commit().await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Job {
-                    order_id: text(row, "order_id")?,
-                    attempts: number(row, "attempts")?,
-                    enqueued_at: number(row, "enqueued_at")?,
-                    parked: number(row, "parked")? != 0,
-                    leased_until: number(row, "due_at")?,
+        let args = (statement, now + millis(visibility), lane, now, most);
+        self.store
+            .write(args, |connection, (statement, until, lane, now, most)| {
+                Box::pin(async move {
+                    let rows = sqlx::query(*statement)
+                        .bind(*until)
+                        .bind(lane.number())
+                        .bind(*now)
+                        .bind(i64::from(*most))
+                        .fetch_all(&mut *connection)
+                        .await?;
+                    let jobs = rows.iter().map(|row| {
+                        Ok(Job {
+                            order_id: text(row, "order_id")?,
+                            attempts: number(row, "attempts")?,
+                            claims: number(row, "claims")?,
+                            enqueued_at: number(row, "enqueued_at")?,
+                            parked: number(row, "parked")? != 0,
+                            placed: number(row, "place")? >= 0,
+                            leased_until: number(row, "due_at")?,
+                        })
+                    });
+                    Ok(End::Commit(jobs.collect::<Result<_, StoreError>>()?))
                 })
             })
-            .collect()
+            .await
     }
 
-    /// Puts a leased item back without a change of its order: it couldn't even be tried. `blocked` says
-    /// that the breaker turned it away. Nothing happens when somebody else has the item by now.
-    pub async fn postpone(&self, job: &Job, due_at: i64, blocked: bool) -> Result<(), StoreError> {
-        let mut writing = self.store.write().await?;
-        sqlx::query(
-            "UPDATE retry_queue SET due_at = $1, blocked = $2 WHERE order_id = $3 AND due_at = $4 AND dead = 0",
-        )
-        .bind(due_at)
-        .bind(i64::from(blocked))
-        .bind(job.order_id.as_str())
-        .bind(job.leased_until)
-        .execute(&mut *writing.transaction)
-        .await?;
-        writing.commit().await
+    /// When the next item of a lane is due, Unix milliseconds. Reads one entry of an index.
+    pub async fn next_due(&self, lane: Lane) -> Result<Option<i64>, StoreError> {
+        self.store
+            .read(lane, |connection, lane| {
+                Box::pin(async move {
+                    let statement = "SELECT MIN(due_at) AS due_at FROM retry_queue WHERE dead = 0 AND lane = $1";
+                    let row = sqlx::query(statement).bind(lane.number()).fetch_one(&mut *connection).await?;
+                    Ok(row.try_get("due_at")?)
+                })
+            })
+            .await
     }
 
-    /// Makes due what waits for the breaker alone: it lets calls through again. Says how many.
+    /// Puts a leased item back as it is, to be tried again at `due_at`: nothing came of it, and its claim
+    /// counts. Nothing happens when another worker has the item by now.
+    pub async fn postpone(&self, job: &Job, due_at: i64, why: &str) -> Result<(), StoreError> {
+        self.store
+            .write((job.clone(), due_at, why.to_owned()), |connection, (job, due_at, why)| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "UPDATE retry_queue SET due_at = $1, last_error = $2
+                         WHERE order_id = $3 AND due_at = $4 AND dead = 0",
+                    )
+                    .bind(*due_at)
+                    .bind(why.as_str())
+                    .bind(job.order_id.as_str())
+                    .bind(job.leased_until)
+                    .execute(&mut *connection)
+                    .await?;
+                    Ok(End::Commit(()))
+                })
+            })
+            .await
+    }
+
+    /// Takes a leased item out whose order is final already.
+    pub async fn finish(&self, job: &Job) -> Result<(), StoreError> {
+        self.store
+            .write(job.clone(), |connection, job| {
+                Box::pin(async move {
+                    remove(connection, &job.order_id, Some(job.leased_until)).await?;
+                    Ok(End::Commit(()))
+                })
+            })
+            .await
+    }
+
+    /// Makes a leased item a dead letter, and its order dead unless it is being given back. What the order's
+    /// row holds need not be understood. Nothing, and false, when another worker has the item by now.
+    pub async fn bury(&self, job: &Job, why: &str, now: i64) -> Result<bool, StoreError> {
+        self.store
+            .write((job.clone(), why.to_owned(), now), |connection, (job, why, now)| {
+                Box::pin(async move { bury(connection, job, why, *now).await })
+            })
+            .await
+    }
+
+    /// Makes due what waits for the breaker alone: it lets calls through. Says how many.
     pub async fn unblock(&self, now: i64) -> Result<u64, StoreError> {
-        let mut writing = self.store.write().await?;
-        let due = sqlx::query(
-            "UPDATE retry_queue SET due_at = $1, blocked = 0 WHERE blocked = 1 AND due_at > $1 AND dead = 0",
-        )
-        .bind(now)
-        .execute(&mut *writing.transaction)
-        .await?
-        .rows_affected();
-        writing.commit().await?;
-        Ok(due)
-    }
-
-    /// How many items wait. Reads an index; cheap enough to ask before each new one.
-    pub async fn depth(&self) -> Result<i64, StoreError> {
-        Ok(self.queue().await?.depth)
-    }
-
-    /// The queue as it stands.
-    pub async fn queue(&self) -> Result<QueueStats, StoreError> {
-        let mut reading = self.store.read().await?;
-        let rows = sqlx::query(
-            "SELECT parked, dead, COUNT(*) AS items, MIN(enqueued_at) AS oldest, MIN(due_at) AS next_due
-             FROM retry_queue GROUP BY parked, dead",
-        )
-        .fetch_all(&mut *reading.connection)
-        .await?;
-        let mut stats = QueueStats::default();
-        for row in &rows {
-            let items = number(row, "items")?;
-            if number(row, "dead")? != 0 {
-                stats.dead += items;
-                continue;
-            }
-            let next_due = number(row, "next_due")?;
-            stats.next_due = Some(stats.next_due.map_or(next_due, |other| other.min(next_due)));
-            if number(row, "parked")? != 0 {
-                stats.depth = items;
-                stats.oldest = row.try_get("oldest")?;
-            }
+        let blocked = self
+            .store
+            .read((), |connection, ()| {
+                Box::pin(async move {
+                    let any = "SELECT 1 AS any_blocked FROM retry_queue WHERE blocked = 1 AND dead = 0 LIMIT 1";
+                    Ok(sqlx::query(any).fetch_optional(&mut *connection).await?.is_some())
+                })
+            })
+            .await?;
+        if !blocked {
+            return Ok(0);
         }
-        Ok(stats)
+        self.hasten(
+            "UPDATE retry_queue SET due_at = $1, blocked = 0 WHERE blocked = 1 AND dead = 0 AND $2 = $2",
+            now,
+            0,
+        )
+        .await
+    }
+
+    /// Makes due what is due later than anything is ever put off: a clock was set back since. Says how many.
+    pub async fn pull_in(&self, horizon: i64, now: i64) -> Result<u64, StoreError> {
+        let late = self
+            .store
+            .read(horizon, |connection, horizon| {
+                Box::pin(async move {
+                    let any = "SELECT 1 AS late FROM retry_queue WHERE dead = 0 AND due_at > $1 LIMIT 1";
+                    Ok(sqlx::query(any).bind(*horizon).fetch_optional(&mut *connection).await?.is_some())
+                })
+            })
+            .await?;
+        if !late {
+            return Ok(0);
+        }
+        self.hasten("UPDATE retry_queue SET due_at = $1 WHERE dead = 0 AND due_at > $2", now, horizon).await
+    }
+
+    async fn hasten(&self, statement: &'static str, now: i64, beyond: i64) -> Result<u64, StoreError> {
+        self.store
+            .write((statement, now, beyond), |connection, (statement, now, beyond)| {
+                Box::pin(async move {
+                    let done = sqlx::query(*statement).bind(*now).bind(*beyond).execute(&mut *connection).await?;
+                    Ok(End::Commit(done.rows_affected()))
+                })
+            })
+            .await
+    }
+
+    /// The queue as it stands. Reads the whole queue: to be asked about once a second, not for each order.
+    pub async fn queue(&self) -> Result<QueueStats, StoreError> {
+        self.store
+            .read((), |connection, ()| {
+                Box::pin(async move {
+                    let rows = sqlx::query(
+                        "SELECT parked, dead, COUNT(*) AS items, MIN(enqueued_at) AS oldest
+                         FROM retry_queue GROUP BY parked, dead",
+                    )
+                    .fetch_all(&mut *connection)
+                    .await?;
+                    let mut stats = QueueStats::default();
+                    for row in &rows {
+                        let items = number(row, "items")?;
+                        if number(row, "dead")? != 0 {
+                            stats.dead += items;
+                        } else if number(row, "parked")? != 0 {
+                            stats.depth = items;
+                            stats.oldest = row.try_get("oldest")?;
+                        }
+                    }
+                    Ok(stats)
+                })
+            })
+            .await
+    }
+
+    /// Places that are taken, for comparing with the items that have one: both counts.
+    pub async fn places(&self) -> Result<(i64, i64), StoreError> {
+        self.store
+            .read((), |connection, ()| {
+                Box::pin(async move {
+                    let row = sqlx::query(
+                        "SELECT CAST(COALESCE((SELECT SUM(taken) FROM queue_places), 0) AS BIGINT) AS taken,
+                         (SELECT COUNT(*) FROM retry_queue WHERE place >= 0) AS items",
+                    )
+                    .fetch_one(&mut *connection)
+                    .await?;
+                    Ok((number(&row, "taken")?, number(&row, "items")?))
+                })
+            })
+            .await
     }
 
     /// Items that were given up, oldest first.
     pub async fn dead_letters(&self, most: u32) -> Result<Vec<DeadLetter>, StoreError> {
-        let mut reading = self.store.read().await?;
-        let rows = sqlx::query(
-            "SELECT q.order_id AS order_id, q.attempts AS attempts, q.last_error AS last_error,
-                    q.enqueued_at AS enqueued_at, o.amount AS amount
-             FROM retry_queue q JOIN orders o ON o.id = q.order_id
-             WHERE q.dead = 1 ORDER BY q.enqueued_at, q.order_id LIMIT $1",
-        )
-        .bind(i64::from(most))
-        .fetch_all(&mut *reading.connection)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(DeadLetter {
-                    order_id: text(row, "order_id")?,
-                    attempts: number(row, "attempts")?,
-                    error: text(row, "last_error")?,
-                    enqueued_at: number(row, "enqueued_at")?,
-                    amount: number(row, "amount")?,
+        self.store
+            .read(most, |connection, most| {
+                Box::pin(async move {
+                    let rows = sqlx::query(
+                        "SELECT q.order_id AS order_id, q.attempts AS attempts, q.last_error AS last_error,
+                                q.enqueued_at AS enqueued_at, COALESCE(o.amount, 0) AS amount
+                         FROM retry_queue q LEFT JOIN orders o ON o.id = q.order_id
+                         WHERE q.dead = 1 ORDER BY q.enqueued_at, q.order_id LIMIT $1",
+                    )
+                    .bind(i64::from(*most))
+                    .fetch_all(&mut *connection)
+                    .await?;
+                    let letters = rows.iter().map(|row| {
+                        Ok(DeadLetter {
+                            order_id: text(row, "order_id")?,
+                            attempts: number(row, "attempts")?,
+                            error: text(row, "last_error")?,
+                            enqueued_at: number(row, "enqueued_at")?,
+                            amount: number(row, "amount")?,
+                        })
+                    });
+                    letters.collect()
                 })
             })
-            .collect()
+            .await
     }
 
     /// Gives a dead item its attempts back; nothing when there is no such item.
     pub async fn replay(&self, order_id: &str, now: i64) -> Result<Option<Replayed>, StoreError> {
-        let mut writing = self.store.write().await?;
-        let transaction = &mut writing.transaction;
-        let revived = sqlx::query(
-            "UPDATE retry_queue SET dead = 0, parked = 1, attempts = 0, due_at = $1, enqueued_at = $1
-             WHERE order_id = $2 AND dead = 1",
-        )
-        .bind(now)
-        .bind(order_id)
-        .execute(&mut **transaction)
-        .await?;
-        if revived.rows_affected() == 0 {
-            return Ok(None);
-        }
-        // What died while it was given back goes on being given back.
-        let row = sqlx::query("SELECT state, amount FROM orders WHERE id = $1")
-            .bind(order_id)
-            .fetch_one(&mut **transaction)
-            .await?;
-        let to_be_paid = text(&row, "state")? == OrderState::Dead.as_str();
-        sqlx::query(
-            "UPDATE orders SET state = CASE WHEN state = $1 THEN $2 ELSE state END, version = version + 1,
-             updated_at = $3 WHERE id = $4",
-        )
-        .bind(OrderState::Dead.as_str())
-        .bind(OrderState::Queued.as_str())
-        .bind(now)
-        .bind(order_id)
-        .execute(&mut **transaction)
-        .await?;
-        let amount = number(&row, "amount")?;
-        writing.commit().await?;
-        Ok(Some(Replayed { amount, to_be_paid }))
+        self.store
+            .write((order_id.to_owned(), now), |connection, (order_id, now)| {
+                Box::pin(async move { replay(connection, order_id, *now).await })
+            })
+            .await
     }
 }
 
-/// What a change of an order means for its item.
-pub(super) async fn apply(writing: &mut Writing, order: &str, effect: &Effect, now: i64) -> Result<(), StoreError> {
-    let transaction = &mut writing.transaction;
-    match effect {
-        Effect::Keep => return Ok(()),
-        Effect::Remove => {
-            sqlx::query("DELETE FROM retry_queue WHERE order_id = $1").bind(order).execute(&mut **transaction).await?
+async fn replay(connection: &mut AnyConnection, order: &str, now: i64) -> Result<End<Option<Replayed>>, StoreError> {
+    let row = sqlx::query("SELECT state, amount FROM orders WHERE id = $1").bind(order);
+    let Some(row) = row.fetch_optional(&mut *connection).await? else { return Ok(End::Rollback(None)) };
+    // What died while it was given back goes on being given back.
+    let to_be_paid = text(&row, "state")? == OrderState::Dead.as_str();
+    let lane = if to_be_paid { Lane::Charge } else { Lane::Urgent };
+    let revived = sqlx::query(
+        "UPDATE retry_queue SET dead = 0, parked = 1, attempts = 0, claims = 0, lane = $1, due_at = $2,
+         enqueued_at = $2 WHERE order_id = $3 AND dead = 1",
+    )
+    .bind(lane.number())
+    .bind(now)
+    .bind(order)
+    .execute(&mut *connection)
+    .await?;
+    if revived.rows_affected() == 0 {
+        return Ok(End::Rollback(None));
+    }
+    sqlx::query(
+        "UPDATE orders SET state = CASE WHEN state = $1 THEN $2 ELSE state END, version = version + 1,
+         updated_at = $3 WHERE id = $4",
+    )
+    .bind(OrderState::Dead.as_str())
+    .bind(OrderState::Queued.as_str())
+    .bind(now)
+    .bind(order)
+    .execute(&mut *connection)
+    .await?;
+    Ok(End::Commit(Some(Replayed { amount: number(&row, "amount")?, to_be_paid })))
+}
+
+async fn bury(connection: &mut AnyConnection, job: &Job, why: &str, now: i64) -> Result<End<bool>, StoreError> {
+    let buried = sqlx::query(
+        "UPDATE retry_queue SET dead = 1, parked = 1, blocked = 0, last_error = $1
+         WHERE order_id = $2 AND due_at = $3 AND dead = 0",
+    )
+    .bind(why)
+    .bind(job.order_id.as_str())
+    .bind(job.leased_until)
+    .execute(&mut *connection)
+    .await?;
+    if buried.rows_affected() == 0 {
+        return Ok(End::Rollback(false));
+    }
+    free_place(connection, &job.order_id).await?;
+    let row = sqlx::query(
+        "UPDATE orders SET state = 'dead', version = version + 1, updated_at = $1
+         WHERE id = $2 AND state IN ('pending', 'charging', 'queued') RETURNING version, user_id",
+    )
+    .bind(now)
+    .bind(job.order_id.as_str())
+    .fetch_optional(&mut *connection)
+    .await?;
+    if let Some(row) = row {
+        let version = number(&row, "version")?;
+        let step = Step { step: "queue", outcome: "dead", detail: why.to_owned() };
+        orders::log(connection, &job.order_id, version, &[step], now).await?;
+        outbox::put_dead(connection, &job.order_id, version, number(&row, "user_id")?, now).await?;
+    }
+    Ok(End::Commit(true))
+}
+
+/// Puts a new order in, leased to its taker, with a place where there is one among `capacity`.
+pub(super) async fn lease(
+    connection: &mut AnyConnection,
+    order: &str,
+    until: i64,
+    capacity: u32,
+    now: i64,
+) -> Result<Job, StoreError> {
+    let place = take_place(connection, order, capacity).await?;
+    sqlx::query(
+        "INSERT INTO retry_queue (order_id, lane, parked, dead, attempts, claims, place, due_at, enqueued_at,
+         last_error) VALUES ($1, $2, 0, 0, 0, 0, $3, $4, $5, '')",
+    )
+    .bind(order)
+    .bind(Lane::Urgent.number())
+    .bind(place.unwrap_or(-1))
+    .bind(until)
+    .bind(now)
+    .execute(&mut *connection)
+    .await?;
+    Ok(Job {
+        order_id: order.to_owned(),
+        attempts: 0,
+        claims: 0,
+        enqueued_at: now,
+        parked: false,
+        placed: place.is_some(),
+        leased_until: until,
+    })
+}
+
+/// The shard that a place was taken of; none when the queue is full.
+async fn take_place(connection: &mut AnyConnection, order: &str, capacity: u32) -> Result<Option<i64>, StoreError> {
+    let shards = (capacity / SHARD).clamp(1, MOST_SHARDS);
+    let first = order.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into())) % shards;
+    for shard in (first..shards).chain(0..first) {
+        let own = capacity / shards + u32::from(shard < capacity % shards);
+        if own == 0 {
+            continue;
         }
+        let taken = sqlx::query(
+            "INSERT INTO queue_places (shard, taken) VALUES ($1, 1)
+             ON CONFLICT (shard) DO UPDATE SET taken = queue_places.taken + 1 WHERE queue_places.taken < $2",
+        )
+        .bind(i64::from(shard))
+        .bind(i64::from(own))
+        .execute(&mut *connection)
+        .await?;
+        if taken.rows_affected() > 0 {
+            return Ok(Some(shard.into()));
+        }
+    }
+    Ok(None)
+}
+
+async fn free_place(connection: &mut AnyConnection, order: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE queue_places SET taken = taken - 1
+         WHERE shard >= 0 AND shard = (SELECT place FROM retry_queue WHERE order_id = $1)",
+    )
+    .bind(order)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("UPDATE retry_queue SET place = -1 WHERE order_id = $1 AND place >= 0")
+        .bind(order)
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
+}
+
+/// Takes an item out; only the one leased until then, where that is given.
+async fn remove(connection: &mut AnyConnection, order: &str, leased_until: Option<i64>) -> Result<(), StoreError> {
+    let row = sqlx::query("DELETE FROM retry_queue WHERE order_id = $1 AND (due_at = $2 OR $3 = 1) RETURNING place")
+        .bind(order)
+        .bind(leased_until.unwrap_or_default())
+        .bind(i64::from(leased_until.is_none()))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(row) = row else { return Ok(()) };
+    let place = number(&row, "place")?;
+    if place >= 0 {
+        sqlx::query("UPDATE queue_places SET taken = taken - 1 WHERE shard = $1")
+            .bind(place)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// What a change of an order means for its item.
+pub(super) async fn apply(
+    connection: &mut AnyConnection,
+    order: &Order,
+    effect: &Effect,
+    now: i64,
+) -> Result<(), StoreError> {
+    match effect {
+        Effect::Keep => {}
+        Effect::Remove => remove(connection, &order.id, None).await?,
         Effect::Park { due_at, attempts, error, blocked } => {
             // The wait counts from the first time it is parked.
             sqlx::query(
                 "UPDATE retry_queue SET enqueued_at = CASE WHEN parked = 0 THEN $1 ELSE enqueued_at END, parked = 1,
-                 due_at = $2, attempts = $3, last_error = $4, blocked = $5 WHERE order_id = $6",
+                 claims = 0, lane = $2, due_at = $3, attempts = $4, last_error = $5, blocked = $6
+                 WHERE order_id = $7",
             )
             .bind(now)
+            .bind(Lane::of(order.state).number())
             .bind(*due_at)
             .bind(*attempts)
             .bind(error.as_str())
             .bind(i64::from(*blocked))
-            .bind(order)
-            .execute(&mut **transaction)
-            .await?
+            .bind(order.id.as_str())
+            .execute(&mut *connection)
+            .await?;
         }
         Effect::Seize { until } => {
-            sqlx::query("UPDATE retry_queue SET due_at = $1, dead = 0, attempts = 0, blocked = 0 WHERE order_id = $2")
-                .bind(*until)
-                .bind(order)
-                .execute(&mut **transaction)
-                .await?
+            sqlx::query(
+                "UPDATE retry_queue SET due_at = $1, lane = $2, dead = 0, attempts = 0, claims = 0, blocked = 0
+                 WHERE order_id = $3",
+            )
+            .bind(*until)
+            .bind(Lane::Urgent.number())
+            .bind(order.id.as_str())
+            .execute(&mut *connection)
+            .await?;
         }
         Effect::Bury { error } => {
-            sqlx::query("UPDATE retry_queue SET dead = 1, parked = 1, last_error = $1 WHERE order_id = $2")
-                .bind(error.as_str())
-                .bind(order)
-                .execute(&mut **transaction)
-                .await?
+            free_place(connection, &order.id).await?;
+            sqlx::query(
+                "UPDATE retry_queue SET dead = 1, parked = 1, blocked = 0, last_error = $1 WHERE order_id = $2",
+            )
+            .bind(error.as_str())
+            .bind(order.id.as_str())
+            .execute(&mut *connection)
+            .await?;
         }
-    };
+    }
     Ok(())
 }

@@ -116,7 +116,7 @@ fn settings(ports: &BTreeMap<&str, u16>, books: &Books) -> String {
         max-delay = "500ms"
         visibility = "3s"
         max-attempts = 1000
-        batch = 8
+        concurrency = 8
         [inventory]
         url = "{}"
         premiere-seats = 3

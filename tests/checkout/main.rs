@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that can't go on fails")]
 
 mod chaos;
+mod durable;
 mod intent;
 mod kill;
 mod money;

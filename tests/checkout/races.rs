@@ -27,6 +27,7 @@ fn change(state: OrderState, charge_sent: bool) -> Change {
         state,
         charge_sent: Some(charge_sent),
         reason: String::new(),
+        deadline: None,
         steps: vec![step],
         effect: Effect::Keep,
         answer: None,
@@ -52,8 +53,9 @@ async fn whoever_lost_an_order_to_a_worker_can_no_longer_say_that_nothing_was_ch
         fingerprint: "f",
         key_lifetime: Duration::from_hours(1),
         lease: Duration::from_secs(1),
+        capacity: 10,
     };
-    let Opened::New(taken) = store.open(&new, now).await.unwrap() else { panic!("a new order") };
+    let Opened::New(taken, _) = store.open(&new, now).await.unwrap() else { panic!("a new order") };
     let mine = store.change(&taken, &change(OrderState::Charging, true), now).await.unwrap().unwrap();
 
     // The worker finds it a second later, and is waiting for the payment gateway when this one is back.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use breakerbox::store::{CheckoutStore, NewOrder, OrderKind, OrderState, StoreSettings};
+use breakerbox::store::{CheckoutStore, Lane, NewOrder, OrderKind, OrderState, StoreSettings};
 use serde_json::json;
 
 use crate::world::World;
@@ -41,8 +41,14 @@ async fn a_payment_that_fails_is_voided_its_seat_released_and_each_step_written_
     seconds(120).await;
     let mut steps = steps(&world, OrderState::Cancelled).await;
     steps.retain(|step| *step != ("void".to_owned(), "failed".to_owned()));
-    let undone =
-        [("verify_user", "done"), ("reserve", "done"), ("charge", "failed"), ("void", "done"), ("release", "done")];
+    let undone = [
+        ("verify_user", "done"),
+        ("reserve", "done"),
+        ("charge", "failed"),
+        ("void", "done"),
+        ("release", "done"),
+        ("notify", "done"),
+    ];
     assert_eq!(steps, expected(&undone));
     assert_eq!(world.inventory.store().audit().await.unwrap().taken, 0);
     world.books_agree().await;
@@ -101,9 +107,10 @@ async fn an_item_that_was_taken_is_nobody_elses_until_its_visibility_ends() {
         fingerprint: "f",
         key_lifetime: Duration::from_hours(1),
         lease: Duration::from_mins(1),
+        capacity: 10,
     };
     store.open(&order, 0).await.unwrap();
-    let claim = async |now| store.claim(10, Duration::from_mins(5), now).await.unwrap().len();
+    let claim = async |now| store.claim(Lane::Urgent, 10, Duration::from_mins(5), now).await.unwrap().len();
     assert_eq!(claim(MINUTE - 1).await, 0, "its first taker has the lease");
     assert_eq!(claim(MINUTE).await, 1, "who died, it seems");
     assert_eq!(claim(MINUTE).await, 0);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use breakerbox::store::{
-    Change, CheckoutStore, Effect, InventoryStore, NewOrder, Opened, OrderKind, OrderState, Place, Step, StoreSettings,
+    Change, CheckoutStore, Effect, InventoryStore, Known, Lane, NewOrder, Opened, OrderKind, OrderState, Place, Step,
+    StoreSettings,
 };
 
 use crate::postgres::Postgres;
@@ -57,19 +58,28 @@ fn order<'a>(id: &'a str, key: &'a str) -> NewOrder<'a> {
         fingerprint: "f",
         key_lifetime: DAY,
         lease: Duration::from_mins(1),
+        capacity: 100,
     }
 }
 
 /// Takes an order with a key of the same name and brings it to a state, all in the first second.
 async fn bring(store: &CheckoutStore, id: &str, state: OrderState) {
-    let Opened::New(taken) = store.open(&order(id, id), 0).await.unwrap() else { panic!("{id} is taken") };
+    let Opened::New(taken, _) = store.open(&order(id, id), 0).await.unwrap() else { panic!("{id} is taken") };
     let effect = match state {
         OrderState::Queued => Effect::Park { due_at: 0, attempts: 1, error: "away".to_owned(), blocked: false },
         OrderState::Dead => Effect::Bury { error: "away".to_owned() },
         _ => Effect::Remove,
     };
     let steps = vec![Step { step: "charge", outcome: "done", detail: String::new() }];
-    let change = Change { state, charge_sent: None, reason: String::new(), steps, effect, answer: None };
+    let change = Change {
+        state,
+        charge_sent: Some(state == OrderState::Paid),
+        reason: String::new(),
+        deadline: None,
+        steps,
+        effect,
+        answer: None,
+    };
     store.change(&taken, &change, 1000).await.unwrap().unwrap();
 }
 
@@ -87,10 +97,10 @@ async fn orders_are_forgotten(store: &CheckoutStore) {
         assert_eq!(store.steps(id).await.unwrap().len(), 2);
         // Days after its key was to expire, asking again finds the order that still waits.
         let again = store.open(&order("another", id), now).await.unwrap();
-        assert!(matches!(again, Opened::Known { same: true, order: Some(found), .. } if found.id == id), "{id}");
+        assert!(matches!(again, Opened::Known(Known { same: true, order: Some(found), .. }) if found.id == id), "{id}");
     }
     assert!(store.replay("dead", now).await.unwrap().is_some(), "a person may still decide");
-    assert!(matches!(store.open(&order("new", "paid"), now).await.unwrap(), Opened::New(_)), "its key is free");
+    assert!(matches!(store.open(&order("new", "paid"), now).await.unwrap(), Opened::New(..)), "its key is free");
 
     // A little at a time.
     for n in 0..5 {
@@ -137,15 +147,24 @@ async fn unblocking_makes_due_what_the_breaker_turned_away_and_nothing_else() {
     for id in ["failed", "turned-away", "leased"] {
         bring(&store, id, OrderState::Queued).await;
     }
-    let jobs = store.claim(9, Duration::from_mins(1), HOUR).await.unwrap();
-    let job = |id: &str| jobs.iter().find(|job| job.order_id == id).unwrap();
-    store.postpone(job("failed"), 2 * HOUR, false).await.unwrap();
-    store.postpone(job("turned-away"), 2 * HOUR, true).await.unwrap();
+    let park = async |id: &str, blocked| {
+        let order = store.order(id).await.unwrap().unwrap();
+        let effect = Effect::Park { due_at: 2 * HOUR, attempts: 1, error: "away".to_owned(), blocked };
+        let steps = Vec::new();
+        let (state, reason) = (OrderState::Queued, String::new());
+        let change = Change { state, charge_sent: None, reason, deadline: None, steps, effect, answer: None };
+        store.change(&order, &change, HOUR).await.unwrap().unwrap();
+    };
+    park("failed", false).await;
+    park("turned-away", true).await;
+    let minute = Duration::from_mins(1);
+    assert_eq!(store.claim(Lane::Charge, 9, minute, HOUR).await.unwrap().len(), 1, "leased");
     assert_eq!(store.unblock(HOUR + 1).await.unwrap(), 1);
-    let due = store.claim(9, Duration::from_mins(1), HOUR + 1).await.unwrap();
+    let due = store.claim(Lane::Charge, 9, minute, HOUR + 1).await.unwrap();
     assert_eq!(due.iter().map(|job| job.order_id.as_str()).collect::<Vec<_>>(), ["turned-away"]);
     assert_eq!(store.unblock(HOUR + 2).await.unwrap(), 0);
     // Whoever had it before can't put it back.
-    store.postpone(job("turned-away"), 0, true).await.unwrap();
-    assert_eq!(store.claim(9, Duration::from_mins(1), HOUR + 3).await.unwrap(), []);
+    let earlier = breakerbox::store::Job { leased_until: 1, ..due[0].clone() };
+    store.postpone(&earlier, 0, "late").await.unwrap();
+    assert_eq!(store.claim(Lane::Charge, 9, minute, HOUR + 3).await.unwrap(), []);
 }

@@ -75,7 +75,8 @@ pub struct Replayed {
 )]
 async fn show(State(state): State<CheckoutState>) -> Result<Json<QueueStatus>, Problem> {
     let stats = state.store().queue().await.map_err(|error| away(&error))?;
-    let age = stats.oldest.map_or(0, |since| state.now() - since);
+    let now = state.now().await.map_err(|error| away(&error))?;
+    let age = stats.oldest.map_or(0, |since| now - since);
     Ok(Json(QueueStatus {
         queue: QUEUE.to_owned(),
         depth: stats.depth,
@@ -120,8 +121,9 @@ async fn replay(State(state): State<CheckoutState>, Body(replay): Body<Replay>) 
         }
     };
     let mut replayed = 0;
+    let now = state.now().await.map_err(|error| away(&error))?;
     for id in &wanted {
-        if let Some(revived) = store.replay(id, state.now()).await.map_err(|error| away(&error))? {
+        if let Some(revived) = store.replay(id, now).await.map_err(|error| away(&error))? {
             replayed += 1;
             if revived.to_be_paid {
                 // Once more it may be kept or lost.
@@ -131,7 +133,8 @@ async fn replay(State(state): State<CheckoutState>, Body(replay): Body<Replay>) 
             return Err(Problem::not_found(format!("no dead item {id}")));
         }
     }
-    state.inner.wake.notify_one();
+    state.inner.wake.charge.notify_one();
+    state.inner.wake.urgent.notify_one();
     Ok(Json(Replayed { replayed }))
 }
 

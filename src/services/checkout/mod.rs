@@ -61,8 +61,7 @@ use super::Host;
 use super::data::films;
 use super::inventory::away;
 use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Request, Telemetry};
-use crate::clock::Clock;
-use crate::store::{CheckoutStore, NewOrder, Opened, Order, StoreSettings};
+use crate::store::{CheckoutStore, Job, Known, NewOrder, Opened, Order, StoreError, StoreSettings};
 use crate::web::problem::{Body, Problem};
 use breakerbox_resilience::breaker::Command;
 use breakerbox_telemetry::{CheckoutTelemetry, KeyOutcome, QueueTelemetry, SagaStep, StepOutcome};
@@ -126,12 +125,19 @@ struct Inner {
     user_fallbacks: Fallbacks,
     payment_fallbacks: Fallbacks,
     verified: Cache<u32, ()>,
-    clock: Clock,
     gate: Gate,
     /// Something became due sooner than the worker expects.
-    wake: Notify,
+    wake: Wakes,
     /// What goes on when its request has been answered.
     tasks: TaskTracker,
+}
+
+/// What each of the worker's loops waits for.
+#[derive(Default)]
+struct Wakes {
+    urgent: Notify,
+    charge: Notify,
+    outbox: Notify,
 }
 
 /// What stands before a charge besides the client's own breaker.
@@ -158,13 +164,11 @@ impl CheckoutState {
         let store =
             CheckoutStore::new(&url, store, host.virtual_time).map_err(|error| format!("checkout.url: {error}"))?;
         let service = clients.payment.protected.service().to_owned();
-        // Leases, visibility and trips are agreed on with other instances, through the store.
-        let clock = Clock::of_a_store(host.virtual_time);
         let payment = &clients.payment.protected;
         let gate = match settings.breaker {
             BreakerMode::Local => Gate::Local,
             BreakerMode::Shared => {
-                let shared = Shared::new(store.breakers(), payment.clone(), settings.breaker_cache, clock);
+                let shared = Shared::new(store.breakers(), payment.clone(), settings.breaker_cache);
                 Gate::Shared(Arc::new(shared))
             }
             BreakerMode::Stateless => {
@@ -185,9 +189,8 @@ impl CheckoutState {
             settings: settings.clone(),
             store,
             clients,
-            clock,
             gate,
-            wake: Notify::new(),
+            wake: Wakes::default(),
             tasks: host.tasks.clone(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -199,8 +202,14 @@ impl CheckoutState {
         &self.inner.store
     }
 
-    fn now(&self) -> i64 {
-        self.inner.clock.unix_millis()
+    /// The time that all instances agree on, Unix milliseconds.
+    async fn now(&self) -> Result<i64, StoreError> {
+        self.inner.store.now().await
+    }
+
+    /// Whether orders can be stored just now.
+    pub async fn probe(&self) -> Result<(), String> {
+        self.inner.store.probe().await.map_err(|error| format!("checkout: {error}"))
     }
 
     /// Refuses a viewer that doesn't exist. The gateway has seen their token; while nobody can be
@@ -232,34 +241,50 @@ impl CheckoutState {
     /// Takes an order and runs its saga, or gives the answer that was given before.
     async fn take(&self, context: Context, request: &OrderRequest, key: &str) -> Result<OrderAnswer, Problem> {
         let Inner { store, settings, telemetry, .. } = &*self.inner;
+        let fingerprint = request.fingerprint();
+        let now = self.now().await.map_err(|error| away(&error))?;
+        // An answer that was given before needs nobody else.
+        let known = store.known(request.user_id, key, &fingerprint, now).await.map_err(|error| away(&error))?;
+        if let Some(known) = known {
+            return self.answer_again(known, request.user_id, key).await;
+        }
         self.verify(&context, request.user_id).await?;
         let id = format!("ord_{:032x}", rand::random::<u128>());
-        let fingerprint = request.fingerprint();
         let new = NewOrder {
             id: &id,
             user_id: request.user_id,
             film_id: request.film_id,
             kind: request.kind,
             amount: price(request.kind),
-            retry_later: request.retry_later,
+            // Without protection there is no queue either.
+            retry_later: request.retry_later && context.protection,
             key,
             fingerprint: &fingerprint,
             key_lifetime: settings.key_lifetime,
             lease: settings.lease,
+            capacity: settings.queue.capacity,
         };
         // The lease counts from before the row is written, and so does the time that the first run has.
         let leased = tokio::time::Instant::now() + settings.lease;
-        match store.open(&new, self.now()).await.map_err(|error| away(&error))? {
-            Opened::New(order) => {
+        let now = self.now().await.map_err(|error| away(&error))?;
+        match store.open(&new, now).await.map_err(|error| away(&error))? {
+            Opened::New(order, job) => {
                 telemetry.key(KeyOutcome::New);
-                self.first_run(context, order, leased).await
+                self.first_run(context, order, job, leased).await
             }
-            Opened::Known { same: false, .. } => {
-                telemetry.key(KeyOutcome::Mismatch);
+            Opened::Known(known) => self.answer_again(known, request.user_id, key).await,
+        }
+    }
+
+    /// The answer to a key that is in use.
+    async fn answer_again(&self, known: Known, user_id: u32, key: &str) -> Result<OrderAnswer, Problem> {
+        match known {
+            Known { same: false, .. } => {
+                self.inner.telemetry.key(KeyOutcome::Mismatch);
                 Err(Problem::unprocessable("this Idempotency-Key was used for another order"))
             }
-            Opened::Known { answer: Some(answer), .. } => self.replay(&answer),
-            Opened::Known { order, .. } => self.wait_for(order, request.user_id, key).await,
+            Known { answer: Some(answer), .. } => self.replay(&answer),
+            Known { order, .. } => self.wait_for(order, user_id, key).await,
         }
     }
 
@@ -269,13 +294,14 @@ impl CheckoutState {
         &self,
         context: Context,
         order: Order,
+        job: Job,
         leased: tokio::time::Instant,
     ) -> Result<OrderAnswer, Problem> {
         let (own, id) = (self.clone(), order.id.clone());
         let run = self
             .inner
             .tasks
-            .spawn(async move { tokio::time::timeout_at(leased, own.advance(&context, order, None)).await });
+            .spawn(async move { tokio::time::timeout_at(leased, own.advance(&context, order, &job)).await });
         let interrupted = || {
             let detail = format!("order {id} was taken and is being worked on; ask again with the same key");
             Problem::unavailable(detail, Some(Duration::from_secs(1)))

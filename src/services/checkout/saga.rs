@@ -16,8 +16,7 @@
 use super::wire::{OrderAnswer, OrderOutcome, PAYMENT_NOTICE};
 use super::{CheckoutState, Gate, Inner, retry_after};
 use crate::client::{Context, Error, FallbackKind, Request};
-use crate::services::inventory::ReservationRequest;
-use crate::services::notification::Notification;
+use crate::services::inventory::{Reservation, ReservationRequest};
 use crate::services::payment_gateway::{Charge, ChargeRequest};
 use crate::store::{Change, Effect, Job, Order, OrderState, Step, StoreError, millis};
 use breakerbox_telemetry::{OrderStatus, QueueOutcome, RevenueStatus, SagaStep, StepOutcome};
@@ -56,8 +55,8 @@ impl Refusal {
         Self { outcome, retry_after: None, parked_since: None }
     }
 
-    fn parked(self, job: Option<&Job>) -> Self {
-        Self { parked_since: job.filter(|job| job.parked).map(|job| job.enqueued_at), ..self }
+    fn parked(self, job: &Job) -> Self {
+        Self { parked_since: job.parked.then_some(job.enqueued_at), ..self }
     }
 }
 
@@ -69,8 +68,13 @@ impl CheckoutState {
         &self,
         context: &Context,
         order: Order,
-        job: Option<&Job>,
+        job: &Job,
     ) -> Result<Option<OrderAnswer>, StoreError> {
+        let over = order.deadline > 0 && order.deadline <= self.now().await?;
+        if over && matches!(order.state, OrderState::Charging | OrderState::Queued) {
+            let expired = step("deadline", "passed", "what it buys is over");
+            return self.give_up(context, order, expired, &Refusal::of(OrderOutcome::Expired).parked(job)).await;
+        }
         match order.state {
             OrderState::Pending => self.reserve(context, order, job).await,
             OrderState::Charging => match self.take_over(&order).await? {
@@ -78,31 +82,29 @@ impl CheckoutState {
                 None => Ok(None),
             },
             OrderState::Queued => self.charge_again(context, order, job).await,
-            OrderState::Cancelling => self.unwind(context, order, job).await.map(|()| None),
+            OrderState::Cancelling => self.unwind(context, order, Some(job)).await.map(|()| None),
             OrderState::Paid | OrderState::Cancelled | OrderState::Dead => Ok(None),
         }
     }
 
-    async fn reserve(
-        &self,
-        context: &Context,
-        order: Order,
-        job: Option<&Job>,
-    ) -> Result<Option<OrderAnswer>, StoreError> {
+    async fn reserve(&self, context: &Context, order: Order, job: &Job) -> Result<Option<OrderAnswer>, StoreError> {
         let Inner { clients, telemetry, .. } = &*self.inner;
         let body = ReservationRequest { order_id: order.id.clone(), film_id: order.film_id, kind: order.kind };
         // Idempotent by the order's id, so it may be repeated although it is a POST.
         let request = Request::post("/reservations").json(&body).repeatable();
-        match clients.inventory.of(context).call(context, request).await {
-            Ok(_) => {
+        match clients.inventory.of(context).call_json::<Reservation>(context, request).await {
+            Ok(reservation) => {
                 telemetry.step(SagaStep::Reserve, StepOutcome::Done);
+                let longest = self.inner.settings.queue.longest_wait;
+                let deadline = reservation.ends_at.unwrap_or_else(|| order.created_at.saturating_add(millis(longest)));
                 // Written down before the charge is sent: whoever finds the order after a crash must
                 // know that money may have been taken.
                 let change = Change {
                     charge_sent: Some(true),
+                    deadline: Some(deadline),
                     ..change(OrderState::Charging, Effect::Keep, step("reserve", "done", ""))
                 };
-                match self.store().change(&order, &change, self.now()).await? {
+                match self.store().change(&order, &change, self.now().await?).await? {
                     Some(order) => Box::pin(self.charge(context, Intent { order, sent_before: false }, job)).await,
                     None => Ok(None),
                 }
@@ -127,7 +129,7 @@ impl CheckoutState {
     async fn take_over(&self, order: &Order) -> Result<Option<Order>, StoreError> {
         let resumed = step("charge", "resumed", "whoever began it did not end it in time");
         let change = Change { charge_sent: Some(true), ..change(OrderState::Charging, Effect::Keep, resumed) };
-        self.store().change(order, &change, self.now()).await
+        self.store().change(order, &change, self.now().await?).await
     }
 
     /// Charges for an order that waited. That a charge may be under way is durable before it is sent: a
@@ -136,7 +138,7 @@ impl CheckoutState {
         &self,
         context: &Context,
         order: Order,
-        job: Option<&Job>,
+        job: &Job,
     ) -> Result<Option<OrderAnswer>, StoreError> {
         if order.charge_sent {
             return self.charge(context, Intent { order, sent_before: true }, job).await;
@@ -150,7 +152,7 @@ impl CheckoutState {
             steps: Vec::new(),
             ..change(OrderState::Queued, Effect::Keep, step("", "", ""))
         };
-        match self.store().change(&order, &intent, self.now()).await? {
+        match self.store().change(&order, &intent, self.now().await?).await? {
             Some(order) => self.charge(context, Intent { order, sent_before: false }, job).await,
             None => Ok(None),
         }
@@ -159,18 +161,13 @@ impl CheckoutState {
     /// Charges, once the intent to do so is durable. An order that is given up from here on is voided,
     /// whatever the last answer was: of several attempts any may have charged, and a payment gateway
     /// that refuses may have charged first.
-    async fn charge(
-        &self,
-        context: &Context,
-        intent: Intent,
-        job: Option<&Job>,
-    ) -> Result<Option<OrderAnswer>, StoreError> {
+    async fn charge(&self, context: &Context, intent: Intent, job: &Job) -> Result<Option<OrderAnswer>, StoreError> {
         let telemetry = &self.inner.telemetry;
         let Intent { order, sent_before } = intent;
         match self.ask_for_money(context, &order).await {
             Charging::Paid(charge) => {
                 telemetry.step(SagaStep::Charge, StepOutcome::Done);
-                self.settle(context, order, job, &charge).await
+                self.settle(order, job, &charge).await
             }
             Charging::Refused(outcome, why) => {
                 telemetry.step(SagaStep::Charge, StepOutcome::Refused);
@@ -233,14 +230,8 @@ impl CheckoutState {
     }
 
     /// The money was taken: the order is paid.
-    async fn settle(
-        &self,
-        context: &Context,
-        order: Order,
-        job: Option<&Job>,
-        charge: &Charge,
-    ) -> Result<Option<OrderAnswer>, StoreError> {
-        let Inner { telemetry, queue, .. } = &*self.inner;
+    async fn settle(&self, order: Order, job: &Job, charge: &Charge) -> Result<Option<OrderAnswer>, StoreError> {
+        let Inner { telemetry, queue, wake, .. } = &*self.inner;
         let answer = answer(&order, OrderOutcome::Paid, None);
         let late = order.state == OrderState::Queued;
         let change = Change {
@@ -248,7 +239,7 @@ impl CheckoutState {
             answer: (!late).then(|| text(&answer)),
             ..change(OrderState::Paid, Effect::Remove, step("charge", "done", charge.charge_id.clone()))
         };
-        let Some(paid) = self.store().change(&order, &change, self.now()).await? else { return Ok(None) };
+        let Some(paid) = self.store().change(&order, &change, self.now().await?).await? else { return Ok(None) };
         if late {
             telemetry.order(OrderStatus::PaidLater);
             telemetry.revenue(RevenueStatus::Kept, paid.amount);
@@ -256,30 +247,19 @@ impl CheckoutState {
             telemetry.order(OrderStatus::Paid);
             telemetry.revenue(RevenueStatus::Paid, paid.amount);
         }
-        if let Some(job) = job.filter(|job| job.parked) {
-            queue.left(Duration::from_millis(u64::try_from(self.now() - job.enqueued_at).unwrap_or(0)));
+        if job.parked {
+            queue.left(Duration::from_millis(u64::try_from(self.now().await? - job.enqueued_at).unwrap_or(0)));
         }
-        self.tell(context, paid);
+        // The message about it was written with it.
+        wake.outbox.notify_one();
         Ok(Some(answer))
     }
 
-    /// Tells the viewer, at best: an order is paid whether or not anybody is told.
-    fn tell(&self, context: &Context, order: Order) {
-        let (own, context) = (self.clone(), Context { deadline: None, ..*context });
-        self.inner.tasks.spawn(async move {
-            let text = format!("film {}: {}, {} won", order.film_id, order.kind.as_str(), order.amount);
-            let body = Notification { order_id: order.id.clone(), user_id: order.user_id, text };
-            let request = Request::post("/notifications").json(&body).repeatable();
-            let told = own.inner.clients.notification.of(&context).call(&context, request).await;
-            let (outcome, detail) = match told {
-                Ok(_) => (StepOutcome::Done, String::new()),
-                Err(error) => (StepOutcome::Failed, error.to_string()),
-            };
-            own.inner.telemetry.step(SagaStep::Notify, outcome);
-            if let Err(error) = own.store().note(&order, step("notify", outcome.as_str(), detail), own.now()).await {
-                tracing::debug!(%error, order = order.id, "the log misses a notification");
-            }
-        });
+    /// When something is due that is put off for `wait`: not later than its order's deadline, nor than
+    /// anything is ever put off.
+    async fn due(&self, order: &Order, wait: Duration) -> Result<i64, StoreError> {
+        let due = self.now().await? + millis(wait.min(self.inner.settings.queue.longest_pause()));
+        Ok(if order.deadline > 0 { due.min(order.deadline) } else { due })
     }
 
     /// The money couldn't be taken, or nobody knows: later, or not at all.
@@ -287,7 +267,7 @@ impl CheckoutState {
         &self,
         context: &Context,
         order: Order,
-        job: Option<&Job>,
+        job: &Job,
         error: &Error,
         tried: bool,
     ) -> Result<Option<OrderAnswer>, StoreError> {
@@ -298,7 +278,8 @@ impl CheckoutState {
         let failed = step("charge", "failed", error.to_string());
         let wait = retry_after(error);
         let may_wait = order.retry_later && context.protection;
-        let room = may_wait && self.store().depth().await? < i64::from(settings.queue.capacity);
+        // Its place was reserved when it was taken, or there was none left.
+        let room = may_wait && job.placed;
         if may_wait && !room {
             queue.dropped();
             payment_fallbacks.failed(FallbackKind::Queue);
@@ -311,10 +292,10 @@ impl CheckoutState {
         let attempts = i64::from(tried);
         let delay = if tried { settings.queue.delay(attempts) } else { wait };
         let park = Effect::Park {
-            due_at: self.now() + millis(delay),
+            due_at: self.due(&order, delay).await?,
             attempts,
             error: error.to_string(),
-            blocked: is_open(error),
+            blocked: self.blocked_by(error),
         };
         let answer = answer(&order, OrderOutcome::Queued, Some(wait));
         let change = Change {
@@ -322,7 +303,7 @@ impl CheckoutState {
             answer: Some(text(&answer)),
             ..change(OrderState::Queued, park, failed)
         };
-        let Some(queued) = self.store().change(&order, &change, self.now()).await? else { return Ok(None) };
+        let Some(queued) = self.store().change(&order, &change, self.now().await?).await? else { return Ok(None) };
         payment_fallbacks.served(FallbackKind::Queue, error.reason(), None);
         telemetry.order(OrderStatus::Queued);
         telemetry.revenue(RevenueStatus::AtRisk, queued.amount);
@@ -330,60 +311,62 @@ impl CheckoutState {
     }
 
     /// A queued order's next attempt failed, or couldn't even be made.
-    async fn put_off_again(
-        &self,
-        order: Order,
-        job: Option<&Job>,
-        error: &Error,
-        tried: bool,
-    ) -> Result<(), StoreError> {
+    async fn put_off_again(&self, order: Order, job: &Job, error: &Error, tried: bool) -> Result<(), StoreError> {
         let Inner { telemetry, queue, settings, .. } = &*self.inner;
         if !tried {
             // No attempt was made, so none is counted. A part of the wait keeps those that were
             // turned away together from coming back together.
             let spread = Duration::from_millis(u64::from(rand::random::<u8>()) * 4);
             let park = Effect::Park {
-                due_at: self.now() + millis(retry_after(error) + spread),
-                attempts: job.map_or(0, |job| job.attempts),
+                due_at: self.due(&order, retry_after(error) + spread).await?,
+                attempts: job.attempts,
                 error: error.to_string(),
-                blocked: is_open(error),
+                blocked: self.blocked_by(error),
             };
             let put_back = Change {
                 charge_sent: Some(order.charge_sent),
                 steps: Vec::new(),
                 ..change(OrderState::Queued, park, step("", "", ""))
             };
-            if self.store().change(&order, &put_back, self.now()).await?.is_some() {
+            if self.store().change(&order, &put_back, self.now().await?).await?.is_some() {
                 queue.attempted(QueueOutcome::Postponed);
             }
             return Ok(());
         }
-        let attempts = job.map_or(0, |job| job.attempts) + 1;
+        let attempts = job.attempts + 1;
         let failed = step("charge", "failed", error.to_string());
         let reason = error.to_string();
         if attempts >= i64::from(settings.queue.max_attempts) {
             let why = format!("{reason}, {attempts} attempts");
             let change = change(OrderState::Dead, Effect::Bury { error: why.clone() }, failed);
-            if let Some(dead) = self.store().change(&order, &change, self.now()).await? {
+            if let Some(dead) = self.store().change(&order, &change, self.now().await?).await? {
                 tracing::error!(
                     order = dead.id,
                     amount = dead.amount,
                     why,
-                    "an order was given up; it waits for a person"
+                    "order moved to dead letters; manual action required"
                 );
                 queue.attempted(QueueOutcome::Dead);
                 telemetry.order(OrderStatus::Dead);
                 telemetry.revenue(RevenueStatus::Lost, dead.amount);
+                self.inner.wake.outbox.notify_one();
             }
             return Ok(());
         }
-        let due_at = self.now() + millis(settings.queue.delay(attempts));
+        let due_at = self.due(&order, settings.queue.delay(attempts)).await?;
         let park = Effect::Park { due_at, attempts, error: reason, blocked: false };
         let change = Change { charge_sent: Some(true), ..change(OrderState::Queued, park, failed) };
-        if self.store().change(&order, &change, self.now()).await?.is_some() {
+        if self.store().change(&order, &change, self.now().await?).await?.is_some() {
             queue.attempted(QueueOutcome::Retried);
         }
         Ok(())
+    }
+
+    /// Whether the payment gateway's breaker is what is in the way: then the order is tried as soon as that
+    /// admits calls. A refusal of the stateless breaker isn't: nothing here says when that ends.
+    pub(super) fn blocked_by(&self, error: &Error) -> bool {
+        let stateless = matches!(self.inner.gate, Gate::Stateless(_)) && self.turned_away().is_none();
+        matches!(error, Error::Open { .. }) && !stateless
     }
 
     /// Gives an order up: decided first, given back afterwards.
@@ -403,7 +386,7 @@ impl CheckoutState {
             answer: first.then(|| text(&answer)),
             ..change(OrderState::Cancelling, Effect::Keep, why)
         };
-        let Some(given_up) = self.store().change(&order, &change, self.now()).await? else { return Ok(None) };
+        let Some(given_up) = self.store().change(&order, &change, self.now().await?).await? else { return Ok(None) };
         telemetry.order(refusal.outcome.into());
         if first && matches!(refusal.outcome, OrderOutcome::PaymentFailed | OrderOutcome::Unavailable) {
             telemetry.revenue(RevenueStatus::AtRisk, given_up.amount);
@@ -413,7 +396,7 @@ impl CheckoutState {
             telemetry.revenue(RevenueStatus::Lost, given_up.amount);
         }
         if let Some(since) = refusal.parked_since {
-            self.inner.queue.left(Duration::from_millis(u64::try_from(self.now() - since).unwrap_or(0)));
+            self.inner.queue.left(Duration::from_millis(u64::try_from(self.now().await? - since).unwrap_or(0)));
         }
         self.unwind_beside(context, given_up);
         Ok(Some(answer))
@@ -430,18 +413,13 @@ impl CheckoutState {
     }
 }
 
-/// Whether a breaker turned the call away.
-pub(super) fn is_open(error: &Error) -> bool {
-    matches!(error, Error::Open { .. })
-}
-
 pub(super) fn step(step: &'static str, outcome: &'static str, detail: impl Into<String>) -> Step {
     Step { step, outcome, detail: detail.into() }
 }
 
 /// A change to `state` that is due to one step.
 pub(super) fn change(state: OrderState, effect: Effect, why: Step) -> Change {
-    Change { state, charge_sent: None, reason: String::new(), steps: vec![why], effect, answer: None }
+    Change { state, charge_sent: None, reason: String::new(), deadline: None, steps: vec![why], effect, answer: None }
 }
 
 fn answer(order: &Order, outcome: OrderOutcome, wait: Option<Duration>) -> OrderAnswer {

@@ -96,8 +96,11 @@ pub struct QueueSettings {
     /// How long a worker has an item for itself.
     #[serde(with = "humantime_serde")]
     pub visibility: Duration,
-    /// Items a worker works on at once.
-    pub batch: u32,
+    /// Orders that a worker charges at once. Each place is filled again as soon as it is free.
+    pub concurrency: u32,
+    /// How long an order waits at most before it is given up, unless what it buys is over sooner.
+    #[serde(with = "humantime_serde")]
+    pub longest_wait: Duration,
     /// How often the queue is looked at when nothing is known to be due.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
@@ -127,7 +130,8 @@ impl Default for QueueSettings {
             first_delay: Duration::from_secs(1),
             max_delay: Duration::from_mins(1),
             visibility: Duration::from_secs(30),
-            batch: 4,
+            concurrency: 16,
+            longest_wait: Duration::from_hours(24),
             poll: Duration::from_secs(1),
         }
     }
@@ -144,6 +148,7 @@ impl CheckoutSettings {
             ("checkout.keep-orders", self.keep_orders, Duration::from_secs(1)),
             ("checkout.queue.first-delay", queue.first_delay, Duration::from_millis(1)),
             ("checkout.queue.max-delay", queue.max_delay, queue.first_delay),
+            ("checkout.queue.longest-wait", queue.longest_wait, Duration::from_secs(1)),
             ("checkout.queue.visibility", queue.visibility, Duration::from_millis(100)),
             ("checkout.breaker-cache", self.breaker_cache, Duration::from_millis(10)),
             ("checkout.stateless.window", self.stateless.window, Duration::from_secs(10)),
@@ -163,7 +168,7 @@ impl CheckoutSettings {
         for (field, value, most) in [
             ("checkout.queue.capacity", queue.capacity, 10_000_000),
             ("checkout.queue.max-attempts", queue.max_attempts, 10_000),
-            ("checkout.queue.batch", queue.batch, 100),
+            ("checkout.queue.concurrency", queue.concurrency, 100),
         ] {
             if !(1..=most).contains(&value) {
                 return Err(SettingsError::new(field, value, format!("from 1 to {most}")).to_string());
@@ -174,6 +179,11 @@ impl CheckoutSettings {
 }
 
 impl QueueSettings {
+    /// Nothing is put off for longer than this at a time, so that what is due later has a wrong clock's time.
+    pub(super) fn longest_pause(&self) -> Duration {
+        self.max_delay.max(Duration::from_mins(10))
+    }
+
     /// The wait after `attempts` failed ones.
     pub(super) fn delay(&self, attempts: i64) -> Duration {
         let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(20);

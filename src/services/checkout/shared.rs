@@ -14,6 +14,10 @@
 //! the row once in a cache period and follows what it finds; its own trips it writes at once. The
 //! row is written on failures, on the first success after some, and on changes of state.
 //!
+//! What the instance's own breaker does is read from the breaker itself, not from events about it: an event
+//! can be missed, a state can't. What could not be written is owed, and written at the next look. A breaker
+//! that an operator holds open is held open everywhere, until an operator releases it on any instance.
+//!
 //! Half-open is each instance's own: each tries its few probes, and the first to come to a result
 //! decides for all.
 //!
@@ -23,23 +27,22 @@
 //! whole one. What it wanted to write it writes when the store is back, unless that is over by then
 //! or a peer, who could write, has opened the breaker since: then it follows the peer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::client::{Client, Error};
-use crate::clock::Clock;
 use crate::store::{BreakerRecord, SharedBreakers, StoreError, millis};
-use breakerbox_resilience::breaker::{Outcome, Reason, State, Transition};
+use breakerbox_resilience::breaker::{Command, Outcome, Snapshot, State};
 use breakerbox_resilience::retry::Classify;
 
-/// How often a conditional write is tried again when somebody else was faster.
+/// How often a conditional write is tried again when another instance was faster.
 const TRIES: u32 = 8;
 const OPEN: &str = "open";
 const CLOSED: &str = "closed";
+const FORCED: &str = "forced_open";
 
 /// This instance's part of a shared breaker.
 pub(super) struct Shared {
@@ -50,27 +53,62 @@ pub(super) struct Shared {
     /// This instance.
     own: String,
     cache: Duration,
-    clock: Clock,
     /// The row as it was last seen.
     seen: Mutex<Option<BreakerRecord>>,
-    /// Calls whose outcome matters to the row: true for a failure.
-    outcomes: broadcast::Sender<bool>,
-    /// Whether the last outcome that was sent is a failure, which the next success ends.
-    failing: AtomicBool,
+    /// Outcomes that the row doesn't know of yet.
+    tally: Mutex<Tally>,
+    /// The own breaker as the row knows it.
+    known: Mutex<Known>,
+    /// There is something to write.
+    poke: Notify,
+}
+
+/// Outcomes of calls in a row.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    /// Whether a success came before the failures.
+    ended: bool,
+    failures: i64,
+    /// Whether the last outcome was a failure, which the next success ends.
+    failing: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Known {
+    generation: u64,
+    forced: bool,
+    /// Whether it is something else than closed: then every outcome may change that.
+    unsettled: bool,
+}
+
+impl Known {
+    fn of(own: &Snapshot) -> Self {
+        let (forced, unsettled) = (own.state == State::ForcedOpen, own.state != State::Closed);
+        Self { generation: own.generation, forced, unsettled }
+    }
+}
+
+/// What is to be written.
+#[derive(Clone)]
+struct Owed {
+    record: BreakerRecord,
+    /// Whether it takes back what an operator commanded.
+    releases: bool,
 }
 
 impl Shared {
-    pub(super) fn new(breakers: SharedBreakers, client: Client, cache: Duration, clock: Clock) -> Self {
+    pub(super) fn new(breakers: SharedBreakers, client: Client, cache: Duration) -> Self {
+        let known = client.snapshot().map_or_else(Known::default, |own| Known { forced: false, ..Known::of(&own) });
         Self {
             name: format!("{}/{}", client.service(), client.dependency()),
             own: format!("{:016x}", rand::random::<u64>()),
             breakers,
             client,
             cache,
-            clock,
             seen: Mutex::new(None),
-            outcomes: broadcast::channel(256).0,
-            failing: AtomicBool::new(false),
+            tally: Mutex::default(),
+            known: Mutex::new(known),
+            poke: Notify::new(),
         }
     }
 
@@ -82,63 +120,80 @@ impl Shared {
             Err(Error::Failed(error)) => error.verdict().counts != Outcome::Ignored,
             Err(_) => return,
         };
-        // A success after successes changes nothing. What the row says may be older than what was sent.
-        let ends_failures = || self.failing.load(Ordering::Relaxed) || self.row_counts_failures();
-        if failed || ends_failures() {
-            self.failing.store(failed, Ordering::Relaxed);
-            // Nobody listens while the process ends.
-            let _ = self.outcomes.send(failed);
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed {
+            tally.failures += 1;
+        } else if tally.failing || self.row_counts_failures() {
+            (tally.ended, tally.failures) = (true, 0);
+        } else {
+            // A success after successes changes nothing, unless it is a probe's.
+            if self.known.lock().unwrap_or_else(PoisonError::into_inner).unsettled {
+                self.poke.notify_one();
+            }
+            return;
         }
+        tally.failing = failed;
+        self.poke.notify_one();
     }
 
     /// Keeps this instance and the row in step until `stopped` becomes true.
     pub(super) async fn keep_up(&self, mut stopped: watch::Receiver<bool>) {
-        let (mut transitions, mut outcomes) = (self.client.transitions(), self.outcomes.subscribe());
         let mut every = interval(self.cache);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // What this instance decided and could not write yet.
-        let mut owed: Option<BreakerRecord> = None;
+        let mut owed: Option<Owed> = None;
+        let mut away = false;
         loop {
-            let done = tokio::select! {
-                () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => return,
-                Some(transition) = transitions.recv() => match self.decided(&transition) {
-                    Some(record) => {
-                        owed = Some(record.clone());
-                        self.publish(&record).await
-                    }
-                    None => continue,
-                },
-                Ok(failed) = outcomes.recv() => {
-                    if let Err(error) = self.count(failed).await {
-                        tracing::debug!(%error, "a failure is not shared");
-                    }
-                    continue;
-                }
-                _ = every.tick() => match &owed {
-                    Some(record) => self.publish(record).await,
-                    None => self.look().await,
-                },
-            };
-            match done {
-                Ok(()) => owed = None,
-                Err(error) => tracing::debug!(%error, "the shared breaker goes on by itself"),
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                () = self.poke.notified() => {}
+                _ = every.tick() => {}
             }
+            let done = self.step(&mut owed).await;
+            if let Err(error) = &done
+                && !away
+            {
+                tracing::warn!(%error, owed = owed.is_some(), "the shared breaker goes on by itself");
+            }
+            away = done.is_err();
         }
     }
 
-    /// What a transition of this instance's breaker means for the row.
-    fn decided(&self, transition: &Transition) -> Option<BreakerRecord> {
-        if transition.reason == Reason::Shared {
+    async fn step(&self, owed: &mut Option<Owed>) -> Result<(), StoreError> {
+        self.count().await?;
+        let now = self.breakers.now().await;
+        if let Some(own) = self.own_move(now.as_ref().copied().ok()) {
+            *owed = Some(own);
+        }
+        let now = now?;
+        match owed.clone() {
+            Some(wanted) => {
+                self.publish(&wanted, now).await?;
+                *owed = None;
+                Ok(())
+            }
+            None => self.look(now).await,
+        }
+    }
+
+    /// What the own breaker did that the row doesn't know of yet.
+    fn own_move(&self, now: Option<i64>) -> Option<Owed> {
+        let own = self.client.snapshot()?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if own.generation == known.generation {
             return None;
         }
-        match transition.to {
-            State::Open => {
-                let wait = transition.open_for.unwrap_or_default();
-                Some(self.record(OPEN, self.clock.unix_millis() + millis(wait), 0))
-            }
-            State::Closed => Some(self.record(CLOSED, 0, 0)),
-            _ => None,
-        }
+        let releases = known.forced && own.state != State::ForcedOpen;
+        // Without the store's time, its wait counts from when that is known.
+        let now = now?;
+        *known = Known::of(&own);
+        let record = match own.state {
+            State::Open => self.record(OPEN, now + millis(own.open_remaining), 0),
+            State::Closed => self.record(CLOSED, 0, 0),
+            State::ForcedOpen => self.record(FORCED, 0, 0),
+            _ if releases => self.record(CLOSED, 0, 0),
+            _ => return None,
+        };
+        Some(Owed { record, releases })
     }
 
     fn record(&self, state: &str, open_until: i64, failures: i64) -> BreakerRecord {
@@ -146,49 +201,80 @@ impl Shared {
     }
 
     /// Writes what this instance decided over whatever is there, unless that is newer or goes further.
-    async fn publish(&self, wanted: &BreakerRecord) -> Result<(), StoreError> {
-        let now = self.clock.unix_millis();
+    async fn publish(&self, owed: &Owed, now: i64) -> Result<(), StoreError> {
+        let Owed { record: wanted, releases } = owed;
         if wanted.state == OPEN && wanted.open_until <= now {
-            return self.look().await;
+            return self.look(now).await;
         }
         // A trip that this instance has not seen: a peer came to another result, and could say so first.
         let known = self.seen().map_or(0, |seen| seen.version);
         let stands = |present: &BreakerRecord| {
-            present.state == OPEN
+            if present.state == FORCED {
+                return !releases && wanted.state != FORCED;
+            }
+            wanted.state != FORCED
+                && present.state == OPEN
                 && present.open_until > now
                 && if wanted.state == OPEN { present.open_until >= wanted.open_until } else { present.version > known }
         };
         self.write(|present| (!stands(present)).then(|| wanted.clone())).await?;
         if let Some(record) = self.seen().filter(stands) {
-            self.follow(&record);
+            self.follow(&record, now);
         }
         Ok(())
     }
 
-    /// Counts a failure, or begins anew after a success. Whoever completes the count trips all.
-    async fn count(&self, failed: bool) -> Result<(), StoreError> {
+    /// Adds the outcomes to the row that it doesn't know of. Whoever completes the count trips all. What
+    /// can't be written is kept for the next time.
+    async fn count(&self) -> Result<(), StoreError> {
+        let take = || {
+            let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+            let taken = *tally;
+            (tally.ended, tally.failures) = (false, 0);
+            taken
+        };
+        let Tally { ended, failures, .. } = take();
+        if !ended && failures == 0 {
+            return Ok(());
+        }
         let Some(settings) = self.client.breaker_settings() else { return Ok(()) };
         let Some(threshold) = settings.consecutive_failure_threshold else { return Ok(()) };
         // Probes are the own breaker's to judge; what it makes of them it says itself.
         if self.client.snapshot().is_none_or(|own| own.state != State::Closed) {
             return Ok(());
         }
-        let now = self.clock.unix_millis();
-        let until = now + millis(settings.wait_duration_in_open_state);
+        let counted = self.count_in_row(ended, failures, threshold, settings.wait_duration_in_open_state).await;
+        if counted.is_err() {
+            let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+            if !tally.ended {
+                (tally.ended, tally.failures) = (ended, tally.failures + failures);
+            }
+        }
+        counted
+    }
+
+    async fn count_in_row(&self, ended: bool, failures: i64, threshold: u32, wait: Duration) -> Result<(), StoreError> {
+        let now = self.breakers.now().await?;
+        let until = now + millis(wait);
         self.write(|present| {
+            if present.state == FORCED {
+                return None;
+            }
             // A trip that is over, and whose instances are gone: nobody is left to say that it is.
             let over = present.state == OPEN && present.open_until <= now;
-            let failures = if over { 0 } else { present.failures };
-            match failed {
-                _ if present.state == OPEN && !over => None,
-                true if failures + 1 >= i64::from(threshold) => Some(self.record(OPEN, until, 0)),
-                true => Some(self.record(CLOSED, 0, failures + 1)),
-                false => (failures > 0).then(|| self.record(CLOSED, 0, 0)),
+            if present.state == OPEN && !over {
+                return None;
             }
+            let before = if over || ended { 0 } else { present.failures };
+            let sum = before + failures;
+            if sum >= i64::from(threshold) {
+                return Some(self.record(OPEN, until, 0));
+            }
+            (over || sum != present.failures).then(|| self.record(CLOSED, 0, sum))
         })
         .await?;
-        if let Some(record) = self.seen().filter(|record| record.state == OPEN) {
-            self.follow(&record);
+        if let Some(record) = self.seen().filter(|record| record.state != CLOSED) {
+            self.follow(&record, now);
         }
         Ok(())
     }
@@ -207,15 +293,17 @@ impl Shared {
                 return Ok(());
             }
         }
-        Ok(())
+        // Tried again at the next look.
+        tracing::warn!(breaker = self.name, "others were faster {TRIES} times; what is to be shared waits");
+        Err(StoreError::Interrupted)
     }
 
     /// Looks at the row and follows it.
-    async fn look(&self) -> Result<(), StoreError> {
+    async fn look(&self, now: i64) -> Result<(), StoreError> {
         let Some(record) = self.breakers.read(&self.name).await? else { return Ok(()) };
         if record.version > self.seen().map_or(0, |seen| seen.version) {
             if record.changed_by != self.own {
-                self.follow(&record);
+                self.follow(&record, now);
             }
             self.remember(record);
         }
@@ -223,15 +311,24 @@ impl Shared {
     }
 
     /// Does what the row says, if that is still news.
-    fn follow(&self, record: &BreakerRecord) {
-        let left = u64::try_from(record.open_until - self.clock.unix_millis()).unwrap_or(0);
-        let closed = self.client.snapshot().is_some_and(|now| now.state == State::Closed);
-        if record.state == OPEN {
-            if left > 0 {
-                self.client.follow(Some(Duration::from_millis(left)));
+    fn follow(&self, record: &BreakerRecord, now: i64) {
+        let Some(own) = self.client.snapshot() else { return };
+        let left = u64::try_from(record.open_until - now).unwrap_or(0);
+        match (record.state.as_str(), own.state) {
+            (FORCED, State::ForcedOpen) => {}
+            (FORCED, _) => self.client.command(Command::ForceOpen),
+            (OPEN, State::ForcedOpen) => {
+                self.client.command(Command::Reset);
+                self.client.follow((left > 0).then(|| Duration::from_millis(left)));
             }
-        } else if record.failures == 0 && !closed {
-            self.client.follow(None);
+            (OPEN, _) if left > 0 => self.client.follow(Some(Duration::from_millis(left))),
+            (CLOSED, State::ForcedOpen) => self.client.command(Command::Reset),
+            (CLOSED, state) if record.failures == 0 && state != State::Closed => self.client.follow(None),
+            _ => {}
+        }
+        // What came from the row is no news to it.
+        if let Some(after) = self.client.snapshot() {
+            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known::of(&after);
         }
     }
 
@@ -279,8 +376,7 @@ mod tests {
         let transport = Transport::InProcess(slot);
         let client = Client::new("checkout", "payment-gateway", &policy, transport, &telemetry, 1).unwrap();
         let store = CheckoutStore::new("sqlite::memory:", &StoreSettings::default(), false).unwrap();
-        let (cache, clock) = (Duration::from_secs(1), Clock::system());
-        let shared = Shared::new(store.breakers(), client.clone(), cache, clock);
+        let shared = Shared::new(store.breakers(), client.clone(), Duration::from_secs(1));
         // Both in one round, so that what changes on the machine changes for both.
         let (mut local, mut with_peers, mut noted) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {

@@ -22,34 +22,36 @@ impl CheckoutState {
     pub(super) async fn unwind(&self, context: &Context, order: Order, job: Option<&Job>) -> Result<(), StoreError> {
         let Inner { queue, settings, .. } = &*self.inner;
         let (steps, failed) = self.give_back(context, &order).await;
+        let now = self.now().await?;
         let Some(error) = failed else {
             let change = Change { steps, ..change(OrderState::Cancelled, Effect::Remove, step("", "", "")) };
-            if self.store().change(&order, &change, self.now()).await?.is_some()
+            if self.store().change(&order, &change, now).await?.is_some()
                 && let Some(job) = job.filter(|job| job.parked)
             {
                 queue.attempted(QueueOutcome::Done);
-                queue.left(Duration::from_millis(u64::try_from(self.now() - job.enqueued_at).unwrap_or(0)));
+                queue.left(Duration::from_millis(u64::try_from(now - job.enqueued_at).unwrap_or(0)));
             }
+            self.inner.wake.outbox.notify_one();
             return Ok(());
         };
         let turned_away = matches!(error, Error::Open { .. } | Error::BulkheadFull | Error::Throttled);
         let attempts = job.map_or(0, |job| job.attempts) + i64::from(!turned_away);
         let effect = if attempts >= i64::from(settings.queue.max_attempts) {
             queue.attempted(QueueOutcome::Dead);
-            tracing::error!(order = order.id, %error, "an order can't be given back; it waits for a person");
+            tracing::error!(order = order.id, %error, "order can't be given back; manual action required");
             Effect::Bury { error: format!("not given back: {error}, {attempts} attempts") }
         } else {
             queue.attempted(if turned_away { QueueOutcome::Postponed } else { QueueOutcome::Retried });
             let delay = if turned_away { retry_after(&error) } else { settings.queue.delay(attempts) };
             Effect::Park {
-                due_at: self.now() + millis(delay),
+                due_at: now + millis(delay.min(settings.queue.longest_pause())),
                 attempts,
                 error: format!("not given back: {error}"),
-                blocked: false,
+                blocked: self.blocked_by(&error),
             }
         };
         let change = Change { steps, ..change(OrderState::Cancelling, effect, step("", "", "")) };
-        self.store().change(&order, &change, self.now()).await.map(|_| ())
+        self.store().change(&order, &change, now).await.map(|_| ())
     }
 
     /// Voids a key. The queue repeats that for as long as it takes, so it neither counts for the

@@ -97,12 +97,13 @@ impl CheckoutState {
     /// Whether the order was still as it was read.
     async fn cancel_waiting(&self, context: &Context, order: Order) -> Result<bool, StoreError> {
         let waited = order.state == OrderState::Queued;
-        let seize = Effect::Seize { until: self.now() + millis(self.inner.settings.lease) };
+        let now = self.now().await?;
+        let seize = Effect::Seize { until: now + millis(self.inner.settings.lease) };
         let cancelled = Change {
             reason: OrderOutcome::Cancelled.as_str().to_owned(),
             ..change(OrderState::Cancelling, seize, step("cancel", "done", "by the viewer"))
         };
-        let Some(given_up) = self.store().change(&order, &cancelled, self.now()).await? else { return Ok(false) };
+        let Some(given_up) = self.store().change(&order, &cancelled, now).await? else { return Ok(false) };
         self.inner.telemetry.order(OrderOutcome::Cancelled.into());
         if waited {
             // A dead letter's price was counted as lost when it died.

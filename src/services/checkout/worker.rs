@@ -1,19 +1,34 @@
-//! The worker: goes on with orders that wait, and with those whose process died.
+//! The worker: goes on with orders that wait, and with those whose process died; sends what viewers are to
+//! learn; forgets what is old.
+//!
+//! Each lane of the queue has places that are filled as soon as they are free: a slow charge holds up its own
+//! place and no other. What is urgent has places of its own.
+//!
+//! Whether orders that the breaker turned away are due is asked each time: as long as it admits calls, none
+//! may be left waiting for it. That a breaker closed could be missed; that it is closed can't.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{CheckoutState, Gate, Inner};
-use crate::client::Context;
-use crate::store::{Job, OrderState, StoreError, millis};
+use crate::client::{Context, Request};
+use crate::services::notification::Notification;
+use crate::store::{Job, Lane, Message, Order, OrderState, StoreError, millis};
 use breakerbox_resilience::breaker::{Command, State};
-use breakerbox_telemetry::{QueueOutcome, QueueReading};
+use breakerbox_telemetry::{OrderStatus, QueueOutcome, QueueReading, RevenueStatus, SagaStep, StepOutcome};
 
 /// Shortest pause between two looks at the queue.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+/// Orders that are recovered or given back at once.
+const URGENT: usize = 8;
+/// Messages taken at once, sent at once, and how long the sender has for them.
+const MESSAGES: u32 = 32;
+const SENT_AT_ONCE: usize = 8;
+const MESSAGE_LEASE: Duration = Duration::from_secs(30);
 /// How often what is too old is forgotten.
 const PRUNE: Duration = Duration::from_mins(5);
 /// Orders that are forgotten in one transaction, and transactions in a row.
@@ -23,75 +38,89 @@ const PRUNE_ROUNDS: u32 = 500;
 impl CheckoutState {
     /// Works until `stopped` becomes true; what is under way then is ended first.
     pub async fn work(self, stopped: watch::Receiver<bool>) {
-        match &self.inner.gate {
-            Gate::Shared(shared) => drop(tokio::join!(self.drain(stopped.clone()), shared.keep_up(stopped))),
-            Gate::Local | Gate::Stateless(_) => self.drain(stopped).await,
+        let Inner { settings, wake, gate, .. } = &*self.inner;
+        if let Err(error) = self.inner.store.check().await {
+            tracing::error!(%error, "checkout's database is refused");
         }
+        let places = usize::try_from(settings.queue.concurrency).unwrap_or(1);
+        let all = async {
+            tokio::join!(
+                self.lane(Lane::Urgent, URGENT, &wake.urgent, stopped.clone()),
+                self.lane(Lane::Charge, places, &wake.charge, stopped.clone()),
+                self.send_messages(stopped.clone()),
+                self.keep_house(stopped.clone()),
+            )
+        };
+        match gate {
+            Gate::Shared(shared) => drop(tokio::join!(all, shared.keep_up(stopped.clone()))),
+            Gate::Local | Gate::Stateless(_) => drop(all.await),
+        }
+        self.inner.store.drained().await;
     }
 
-    async fn drain(&self, mut stopped: watch::Receiver<bool>) {
-        let mut pruned = Instant::now();
+    /// Works on one lane, in as many places as there are.
+    async fn lane(&self, lane: Lane, places: usize, wake: &Notify, mut stopped: watch::Receiver<bool>) {
+        let mut running = JoinSet::new();
         let mut away = false;
-        let mut admitting = false;
         loop {
-            let round = self.round(&mut admitting).await;
-            let pause = match &round {
-                Ok(pause) => *pause,
-                Err(error) => {
-                    if !away {
-                        tracing::warn!(%error, "the queue can't be worked on");
-                    }
-                    self.inner.settings.queue.poll
-                }
-            };
-            away = round.is_err();
-            if pruned.elapsed() >= PRUNE && !away {
-                pruned = Instant::now();
-                self.prune().await;
+            while running.try_join_next().is_some() {}
+            let free = places.saturating_sub(running.len());
+            let filled = if free == 0 { Ok(Duration::MAX) } else { self.fill(lane, free, &mut running).await };
+            if let Err(error) = &filled
+                && !away
+            {
+                tracing::warn!(%error, "the queue can't be worked on");
             }
+            away = filled.is_err();
+            let pause = filled.unwrap_or(self.inner.settings.queue.poll);
             tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => return,
-                () = tokio::time::sleep(pause) => {}
-                () = self.inner.wake.notified() => {}
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+                Some(_) = running.join_next() => {}
+                () = tokio::time::sleep(pause), if pause < Duration::MAX => {}
+                () = wake.notified() => {}
             }
         }
+        while running.join_next().await.is_some() {}
     }
 
-    /// Tries what is due, and says when to look again. `admitting` is whether the payment gateway's
-    /// breaker let calls through when it was last looked at.
-    async fn round(&self, admitting: &mut bool) -> Result<Duration, StoreError> {
-        let Inner { store, settings, queue, clients, .. } = &*self.inner;
+    /// Takes what is due into free places, and says when to look again.
+    async fn fill(&self, lane: Lane, free: usize, running: &mut JoinSet<()>) -> Result<Duration, StoreError> {
+        let Inner { store, settings, .. } = &*self.inner;
         let own = &settings.queue;
-        // Somebody may close the breaker long before its wait is over. What a process that is gone
-        // was turned away by is unknown to this one, which begins with a look of its own.
-        let admits = clients
-            .payment
-            .protected
-            .snapshot()
-            .is_none_or(|breaker| matches!(breaker.state, State::Closed | State::Disabled | State::MetricsOnly));
         if let Gate::Stateless(_) = self.inner.gate {
             self.keep_nothing();
         }
-        if admits && !*admitting {
-            let due = store.unblock(self.now()).await?;
+        let now = self.now().await?;
+        if self.admits() {
+            let due = store.unblock(now).await?;
             if due > 0 {
-                tracing::info!(orders = due, "the payment gateway's breaker is closed: what waited for it is due");
+                tracing::info!(orders = due, "the payment gateway's breaker admits calls: what waited for it is due");
             }
         }
-        *admitting = admits;
-        let jobs = store.claim(own.batch, own.visibility, self.now()).await?;
-        let results = join_all(jobs.iter().map(|job| self.try_again(job))).await;
-        let stats = store.queue().await?;
-        let now = self.now();
-        queue.read(QueueReading {
-            depth: stats.depth,
-            dead: stats.dead,
-            oldest: stats.oldest.map(|since| Duration::from_millis(u64::try_from(now - since).unwrap_or(0))),
-        });
-        results.into_iter().collect::<Result<Vec<()>, _>>()?;
-        let until_due =
-            stats.next_due.map_or(own.poll, |due| Duration::from_millis(u64::try_from(due - now).unwrap_or(0)));
+        let most = u32::try_from(free).unwrap_or(u32::MAX);
+        let jobs = store.claim(lane, most, own.visibility, now).await?;
+        let full = jobs.len() == free;
+        for job in jobs {
+            let state = self.clone();
+            running.spawn(async move {
+                if let Err(error) = state.try_again(&job).await {
+                    tracing::debug!(%error, order = job.order_id, "an attempt was interrupted; its lease will run out");
+                }
+            });
+        }
+        if full {
+            // The next place that is free looks again.
+            return Ok(Duration::MAX);
+        }
+        let due = store.next_due(lane).await?;
+        let until_due = due.map_or(own.poll, |due| Duration::from_millis(u64::try_from(due - now).unwrap_or(0)));
         Ok(until_due.clamp(SHORTEST_PAUSE, own.poll.max(SHORTEST_PAUSE)))
+    }
+
+    /// Whether the payment gateway's breaker lets all calls through.
+    fn admits(&self) -> bool {
+        let open = |state| matches!(state, State::Closed | State::Disabled | State::MetricsOnly);
+        self.inner.clients.payment.protected.snapshot().is_none_or(|breaker| open(breaker.state))
     }
 
     /// A stateless breaker has no other beside it. A command may have brought that to life.
@@ -105,11 +134,27 @@ impl CheckoutState {
 
     async fn try_again(&self, job: &Job) -> Result<(), StoreError> {
         let Inner { store, settings, queue, .. } = &*self.inner;
-        let Some(order) = store.order(&job.order_id).await? else { return Ok(()) };
+        let order = match store.order(&job.order_id).await {
+            Err(error @ StoreError::Unknown { .. }) => return self.give_way(job, &error).await,
+            Err(error) => return Err(error),
+            Ok(None) => return self.bury(job, None, "there is no such order").await,
+            Ok(Some(order)) => order,
+        };
+        if order.state.is_final() {
+            tracing::warn!(order = order.id, "the queue holds an order that is final; it is taken out");
+            return store.finish(job).await;
+        }
+        if order.state == OrderState::Dead {
+            return self.bury(job, None, "its order is dead").await;
+        }
+        if job.claims > i64::from(settings.queue.max_attempts) {
+            let why = format!("taken {} times without a result", job.claims - 1);
+            return self.bury(job, Some(&order), &why).await;
+        }
         let was = order.state;
         // The item is this worker's for the visibility timeout, and not a moment longer.
         let context = Context::new().within(settings.queue.visibility / 2);
-        let advanced = tokio::time::timeout(settings.queue.visibility, self.advance(&context, order, Some(job)));
+        let advanced = tokio::time::timeout(settings.queue.visibility, self.advance(&context, order, job));
         match advanced.await {
             Ok(Ok(answer)) => {
                 if answer.is_some() && was == OrderState::Queued {
@@ -125,11 +170,131 @@ impl CheckoutState {
         }
     }
 
+    /// An order that this release doesn't understand. A newer one may, so it is left for a while.
+    async fn give_way(&self, job: &Job, error: &StoreError) -> Result<(), StoreError> {
+        let own = &self.inner.settings.queue;
+        if job.claims >= i64::from(own.max_attempts) {
+            return self.bury(job, None, &error.to_string()).await;
+        }
+        let due_at = self.now().await? + millis(own.delay(job.claims));
+        self.store().postpone(job, due_at, &error.to_string()).await
+    }
+
+    /// Makes an item a dead letter that nothing can come of.
+    async fn bury(&self, job: &Job, order: Option<&Order>, why: &str) -> Result<(), StoreError> {
+        let Inner { queue, telemetry, wake, .. } = &*self.inner;
+        if self.store().bury(job, why, self.now().await?).await? {
+            tracing::error!(order = job.order_id, why, "order moved to dead letters; manual action required");
+            queue.attempted(QueueOutcome::Dead);
+            if let Some(order) = order.filter(|order| order.state != OrderState::Cancelling) {
+                telemetry.order(OrderStatus::Dead);
+                telemetry.revenue(RevenueStatus::Lost, order.amount);
+            }
+            wake.outbox.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Sends what is in the outbox, at least once.
+    async fn send_messages(&self, mut stopped: watch::Receiver<bool>) {
+        let poll = self.inner.settings.queue.poll;
+        loop {
+            let pause = match self.send_some().await {
+                Ok(sent) if sent >= MESSAGES as usize => SHORTEST_PAUSE,
+                Ok(_) => poll,
+                Err(error) => {
+                    tracing::debug!(%error, "messages can't be sent; they wait in the outbox");
+                    poll
+                }
+            };
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                () = tokio::time::sleep(pause) => {}
+                () = self.inner.wake.outbox.notified() => {}
+            }
+        }
+    }
+
+    async fn send_some(&self) -> Result<usize, StoreError> {
+        let Inner { store, settings, telemetry, .. } = &*self.inner;
+        let messages = store.claim_messages(MESSAGES, MESSAGE_LEASE, self.now().await?).await?;
+        let taken = messages.len();
+        if taken == 0 {
+            return Ok(0);
+        }
+        let mut results = Vec::with_capacity(taken);
+        for some in messages.chunks(SENT_AT_ONCE) {
+            results.extend(join_all(some.iter().map(|message| self.send(message))).await);
+        }
+        let now = self.now().await?;
+        let (mut received, mut failed) = (Vec::new(), Vec::new());
+        for (message, result) in messages.into_iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    telemetry.step(SagaStep::Notify, StepOutcome::Done);
+                    received.push(message);
+                }
+                Err(why) => {
+                    telemetry.step(SagaStep::Notify, StepOutcome::Failed);
+                    let due_at = now + millis(settings.queue.delay(message.attempts + 1));
+                    failed.push((message, due_at, why));
+                }
+            }
+        }
+        store.settle_messages(received, failed, now).await?;
+        Ok(taken)
+    }
+
+    async fn send(&self, message: &Message) -> Result<(), String> {
+        let Message { id, order_id, user_id, text, .. } = message.clone();
+        let body = Notification { id, order_id, user_id, text };
+        let request = Request::post("/notifications").json(&body).repeatable();
+        let client = &self.inner.clients.notification.protected;
+        client.call(&Context::new(), request).await.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Reads the queue's numbers, brings in what a wrong clock put off, and forgets what is old.
+    async fn keep_house(&self, mut stopped: watch::Receiver<bool>) {
+        let mut pruned = Instant::now();
+        loop {
+            if let Err(error) = self.look_after().await {
+                tracing::debug!(%error, "the queue can't be looked at");
+            } else if pruned.elapsed() >= PRUNE {
+                pruned = Instant::now();
+                self.prune().await;
+            }
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                () = tokio::time::sleep(self.inner.settings.queue.poll) => {}
+            }
+        }
+    }
+
+    async fn look_after(&self) -> Result<(), StoreError> {
+        let Inner { store, settings, queue, .. } = &*self.inner;
+        let (stats, now) = (store.queue().await?, self.now().await?);
+        queue.read(QueueReading {
+            depth: stats.depth,
+            dead: stats.dead,
+            oldest: stats.oldest.map(|since| Duration::from_millis(u64::try_from(now - since).unwrap_or(0))),
+        });
+        let own = &settings.queue;
+        let farthest = own.longest_pause().max(own.visibility).max(settings.lease) + Duration::from_mins(1);
+        let brought_in = store.pull_in(now + millis(farthest), now).await?;
+        if brought_in > 0 {
+            tracing::warn!(orders = brought_in, "due times lay farther ahead than any is set; a clock was set back");
+        }
+        Ok(())
+    }
+
     /// Forgets what is too old, a little at a time: orders under way must not wait for it.
     async fn prune(&self) {
-        let before = self.now() - millis(self.inner.settings.keep_orders);
         for _ in 0..PRUNE_ROUNDS {
-            match self.inner.store.prune(before, self.now(), PRUNE_AT_ONCE).await {
+            let gone = async {
+                let now = self.now().await?;
+                self.store().prune(now - millis(self.inner.settings.keep_orders), now, PRUNE_AT_ONCE).await
+            };
+            match gone.await {
                 Ok(gone) if gone >= u64::from(PRUNE_AT_ONCE) => {}
                 Ok(_) => return,
                 Err(error) => {

@@ -1,0 +1,141 @@
+//! Where an all-in-one process keeps its orders: a directory of its own, removed at exit, unless one is named.
+//!
+//! A directory is locked for as long as a process works on it. The lock is the kernel's and ends with the
+//! process, however that ends. What a killed process left behind is removed by the next one that starts.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use crate::settings::Settings;
+use crate::store::DatabaseUrl;
+
+const LOCK: &str = "lock";
+const FRESH: &str = "breakerbox-orders-";
+
+/// A directory that is this process's as long as this exists.
+pub(super) struct Place {
+    path: PathBuf,
+    fresh: bool,
+    /// Keeps other processes out.
+    _lock: File,
+}
+
+impl Place {
+    /// The directory that was named, or a fresh one; none where the settings name databases. Refuses a
+    /// directory that is in use.
+    pub(super) fn take(settings: &mut Settings, named: Option<&Path>) -> Result<Option<Self>, String> {
+        if let Some(named) = named {
+            settings.store.directory = named.display().to_string();
+        }
+        if named.is_none() && !settings.store.url.is_empty() {
+            return Ok(None);
+        }
+        let fresh = settings.store.directory.is_empty();
+        let path = if fresh {
+            sweep(&std::env::temp_dir());
+            let path = std::env::temp_dir().join(format!("{FRESH}{:016x}", rand::random::<u64>()));
+            settings.store.directory = path.display().to_string();
+            path
+        } else {
+            PathBuf::from(&settings.store.directory)
+        };
+        let lock = match fs::create_dir_all(&path).and_then(|()| File::create(path.join(LOCK))) {
+            Ok(lock) => lock,
+            Err(error) if fresh => {
+                tracing::warn!(directory = %path.display(), %error, "not writable; using in-memory SQLite, orders are lost on exit");
+                settings.store.directory.clear();
+                settings.store.url = DatabaseUrl::from("sqlite::memory:");
+                return Ok(None);
+            }
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self { path, fresh, _lock: lock })),
+            Err(TryLockError::WouldBlock) => {
+                Err(format!("{} is in use by another breakerbox; name another directory with --data", path.display()))
+            }
+            Err(TryLockError::Error(error)) => Err(format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// What is printed at the start.
+    pub(super) fn describe(&self) -> String {
+        let path = self.path.display();
+        if self.fresh {
+            format!("orders     {path} (removed at exit; --data DIR keeps them)")
+        } else {
+            format!("orders     {path} (kept)")
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.fresh {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Removes what killed processes left behind: fresh places that no process holds.
+fn sweep(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(FRESH)) {
+        // One without a lock file is about to be taken.
+        if let Ok(lock) = File::open(entry.path().join(LOCK))
+            && lock.try_lock().is_ok()
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings::load(None, std::iter::empty()).unwrap()
+    }
+
+    #[test]
+    fn each_run_has_a_place_of_its_own_that_is_gone_afterwards() {
+        let (mut one, mut other) = (settings(), settings());
+        let first = Place::take(&mut one, None).unwrap().unwrap();
+        let second = Place::take(&mut other, None).unwrap().unwrap();
+        assert_ne!(one.store.directory, other.store.directory);
+        assert!(first.path.is_dir() && first.describe().contains(&one.store.directory));
+        let path = first.path.clone();
+        drop(first);
+        assert!(!path.exists() && second.path.is_dir());
+    }
+
+    #[test]
+    fn a_directory_in_use_is_refused_in_one_line() {
+        let named = std::env::temp_dir().join(format!("breakerbox-place-{}", std::process::id()));
+        let mut own = settings();
+        let first = Place::take(&mut own, Some(&named)).unwrap().unwrap();
+        let refused = Place::take(&mut settings(), Some(&named)).err().unwrap();
+        assert!(refused.contains("is in use by another breakerbox") && !refused.contains('\n'), "{refused}");
+        drop(first);
+        let again = Place::take(&mut settings(), Some(&named)).unwrap().unwrap();
+        assert!(again.path.is_dir(), "what was named is kept");
+        drop(again);
+        fs::remove_dir_all(named).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_swept() {
+        let root = std::env::temp_dir().join(format!("breakerbox-sweep-{}", std::process::id()));
+        let (left, held) = (root.join(format!("{FRESH}left")), root.join(format!("{FRESH}held")));
+        for path in [&left, &held] {
+            fs::create_dir_all(path).unwrap();
+        }
+        File::create(left.join(LOCK)).unwrap();
+        let lock = File::create(held.join(LOCK)).unwrap();
+        lock.try_lock().unwrap();
+        sweep(&root);
+        assert!(!left.exists() && held.exists());
+        fs::remove_dir_all(root).unwrap();
+    }
+}

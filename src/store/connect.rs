@@ -1,0 +1,474 @@
+//! Connections and transactions: what every statement of the store runs in.
+//!
+//! ## Theory of operation
+//!
+//! Work on the database is a function of a connection and its arguments, run in a task of its own. A
+//! caller that hangs up abandons the answer, not the transaction: half a transaction left on a pooled
+//! connection would become part of the next caller's. [`Store::drained`] waits for what is under way.
+//!
+//! A transaction ends in one of three ways: committed, rolled back, or with its connection thrown away.
+//! The third is for whenever the end of a transaction is not certain. SQLite, for one, rolls back by
+//! itself when the disk is full, and a connection that still counts a transaction open never begins
+//! another.
+//!
+//! PostgreSQL's transactions are `READ COMMITTED` whatever the database's default is: that is what the
+//! statements here are written for. Conflicts that the database resolves by refusing one side
+//! (serialization failures, deadlocks) are tried again, a bounded number of times.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use sqlx::any::{AnyPoolOptions, install_default_drivers};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Row};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::{StoreError, schema};
+use crate::clock::Clock;
+
+/// How long a call waits for a connection, and SQLite for another process's write to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often, and how long apart, a file is asked for WAL while somebody else is opening it.
+const WAL_TRIES: u32 = 200;
+const WAL_PAUSE: Duration = Duration::from_millis(5);
+/// How often a transaction that lost a conflict is tried.
+const CONFLICT_TRIES: u32 = 10;
+/// Longest pause before the next try; a random part of it is waited.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(40);
+/// How old the database's time may be. In between it is counted on the monotonic clock.
+const CLOCK_LIFETIME: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    pub(super) fn of(url: &str) -> Option<Self> {
+        if url.starts_with("sqlite:") {
+            Some(Self::Sqlite)
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Some(Self::Postgres)
+        } else {
+            None
+        }
+    }
+}
+
+/// How a transaction is to end.
+pub(super) enum End<T> {
+    Commit(T),
+    /// Nothing is changed, and this is why.
+    Rollback(T),
+}
+
+/// What is done on a connection.
+pub(super) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'c>>;
+/// A function of a connection and of arguments that live as long as it is tried.
+type Job<A, T> = for<'c> fn(&'c mut AnyConnection, &'c A) -> Work<'c, T>;
+
+/// One database. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub(crate) struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: AnyPool,
+    dialect: Dialect,
+    component: schema::Component,
+    /// Its database ends with its connection.
+    in_memory: bool,
+    ready: OnceCell<()>,
+    hold_clock: bool,
+    tasks: TaskTracker,
+    clock: Clock,
+    /// The database's time when it was last asked.
+    asked: Mutex<Option<Asked>>,
+    /// Whether the last transaction that was to write could.
+    writable: AtomicBool,
+}
+
+#[derive(Clone, Copy)]
+struct Asked {
+    at: Instant,
+    millis: i64,
+    /// This machine's clock less the database's.
+    ahead: i64,
+}
+
+impl Store {
+    /// The database at `url`, opened when it is first used.
+    pub(super) fn new(
+        url: &str,
+        connections: u32,
+        component: schema::Component,
+        hold_clock: bool,
+    ) -> Result<Self, String> {
+        install_default_drivers();
+        let dialect = Dialect::of(url).ok_or_else(|| format!("{url:?} is no database that is known"))?;
+        let options = AnyPoolOptions::new().acquire_timeout(PATIENCE).idle_timeout(None).max_lifetime(None);
+        let in_memory = dialect == Dialect::Sqlite && url.contains(":memory:");
+        let (options, url) = match dialect {
+            Dialect::Sqlite => {
+                // One connection: SQLite has one writer anyway, and a second one only waits for it.
+                let url = if in_memory || url.contains("mode=") {
+                    url.to_owned()
+                } else {
+                    format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' })
+                };
+                let options = options.max_connections(1).test_before_acquire(false);
+                (options.after_connect(|connection, _| Box::pin(prepare_sqlite(connection))), url)
+            }
+            Dialect::Postgres => (options.max_connections(connections), url.to_owned()),
+        };
+        // The password stays out of the message.
+        let pool = options.connect_lazy(&url).map_err(|error| format!("the store's URL: {error}"))?;
+        let inner = Inner {
+            pool,
+            dialect,
+            component,
+            in_memory,
+            ready: OnceCell::new(),
+            hold_clock,
+            tasks: TaskTracker::new(),
+            clock: Clock::of_a_store(hold_clock),
+            asked: Mutex::new(None),
+            writable: AtomicBool::new(true),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Reads, in a transaction of the statement's own.
+    pub(super) async fn read<A, T>(&self, args: A, job: Job<A, T>) -> Result<T, StoreError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let args = Arc::new(args);
+        self.run(move |store| {
+            let args = Arc::clone(&args);
+            async move { store.try_read(&*args, job).await }
+        })
+        .await
+    }
+
+    /// Changes something, whole or not at all.
+    pub(super) async fn write<A, T>(&self, args: A, job: Job<A, End<T>>) -> Result<T, StoreError>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let args = Arc::new(args);
+        let done = self
+            .run(move |store| {
+                let args = Arc::clone(&args);
+                async move { store.try_write(&*args, job).await }
+            })
+            .await;
+        self.inner.writable.store(done.is_ok(), Ordering::Relaxed);
+        done
+    }
+
+    /// Whether changes can be stored: false once one failed, and until one succeeds.
+    pub(super) fn writable(&self) -> bool {
+        self.inner.writable.load(Ordering::Relaxed)
+    }
+
+    /// Runs something in a task of its own, again when it lost a conflict.
+    async fn run<T, F, R>(&self, attempt: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(Self) -> R + Send + 'static,
+        R: Future<Output = Result<T, StoreError>> + Send,
+    {
+        let own = self.clone();
+        let task = self.inner.tasks.spawn(async move {
+            let _hold = own.hold();
+            let mut tries = 1;
+            loop {
+                match attempt(own.clone()).await {
+                    Err(error) if tries < CONFLICT_TRIES && error.is_conflict() => {
+                        let part = f64::from(rand::random::<u16>()) / f64::from(u16::MAX);
+                        pause(CONFLICT_PAUSE.mul_f64(part)).await;
+                        tries += 1;
+                    }
+                    done => return done,
+                }
+            }
+        });
+        // A task that ended without an answer panicked, or the program ends.
+        task.await.unwrap_or(Err(StoreError::Interrupted))
+    }
+
+    async fn try_read<A, T>(&self, args: &A, job: Job<A, T>) -> Result<T, StoreError> {
+        self.ready().await?;
+        let mut connection = self.inner.pool.acquire().await?;
+        let done = job(&mut connection, args).await;
+        if done.as_ref().is_err_and(StoreError::breaks_connection) {
+            self.discard(connection).await;
+        }
+        done
+    }
+
+    async fn try_write<A, T>(&self, args: &A, job: Job<A, End<T>>) -> Result<T, StoreError> {
+        self.ready().await?;
+        let mut connection = self.inner.pool.acquire().await?;
+        let (done, ended) = transact(&mut connection, self.begin(), args, job).await;
+        if !ended {
+            self.discard(connection).await;
+        }
+        done
+    }
+
+    /// How a transaction begins.
+    fn begin(&self) -> &'static str {
+        match self.inner.dialect {
+            // A deferred transaction that reads first can't become a writer once another process wrote.
+            Dialect::Sqlite => "BEGIN IMMEDIATE",
+            Dialect::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
+        }
+    }
+
+    /// Brings the tables up to date, once.
+    async fn ready(&self) -> Result<(), StoreError> {
+        let migrate = || async {
+            let mut connection = self.inner.pool.acquire().await?;
+            let (dialect, component) = (self.inner.dialect, self.inner.component);
+            let job: Job<(Dialect, schema::Component), End<()>> = |connection, (dialect, component)| {
+                Box::pin(async move { schema::migrate(connection, *dialect, *component).await.map(End::Commit) })
+            };
+            let (done, ended) = transact(&mut connection, self.begin(), &(dialect, component), job).await;
+            if !ended {
+                self.discard(connection).await;
+            }
+            done
+        };
+        self.inner.ready.get_or_try_init(migrate).await.copied()
+    }
+
+    /// Opens the database, and refuses one that this program is too old for. A database that is away is
+    /// no error: it is opened when it is back.
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        match self.read((), |_, ()| Box::pin(async { Ok(()) })).await {
+            Err(error @ (StoreError::Newer { .. } | StoreError::Migration { .. })) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The time that every instance on this database agrees on, Unix milliseconds: the database's own. In
+    /// SQLite that is this machine's.
+    pub(super) async fn now(&self) -> Result<i64, StoreError> {
+        let Inner { dialect, clock, .. } = &*self.inner;
+        if *dialect == Dialect::Sqlite {
+            return Ok(clock.unix_millis());
+        }
+        let asked = self.asked();
+        if let Some(asked) = asked
+            && asked.at.elapsed() < CLOCK_LIFETIME
+        {
+            return Ok(asked.now());
+        }
+        let told = self
+            .read((), |connection, ()| {
+                Box::pin(async move {
+                    let now = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS now";
+                    Ok(sqlx::query(now).fetch_one(&mut *connection).await?.try_get("now")?)
+                })
+            })
+            .await;
+        match (told, asked) {
+            (Ok(millis), _) => {
+                let asked = Asked { at: Instant::now(), millis, ahead: clock.unix_millis() - millis };
+                *self.inner.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
+                Ok(millis)
+            }
+            // The database is away. Its time goes on.
+            (Err(_), Some(asked)) => Ok(asked.now()),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// How far this machine's clock is ahead of the database's; none before that was asked, or where
+    /// they are one.
+    pub(super) fn skew(&self) -> Option<i64> {
+        self.asked().map(|asked| asked.ahead)
+    }
+
+    fn asked(&self) -> Option<Asked> {
+        *self.inner.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        self.inner.dialect
+    }
+
+    /// Throws a connection away whose state is not certain; the pool makes another one.
+    async fn discard(&self, connection: PoolConnection<Any>) {
+        if self.inner.in_memory {
+            // Whatever its state is, there is no other.
+            return;
+        }
+        if let Err(error) = connection.close().await {
+            tracing::debug!(%error, "a connection that is given up can't be closed in order");
+        }
+    }
+
+    /// Waits for what is under way.
+    pub(super) async fn drained(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// Ends what is under way, then lets go of every connection.
+    pub(super) async fn close(&self) {
+        self.drained().await;
+        self.inner.pool.close().await;
+    }
+
+    fn hold(&self) -> Option<Hold> {
+        self.inner.hold_clock.then(Hold::new)
+    }
+}
+
+impl Asked {
+    fn now(&self) -> i64 {
+        self.millis + super::millis(self.at.elapsed())
+    }
+}
+
+/// Runs a job in a transaction. Also says whether the transaction has certainly ended.
+async fn transact<A, T>(
+    connection: &mut AnyConnection,
+    begin: &'static str,
+    args: &A,
+    job: Job<A, End<T>>,
+) -> (Result<T, StoreError>, bool) {
+    let mut transaction = match connection.begin_with(begin).await {
+        Ok(transaction) => transaction,
+        Err(error) => return (Err(error.into()), false),
+    };
+    match job(&mut transaction, args).await {
+        Ok(End::Commit(value)) => match transaction.commit().await {
+            Ok(()) => (Ok(value), true),
+            Err(error) => (Err(error.into()), false),
+        },
+        Ok(End::Rollback(value)) => {
+            let ended = transaction.rollback().await.is_ok();
+            (Ok(value), ended)
+        }
+        Err(error) => {
+            let ended = transaction.rollback().await.is_ok();
+            let usable = ended && !error.breaks_connection();
+            (Err(error), usable)
+        }
+    }
+}
+
+/// Keeps a paused clock from jumping: it doesn't while a blocking task runs.
+struct Hold {
+    _until_dropped: mpsc::Sender<()>,
+}
+
+impl Hold {
+    fn new() -> Self {
+        let (sender, dropped) = mpsc::channel();
+        // Ends with the error that says that the sender is gone.
+        tokio::task::spawn_blocking(move || dropped.recv().is_ok());
+        Self { _until_dropped: sender }
+    }
+}
+
+/// Waits in real time, which a paused clock doesn't skip.
+async fn pause(wait: Duration) {
+    // Ends with an error only when the whole program does.
+    let _ = tokio::task::spawn_blocking(move || std::thread::sleep(wait)).await;
+}
+
+async fn prepare_sqlite(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("PRAGMA busy_timeout = 5000").fetch_all(&mut *connection).await?;
+    // When two open a new file at the same moment, one change to WAL is refused at once: SQLite has no
+    // patience for that one. Handing the error to the pool would make it wait by Tokio's clock, which a
+    // paused test holds still meanwhile.
+    for attempt in 1..=WAL_TRIES {
+        match sqlx::query("PRAGMA journal_mode = WAL").fetch_all(&mut *connection).await {
+            Err(error) if is_busy(&error) && attempt < WAL_TRIES => pause(WAL_PAUSE).await,
+            done => {
+                done?;
+                break;
+            }
+        }
+    }
+    for pragma in [
+        // Every commit reaches the disk: what was said to be paid stays paid after a power cut.
+        "PRAGMA synchronous = FULL",
+        // Kibibytes. The working set is the open orders, which are few.
+        "PRAGMA cache_size = -512",
+    ] {
+        sqlx::query(pragma).fetch_all(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Whether SQLite found another process at work, in any of its three ways to say so.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| matches!(&*code, "5" | "261" | "517"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CheckoutStore, NewOrder, OrderKind, StoreSettings};
+    use super::*;
+
+    fn new(id: &str) -> NewOrder<'_> {
+        NewOrder {
+            id,
+            user_id: 7,
+            film_id: 3,
+            kind: OrderKind::Rent,
+            amount: 4_500,
+            retry_later: false,
+            key: id,
+            fingerprint: "f",
+            key_lifetime: Duration::from_hours(1),
+            lease: Duration::from_mins(1),
+            capacity: 0,
+        }
+    }
+
+    /// A limit on this one connection stands for the disk: `SQLite` answers `SQLITE_FULL` and rolls back by
+    /// itself. The connection that saw it is given up, and so is its limit: there is room again.
+    #[tokio::test]
+    async fn a_full_disk_is_over_when_there_is_room_again() {
+        let file = std::env::temp_dir().join(format!("breakerbox-full-{}.db", std::process::id()));
+        let _ = std::fs::remove_file(&file);
+        let url = format!("sqlite://{}", file.display());
+        let store = CheckoutStore::new(&url, &StoreSettings::default(), false).unwrap();
+        store.open(&new("before"), 0).await.unwrap();
+        let mut connection = store.store.inner.pool.acquire().await.unwrap();
+        sqlx::query("PRAGMA max_page_count = 1").fetch_all(&mut *connection).await.unwrap();
+        drop(connection);
+        let mut failed = None;
+        for n in 0..500 {
+            if let Err(error) = store.open(&new(&format!("ord_{n}")), 0).await {
+                failed = Some(error);
+                break;
+            }
+        }
+        let failed = failed.expect("the disk is full");
+        assert_eq!(failed.code().as_deref(), Some("13"), "{failed}");
+        assert!(!store.store.writable());
+        store.probe().await.unwrap();
+        assert!(store.store.writable());
+        store.open(&new("afterwards"), 0).await.unwrap();
+        store.close().await;
+        std::fs::remove_file(&file).unwrap();
+    }
+}
