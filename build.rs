@@ -10,7 +10,7 @@ fn main() {
     let given = std::env::var("BREAKERBOX_REVISION").ok();
     let revision = given.or_else(|| if release() { of_the_clone() } else { None });
     let suffix = revision.filter(|revision| !revision.is_empty()).map(|revision| format!(" ({revision})"));
-    println!("cargo::rustc-env=BREAKERBOX_REVISION_SUFFIX={}", suffix.unwrap_or_default());
+    println!("cargo::rustc-env=PROGRAM_REVISION_SUFFIX={}", suffix.unwrap_or_default());
 }
 
 fn release() -> bool {

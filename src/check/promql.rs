@@ -38,7 +38,11 @@ pub(super) fn read(query: &str) -> Read {
                     // A list of labels.
                     rest.len() - after.len() + closed(after, '(', ')')
                 } else {
-                    if !after.starts_with('(') {
+                    // `sum by (…)` and `sum without (…)` name no metric either.
+                    let grouped = ["by", "without"]
+                        .iter()
+                        .any(|word| after.strip_prefix(word).is_some_and(|rest| rest.trim_start().starts_with('(')));
+                    if !after.starts_with('(') && !grouped {
                         found.names.push(word.to_owned());
                     }
                     end

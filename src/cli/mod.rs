@@ -42,7 +42,7 @@ pub struct Cli {
 }
 
 /// The version, and the revision it was built from where that is known.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("BREAKERBOX_REVISION_SUFFIX"));
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("PROGRAM_REVISION_SUFFIX"));
 
 const EXAMPLES: &str = "\
 Examples:
