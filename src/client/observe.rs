@@ -53,7 +53,7 @@ mod tests {
 
     use crate::client::{Client, Telemetry, Transport};
     use breakerbox_resilience::breaker::{Command, State};
-    use breakerbox_resilience::policy::PolicySettings;
+    use breakerbox_resilience::policy::preset;
     use breakerbox_telemetry::{Metrics, TransitionLog};
 
     /// The feed for people loses what a slow reader leaves; business logic must not depend on it.
@@ -61,7 +61,7 @@ mod tests {
     async fn a_subscriber_misses_no_transition() {
         let telemetry = Telemetry { metrics: Metrics::new(&[]), transitions: TransitionLog::new() };
         let transport = Transport::InProcess(std::sync::Arc::new(OnceLock::new()));
-        let client = Client::new("a", "b", &PolicySettings::default(), transport, &telemetry, 1).unwrap();
+        let client = Client::new("a", "b", &preset("database").unwrap(), transport, &telemetry, 1).unwrap();
         let mut transitions = client.transitions();
         for _ in 0..1_000 {
             client.command(Command::ForceOpen);

@@ -20,7 +20,7 @@ use prometheus::{Gauge, Histogram, IntCounter};
 use super::bulkhead::BulkheadTelemetry;
 use super::exemplars::TracedHistogram;
 use super::health::{RecentMean, health_points};
-use super::label::{CallOutcome, Children, ExecutedOutcome, Prediction};
+use super::label::{CallOutcome, Children, ExecutedOutcome, Prediction, RetryReason};
 use super::metrics::Metrics;
 use super::names::{self, Family};
 use super::transitions::{TransitionLog, TransitionRecord};
@@ -83,7 +83,7 @@ pub struct Handles {
     response_time: RecentMean,
     slow: IntCounter,
     retry_calls: Children<RetryOutcome, IntCounter>,
-    retry_attempts: Children<ErrorKind, IntCounter>,
+    retry_attempts: Children<RetryReason, IntCounter>,
     predicted: Children<Prediction, Histogram>,
     budget: (Gauge, Gauge),
     hedges: Children<HedgeOutcome, IntCounter>,
@@ -338,7 +338,9 @@ pub struct RetryScheduled {
 
 impl Fact for RetryScheduled {
     fn record(self, handles: &Handles) {
-        handles.retry_attempts.of(self.kind).inc();
+        if let Some(reason) = RetryReason::of(self.kind) {
+            handles.retry_attempts.of(reason).inc();
+        }
         tracing::debug!(attempt = self.attempt, delay = ?self.delay, kind = self.kind.as_str(), "retry scheduled");
     }
 }

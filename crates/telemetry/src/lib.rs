@@ -38,7 +38,7 @@ pub use exposition::{Exposition, Format, encode};
 pub use fallback::FallbackTelemetry;
 pub use label::{
     AlertStatus, CallOutcome, ExecutedOutcome, FallbackKind, FallbackReason, FaultKind, KeyOutcome, Label, LedgerEntry,
-    OrderStatus, Playback, Prediction, QueueOutcome, RevenueStatus, SagaStep, StepOutcome,
+    OrderStatus, Playback, Prediction, QueueOutcome, RetryReason, RevenueStatus, SagaStep, StepOutcome,
 };
 pub use logs::{LogFormat, TelemetryGuard, TelemetrySettings, init};
 pub use metrics::{FaultTelemetry, InboxTelemetry, Metrics, ScenarioTelemetry, TrafficTelemetry};
