@@ -147,6 +147,11 @@ fn written(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
+/// As Spring reads it: one number and one unit.
+fn springs(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis())
+}
+
 /// Runs candidates and sorts them, cheapest first.
 fn round(
     profile: &Profile,
@@ -294,7 +299,7 @@ impl Advice {
                 breaker.failure_rate_threshold.unwrap_or(100.0),
                 breaker.sliding_window_size,
                 breaker.minimum_number_of_calls,
-                written(breaker.wait_duration_in_open_state),
+                springs(breaker.wait_duration_in_open_state),
                 breaker.permitted_number_of_calls_in_half_open_state,
             );
         }
@@ -304,7 +309,7 @@ impl Advice {
                 "  retry:\n    instances:\n      {dependency}:\n        max-attempts: {}\n        wait-duration: {}\n        \
                  enable-exponential-backoff: {}\n        exponential-backoff-multiplier: {}\n        enable-randomized-wait: true\n",
                 retry.max_attempts,
-                written(retry.wait_duration),
+                springs(retry.wait_duration),
                 retry.enable_exponential_backoff,
                 retry.exponential_backoff_multiplier,
             );
@@ -312,7 +317,7 @@ impl Advice {
         let _ = write!(
             out,
             "  timelimiter:\n    instances:\n      {dependency}:\n        timeout-duration: {}\n        cancel-running-future: true\n",
-            written(policy.time_limiter.timeout_duration)
+            springs(policy.time_limiter.timeout_duration)
         );
         Ok(out)
     }
