@@ -70,7 +70,8 @@ mod tests {
         for number in 0..2_000 {
             let transition = transitions.try_recv().unwrap();
             let to = if number % 2 == 0 { State::ForcedOpen } else { State::Closed };
-            assert_eq!((transition.generation, transition.to), (number + 1, to));
+            // A breaker begins with generation 1.
+            assert_eq!((transition.generation, transition.to), (number + 2, to));
         }
         assert!(transitions.try_recv().is_err());
     }

@@ -33,7 +33,12 @@ pub struct TestSite {
 impl TestSite {
     /// The default site with these settings changed; viewers and scenario come when they are asked for.
     pub fn start(variables: &[(&str, &str)]) -> Self {
-        let quiet = [("BREAKERBOX_TRAFFIC__ENABLED", "false"), ("BREAKERBOX_SCENARIO__ENABLED", "false")];
+        let quiet = [
+            ("BREAKERBOX_TRAFFIC__ENABLED", "false"),
+            ("BREAKERBOX_SCENARIO__ENABLED", "false"),
+            // Orders of another run would be found again in a file.
+            ("BREAKERBOX_STORE__URL", "sqlite::memory:"),
+        ];
         let variables = quiet
             .iter()
             .chain(variables)
