@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use breakerbox_telemetry::names::{ALL, Kind};
 use serde_json::Value;
@@ -29,6 +29,12 @@ fn series(prometheus: &Prometheus, job: &str) -> Series {
         for target in ["job", "instance"] {
             labels.remove(target);
         }
+        // A bound is a number: `1` and `1.0` are the same.
+        if let Some(bound) = labels.get_mut("le")
+            && let Ok(number) = bound.as_str().unwrap().parse::<f64>()
+        {
+            *bound = number.to_string().into();
+        }
         let name = labels.remove("__name__").unwrap();
         (name.as_str().unwrap().to_owned(), Value::Object(labels).to_string())
     });
@@ -49,10 +55,13 @@ fn pushed_series_are_the_scraped_ones() {
     prometheus.scrape("breakerbox-scraped", process.admin_address());
     // Series come with what happens first; after a few moments of nothing both ways have the same.
     let mut last = (Series::new(), Series::new());
-    within(Duration::from_secs(60), || {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while last.0.len() < 1000 || last.0 != last.1 {
+        let differing: Vec<_> = last.0.symmetric_difference(&last.1).take(20).collect();
+        assert!(Instant::now() < deadline, "{} scraped, {} pushed: {differing:?}", last.0.len(), last.1.len());
+        std::thread::sleep(Duration::from_millis(500));
         last = (series(&prometheus, "breakerbox-scraped"), series(&prometheus, "breakerbox"));
-        last.0.len() > 1000 && last.0 == last.1
-    });
+    }
     let names: BTreeSet<_> = last.1.iter().map(|(name, _)| name.clone()).collect();
     let missing: Vec<_> = ALL
         .iter()
