@@ -38,7 +38,7 @@ pub struct Observed {
     pub rules: Vec<Rule>,
     /// Names of metrics that our targets export now, and those that rules record.
     pub names: Vec<String>,
-    /// How many series of `circuit_breaker_state` there are by each label of these queries; see [`series`].
+    /// How many series of `circuit_breaker_state` there are by each label of these queries; see `series`.
     pub counts: BTreeMap<&'static str, f64>,
     /// Labels of our series that begin with `exported_`, without it.
     pub renamed: Vec<String>,

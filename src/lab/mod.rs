@@ -10,7 +10,7 @@
 //!
 //! A run is a program under Tokio's paused clock: while every task waits, time jumps to the next timer.
 //! Ten minutes of virtual time take a fraction of a second. Real are the policies, and with
-//! `[case.site]` the services with them; simulated are [dependencies](dependency) with seeded service
+//! `[case.site]` the services with them; simulated are dependencies with seeded service
 //! times and finite capacity.
 //!
 //! - **Repeatable.** A run depends on its seed alone: the same seed gives the same bytes, whatever

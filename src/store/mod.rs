@@ -10,7 +10,7 @@
 //!
 //! A store opens and migrates its database when it is first used, not when it is made: a service
 //! starts while its database is still away, answers that it is, and works as soon as it is back.
-//! How work runs on it is in [`connect`].
+//! How work runs on it is in `connect.rs`.
 //!
 //! Time is an argument, in Unix milliseconds. What instances agree on through the store (leases, due
 //! times, expiries, trips) they reckon in the database's time, which [`CheckoutStore::now`] tells: the
