@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use reqwest::Method;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Live, Place};
 use crate::admin::wire::{AlertStatus, Breaker, Breakers, FaultTarget, Faults, Overview, Transition, Transitions};
@@ -54,7 +54,7 @@ impl Site for Live {
         // Whichever process has the queue; the others have no such page.
         let mut trouble = Trouble("no admin port has a retry queue".to_owned());
         for place in &self.admin {
-            match self.send(place, Method::POST, "/queue/replay", Some(&Value::Object(Map::new()))).await {
+            match self.send(place, Method::POST, "/queue/replay", Some(&serde_json::json!({"all": true}))).await {
                 Ok(_) => return Ok(()),
                 Err(refused) => trouble = refused,
             }
