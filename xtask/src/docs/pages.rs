@@ -117,7 +117,8 @@ fn every_command_is_understood() {
                     error.kind(),
                     ErrorKind::MissingRequiredArgument | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
                 );
-                if !help && !(incomplete && place == Place::Sentence) {
+                let allowed = help || (incomplete && place == Place::Sentence);
+                if !allowed {
                     wrong.push(format!("{}: {command}: {error}", page.display()));
                 }
             }
