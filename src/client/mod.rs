@@ -16,6 +16,7 @@
 mod error;
 mod fallback;
 mod observe;
+mod presets;
 mod problem;
 mod request;
 mod span;
@@ -32,6 +33,7 @@ use tracing::Instrument;
 pub use crate::web::context::{Context, DEADLINE_HEADER, PROTECTION_HEADER};
 pub use error::{AttemptError, Error};
 pub use fallback::{Cache, FallbackKind, Fallbacks};
+pub use presets::{pool_preset, preset, preset_names};
 pub use request::{Reply, Request};
 pub use transport::{Transport, TransportError};
 

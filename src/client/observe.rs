@@ -51,9 +51,8 @@ impl Observer for Reporter {
 mod tests {
     use std::sync::OnceLock;
 
-    use crate::client::{Client, Telemetry, Transport};
+    use crate::client::{Client, Telemetry, Transport, preset};
     use breakerbox_resilience::breaker::{Command, State};
-    use breakerbox_resilience::policy::preset;
     use breakerbox_telemetry::{Metrics, TransitionLog};
 
     /// The feed for people loses what a slow reader leaves; business logic must not depend on it.

@@ -9,7 +9,8 @@
 
 use serde_json::{Map, Value};
 
-use breakerbox_resilience::policy::{PolicySettings, preset, preset_names};
+use crate::client::{preset, preset_names};
+use breakerbox_resilience::policy::PolicySettings;
 
 /// Lays what is written over its preset; nothing written is the default policy.
 pub(crate) fn resolve(written: Option<&Value>) -> Result<PolicySettings, String> {

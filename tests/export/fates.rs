@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use breakerbox::client::{preset, preset_names};
 use breakerbox::export::{Fate, Source, envoy, istio, resilience4j, settings};
-use breakerbox_resilience::policy::{PolicySettings, preset, preset_names};
+use breakerbox_resilience::policy::PolicySettings;
 use serde_json::{Value, json};
 
 use crate::source;

@@ -28,7 +28,7 @@
 //!
 //! # Where to start
 //!
-//! With [`policy::preset`] and [`Policy::call`](policy::Policy::call), or with a [`breaker`] alone;
+//! With [`PolicySettings`](policy::PolicySettings) and [`Policy::call`](policy::Policy::call), or with a [`breaker`] alone;
 //! `examples/` has a program for both. What a call costs is measured in `benches/`.
 
 pub mod breaker;

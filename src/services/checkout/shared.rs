@@ -359,7 +359,6 @@ mod tests {
     use super::*;
     use crate::client::{Context, Request, Telemetry, Transport};
     use crate::store::{CheckoutStore, StoreSettings};
-    use breakerbox_resilience::policy::preset;
     use breakerbox_telemetry::{Metrics, TransitionLog};
 
     const ROUNDS: u32 = 31;
@@ -372,7 +371,7 @@ mod tests {
             Telemetry { metrics: Metrics::new(&[Duration::from_secs(1)]), transitions: TransitionLog::new() };
         let slot = Arc::new(OnceLock::new());
         slot.set(Router::new().route("/", get(|| async {}))).unwrap();
-        let policy = preset("payment-gateway").unwrap();
+        let policy = crate::client::preset("payment-gateway").unwrap();
         let transport = Transport::InProcess(slot);
         let client = Client::new("checkout", "payment-gateway", &policy, transport, &telemetry, 1).unwrap();
         let store = CheckoutStore::new("sqlite::memory:", &StoreSettings::default(), false).unwrap();

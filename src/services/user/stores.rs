@@ -20,7 +20,7 @@ use crate::client::{Client, Context, Error, FallbackKind, Fallbacks, Reply, Requ
 use crate::services::wire::{HistoryEntry, WatchRequest};
 use crate::web::problem::Problem;
 use breakerbox_resilience::deadline::TimeLimiterSettings;
-use breakerbox_resilience::policy::{PolicySettings, preset};
+use breakerbox_resilience::policy::PolicySettings;
 
 /// The fault target and breaker of the copy that is written.
 pub const PRIMARY: &str = "user-primary";
@@ -39,7 +39,7 @@ pub struct StoreClients {
 
 /// A database by the seed's numbers, quick enough that the replica can still be asked.
 pub(super) fn policy() -> PolicySettings {
-    let database = preset("database").unwrap_or_default();
+    let database = crate::client::preset("database").unwrap_or_default();
     let time_limiter = TimeLimiterSettings { timeout_duration: Duration::from_millis(200), ..database.time_limiter };
     PolicySettings { time_limiter, ..database }
 }

@@ -1,9 +1,10 @@
 //! How each call is protected, and the presets.
 
+use breakerbox::client::{preset, preset_names};
 use breakerbox::export::Source;
 use breakerbox::settings::Settings;
 use breakerbox_resilience::breaker::{BreakerSettings, WindowType};
-use breakerbox_resilience::policy::{PolicySettings, preset, preset_names};
+use breakerbox_resilience::policy::PolicySettings;
 
 use super::row;
 

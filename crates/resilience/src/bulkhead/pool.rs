@@ -14,7 +14,7 @@
 //! use breakerbox_resilience::bulkhead::{PoolBulkhead, PoolSettings};
 //!
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-//! let pool = PoolBulkhead::new(&PoolSettings::preset("payment").expect("a preset"))?;
+//! let pool = PoolBulkhead::new(&PoolSettings::default())?;
 //! let place = pool.enter().await.expect("the pool is empty");
 //! assert_eq!(pool.snapshot().bulkhead.in_flight, 1);
 //! drop(place);
@@ -70,18 +70,6 @@ impl PoolSettings {
         within("core-size", self.core_size, 1..=100_000, "1–100000")?;
         within("max-size", self.max_size, self.core_size..=100_000, "between core-size and 100000")?;
         within("queue-capacity", self.queue_capacity, 0..=100_000, "0–100000")
-    }
-
-    /// The pool for a part of a shop, by name: payment, inventory, shipping, notification.
-    #[must_use]
-    pub fn preset(name: &str) -> Option<Self> {
-        let (core_size, max_size, queue_capacity) = match name {
-            "payment" => (10, 20, 100),
-            "inventory" | "shipping" => (5, 10, 50),
-            "notification" => (2, 5, 20),
-            _ => return None,
-        };
-        Some(Self { core_size, max_size, queue_capacity, when_full: WhenFull::CallerRuns })
     }
 }
 
@@ -364,19 +352,5 @@ mod tests {
         assert_eq!((full.capacity, full.waited), (1, Duration::from_millis(5)));
         let snapshot = pool.snapshot().bulkhead;
         assert_eq!((snapshot.queued, snapshot.rejected), (0, 1));
-    }
-
-    #[test]
-    fn the_presets_have_the_sizes_of_their_source() {
-        let sizes = |name| {
-            let pool = PoolSettings::preset(name)?;
-            pool.validate().unwrap();
-            Some((pool.core_size, pool.max_size, pool.queue_capacity))
-        };
-        assert_eq!(sizes("payment"), Some((10, 20, 100)));
-        assert_eq!(sizes("inventory"), Some((5, 10, 50)));
-        assert_eq!(sizes("shipping"), Some((5, 10, 50)));
-        assert_eq!(sizes("notification"), Some((2, 5, 20)));
-        assert_eq!(sizes("other"), None);
     }
 }

@@ -20,7 +20,7 @@ use crate::retry::Classify;
 /// ```
 /// use std::{convert::Infallible, sync::Arc, time::Instant};
 /// use breakerbox_resilience::{
-///     policy::{Call, Policy, PolicyLayer, preset},
+///     policy::{Call, Policy, PolicyLayer, PolicySettings},
 ///     retry::{Classify, ErrorKind, Verdict},
 /// };
 /// use tower::{Layer, ServiceExt, service_fn};
@@ -31,7 +31,7 @@ use crate::retry::Classify;
 /// #     fn verdict(&self) -> Verdict { Verdict::of(ErrorKind::ServerError) }
 /// # }
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-/// let policy = Arc::new(Policy::new(preset("database").expect("a preset"), Instant::now(), 1)?);
+/// let policy = Arc::new(Policy::new(PolicySettings::default(), Instant::now(), 1)?);
 /// let service = PolicyLayer::new(policy, ())
 ///     .describing(|_: &u32| Call { deadline: None, idempotent: true })
 ///     .layer(service_fn(|number: u32| async move { Ok::<_, Down>(number * 2) }));

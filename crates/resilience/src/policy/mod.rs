@@ -31,7 +31,7 @@
 //!
 //! ```
 //! use breakerbox_resilience::{
-//!     policy::{CallError, Policy, preset},
+//!     policy::{CallError, Policy, PolicySettings},
 //!     retry::{Classify, ErrorKind, Verdict},
 //! };
 //! use std::time::Instant;
@@ -46,8 +46,7 @@
 //! }
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-//! let settings = preset("payment").expect("a preset");
-//! let policy = Policy::new(settings, Instant::now(), 42)?;
+//! let policy = Policy::new(PolicySettings::default(), Instant::now(), 42)?;
 //! let answer = policy
 //!     .call(None, &(), |_attempt| async { Ok::<_, Unavailable>("paid") })
 //!     .await;
@@ -63,7 +62,6 @@ mod event;
 mod hurry;
 mod in_flight;
 mod layer;
-mod presets;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -79,7 +77,6 @@ pub use self::{
     error::CallError,
     event::{Event, HedgeOutcome, Observer},
     layer::{PolicyLayer, PolicyService},
-    presets::{preset, preset_names},
     settings::PolicySettings,
 };
 

@@ -5,13 +5,11 @@
 
 use std::time::Duration;
 
-use super::PolicySettings;
-use crate::{
-    breaker::{BreakerSettings, WindowType},
-    bulkhead::BulkheadSettings,
-    deadline::TimeLimiterSettings,
-    retry::{Jitter, RetrySettings},
-};
+use breakerbox_resilience::breaker::{BreakerSettings, WindowType};
+use breakerbox_resilience::bulkhead::{BulkheadSettings, PoolSettings, WhenFull};
+use breakerbox_resilience::deadline::TimeLimiterSettings;
+use breakerbox_resilience::policy::PolicySettings;
+use breakerbox_resilience::retry::{Jitter, RetrySettings};
 
 /// The names [`preset`] knows.
 #[must_use]
@@ -45,6 +43,18 @@ pub fn preset(name: &str) -> Option<PolicySettings> {
         "critical-service" => either(2, 20.0, seconds(1), seconds(15)),
         _ => return None,
     })
+}
+
+/// The pool for a part of a shop, by name: payment, inventory, shipping, notification.
+#[must_use]
+pub fn pool_preset(name: &str) -> Option<PoolSettings> {
+    let (core_size, max_size, queue_capacity) = match name {
+        "payment" => (10, 20, 100),
+        "inventory" | "shipping" => (5, 10, 50),
+        "notification" => (2, 5, 20),
+        _ => return None,
+    };
+    Some(PoolSettings { core_size, max_size, queue_capacity, when_full: WhenFull::CallerRuns })
 }
 
 /// Trips on failures in a row only.
@@ -133,6 +143,20 @@ mod tests {
             preset(name).expect(name).validate().expect(name);
         }
         assert_eq!(preset("unknown"), None);
+    }
+
+    #[test]
+    fn the_pools_have_the_sizes_of_their_source() {
+        let sizes = |name| {
+            let pool = pool_preset(name)?;
+            pool.validate().unwrap();
+            Some((pool.core_size, pool.max_size, pool.queue_capacity))
+        };
+        assert_eq!(sizes("payment"), Some((10, 20, 100)));
+        assert_eq!(sizes("inventory"), Some((5, 10, 50)));
+        assert_eq!(sizes("shipping"), Some((5, 10, 50)));
+        assert_eq!(sizes("notification"), Some((2, 5, 20)));
+        assert_eq!(sizes("other"), None);
     }
 
     #[test]
