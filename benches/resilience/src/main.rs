@@ -98,7 +98,7 @@ fn allocations() {
     let policy = ours::policy();
     let counted = allocation_counter::measure(|| {
         for _ in 0..100_000 {
-            let call = policy.call(None, &(), |_| async { Ok::<_, ours::Failed>(()) });
+            let call = policy.call_with(Call::idempotent(), &(), |_| async { Ok::<_, ours::Failed>(()) });
             assert!(peers::ready(call).is_ok());
         }
     });

@@ -9,7 +9,7 @@ use breakerbox_resilience::{
     breaker::{Breaker, BreakerSettings, Command, Outcome, WindowType},
     bulkhead::BulkheadSettings,
     deadline::TimeLimiterSettings,
-    policy::{Policy, PolicySettings},
+    policy::{Call, Policy, PolicySettings},
     retry::{Classify, ErrorKind, RetrySettings, Verdict},
 };
 
@@ -125,7 +125,7 @@ pub fn policies() -> Vec<Subject> {
         Subject::new(
             name,
             || runtime.enter(),
-            move |_, _| ready(policy.call(None, &(), |_| async { Ok::<_, Failed>(()) })).is_ok(),
+            move |_, _| ready(policy.call_with(Call::idempotent(), &(), |_| async { Ok::<_, Failed>(()) })).is_ok(),
         )
     };
     vec![

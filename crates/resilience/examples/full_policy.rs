@@ -10,7 +10,7 @@ use std::{
 };
 
 use breakerbox_resilience::{
-    policy::{Event, Observer, Policy, PolicySettings},
+    policy::{Call, Event, Observer, Policy, PolicySettings},
     retry::{Classify, ErrorKind, Verdict},
 };
 
@@ -62,7 +62,7 @@ async fn main() -> anyhow::Result<()> {
     let policy = Policy::new(settings, Instant::now(), 42)?;
     let calls = AtomicU32::new(0);
     let film = policy
-        .call(None, &Printer, |_attempt| async {
+        .call_with(Call::idempotent(), &Printer, |_attempt| async {
             match calls.fetch_add(1, Ordering::Relaxed) {
                 0 | 1 => Err(Busy),
                 _ => Ok("Parasite"),

@@ -30,7 +30,7 @@
 //! use std::time::{Duration, Instant};
 //! use breakerbox_resilience::{
 //!     hedge::HedgeSettings,
-//!     policy::{Policy, PolicySettings},
+//!     policy::{Call, Policy, PolicySettings},
 //!     retry::{Classify, ErrorKind, Verdict},
 //! };
 //! use tokio::time::sleep;
@@ -45,7 +45,7 @@
 //! let settings = PolicySettings { hedge: Some(hedge), ..PolicySettings::default() };
 //! let policy = Policy::new(settings, Instant::now(), 42)?;
 //! let replica = policy
-//!     .call(None, &(), |attempt| async move {
+//!     .call_with(Call::idempotent(), &(), |attempt| async move {
 //!         // The primary is having a bad moment; the hedge goes to the replica.
 //!         sleep(Duration::from_millis(if attempt.hedge { 1 } else { 500 })).await;
 //!         Ok::<_, Down>(if attempt.hedge { "replica" } else { "primary" })

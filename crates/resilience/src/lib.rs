@@ -3,6 +3,7 @@
 //! | module | the question it answers |
 //! |---|---|
 //! | [`breaker`] | Is it worth asking at all? |
+//! | [`circuit`] | The same question, with a name and a clock around a future |
 //! | [`bulkhead`] | How much of the caller may this dependency take? |
 //! | [`deadline`] | How long may it take, and who is still waiting? |
 //! | [`retry`] | Does another attempt help, and can we afford it? |
@@ -15,9 +16,10 @@
 //!
 //! # What holds for all of them
 //!
-//! - **Time and randomness are arguments.** An `Instant` or a seed goes in; no module but
-//!   [`policy`], [`bulkhead`] and [`fallback`] waits or asks for the time, and these ask Tokio's
-//!   clock, which tests can pause. A clock that stands still or goes back does no harm.
+//! - **Time and randomness are arguments.** An `Instant` goes in; no module but [`policy`],
+//!   [`bulkhead`] and [`fallback`] waits or asks for the time, and these ask Tokio's clock, which tests
+//!   can pause; [`circuit`] asks the [`clock`] it is given. A clock that stands still or goes back does
+//!   no harm. Builders need no seed and take one where numbers have to be the same again.
 //! - **They return what they decided**, transitions included. They call no listener under a lock,
 //!   log nothing and know no metric.
 //! - **Dropping is safe.** A future can be dropped at any await: permits, places and queue slots
@@ -28,11 +30,14 @@
 //!
 //! # Where to start
 //!
-//! With [`PolicySettings`](policy::PolicySettings) and [`Policy::call`](policy::Policy::call), or with a [`breaker`] alone;
-//! `examples/` has a program for both. What a call costs is measured in `benches/`.
+//! With a [`CircuitBreaker`] around one kind of call, or a [`Policy`] where timeouts, retries and
+//! limits belong to it; both have a builder. `examples/` has a program for each. What a call costs is
+//! measured in `benches/`.
 
 pub mod breaker;
 pub mod bulkhead;
+pub mod circuit;
+pub mod clock;
 pub mod deadline;
 pub mod fallback;
 pub mod hedge;
@@ -47,4 +52,6 @@ mod shards;
 pub(crate) mod sync;
 pub mod throttle;
 
+pub use circuit::{BreakerError, CircuitBreaker};
+pub use policy::Policy;
 pub use settings::SettingsError;

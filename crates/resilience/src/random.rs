@@ -1,6 +1,15 @@
 //! Randomness that is an argument: seeded, shared without a lock, the same again for the same seed.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use super::sync::{AtomicU64, Ordering};
+
+/// A seed that differs each time, for whoever has no use for the same numbers again.
+#[must_use]
+pub fn entropy() -> u64 {
+    // Every state of the standard library's hash maps is keyed from the system's entropy.
+    RandomState::new().build_hasher().finish()
+}
 
 /// A source of random numbers that any thread can draw from.
 ///
@@ -17,6 +26,12 @@ impl Rng {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { seed, drawn: AtomicU64::new(0) }
+    }
+
+    /// A source that gives other numbers each time.
+    #[must_use]
+    pub fn from_entropy() -> Self {
+        Self::new(entropy())
     }
 
     /// The next number, 0 ≤ x < 1.
@@ -43,6 +58,12 @@ mod tests {
     fn the_same_seed_rolls_the_same_numbers_again() {
         let (a, b) = (Rng::new(7), Rng::new(7));
         assert!((0..100).all(|_| a.uniform().to_bits() == b.uniform().to_bits()));
+    }
+
+    #[test]
+    fn without_a_seed_no_two_sources_agree() {
+        let (a, b) = (Rng::from_entropy(), Rng::from_entropy());
+        assert!((0..4).any(|_| a.uniform().to_bits() != b.uniform().to_bits()));
     }
 
     #[test]

@@ -64,6 +64,7 @@
 //! # Ok::<(), breakerbox_resilience::SettingsError>(())
 //! ```
 
+mod builder;
 mod control;
 mod permit;
 mod settings;
@@ -80,7 +81,8 @@ use std::time::{Duration, Instant};
 pub(crate) use self::types::spelled;
 pub(crate) use self::window::{RecentCalls, Sample};
 pub use self::{
-    permit::{Admission, Permit},
+    builder::BreakerBuilder,
+    permit::{Admission, OwnedAdmission, OwnedPermit, Permit},
     settings::{AfterMaxWait, BreakerSettings, InitialState, WindowType},
     snapshot::Snapshot,
     types::{Command, Outcome, Reason, Recorded, Rejected, State, Transition},
@@ -121,11 +123,15 @@ pub struct Breaker {
     control: Mutex<Control>,
 }
 
-/// A call that has ended, as the window counts it.
-struct Ended {
+/// The word of the state that let a call pass; what a permit is without its duty.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pass(Word);
+
+/// A call that has ended, as the window counts it. The time is asked for only where it matters.
+struct Ended<N> {
     outcome: Outcome,
     sample: Sample,
-    now: Instant,
+    now: N,
 }
 
 impl Breaker {
@@ -224,12 +230,31 @@ impl Breaker {
             .then(|| Rejected { state: word.state(), retry_after: Duration::from_nanos(left).min(HALF_OPEN_HINT) })
     }
 
+    /// Whether slow calls have anything to decide.
+    #[inline]
+    pub(crate) fn judges_slowness(&self) -> bool {
+        self.thresholds.judge_slowness()
+    }
+
+    /// Whether a call that took this long is slow.
+    #[inline]
+    pub(crate) fn is_slow(&self, took: Duration) -> bool {
+        self.thresholds.is_slow(nanos_of(took))
+    }
+
+    /// Passes a closed breaker, for which nobody has to know the time.
+    #[inline]
+    pub(crate) fn pass_closed(&self) -> Option<Pass> {
+        let word = self.word();
+        (word.state() == State::Closed).then_some(Pass(word))
+    }
+
     /// Takes note of a call's outcome. What nearly every call is, one more success of a closed
     /// breaker, stays here; the rest is out of its way.
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
-    fn settle(&self, issued: Word, start: Instant, outcome: Outcome, now: Instant) -> Recorded {
-        let slow = self.thresholds.is_slow(nanos_of(now.saturating_duration_since(start)));
+    pub(crate) fn settle(&self, pass: Pass, slow: bool, outcome: Outcome, now: impl Fn() -> Instant) -> Recorded {
+        let Pass(issued) = pass;
         if issued.state() == State::Closed && outcome == Outcome::Success && !slow && self.word() == issued {
             let call = Ended { outcome, sample: Sample { failed: false, slow }, now };
             let transition = match self.record(issued.epoch(), &call) {
@@ -246,7 +271,7 @@ impl Breaker {
 
     /// Every outcome but a quick success of a closed breaker.
     #[inline(never)]
-    fn settle_otherwise(&self, issued: Word, outcome: Outcome, slow: bool, now: Instant) -> Recorded {
+    fn settle_otherwise(&self, issued: Word, outcome: Outcome, slow: bool, now: impl Fn() -> Instant) -> Recorded {
         let current = self.word();
         if current.generation() != issued.generation() {
             self.late.fetch_add(1, Ordering::Relaxed);
@@ -257,7 +282,7 @@ impl Breaker {
                 let call = Ended { outcome, sample, now };
                 self.follow_up(self.record(current.epoch(), &call), current, &call)
             }),
-            State::HalfOpen => return self.settle_probe(issued, outcome, slow, now),
+            State::HalfOpen => return self.settle_probe(issued, outcome, slow, now()),
             // These record nothing, or admit nothing.
             State::Disabled | State::Open | State::ForcedOpen => None,
         };
@@ -266,13 +291,18 @@ impl Breaker {
 
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
-    fn record(&self, epoch: u32, call: &Ended) -> Recording {
-        self.window.record(epoch, call.sample, || self.nanos(call.now))
+    fn record(&self, epoch: u32, call: &Ended<impl Fn() -> Instant>) -> Recording {
+        self.window.record(epoch, call.sample, || self.nanos((call.now)()))
     }
 
     /// What follows from a recording: nothing, a judgement, or another try.
     #[inline(never)]
-    fn follow_up(&self, mut recording: Recording, mut current: Word, call: &Ended) -> Option<Transition> {
+    fn follow_up(
+        &self,
+        mut recording: Recording,
+        mut current: Word,
+        call: &Ended<impl Fn() -> Instant>,
+    ) -> Option<Transition> {
         while recording == Recording::Stale {
             current = self.after_change(current)?;
             recording = self.record(current.epoch(), call);
@@ -298,7 +328,7 @@ impl Breaker {
         // reads the counts. With a fence in both, at least one of them sees the other.
         fence(Ordering::SeqCst);
         let reason = self.thresholds.judge(totals, streak)?;
-        self.trip(current, reason, totals, call.now)
+        self.trip(current, reason, totals, (call.now)())
     }
 
     /// Waits for a change of the window that is under way, and gives the word after it; `None`,
@@ -319,7 +349,8 @@ impl Breaker {
     #[cold]
     fn abandon(&self, issued: Word, start: Instant) {
         let outcome = if std::thread::panicking() { Outcome::Panicked } else { Outcome::Cancelled };
-        if let Some(transition) = self.settle(issued, start, outcome, start).transition {
+        if let Some(transition) = self.settle(Pass(issued), self.is_slow(Duration::ZERO), outcome, || start).transition
+        {
             lock(&self.control).keep(transition);
         }
     }

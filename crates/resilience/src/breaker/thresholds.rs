@@ -69,6 +69,12 @@ impl Thresholds {
         self.panics_count.store(settings.panics_count, relaxed);
     }
 
+    /// Whether there is a threshold for slow calls.
+    #[inline]
+    pub(super) fn judge_slowness(&self) -> bool {
+        !f64::from_bits(self.slow_rate.load(Ordering::Relaxed)).is_nan()
+    }
+
     #[inline]
     pub(super) fn is_slow(&self, nanos: u64) -> bool {
         nanos >= self.slow_nanos.load(Ordering::Relaxed)

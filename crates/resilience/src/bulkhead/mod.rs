@@ -47,7 +47,7 @@
 
 mod pool;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -120,7 +120,19 @@ pub struct Bulkhead {
 /// A place in a bulkhead, free again when dropped.
 #[derive(Debug)]
 #[must_use = "the place is free again as soon as this is dropped"]
-pub struct Place<'a>(#[expect(dead_code, reason = "held for its drop")] SemaphorePermit<'a>);
+pub struct Place<'a>(SemaphorePermit<'a>);
+
+/// A [`Place`] that owns a share of its bulkhead, for spawned tasks and for response bodies that are
+/// still being sent.
+#[derive(Debug)]
+#[must_use = "the place is free again as soon as this is dropped"]
+pub struct OwnedPlace(Arc<Bulkhead>);
+
+impl Drop for OwnedPlace {
+    fn drop(&mut self) {
+        self.0.places.add_permits(1);
+    }
+}
 
 impl Bulkhead {
     /// An empty bulkhead.
@@ -155,6 +167,13 @@ impl Bulkhead {
         }
         self.rejected.fetch_add(1, Ordering::Relaxed);
         Err(BulkheadFull { capacity: self.capacity, waited: limit })
+    }
+
+    /// As [`enter`](Self::enter), for a place that can leave this scope.
+    pub async fn enter_owned(self: &Arc<Self>) -> Result<OwnedPlace, BulkheadFull> {
+        let Place(permit) = self.enter().await?;
+        permit.forget();
+        Ok(OwnedPlace(self.clone()))
     }
 
     /// Takes a place if one is free and nobody waits for it. Does not count as a rejection.
@@ -195,8 +214,6 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn bulkhead(places: u32, wait: u64) -> Arc<Bulkhead> {
@@ -234,6 +251,16 @@ mod tests {
         assert!(bulkhead.try_enter().is_none(), "a newcomer does not overtake");
         assert_eq!(served.recv().await, Some("first"));
         assert_eq!(served.recv().await, Some("second"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owned_place_leaves_its_scope_and_comes_back() {
+        let bulkhead = bulkhead(1, 0);
+        let place = bulkhead.enter_owned().await.unwrap();
+        assert!(bulkhead.enter_owned().await.is_err());
+        tokio::spawn(async move { drop(place) }).await.unwrap();
+        assert_eq!(bulkhead.snapshot().in_flight, 0);
+        assert!(bulkhead.enter_owned().await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,38 +30,30 @@
 //! failure you cannot describe: each is optional.
 //!
 //! ```
-//! use breakerbox_resilience::{
-//!     policy::{CallError, Policy, PolicySettings},
-//!     retry::{Classify, ErrorKind, Verdict},
-//! };
-//! use std::time::Instant;
-//!
-//! #[derive(Debug, PartialEq)]
-//! struct Unavailable;
-//!
-//! impl Classify for Unavailable {
-//!     fn verdict(&self) -> Verdict {
-//!         Verdict::of(ErrorKind::ServerError)
-//!     }
-//! }
+//! use std::{io, time::Duration};
+//! use breakerbox_resilience::{Policy, breaker::Breaker};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-//! let policy = Policy::new(PolicySettings::default(), Instant::now(), 42)?;
-//! let answer = policy
-//!     .call(None, &(), |_attempt| async { Ok::<_, Unavailable>("paid") })
-//!     .await;
-//! assert_eq!(answer, Ok("paid"));
+//! let policy = Policy::builder()
+//!     .circuit_breaker(Breaker::builder().consecutive_failures(3).open_for(Duration::from_secs(60)))
+//!     .total_timeout(Duration::from_secs(3))
+//!     .attempts(3)
+//!     .build()?;
+//! let answer = policy.request().idempotent().call(|_attempt| async { Ok::<_, io::Error>("found") }).await;
+//! assert_eq!(answer.expect("found"), "found");
 //! # Ok::<(), breakerbox_resilience::SettingsError>(())
 //! # }).unwrap();
 //! ```
 
 mod attempt;
+mod builder;
 mod compartment;
 mod error;
 mod event;
 mod hurry;
 mod in_flight;
 mod layer;
+mod request;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -74,9 +66,11 @@ use std::{
 use tokio::time::{Instant as TokioInstant, sleep};
 
 pub use self::{
+    builder::PolicyBuilder,
     error::CallError,
     event::{Event, HedgeOutcome, Observer},
     layer::{PolicyLayer, PolicyService},
+    request::Request,
     settings::PolicySettings,
 };
 
@@ -103,6 +97,20 @@ pub struct Call {
     /// Whether making it twice is the same as making it once, by its nature or by an idempotency
     /// key. Anything else is neither retried nor hedged.
     pub idempotent: bool,
+}
+
+impl Call {
+    /// A call that may be repeated.
+    #[must_use]
+    pub fn idempotent() -> Self {
+        Self { idempotent: true, ..Self::default() }
+    }
+
+    /// The same, whose caller stops waiting then.
+    #[must_use]
+    pub fn by(self, deadline: Option<Instant>) -> Self {
+        Self { deadline, ..self }
+    }
 }
 
 /// One attempt, as the operation sees it.
@@ -203,20 +211,55 @@ impl Policy {
         &self.time_limiter
     }
 
-    /// Makes a call that may be repeated; see [`call_with`](Self::call_with).
-    pub async fn call<T, E, O, F, Fut>(&self, deadline: Option<Instant>, observer: &O, op: F) -> Result<T, CallError<E>>
+    /// Makes a call. It is not repeated, and every `Err` counts as a failure: see
+    /// [`request`](Self::request) for all that can be said about a call.
+    ///
+    /// ```
+    /// use std::io;
+    /// use breakerbox_resilience::Policy;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let policy = Policy::builder().build()?;
+    /// let answer = policy.call(|_attempt| async { Ok::<_, io::Error>("paid") }).await;
+    /// assert_eq!(answer.expect("paid"), "paid");
+    /// # Ok::<(), breakerbox_resilience::SettingsError>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn call<T, E, F, Fut>(&self, op: F) -> Result<T, CallError<E>>
     where
-        O: Observer,
         F: Fn(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
-        E: Classify,
     {
-        let call = Call { deadline, idempotent: true };
-        self.call_with(call, observer, op).await
+        self.request().call(op).await
+    }
+
+    /// A call about which there is more to say: whether it may be repeated, its deadline, who watches
+    /// it, and how its result is read.
+    ///
+    /// ```
+    /// use std::io;
+    /// use breakerbox_resilience::Policy;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// let policy = Policy::builder().attempts(3).build()?;
+    /// let answer = policy
+    ///     .request()
+    ///     .idempotent()
+    ///     .own_errors()
+    ///     .call(|attempt| async move {
+    ///         if attempt.number < 2 { Err(io::Error::from(io::ErrorKind::ConnectionReset)) } else { Ok("there") }
+    ///     })
+    ///     .await;
+    /// assert_eq!(answer.expect("the second attempt"), "there");
+    /// # Ok::<(), breakerbox_resilience::SettingsError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn request(&self) -> Request<'_> {
+        Request::new(self)
     }
 
     /// Makes a call: as many attempts by `op` as help and are allowed, the first success or the
-    /// last error. `op` makes one attempt each time it is called.
+    /// last error. `op` makes one attempt each time it is called; errors say themselves what they mean.
     pub async fn call_with<T, E, O, F, Fut>(&self, call: Call, observer: &O, op: F) -> Result<T, CallError<E>>
     where
         O: Observer,

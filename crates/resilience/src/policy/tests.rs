@@ -86,7 +86,7 @@ fn flaky(failures: u32) -> impl AsyncFn(Attempt) -> Result<u32, Broken> {
 async fn it_tries_again_after_the_backoff_until_it_succeeds() {
     let (policy, log, start) = (policy(retrying()), Log::default(), clock());
     let op = flaky(2);
-    assert_eq!(policy.call(None, &log, |a| op(a)).await, Ok(3));
+    assert_eq!(policy.call_with(Call::idempotent(), &log, |a| op(a)).await, Ok(3));
     assert_eq!(clock() - start, Duration::from_millis(300));
     assert_eq!(log.lines(), "1, failure, wait 100ms, 2, failure, wait 200ms, 3, success, success_with_retry");
 }
@@ -95,7 +95,7 @@ async fn it_tries_again_after_the_backoff_until_it_succeeds() {
 async fn it_gives_the_last_error_after_the_last_attempt() {
     let (policy, log) = (policy(retrying()), Log::default());
     let op = flaky(9);
-    let error = policy.call(None, &log, |a| op(a)).await.unwrap_err();
+    let error = policy.call_with(Call::idempotent(), &log, |a| op(a)).await.unwrap_err();
     assert_eq!((error.reason(), error), ("failure", CallError::Failed(DOWN)));
     assert!(log.lines().ends_with("3, failure, failed_with_retry"));
 }
@@ -115,11 +115,11 @@ async fn the_deadline_cuts_the_last_attempt_and_no_attempt_starts_past_it() {
     let (policy, log, start) = (policy(retrying()), Log::default(), clock());
     let deadline = Some(start + Duration::from_millis(1_700));
     let hang = |_| pending::<Result<(), Broken>>();
-    let error = policy.call(deadline, &log, hang).await.unwrap_err();
+    let error = policy.call_with(Call::idempotent().by(deadline), &log, hang).await.unwrap_err();
     assert_eq!(error, CallError::DeadlineExceeded);
     assert_eq!(clock() - start, Duration::from_millis(1_700));
     assert_eq!(log.lines(), "1, timeout, wait 100ms, 2, timeout, failed_with_retry");
-    let error = policy.call(deadline, &(), hang).await.unwrap_err();
+    let error = policy.call_with(Call::idempotent().by(deadline), &(), hang).await.unwrap_err();
     assert_eq!(error, CallError::DeadlineExceeded);
 }
 
@@ -133,14 +133,17 @@ async fn callers_without_time_do_not_trip_the_breaker_of_a_dependency_that_is_we
     let log = Log::default();
     for _ in 0..5 {
         let hurry = Some(clock() + Duration::from_millis(2));
-        assert_eq!(policy.call(hurry, &log, takes_20_ms).await, Err(CallError::DeadlineExceeded));
+        assert_eq!(
+            policy.call_with(Call::idempotent().by(hurry), &log, takes_20_ms).await,
+            Err(CallError::DeadlineExceeded)
+        );
     }
     assert_eq!(policy.breaker().map(crate::breaker::Breaker::state), Some(State::Closed));
     assert_eq!(log.lines(), "1, cancelled, 1, cancelled, 1, cancelled, 1, cancelled, 1, cancelled");
     // Half of the attempt's own timeout is a chance, and counts.
     for _ in 0..3 {
         let deadline = Some(clock() + Duration::from_millis(500));
-        let _ = policy.call(deadline, &(), |_| pending::<Result<(), Broken>>()).await;
+        let _ = policy.call_with(Call::idempotent().by(deadline), &(), |_| pending::<Result<(), Broken>>()).await;
     }
     assert_eq!(policy.breaker().map(crate::breaker::Breaker::state), Some(State::Open));
 }
@@ -153,11 +156,11 @@ async fn calls_that_this_side_turned_away_earn_no_retries() {
     while policy.retry_budget().withdraw(clock()) {}
     policy.breaker().unwrap().command(crate::breaker::Command::ForceOpen, clock());
     for _ in 0..100 {
-        assert!(policy.call(None, &(), |_| async { Ok::<(), Broken>(()) }).await.is_err());
+        assert!(policy.call_with(Call::idempotent(), &(), |_| async { Ok::<(), Broken>(()) }).await.is_err());
     }
     assert!(policy.retry_budget().snapshot(clock()).tokens < 0.5);
     policy.breaker().unwrap().command(crate::breaker::Command::Reset, clock());
-    assert!(policy.call(None, &(), |_| async { Ok::<(), Broken>(()) }).await.is_ok());
+    assert!(policy.call_with(Call::idempotent(), &(), |_| async { Ok::<(), Broken>(()) }).await.is_ok());
     assert!((policy.retry_budget().snapshot(clock()).tokens - 1.0).abs() < 0.01);
 }
 
@@ -176,7 +179,7 @@ async fn the_adaptive_model_learns_from_retries_that_the_deadline_cut() {
     });
     for _ in 0..200 {
         let deadline = Some(clock() + Duration::from_millis(1_400));
-        let _ = policy.call(deadline, &(), |_| pending::<Result<(), Broken>>()).await;
+        let _ = policy.call_with(Call::idempotent().by(deadline), &(), |_| pending::<Result<(), Broken>>()).await;
     }
     let calibration = policy.calibration().unwrap();
     assert!(calibration.bins.iter().map(|bin| bin.retries).sum::<u64>() > 5, "{calibration:?}");
@@ -187,10 +190,10 @@ async fn a_breaker_that_opens_ends_the_retries() {
     let policy = policy(PolicySettings { circuit_breaker: Some(breaking(2)), ..retrying() });
     let log = Log::default();
     let op = flaky(9);
-    let error = policy.call(None, &log, |a| op(a)).await.unwrap_err();
+    let error = policy.call_with(Call::idempotent(), &log, |a| op(a)).await.unwrap_err();
     assert_eq!(error, CallError::Failed(DOWN));
     assert_eq!(log.lines(), "1, failure, wait 100ms, 2, consecutive_failures, failure, stopped");
-    let error = policy.call(None, &log, |a| op(a)).await.unwrap_err();
+    let error = policy.call_with(Call::idempotent(), &log, |a| op(a)).await.unwrap_err();
     assert_eq!(error.reason(), "open");
     assert_eq!(error.retry_after(), Some(Duration::from_mins(1)));
 }
@@ -204,7 +207,7 @@ async fn a_dropped_call_is_recorded_as_cancelled_and_gives_everything_back() {
     });
     let log = Log::default();
     let hang = |_| pending::<Result<(), Broken>>();
-    let call = policy.call(None, &log, hang);
+    let call = policy.call_with(Call::idempotent(), &log, hang);
     assert!(timeout(Duration::from_millis(10), call).await.is_err());
     assert_eq!(log.lines(), "1, cancelled");
     assert_eq!(policy.bulkhead().unwrap().snapshot().in_flight, 0);
@@ -218,7 +221,7 @@ async fn a_panic_is_recorded_and_goes_on_to_the_caller() {
     let shared = policy.clone();
     let task = tokio::spawn(async move {
         let op = |_| async { panic!("the operation") };
-        let _: Result<(), CallError<Broken>> = shared.call(None, &(), op).await;
+        let _: Result<(), CallError<Broken>> = shared.call_with(Call::idempotent(), &(), op).await;
     });
     assert!(task.await.unwrap_err().is_panic());
     assert_eq!(policy.breaker().unwrap().state(), State::Open);
@@ -244,12 +247,12 @@ fn race(first: u64, hedge: u64) -> impl AsyncFn(Attempt) -> Result<bool, Broken>
 async fn the_first_success_wins_and_the_loser_is_cancelled() {
     let (policy, log) = (policy(hedging()), Log::default());
     let op = race(500, 10);
-    assert_eq!(policy.call(None, &log, |a| op(a)).await, Ok(true));
+    assert_eq!(policy.call_with(Call::idempotent(), &log, |a| op(a)).await, Ok(true));
     assert_eq!(log.lines(), "1, 1 hedged, success, hedge won, cancelled");
 
     let log = Log::default();
     let op = race(60, 500);
-    assert_eq!(policy.call(None, &log, |a| op(a)).await, Ok(false));
+    assert_eq!(policy.call_with(Call::idempotent(), &log, |a| op(a)).await, Ok(false));
     assert_eq!(log.lines(), "1, 1 hedged, success, hedge lost, cancelled");
 }
 
@@ -257,7 +260,7 @@ async fn the_first_success_wins_and_the_loser_is_cancelled() {
 async fn a_quick_answer_needs_no_hedge() {
     let (policy, log) = (policy(hedging()), Log::default());
     let op = race(10, 0);
-    assert_eq!(policy.call(None, &log, |a| op(a)).await, Ok(false));
+    assert_eq!(policy.call_with(Call::idempotent(), &log, |a| op(a)).await, Ok(false));
     assert_eq!(log.lines(), "1, success");
 }
 
@@ -268,9 +271,9 @@ async fn a_hedge_without_budget_is_not_made() {
         ..hedging()
     });
     let op = race(500, 10);
-    assert_eq!(policy.call(None, &(), |a| op(a)).await, Ok(true));
+    assert_eq!(policy.call_with(Call::idempotent(), &(), |a| op(a)).await, Ok(true));
     let log = Log::default();
-    assert_eq!(policy.call(None, &log, |a| op(a)).await, Ok(false));
+    assert_eq!(policy.call_with(Call::idempotent(), &log, |a| op(a)).await, Ok(false));
     assert_eq!(log.lines(), "1, hedge no_budget, success");
 }
 
@@ -280,6 +283,6 @@ async fn calls_of_a_policy_can_be_spawned() {
         future
     }
     let policy = policy(hedging());
-    let call = sendable(policy.call(None, &(), |_| async { Ok::<_, Broken>(()) }));
+    let call = sendable(policy.call_with(Call::idempotent(), &(), |_| async { Ok::<_, Broken>(()) }));
     assert_eq!(call.await, Ok(()));
 }

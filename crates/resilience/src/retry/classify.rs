@@ -1,6 +1,6 @@
 //! What an error means: for the breaker, and for whether to try again.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use crate::breaker::{Outcome, spelled};
 
@@ -66,6 +66,43 @@ impl Verdict {
         }
     }
 
+    /// The usual verdict on an error of the system. What the caller asked for and cannot have (no such
+    /// file, no permission, invalid input) is the caller's; the rest is the dependency's.
+    #[must_use]
+    pub fn of_io(error: &io::Error) -> Self {
+        use io::ErrorKind as Io;
+        Self::of(match error.kind() {
+            Io::NotFound | Io::PermissionDenied | Io::AlreadyExists | Io::InvalidInput | Io::Unsupported => {
+                ErrorKind::Client
+            }
+            Io::TimedOut | Io::WouldBlock => ErrorKind::Timeout,
+            Io::ConnectionRefused | Io::HostUnreachable | Io::NetworkUnreachable | Io::AddrNotAvailable => {
+                ErrorKind::Connect
+            }
+            Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe | Io::NotConnected | Io::UnexpectedEof => {
+                ErrorKind::Reset
+            }
+            Io::InvalidData => ErrorKind::Malformed,
+            _ => ErrorKind::ServerError,
+        })
+    }
+
+    /// The usual verdict on a gRPC status code, `None` for `OK`. Only `UNAVAILABLE` and
+    /// `RESOURCE_EXHAUSTED` promise that another attempt can help, as gRPC's own retries have it, and
+    /// `ABORTED` and `DEADLINE_EXCEEDED` for calls that may be repeated. `UNKNOWN`, `INTERNAL` and
+    /// `DATA_LOSS` count and are not tried again; all others are the caller's.
+    #[must_use]
+    pub fn of_grpc(code: u32) -> Option<Self> {
+        Some(match code {
+            0 => return None,
+            4 => Self::of(ErrorKind::Timeout),
+            8 => Self::of(ErrorKind::RateLimited),
+            10 | 14 => Self::of(ErrorKind::ServerError),
+            2 | 13 | 15 => Self { retryable: false, ..Self::of(ErrorKind::ServerError) },
+            _ => Self::of(ErrorKind::Client),
+        })
+    }
+
     /// The same, with what the dependency's `Retry-After` said.
     #[must_use]
     pub fn after(mut self, retry_after: Option<Duration>) -> Self {
@@ -80,6 +117,67 @@ pub trait Classify {
     fn verdict(&self) -> Verdict;
 }
 
+impl Classify for io::Error {
+    fn verdict(&self) -> Verdict {
+        Verdict::of_io(self)
+    }
+}
+
+/// Reads results: which of them count as failures, and of what kind.
+///
+/// A closure is one. So errors of other crates, and answers that are failures such as an HTTP 500,
+/// can be classified where they are met.
+///
+/// ```
+/// use breakerbox_resilience::{Policy, retry::{ErrorKind, Verdict}};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let policy = Policy::builder().attempts(3).build()?;
+/// let status = policy
+///     .request()
+///     .idempotent()
+///     .classify(|answer: &Result<u16, std::fmt::Error>| match answer {
+///         Ok(status) => Verdict::of_status(*status),
+///         Err(_) => Some(Verdict::of(ErrorKind::Malformed)),
+///     })
+///     .call(|attempt| async move { Ok(if attempt.number < 3 { 503 } else { 200 }) })
+///     .await;
+/// assert_eq!(status, Ok(200));
+/// # Ok::<(), breakerbox_resilience::SettingsError>(())
+/// # }).unwrap();
+/// ```
+pub trait Classifier<T, E> {
+    /// What the result means; `None`: an answer, and a good one. An `Err` without a verdict is
+    /// ignored by the breaker and not retried.
+    fn classify(&self, result: &Result<T, E>) -> Option<Verdict>;
+}
+
+impl<T, E, F: Fn(&Result<T, E>) -> Option<Verdict>> Classifier<T, E> for F {
+    fn classify(&self, result: &Result<T, E>) -> Option<Verdict> {
+        self(result)
+    }
+}
+
+/// Every `Err` is a failure of the dependency that another attempt may mend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AnyError;
+
+impl<T, E> Classifier<T, E> for AnyError {
+    fn classify(&self, result: &Result<T, E>) -> Option<Verdict> {
+        result.is_err().then(|| Verdict::of(ErrorKind::ServerError))
+    }
+}
+
+/// Errors [say themselves](Classify) what they mean.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OwnError;
+
+impl<T, E: Classify> Classifier<T, E> for OwnError {
+    fn classify(&self, result: &Result<T, E>) -> Option<Verdict> {
+        result.as_ref().err().map(Classify::verdict)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +188,26 @@ mod tests {
             let verdict = Verdict::of_status(status).unwrap();
             assert_eq!((verdict.counts, verdict.retryable), (Outcome::Ignored, false));
         }
+    }
+
+    #[test]
+    fn errors_of_the_system_are_told_apart() {
+        let verdict = |kind: io::ErrorKind| Verdict::of_io(&kind.into());
+        assert_eq!(verdict(io::ErrorKind::NotFound).counts, Outcome::Ignored);
+        assert_eq!(verdict(io::ErrorKind::TimedOut).counts, Outcome::Timeout);
+        assert_eq!(verdict(io::ErrorKind::ConnectionRefused).kind, ErrorKind::Connect);
+        assert_eq!(verdict(io::ErrorKind::UnexpectedEof).kind, ErrorKind::Reset);
+        assert!(verdict(io::ErrorKind::Other).retryable);
+    }
+
+    #[test]
+    fn grpc_codes_are_told_apart() {
+        let counted = |code| Verdict::of_grpc(code).map(|verdict| (verdict.counts, verdict.retryable));
+        assert_eq!(counted(0), None);
+        assert_eq!(counted(5), Some((Outcome::Ignored, false)), "not found");
+        assert_eq!(counted(14), Some((Outcome::Failure, true)), "unavailable");
+        assert_eq!(counted(13), Some((Outcome::Failure, false)), "internal");
+        assert_eq!(counted(4), Some((Outcome::Timeout, true)), "deadline exceeded");
     }
 
     #[test]

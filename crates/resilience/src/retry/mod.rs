@@ -61,7 +61,7 @@ pub use self::{
     adaptive::{AdaptiveSettings, Calibration, CalibrationBin},
     backoff::{Backoff, Jitter},
     budget::{BudgetSettings, BudgetSnapshot, RetryBudget},
-    classify::{Classify, ErrorKind, Verdict},
+    classify::{AnyError, Classifier, Classify, ErrorKind, OwnError, Verdict},
 };
 use super::{
     breaker::{Breaker, WindowSnapshot, spelled},

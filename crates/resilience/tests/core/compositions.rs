@@ -99,7 +99,7 @@ async fn every_attempt_that_hangs_counts_at_the_breaker_and_the_trip_ends_the_re
         ..PolicySettings::default()
     });
     let (tally, start) = (Tally::default(), clock());
-    let error = policy.call(None, &tally, |_| pending::<Result<(), Down>>()).await.unwrap_err();
+    let error = policy.call_with(Call::idempotent(), &tally, |_| pending::<Result<(), Down>>()).await.unwrap_err();
     assert_eq!(error, CallError::TimedOut { after: Duration::from_secs(1) });
     assert_eq!(clock() - start, Duration::from_millis(2_100), "two timeouts and one wait");
     assert_eq!((tally.of("timeout"), tally.of("stopped")), (2, 1));
@@ -123,7 +123,7 @@ async fn timeouts_grow_with_the_attempt_and_never_pass_the_deadline() {
         timeouts.borrow_mut().push(attempt.timeout.as_millis());
         pending::<Result<(), Down>>()
     };
-    let error = policy.call(None, &(), op).await.unwrap_err();
+    let error = policy.call_with(Call::idempotent(), &(), op).await.unwrap_err();
     assert_eq!(error, CallError::DeadlineExceeded);
     assert_eq!(*timeouts.borrow(), [1_000, 2_000, 1_700]);
     assert_eq!(clock() - start, Duration::from_secs(5));
@@ -152,7 +152,7 @@ async fn callers_with_short_deadlines_see_a_dependency_that_hangs() {
         let breaker = policy.breaker().unwrap();
         if healthy_first {
             for _ in 0..50 {
-                let answer = policy.call(None, &(), |_| async {
+                let answer = policy.call_with(Call::idempotent(), &(), |_| async {
                     sleep(Duration::from_millis(60)).await;
                     Ok::<_, Down>(())
                 });
@@ -162,7 +162,7 @@ async fn callers_with_short_deadlines_see_a_dependency_that_hangs() {
         let mut hung = 0;
         while breaker.state() == State::Closed && hung < 200 {
             let deadline = Some(clock() + Duration::from_millis(500));
-            let _ = policy.call(deadline, &(), |_| pending::<Result<(), Down>>()).await;
+            let _ = policy.call_with(Call::idempotent().by(deadline), &(), |_| pending::<Result<(), Down>>()).await;
             hung += 1;
         }
         assert!(hung < 50, "healthy first: {healthy_first}, {hung} calls");
@@ -174,7 +174,7 @@ async fn impatient_callers_do_not_trip_a_healthy_dependency() {
     let policy = policy(time_boxed(2));
     let call = |patience: u64| {
         let deadline = Some(clock() + Duration::from_millis(patience));
-        policy.call(deadline, &(), |_| async {
+        policy.call_with(Call::idempotent().by(deadline), &(), |_| async {
             sleep(Duration::from_millis(300)).await;
             Ok::<_, Down>(())
         })
@@ -199,7 +199,7 @@ async fn a_few_answers_speak_for_a_dependency_of_impatient_callers() {
             sleep(Duration::from_millis(300)).await;
             Ok::<_, Down>(())
         };
-        let _ = policy.call(deadline, &(), op).await;
+        let _ = policy.call_with(Call::idempotent().by(deadline), &(), op).await;
     }
     assert_eq!(policy.breaker().unwrap().state(), State::Closed);
 }
@@ -208,10 +208,10 @@ async fn a_few_answers_speak_for_a_dependency_of_impatient_callers() {
 async fn a_call_that_waits_for_its_retry_keeps_its_place() {
     let policy =
         policy(PolicySettings { bulkhead: Some(bulkhead(1)), retry: Some(retrying(2)), ..PolicySettings::default() });
-    let first = policy.call(None, &(), |_| async { Err::<(), _>(Down) });
+    let first = policy.call_with(Call::idempotent(), &(), |_| async { Err::<(), _>(Down) });
     let second = async {
         sleep(Duration::from_millis(50)).await;
-        policy.call(None, &(), |_| async { Ok::<_, Down>(()) }).await
+        policy.call_with(Call::idempotent(), &(), |_| async { Ok::<_, Down>(()) }).await
     };
     let (first, second) = tokio::join!(first, second);
     assert_eq!(first, Err(CallError::Failed(Down)));
@@ -228,7 +228,7 @@ async fn a_hedge_needs_a_place_of_its_own() {
         });
         let tally = Tally::default();
         let answer = policy
-            .call(None, &tally, |attempt| async move {
+            .call_with(Call::idempotent(), &tally, |attempt| async move {
                 sleep(Duration::from_millis(if attempt.hedge { 10 } else { 500 })).await;
                 Ok::<_, Down>(attempt.hedge)
             })
@@ -250,11 +250,11 @@ async fn a_probe_that_was_outrun_by_its_hedge_does_not_reopen_the_breaker() {
         hedge: Some(HedgeSettings { delay: Some(Duration::from_millis(250)), ..HedgeSettings::default() }),
         ..PolicySettings::default()
     });
-    let _ = policy.call(None, &(), |_| async { Err::<(), Down>(Down) }).await;
+    let _ = policy.call_with(Call::idempotent(), &(), |_| async { Err::<(), Down>(Down) }).await;
     assert_eq!(policy.breaker().unwrap().state(), State::Open);
     sleep(Duration::from_secs(20)).await;
     let tally = Tally::default();
-    let answer = policy.call(None, &tally, |attempt| async move {
+    let answer = policy.call_with(Call::idempotent(), &tally, |attempt| async move {
         sleep(Duration::from_millis(if attempt.hedge { 5 } else { 900 })).await;
         Ok::<_, Down>(attempt.hedge)
     });
@@ -270,14 +270,17 @@ async fn a_half_open_breaker_gives_a_hedge_no_more_than_its_probes() {
         hedge: Some(HedgeSettings { delay: Some(Duration::from_millis(10)), ..HedgeSettings::default() }),
         ..PolicySettings::default()
     });
-    let _ = policy.call(None, &(), |_| async { Err::<(), _>(Down) }).await;
+    let _ = policy.call_with(Call::idempotent(), &(), |_| async { Err::<(), _>(Down) }).await;
     sleep(Duration::from_secs(10)).await;
     let tally = Tally::default();
     let slow = |_| async {
         sleep(Duration::from_millis(100)).await;
         Ok::<_, Down>(())
     };
-    let (one, two) = tokio::join!(policy.call(None, &tally, slow), policy.call(None, &tally, slow));
+    let (one, two) = tokio::join!(
+        policy.call_with(Call::idempotent(), &tally, slow),
+        policy.call_with(Call::idempotent(), &tally, slow)
+    );
     assert_eq!((one, two), (Ok(()), Ok(())));
     assert_eq!((tally.of("admitted"), tally.of("admitted hedge")), (2, 0));
     assert_eq!(tally.of(&format!("hedge {}", HedgeOutcome::NoBudget.as_str())), 2);
@@ -296,7 +299,7 @@ async fn a_retry_budget_bounds_the_load_of_a_total_outage() {
             attempts.set(attempts.get() + 1);
             Err::<(), _>(Down)
         };
-        let _ = policy.call(None, &(), op).await;
+        let _ = policy.call_with(Call::idempotent(), &(), op).await;
     }
     assert!((600..=610).contains(&attempts.get()), "{} instead of 2000", attempts.get());
 }
@@ -314,7 +317,7 @@ async fn adaptive_retries_learn_to_stop_and_their_predictions_are_told() {
     });
     let tally = Tally::default();
     for _ in 0..400 {
-        let _ = policy.call(None, &tally, |_| async { Err::<(), _>(Down) }).await;
+        let _ = policy.call_with(Call::idempotent(), &tally, |_| async { Err::<(), _>(Down) }).await;
     }
     assert_eq!(tally.of("predicted"), tally.of("retry"));
     assert!(tally.of(RetryOutcome::Stopped.as_str()) > 200, "it has learned that these fail again");
@@ -327,7 +330,7 @@ async fn a_throttle_turns_away_what_would_not_be_accepted() {
     let policy = policy(PolicySettings { throttle: Some(ThrottleSettings::default()), ..PolicySettings::default() });
     let tally = Tally::default();
     for _ in 0..500 {
-        let _ = policy.call(None, &tally, |_| async { Err::<(), _>(Down) }).await;
+        let _ = policy.call_with(Call::idempotent(), &tally, |_| async { Err::<(), _>(Down) }).await;
     }
     assert!(tally.of("throttled") > 400, "{}", tally.of("throttled"));
     assert_eq!(tally.of("throttled") + tally.of("admitted"), 500);
@@ -343,7 +346,7 @@ async fn a_pool_in_a_policy_queues_grows_and_rejects() {
         sleep(Duration::from_millis(10)).await;
         Ok::<_, Down>(())
     };
-    let calls = futures_util::future::join_all((0..4).map(|_| policy.call(None, &(), slow))).await;
+    let calls = futures_util::future::join_all((0..4).map(|_| policy.call_with(Call::idempotent(), &(), slow))).await;
     assert_eq!(calls.iter().filter(|answer| answer.is_ok()).count(), 3);
     assert_eq!(policy.bulkhead_snapshot().unwrap().rejected, 1);
     assert_eq!(policy.bulkhead_snapshot().unwrap().in_flight, 0);
@@ -407,7 +410,7 @@ proptest! {
             let (policy, rng, tally) = (policy(everything()), Rng::new(seed), Tally::default());
             for patience in patience {
                 let calls = (0..3).map(|_| {
-                    let call = policy.call(None, &tally, |_| some_operation(&rng));
+                    let call = policy.call_with(Call::idempotent(), &tally, |_| some_operation(&rng));
                     timeout(Duration::from_millis(patience), call)
                 });
                 futures_util::future::join_all(calls).await;
@@ -446,7 +449,7 @@ proptest! {
             });
             let (tally, start) = (Tally::default(), clock());
             let answer = policy
-                .call(None, &tally, |attempt| async move {
+                .call_with(Call::idempotent(), &tally, |attempt| async move {
                     let (takes, works) = if attempt.hedge { (hedge, hedge_works) } else { (first, first_works) };
                     sleep(Duration::from_millis(takes)).await;
                     if works { Ok(attempt.hedge) } else { Err(Down) }
@@ -477,7 +480,7 @@ proptest! {
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_the_call_counts_even_if_it_is_caught_before_the_call_is_dropped() {
     let policy = policy(PolicySettings { circuit_breaker: Some(in_a_row(1)), ..PolicySettings::default() });
-    let call = policy.call(None, &(), |_| async {
+    let call = policy.call_with(Call::idempotent(), &(), |_| async {
         tokio::task::yield_now().await;
         resume_unwind(Box::new("the call"));
         #[allow(unreachable_code, reason = "says what kind of answer there would be")]
@@ -500,7 +503,7 @@ async fn a_panic_beside_the_call_is_no_failure_of_it() {
     let policy = policy(PolicySettings { circuit_breaker: Some(in_a_row(1)), ..PolicySettings::default() });
     let tally = Tally::default();
     let unwound = catch_unwind(AssertUnwindSafe(|| {
-        let call = policy.call(None, &tally, |_| pending::<Result<(), Down>>());
+        let call = policy.call_with(Call::idempotent(), &tally, |_| pending::<Result<(), Down>>());
         let beside = poll_fn(|_| -> Poll<()> { resume_unwind(Box::new("somebody else")) });
         let mut both = Box::pin(async { tokio::join!(biased; call, beside) });
         let _ = both.as_mut().poll(&mut Context::from_waker(Waker::noop()));

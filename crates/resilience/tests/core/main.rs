@@ -12,6 +12,7 @@
 )]
 
 mod bulkheads;
+mod calls;
 mod compositions;
 mod examples;
 mod machine;

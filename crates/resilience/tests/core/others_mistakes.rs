@@ -247,7 +247,7 @@ fn policy(settings: BreakerSettings) -> Policy {
 async fn an_observer_may_call_the_breaker_it_watches() {
     let policy = policy(BreakerSettings { consecutive_failure_threshold: Some(1), ..settings() });
     let observer = Curious { policy: &policy, asked: Cell::new(0) };
-    let answer = policy.call(None, &observer, |_| async { Err::<(), _>(Down) }).await;
+    let answer = policy.call_with(Call::idempotent(), &observer, |_| async { Err::<(), _>(Down) }).await;
     assert_eq!(answer, Err(CallError::Failed(Down)));
     assert_eq!(observer.asked.get(), 3);
     assert_eq!(policy.breaker().unwrap().state(), State::Closed, "as the observer commanded");
@@ -268,11 +268,11 @@ async fn a_future_that_is_dropped_before_its_first_poll_takes_nothing() {
     tokio::time::advance(WAIT).await;
     for _ in 0..100 {
         // Polled once, then dropped: the probe's place comes back.
-        let mut call = Box::pin(policy.call(None, &(), |_| pending::<Result<(), Down>>()));
+        let mut call = Box::pin(policy.call_with(Call::idempotent(), &(), |_| pending::<Result<(), Down>>()));
         assert!(futures_util::poll!(&mut call).is_pending());
         drop(call);
     }
-    let answer = policy.call(None, &(), |_| async { Ok::<_, Down>(()) }).await;
+    let answer = policy.call_with(Call::idempotent(), &(), |_| async { Ok::<_, Down>(()) }).await;
     assert_eq!(answer, Ok(()));
     assert_eq!(breaker.state(), State::Closed);
 }

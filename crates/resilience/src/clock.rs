@@ -1,0 +1,167 @@
+//! Clocks, for the parts that ask for the time themselves: [`circuit`](super::circuit).
+//!
+//! Everything else takes instants as arguments. [`TokioClock`] is what nearly everybody wants: the
+//! monotonic clock, and in tests the paused one. Reading it costs 24 ns on the machine of
+//! `benches/README.md`, reading the processor's time stamp counter 14 ns, so that a clock made of the
+//! latter would save less than half of a read; a call that needs no time at all, or the [`CoarseClock`],
+//! saves all of it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Tells the time. It never goes back; one that does, or stands still, does no harm.
+pub trait Clock {
+    /// The time now.
+    fn now(&self) -> Instant;
+}
+
+/// The monotonic clock of the system, or Tokio's paused one where a test has paused it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokioClock;
+
+impl Clock for TokioClock {
+    #[inline]
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+}
+
+/// A clock that stands still until it is moved, for tests. Clones share the time.
+///
+/// ```
+/// use std::time::Duration;
+/// use breakerbox_resilience::clock::{Clock, ManualClock};
+///
+/// let clock = ManualClock::new();
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(30));
+/// assert_eq!(clock.now() - before, Duration::from_secs(30));
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<Moment>);
+
+/// A clock that knows the time as of its last [`refresh`](Self::refresh), for calls that last longer
+/// than its steps: reading it is one load. Something has to refresh it, a task once a millisecond
+/// for example; durations are right to within one step. Clones share the time.
+///
+/// ```
+/// use std::time::Duration;
+/// use breakerbox_resilience::clock::CoarseClock;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let clock = CoarseClock::new();
+/// let refreshed = clock.clone();
+/// let task = tokio::spawn(async move {
+///     let mut step = tokio::time::interval(Duration::from_millis(1));
+///     loop {
+///         step.tick().await;
+///         refreshed.refresh();
+///     }
+/// });
+/// # task.abort();
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct CoarseClock(Arc<Moment>);
+
+/// A moment that moves: nanoseconds since a fixed instant.
+#[derive(Debug)]
+struct Moment {
+    origin: Instant,
+    nanos: AtomicU64,
+}
+
+impl Moment {
+    fn new(origin: Instant) -> Arc<Self> {
+        Arc::new(Self { origin, nanos: AtomicU64::new(0) })
+    }
+
+    #[inline]
+    fn now(&self) -> Instant {
+        self.origin + Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl ManualClock {
+    /// A clock that stands at the present.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Moment::new(Instant::now()))
+    }
+
+    /// Moves it on.
+    pub fn advance(&self, by: Duration) {
+        self.0.nanos.fetch_add(nanos(by), Ordering::Relaxed);
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for ManualClock {
+    #[inline]
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+}
+
+impl CoarseClock {
+    /// A clock that knows the present.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Moment::new(Instant::now()))
+    }
+
+    /// Takes over the time of the monotonic clock.
+    pub fn refresh(&self) {
+        self.0.nanos.fetch_max(nanos(self.0.origin.elapsed()), Ordering::Relaxed);
+    }
+}
+
+impl Default for CoarseClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for CoarseClock {
+    #[inline]
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coarse_clock_moves_when_refreshed_and_never_back() {
+        let clock = CoarseClock::new();
+        let first = clock.now();
+        assert_eq!(clock.now(), first);
+        while clock.now() == first {
+            clock.refresh();
+        }
+        assert!(clock.now() > first && clock.now() <= Instant::now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_runtime_governs_the_default_clock() {
+        let before = TokioClock.now();
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(TokioClock.now() - before, Duration::from_mins(1));
+    }
+}
