@@ -16,21 +16,10 @@ fn program(variable: &str, names: &[&str], package: &str) -> Option<String> {
     found
 }
 
-/// The embedded pages are what `web/` builds, and no label of an alert is ever taken for markup.
+/// The embedded pages are what `web/` builds, and do what they say: trips and recoveries, faults and switches
+/// by click, each notice, orders, accessibility, no markup from outside, the token, a restart, the tour.
 #[test]
-fn the_pages_are_current_and_render_no_markup() {
-    used(&["--test-name-pattern=markup"]);
-}
-
-/// Everything else, which takes two minutes of an idle machine: trips and recoveries, faults and switches by
-/// click, each notice, orders, accessibility, the token, a restart, the tour.
-#[test]
-#[ignore = "two minutes in a browser: cargo test --test cli pages -- --ignored"]
 fn the_pages_do_what_they_say() {
-    used(&[]);
-}
-
-fn used(which: &[&str]) {
     let Some(chromium) = program("CHROMIUM", &["chromium", "chromium-browser", "google-chrome"], "chromium") else {
         return;
     };
@@ -40,7 +29,6 @@ fn used(which: &[&str]) {
     assert!(built.success(), "src/pages/dist is not what web/ builds");
     let used = Command::new(node)
         .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
-        .args(which)
         .arg("tests/pages.test.mjs")
         .current_dir(format!("{root}/web"))
         .env("CHROMIUM", chromium)

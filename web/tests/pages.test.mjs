@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import { browser as launch, call, open, start, until } from './program.mjs';
 
 const RECOMMENDATIONS = '추천 서비스를 잠시 사용할 수 없습니다';
@@ -14,10 +14,25 @@ let program;
 let browser;
 before(async () => {
   [program, browser] = await Promise.all([start({ flags: ['--no-scenario'] }), launch()]);
+  // Recoveries are waited for; none needs to be as slow as in the demonstration.
+  for (const [service, name] of [
+    ['gateway', 'catalog'],
+    ['gateway', 'recommendation'],
+    ['recommendation', 'ml-api'],
+  ])
+    await command(service, name, { settings: { 'wait-duration-in-open-state': '2s' } });
 });
 after(async () => {
   await browser?.close();
   await program?.stop();
+});
+
+// What a test left behind must not decide the next one.
+afterEach(async () => {
+  await mend();
+  const { breakers } = await call(`${program.admin}/breakers`);
+  for (const { service, name } of breakers.filter((one) => one.state !== 'closed'))
+    await command(service, name, { state: 'reset' });
 });
 
 const mend = () => call(`${program.admin}/faults`, 'DELETE');
@@ -39,36 +54,45 @@ async function signedIn(url, options) {
 }
 
 test('a fault set by click reaches the service, trips its breaker and is seen to heal', async () => {
-  await command('gateway', 'catalog', { settings: { 'wait-duration-in-open-state': '2s' } });
   const page = await open(browser, `${program.admin}/console`);
   await page.locator('[data-say]').waitFor();
   await page.locator('[data-node=catalog]').click();
   await page.locator('.panel h2', { hasText: 'catalog' }).waitFor();
   await page.locator('#catalog-error_rate').fill('100');
-  const clicked = Date.now();
+  // By the page's own clock, which a busy browser driver does not slow down: the answer is the service's word.
+  await page.evaluate(() => addEventListener('click', () => (window.clicked ??= performance.now()), true));
+  const reached = page.waitForResponse((response) => response.url().endsWith('/faults/catalog'));
   await page
     .locator('.field', { has: page.locator('#catalog-error_rate') })
     .getByRole('button', { name: 'Set', exact: true })
     .click();
-  await until('the fault', async () => {
-    const { targets } = await call(`${program.admin}/faults`);
-    return targets.find((one) => one.target === 'catalog').plan.error_rate === 1;
+  const { targets } = await (await reached).json();
+  assert.equal(targets.find((one) => one.target === 'catalog').plan.error_rate, 1);
+  const took = await page.waitForFunction(() => {
+    const request = performance.getEntriesByType('resource').find(({ name }) => name.endsWith('/faults/catalog'));
+    return request && request.responseEnd - window.clicked;
   });
-  assert.ok(Date.now() - clicked < 1000, `${Date.now() - clicked} ms`);
+  assert.ok((await took.jsonValue()) < 1000, `${await took.jsonValue()} ms`);
   // Its size on the map, the trip on the edge, the reason and both sides in words.
   await page.locator('[data-node=catalog]', { hasText: 'errors 100 %' }).waitFor();
-  await page.locator('[data-edge="gateway/catalog"].open').waitFor({ timeout: 15_000 });
+  await page.locator('[data-edge="gateway/catalog"].open').waitFor();
   await page.getByRole('button', { name: 'Close', exact: true }).first().click();
   await page.locator('[data-say]', { hasText: 'The catalog answers only errors' }).waitFor();
-  await page.locator('[data-side=gateway-bare] .big.harm').waitFor({ timeout: 15_000 });
+  await page.locator('[data-side=gateway-bare] .big.harm').waitFor();
   await mend();
-  await page.locator('[data-edge="gateway/catalog"].closed').waitFor({ timeout: 20_000 });
+  await page.locator('[data-edge="gateway/catalog"].closed').waitFor();
   await page.locator('.did li', { hasText: 'closed again' }).first().waitFor();
   clean(page);
   await page.context().close();
 });
 
 test('forced open by hand it blocks, and closed it serves; focus survives updates', async () => {
+  const { demo } = await call(`${program.site}/site.json`);
+  const { token } = await call(`${program.site}/api/login`, 'POST', {
+    username: demo.viewers[0],
+    password: demo.password,
+  });
+  const viewer = { authorization: `Bearer ${token}` };
   const page = await open(browser, `${program.admin}/console`);
   await page.locator('[data-edge="gateway/recommendation"]').focus();
   await page.keyboard.press('Enter');
@@ -77,13 +101,24 @@ test('forced open by hand it blocks, and closed it serves; focus survives update
   await page.locator('.ask').getByRole('button', { name: 'Force open', exact: true }).click();
   await page.locator('[data-edge="gateway/recommendation"].forced_open').waitFor();
   assert.equal(await state('gateway', 'recommendation'), 'forced_open');
+  // Blocked: callers are turned away, and told by the panel; the page's own answer says where it is from.
+  const source = async () => (await call(`${program.site}/api/recommendations`, 'GET', undefined, viewer)).source;
+  await until('an answer in place of the service', async () => (await source()) !== 'live');
+  await page.locator('.panel .ln', { hasText: 'turned away' }).locator('dd', { hasText: /[1-9]/ }).first().waitFor();
   const close = page.locator('.panel').getByRole('button', { name: 'Close', exact: true }).nth(1);
   await close.focus();
   const before = await page.evaluate(
     () => (window.kept = document.activeElement) && document.activeElement.textContent,
   );
   // Three deltas later it is the same element, not one like it.
-  await page.waitForTimeout(3200);
+  await page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        let deltas = 0;
+        const source = new EventSource('/console/events');
+        source.addEventListener('delta', () => ++deltas === 3 && (source.close(), resolve()));
+      }),
+  );
   assert.equal(
     await page.evaluate(() => document.activeElement === window.kept && document.activeElement.isConnected),
     true,
@@ -92,6 +127,7 @@ test('forced open by hand it blocks, and closed it serves; focus survives update
   await page.keyboard.press('Enter');
   await page.locator('[data-edge="gateway/recommendation"].closed').waitFor();
   assert.equal(await state('gateway', 'recommendation'), 'closed');
+  await until('live answers', async () => (await source()) === 'live');
   clean(page);
   await page.context().close();
 });
@@ -102,7 +138,7 @@ test('the storefront shows each notice byte for byte, and the twin fails beside 
   await page.locator('.strip .now', { hasText: 'Both sides answer alike' }).waitFor();
   const notice = (text) => page.locator('.pane.p .ntc b', { hasText: text });
   const exact = async (locator, text) => {
-    await locator.first().waitFor({ timeout: 20_000 });
+    await locator.first().waitFor();
     assert.equal(await locator.first().textContent(), text);
   };
   await breakIt('ml-api', { error_rate: 1, ttl: '60s' });
@@ -111,11 +147,11 @@ test('the storefront shows each notice byte for byte, and the twin fails beside 
   await breakIt('catalog', { crash: true, ttl: '60s' });
   await exact(notice(CATALOG), CATALOG);
   await page.locator('.pane.p .chip.c-cache').first().waitFor();
-  await page.locator('.pane.u .json', { hasText: '502' }).waitFor({ timeout: 15_000 });
+  await page.locator('.pane.u .json', { hasText: '502' }).waitFor();
   await page.locator('.strip .now', { hasText: 'The twin fails' }).waitFor();
   await mend();
   await command('gateway', 'catalog', { state: 'reset' });
-  await page.locator('.strip .now', { hasText: 'Both sides answer alike' }).waitFor({ timeout: 20_000 });
+  await page.locator('.strip .now', { hasText: 'Both sides answer alike' }).waitFor();
   clean(page);
   await page.context().close();
 });
@@ -146,36 +182,88 @@ test('an order waits out an outage and is paid while one watches; another is can
     .waitFor();
   await mend();
   await command('checkout', 'payment-gateway', { state: 'reset' });
-  await page.locator(`.od[data-order="${paid}"][data-state=paid]`).waitFor({ timeout: 40_000 });
+  await page.locator(`.od[data-order="${paid}"][data-state=paid]`).waitFor();
   clean(page);
   await page.context().close();
 });
 
 test('no markup of an alert or a fault is ever rendered', async () => {
   const evil = '<img src=x onerror="window.hacked=1">';
-  await call(`${program.admin}/alerts/webhook`, 'POST', {
-    version: '4',
-    alerts: [
-      {
-        status: 'firing',
-        startsAt: '2026-01-01T00:00:00Z',
-        endsAt: '',
-        fingerprint: 'a',
-        labels: { alertname: evil, severity: 'critical', service: evil, instance: evil },
-        annotations: { summary: evil, dashboard_url: 'javascript:window.hacked=1' },
-      },
-    ],
-  }).catch((error) => assert.match(String(error), /204|JSON/));
+  const link = 'javascript:window.hacked=1';
+  const alert = {
+    status: 'firing',
+    startsAt: '2026-01-01T00:00:00Z',
+    endsAt: '',
+    fingerprint: 'a',
+    labels: { alertname: evil, severity: 'critical', service: evil, instance: evil },
+    annotations: { summary: evil, dashboard_url: link },
+  };
+  await call(`${program.admin}/alerts/webhook`, 'POST', { version: '4', alerts: [alert] });
+  const harmless = async (page) => {
+    assert.deepEqual(await page.locator('img').evaluateAll((all) => all.map((one) => one.outerHTML)), []);
+    assert.equal(await page.locator('a[href^="javascript"]').count(), 0);
+    assert.equal(await page.evaluate(() => window.hacked), undefined);
+    clean(page);
+  };
   const page = await open(browser, `${program.admin}/console#alerts`);
   await page.locator('.alert h2', { hasText: '<img' }).waitFor();
-  assert.equal(await page.locator('main img').count(), 0);
-  assert.equal(await page.locator('a[href^="javascript"]').count(), 0);
-  assert.equal(await page.evaluate(() => window.hacked), undefined);
-  clean(page);
+  await harmless(page);
   await page.context().close();
+
+  // Every text that the stream carries, whoever wrote it, on every page.
+  const stream = (await fetch(`${program.admin}/console/events`)).body.getReader();
+  let text = '';
+  while (!text.includes('\n\n')) text += new TextDecoder().decode((await stream.read()).value);
+  await stream.cancel();
+  const kept = ['state', 'status', 'mode', 'from', 'to', 'severity', 'service', 'starts_at', 'ends_at'];
+  const poisoned = JSON.parse(text.match(/^data: ?(.*)$/m)[1], (key, value) =>
+    typeof value === 'string' && !kept.includes(key)
+      ? key.endsWith('_url') || key === 'storefront'
+        ? link
+        : evil
+      : value,
+  );
+  poisoned.entries['fault/x'] = {
+    target: evil,
+    plan: { [evil]: 1 },
+    active: [evil],
+    at_baseline: false,
+    remaining_seconds: 9,
+  };
+  poisoned.transitions.push({
+    service: evil,
+    breaker: evil,
+    from: evil,
+    to: evil,
+    reason: evil,
+    process: evil,
+    unix_seconds: 1,
+  });
+  const all = await open(browser, 'about:blank');
+  await all.route('**/console/events', (route) =>
+    route.fulfill({
+      contentType: 'text/event-stream',
+      body: `event: snapshot\ndata: ${JSON.stringify(poisoned)}\n\n`,
+    }),
+  );
+  await all.goto(`${program.admin}/console`);
+  for (const tab of await all.locator('[data-tab]').all()) {
+    await tab.click();
+    await all.locator('main', { hasText: /\S/ }).waitFor();
+    await all.locator('main details').evaluateAll((some) => some.forEach((one) => (one.open = true)));
+    await harmless(all);
+  }
+  await all.locator('[data-tab=live]').click();
+  await all.locator('[data-edge="gateway/catalog"]').click();
+  await all.locator('.panel').waitFor();
+  await harmless(all);
+  await all.context().close();
 });
 
 test('nothing serious for assistive technology, and no sideways scrolling on a phone', async () => {
+  // In an incident, when most is on the page: a fault, an open breaker, a fallback, an alert.
+  await command('gateway', 'catalog', { state: 'forced_open' });
+  await breakIt('ml-api', { error_rate: 1, ttl: '5m' });
   const pages = [
     ['', `${program.site}/`],
     ['#/title/59', `${program.site}/#/title/59`],
@@ -188,16 +276,26 @@ test('nothing serious for assistive technology, and no sideways scrolling on a p
   ];
   const found = [];
   for (const theme of ['dark', 'light']) {
+    const page = await open(browser, program.site, { colorScheme: theme, viewport: { width: 390, height: 844 } });
     for (const [name, url] of pages) {
-      const page = await open(browser, url, { colorScheme: theme, viewport: { width: 390, height: 844 } });
-      await page.locator('h1, [data-say], .strip').first().waitFor();
-      await page.waitForTimeout(600);
+      await page.goto('about:blank');
+      await page.goto(url);
+      await page.locator('h1:visible, .row:visible, [data-say]').first().waitFor();
+      // Nothing is on its way any more.
+      await page.waitForFunction(() => !document.querySelector('[aria-busy=true], .blank'));
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       if (wide > 0) found.push(`${theme} ${name}: ${wide} px too wide`);
       // The tool itself is run by the test, not by the page, whose policy would refuse it.
       const session = await page.context().newCDPSession(page);
       await session.send('Runtime.evaluate', { expression: AXE });
-      const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
+      // The other theme differs in nothing but colours.
+      const violations = await page.evaluate(
+        async (only) => {
+          const { violations } = await window.axe.run(document, { resultTypes: ['violations'], ...only });
+          return violations;
+        },
+        theme === 'dark' ? {} : { runOnly: ['color-contrast'] },
+      );
       for (const { id, impact, nodes } of violations.filter((one) => ['serious', 'critical'].includes(one.impact)))
         found.push(
           `${theme} ${name}: ${impact} ${id}: ${nodes
@@ -205,9 +303,9 @@ test('nothing serious for assistive technology, and no sideways scrolling on a p
             .map((node) => node.html.slice(0, 140))
             .join(' | ')}`,
         );
-      clean(page);
-      await page.context().close();
     }
+    assert.deepEqual(page.failures, []);
+    await page.context().close();
   }
   assert.deepEqual(found, []);
 });
@@ -226,13 +324,13 @@ test('a locked port asks for its token, and a restart is survived', async () => 
     await page.locator('.toast', { hasText: 'Everything is mended' }).waitFor();
     const port = Number(new URL(locked.admin).port);
     await locked.stop();
-    await page.locator('.link.lost').waitFor({ timeout: 15_000 });
+    await page.locator('.link.lost').waitFor();
     locked = await start({
       flags: ['--no-scenario', '--no-traffic'],
       env: { BREAKERBOX_ADMIN__TOKEN: 'sesame' },
       adminPort: port,
     });
-    await page.locator('.link.live').waitFor({ timeout: 20_000 });
+    await page.locator('.link.live').waitFor();
     assert.deepEqual(page.failures, []);
     await page.context().close();
   } finally {
@@ -241,27 +339,27 @@ test('a locked port asks for its token, and a restart is survived', async () => 
 });
 
 test('the tour runs by itself, all five steps', async () => {
-  await command('recommendation', 'ml-api', { settings: { 'wait-duration-in-open-state': '2s' } });
   await command('checkout', 'payment-gateway', { state: 'reset' });
   const page = await open(browser, `${program.admin}/console#tour`);
   await page.locator('[data-begin="1"]').click();
   const lesson = (n) => page.locator(`.tourbar[data-lesson="${n}"]`);
   const passed = (n) => page.locator(`.tourbar[data-lesson="${n}"][data-passed=true]`);
-  const next = async (n, seconds, meanwhile) => {
+  const next = async (n, meanwhile) => {
     await lesson(n).locator('[data-do]').click();
     await meanwhile?.();
-    await passed(n).waitFor({ timeout: seconds * 1000 });
+    await passed(n).waitFor();
     await mend();
     await page.locator('[data-next]').click();
   };
-  await next(1, 40, async () => {
-    await until('the trip', async () => (await state('recommendation', 'ml-api')) !== 'closed', 20);
+  await next(1, async () => {
+    await page.locator('.goals li.ok', { hasText: 'the breaker opens' }).waitFor();
+    await page.locator('.goals li.ok', { hasText: 'answers errors' }).waitFor();
     await mend();
   });
-  await next(2, 30);
-  await next(3, 30);
-  await next(4, 40);
-  await next(5, 30, async () => {
+  await next(2);
+  await next(3);
+  await next(4);
+  await next(5, async () => {
     await page.locator('[data-edge="gateway/checkout"].forced_open').waitFor();
     await page.locator('[data-reset]').click();
   });

@@ -1,6 +1,6 @@
 /** The program under test, and the browser that looks at it. */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
@@ -37,7 +37,7 @@ export async function start({ flags = [], env = {}, adminPort = 0 } = {}) {
   child.stdout.setEncoding('utf8');
   const address = (name) => text.match(new RegExp(`^${name}\\s+(http://[0-9.:]+)/`, 'm'))?.[1];
   await new Promise((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`not started: ${text}`)), 30_000);
+    const late = setTimeout(() => reject(new Error(`not started: ${text}`)), 60_000);
     child.once('exit', (code) => reject(new Error(`ended with ${code}: ${text}`)));
     child.stdout.on('data', (more) => {
       text += more;
@@ -69,12 +69,15 @@ export async function browser() {
 /** A page that remembers what it asked for elsewhere and what went wrong in its script. */
 export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ locale: 'en-US', viewport: { width: 1440, height: 900 }, ...options });
+  // Longer than anything takes on a machine that builds at the same time; what waits, waits for a condition.
+  context.setDefaultTimeout(60_000);
   const page = await context.newPage();
-  const own = new URL(url).host;
+  let own = new URL(url).host;
   page.strangers = [];
   page.failures = [];
   page.on('request', (request) => {
     const { protocol, host } = new URL(request.url());
+    own ||= host;
     if (protocol !== 'data:' && protocol !== 'blob:' && host !== own) page.strangers.push(request.url());
   });
   page.on('pageerror', (error) => page.failures.push(String(error)));
@@ -82,8 +85,18 @@ export async function open(browser, url, options = {}) {
     if (message.type() === 'error' && /Content Security Policy|Refused to/.test(message.text()))
       page.failures.push(message.text());
   });
+  if (process.env.PAGES) await page.route(/\/assets\/[a-z]+\.(js|css)$|\/console$/, fresh);
   await page.goto(url);
   return page;
+}
+
+/** What `$PAGES` holds in place of what the program embeds, with its headers: no build of it for each change. */
+async function fresh(route) {
+  const name = new URL(route.request().url()).pathname
+    .replace(/^\/(assets\/)?/, '')
+    .replace(/^console$/, 'console.html');
+  const response = await route.fetch();
+  await route.fulfill({ response, body: readFileSync(join(process.env.PAGES, name)) });
 }
 
 export async function call(url, method = 'GET', body, headers = {}) {
@@ -98,7 +111,7 @@ export async function call(url, method = 'GET', body, headers = {}) {
 }
 
 /** Waits until `what` gives something true, and says what it waited for when it does not. */
-export async function until(text, what, seconds = 20) {
+export async function until(text, what, seconds = 60) {
   const end = Date.now() + seconds * 1000;
   let last;
   while (Date.now() < end) {

@@ -30,11 +30,12 @@ export function curl({ method, path, body }: Command, locked: boolean): string {
   return parts.join(' ');
 }
 
-export function unlock(text: string): void {
-  token = text;
+/** Tries the token on the command that waits for it; one that is not believed leaves the question open. */
+export async function unlock(text: string): Promise<void> {
   const command = wanted.value;
-  wanted.value = null;
-  if (command) void act(command);
+  if (!command) return;
+  token = text;
+  if ((await act(command)) || token) wanted.value = null;
 }
 
 export async function act(command: Command): Promise<boolean> {

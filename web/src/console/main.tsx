@@ -12,7 +12,7 @@ import { Say } from './say';
 import { Strip } from './strip';
 import { tab, TABS, type Tab } from './tabs';
 import { TourBar, TourPage } from './tour';
-import { broken } from './words';
+import { broken, web } from './words';
 import './console.css';
 
 const theme = signal<'dark' | 'light'>(initialTheme());
@@ -50,6 +50,7 @@ function count(name: Tab): [number, boolean] {
 }
 
 function Head() {
+  const storefront = web(processes.value.storefront);
   return (
     <header class="head">
       <a class="brand" href="#live" onClick={() => (tab.value = 'live')}>
@@ -86,15 +87,15 @@ function Head() {
         <span class={`link ${link.value}`} role="status">
           {link.value === 'live' ? 'live' : link.value === 'lost' ? 'reconnecting…' : 'connecting…'}
         </span>
-        {processes.value.storefront ? (
-          <a class="lnk x" href={processes.value.storefront} target="_blank" rel="noopener">
-            Storefront ↗
-          </a>
-        ) : null}
-        {processes.value.storefront ? (
-          <a class="lnk x" href={`${processes.value.storefront}?split=1`} target="_blank" rel="noopener">
-            Side by side ↗
-          </a>
+        {storefront ? (
+          <>
+            <a class="lnk x" href={storefront} target="_blank" rel="noopener">
+              Storefront ↗
+            </a>
+            <a class="lnk x" href={`${storefront}?split=1`} target="_blank" rel="noopener">
+              Side by side ↗
+            </a>
+          </>
         ) : null}
         <button
           class="ib"
@@ -128,12 +129,12 @@ function Token() {
     if (!command && dialog.current?.open) dialog.current.close();
   }, [command]);
   return (
-    <dialog ref={dialog} class="card token" aria-label="Admin token" onClose={() => (wanted.value = null)}>
+    <dialog ref={dialog} class="card token" aria-label="Admin token" onCancel={() => (wanted.value = null)}>
       <form
         method="dialog"
         onSubmit={(event) => {
           event.preventDefault();
-          unlock(text);
+          void unlock(text);
           setText('');
         }}
       >
@@ -185,7 +186,7 @@ function App() {
           <>
             <Say />
             <TourBar />
-            <div class={`live${panel ? ' paneled' : ''}`}>
+            <div class={`board${panel ? ' paneled' : ''}`}>
               <Map />
               {panel ? <Panel /> : <Rail />}
               <Strip />

@@ -52,7 +52,7 @@ const curve = (x1: number, y1: number, x2: number, y2: number): string => {
 const width = (perSecond: number): number => (perSecond <= 0 ? 1.5 : Math.min(7, 1.5 + Math.sqrt(perSecond) * 1.3));
 
 /** What callers get instead, while calls are turned away or fail. */
-function instead(service: string, name: string): string | null {
+function standIn(service: string, name: string): string | null {
   const seen = edge(service, name)?.fallbacks ?? {};
   const [kind, per] = Object.entries(seen).sort((a, b) => b[1] - a[1])[0] ?? ['', 0];
   if (per > 0.05) return kind === 'popular' ? 'most watched' : kind === 'queue' ? 'queued' : kind;
@@ -78,15 +78,20 @@ function Switch({ service, name, at: [x, y], down }: (typeof EDGES)[number]) {
   const to = NODES[name]!;
   const state = own?.state ?? 'closed';
   const stopped = own !== undefined && isOpen(own);
-  const fallback = instead(service, name);
+  const fallback = standIn(service, name);
   const failed = (calls?.calls['failure'] ?? 0) + (calls?.calls['timeout'] ?? 0);
   const passing = Math.max(0, (calls?.per_second ?? 0) - (calls?.calls['rejected'] ?? 0));
   const head = down ? `M${x} ${from.y}V${y + 13}` : curve(from.x + from.w, mid(from), x - 21, y);
   const tail = down ? `M${x} ${y - 13}V${to.y + H}` : `M${x + 21} ${y}H${to.x}`;
   const next = own && own.state === 'open' ? left(own) : 0;
-  const label = own
-    ? `${service} to ${name}: ${STATES[state]}${next > 0 ? `, next try in ${span(next)}` : ''}${fallback ? `, callers get ${fallback}` : ''}`
-    : `${service} to ${name}`;
+  const instead = fallback && state !== 'closed' ? fallback : null;
+  const below = state === 'closed' ? null : state === 'open' && next > 0 ? `try in ${span(next)}` : STATES[state]!;
+  // What is to be read on the switch stands in its name in the same order.
+  const label = [
+    own && below !== STATES[state] ? `${service} to ${name} is ${STATES[state]}` : `${service} to ${name}`,
+    ...(instead ? [`callers get ${instead}`] : []),
+    ...(below ? [below] : []),
+  ].join(', ');
   const here = chosen.value;
   const selected = here?.kind === 'edge' && here.service === service && here.name === name;
   return (
@@ -119,23 +124,24 @@ function Switch({ service, name, at: [x, y], down }: (typeof EDGES)[number]) {
         />
         <path class="lever" d={`M${x - 21} ${y}H${x - 10}M${x + 10} ${y}H${x + 21}`} />
       </g>
-      {fallback && state !== 'closed' ? (
-        <g class={`fb ${fallback.replace(' ', '-')}`}>
+      {instead ? (
+        <g class={`fb ${instead.replace(' ', '-')}`}>
           <rect class="fbx" x={x - 44} y={y - 36} width="88" height="19" rx="9.5" />
           <text class="fbt" x={x} y={y - 22}>
-            {fallback}
-          </text>
+            {instead}
+          </text>{' '}
         </g>
       ) : null}
-      {state !== 'closed' ? (
+      {below ? (
         <text class="t" x={x} y={y + 29}>
-          {state === 'open' && next > 0 ? `try in ${span(next)}` : STATES[state]}
+          {below}
         </text>
       ) : null}
     </g>
   );
 }
 
+/** Names end where a space stands between the texts: what is read out is what is seen. */
 function NodeBox({ name }: { name: string }) {
   const { x, y, w } = NODES[name]!;
   const seen = node(name);
@@ -156,21 +162,22 @@ function NodeBox({ name }: { name: string }) {
         ? `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s · ${millis(ms)}`
         : 'no calls';
   const fill = on ? share(wrong.plan) : pool && pool.capacity ? pool.in_flight / pool.capacity : 0;
+  const label = `${name} ${EXTERNAL.includes(name) ? 'external ' : ''}${sub}`;
   const here = chosen.value;
   const kind = `n${twin ? ' twin' : ''}${on ? (wrong.at_baseline ? ' base' : ' bad') : ''}${wrong?.plan['crash'] ? ' crash' : ''}${
     pool && pool.in_flight >= pool.capacity ? ' hurt' : ''
   }${here?.kind === 'node' && here.name === name ? ' sel' : ''}`;
   return (
-    <g class={kind} data-node={name} aria-label={`${name}: ${sub}`} {...open({ kind: 'node', name })}>
+    <g class={kind} data-node={name} aria-label={label} {...open({ kind: 'node', name })}>
       <rect class="b" x={x} y={y} width={w} height={H} rx="8" />
       <text class="nm" x={x + 12} y={y + 19} font-weight="700">
         {name}
-      </text>
+      </text>{' '}
       {EXTERNAL.includes(name) ? (
         <text class="ext" x={x + w - 10} y={y + 18} text-anchor="end">
           external
         </text>
-      ) : null}
+      ) : null}{' '}
       <text class="sub" x={x + 12} y={y + 35}>
         {sub}
       </text>

@@ -4,7 +4,7 @@ import { act, copy, curl, type Command } from './act';
 import { alerts, faults, money, processes, queue, transitions, type Alert } from './feed';
 import { FaultForm } from './panel';
 import { Copy } from './strip';
-import { clock, mark, percent, reason, share, span, STATES, won } from './words';
+import { clock, mark, percent, reason, share, span, STATES, web, won } from './words';
 
 const mendAll: Command = { method: 'DELETE', path: '/faults', what: 'Everything is mended.' };
 
@@ -73,8 +73,6 @@ const gravity = (alert: Alert): number => {
   return rank < 0 ? GRAVITY.length : rank;
 };
 const local = /^https?:\/\/(127\.0\.0\.1|localhost|\[::1\])[:/]/;
-/** Links only to what can be followed: web addresses. */
-const web = (url: string | undefined): string | null => (url && /^https?:\/\//.test(url) ? url : null);
 
 export function AlertsPage() {
   const known = alerts.value;

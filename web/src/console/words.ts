@@ -16,6 +16,8 @@ export const minute = (seconds: number): string => {
 export const millis = (ms: number | null | undefined): string =>
   ms === null || ms === undefined ? '–' : ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 export const won = (amount: number): string => '₩' + Math.round(amount).toLocaleString('en-US');
+/** Links only to what can be followed: web addresses. */
+export const web = (url: string | null | undefined): string | null => (url && /^https?:\/\//.test(url) ? url : null);
 export const clock = (unix: number): string =>
   new Date(unix * 1000).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 export const STATES: Record<string, string> = {
