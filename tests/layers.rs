@@ -88,7 +88,9 @@ fn no_source_is_moved_by_an_attribute() {
 #[test]
 fn the_core_is_pure() {
     let mut wrong = Vec::new();
-    for file in sources(Path::new("crates/resilience/src")).iter().filter(|file| !file.ends_with("tests.rs")) {
+    // The adapter of a client, behind its feature, is about that client.
+    let pure = |file: &&PathBuf| !file.ends_with("tests.rs") && !file.ends_with("src/reqwest.rs");
+    for file in sources(Path::new("crates/resilience/src")).iter().filter(pure) {
         for path in paths(&production_code(&fs::read_to_string(file).unwrap()), Vec::new()) {
             wrong.extend(impurity(&path).map(|word| format!("{}: {word}", file.display())));
         }
@@ -287,6 +289,10 @@ fn impurity(path: &Named) -> Option<String> {
         Named::Ours(_) => None,
         Named::Other(path) => {
             let path = path.join("::");
+            // What an error means can be said without making one.
+            if path == "std::io::Error" || path.starts_with("std::io::ErrorKind") {
+                return None;
+            }
             let found = FORBIDDEN_IN_CORE
                 .iter()
                 .find(|word| path.strip_prefix(**word).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")));

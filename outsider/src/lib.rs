@@ -5,5 +5,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[doc = include_str!("../../crates/resilience/README.md")]
+mod resilience {}
+
 #[doc = include_str!("../../crates/telemetry/README.md")]
 mod telemetry {}

@@ -1,20 +1,6 @@
-//! The resilience core: everything that stands between a caller and a dependency that fails.
+#![doc = include_str!("../README.md")]
 //!
-//! | module | the question it answers |
-//! |---|---|
-//! | [`breaker`] | Is it worth asking at all? |
-//! | [`circuit`] | The same question, with a name and a clock around a future |
-//! | [`bulkhead`] | How much of the caller may this dependency take? |
-//! | [`deadline`] | How long may it take, and who is still waiting? |
-//! | [`retry`] | Does another attempt help, and can we afford it? |
-//! | [`hedge`] | Would a second request be faster than the first? |
-//! | [`limiter`] | How often may somebody call? |
-//! | [`throttle`] | How much does the dependency accept? |
-//! | [`fallback`] | What to answer instead? |
-//! | [`registry`] | Which breaker is this endpoint's? |
-//! | [`policy`] | All of it together, in the right order |
-//!
-//! # What holds for all of them
+//! ## What holds for all of them
 //!
 //! - **Time and randomness are arguments.** An `Instant` goes in; no module but [`policy`],
 //!   [`bulkhead`] and [`fallback`] waits or asks for the time, and these ask Tokio's clock, which tests
@@ -27,12 +13,6 @@
 //! - **Memory is bounded** by the settings, whatever the traffic and the keys.
 //! - Settings are plain structs that read from TOML in Resilience4j's words, and constructors
 //!   refuse what cannot work with an [error](SettingsError) that names field, value and range.
-//!
-//! # Where to start
-//!
-//! With a [`CircuitBreaker`] around one kind of call, or a [`Policy`] where timeouts, retries and
-//! limits belong to it; both have a builder. `examples/` has a program for each. What a call costs is
-//! measured in `benches/`.
 
 pub mod breaker;
 pub mod bulkhead;
@@ -41,11 +21,15 @@ pub mod clock;
 pub mod deadline;
 pub mod fallback;
 pub mod hedge;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod limiter;
 pub mod policy;
 pub mod random;
 mod recent;
 pub mod registry;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 pub mod retry;
 mod settings;
 mod shards;

@@ -48,6 +48,35 @@ impl<E> CallError<E> {
     }
 }
 
+impl<E> CallError<E> {
+    /// The same, with another error of the operation.
+    pub fn map<F>(self, map: impl FnOnce(E) -> F) -> CallError<F> {
+        match self {
+            Self::Open(rejected) => CallError::Open(rejected),
+            Self::BulkheadFull(full) => CallError::BulkheadFull(full),
+            Self::Throttled => CallError::Throttled,
+            Self::DeadlineExceeded => CallError::DeadlineExceeded,
+            Self::TimedOut { after } => CallError::TimedOut { after },
+            Self::Failed(error) => CallError::Failed(map(error)),
+        }
+    }
+}
+
+impl<T, E> CallError<Result<T, E>> {
+    /// A failure that was an answer is that answer.
+    pub(super) fn transposed(self) -> Result<T, CallError<E>> {
+        match self {
+            Self::Failed(Ok(answer)) => Ok(answer),
+            Self::Failed(Err(error)) => Err(CallError::Failed(error)),
+            Self::Open(rejected) => Err(CallError::Open(rejected)),
+            Self::BulkheadFull(full) => Err(CallError::BulkheadFull(full)),
+            Self::Throttled => Err(CallError::Throttled),
+            Self::DeadlineExceeded => Err(CallError::DeadlineExceeded),
+            Self::TimedOut { after } => Err(CallError::TimedOut { after }),
+        }
+    }
+}
+
 impl<E: Classify> CallError<E> {
     /// When it is worth asking again, where somebody said so.
     #[must_use]

@@ -1,72 +1,119 @@
 //! The policy as a [`tower::Layer`], for clients that are tower services.
 
 use std::{
+    fmt,
     future::Future,
+    mem,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use tower::{Layer, Service, ServiceExt};
 
-use super::{Call, CallError, Observer, Policy};
-use crate::retry::Classify;
+use super::{
+    Attempt, Call, CallError, Observer, Policy,
+    request::{Judged, judge, unjudged},
+};
+use crate::retry::{AnyError, Classifier, Classify, ErrorKind, OwnError, Verdict};
 
 /// Puts a policy around a tower service.
 ///
-/// The request is cloned for each attempt. Nothing is retried or hedged unless
-/// [`describing`](Self::describing) says that a request may be repeated.
+/// Every error counts as a failure until a [classifier](Self::classify) says otherwise, and nothing is
+/// repeated until [`clone_request`](Self::clone_request) says what may be. Service and request need be
+/// neither `Sync` nor, for requests, `Clone`: bodies that are streams and boxed services will do.
+///
+/// The inner service's backpressure reaches the caller: the layer is ready when the service is. Further
+/// attempts wait for a clone of it to be ready, inside their timeouts.
 ///
 /// ```
-/// use std::{convert::Infallible, sync::Arc, time::Instant};
-/// use breakerbox_resilience::{
-///     policy::{Call, Policy, PolicyLayer, PolicySettings},
-///     retry::{Classify, ErrorKind, Verdict},
-/// };
+/// use std::{io, sync::Arc};
+/// use breakerbox_resilience::{Policy, policy::PolicyLayer};
 /// use tower::{Layer, ServiceExt, service_fn};
 ///
-/// # #[derive(Clone, Debug)]
-/// # struct Down;
-/// # impl Classify for Down {
-/// #     fn verdict(&self) -> Verdict { Verdict::of(ErrorKind::ServerError) }
-/// # }
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-/// let policy = Arc::new(Policy::new(PolicySettings::default(), Instant::now(), 1)?);
-/// let service = PolicyLayer::new(policy, ())
-///     .describing(|_: &u32| Call { deadline: None, idempotent: true })
-///     .layer(service_fn(|number: u32| async move { Ok::<_, Down>(number * 2) }));
+/// let policy = Arc::new(Policy::builder().attempts(3).build()?);
+/// let service = PolicyLayer::new(policy)
+///     .clone_request(|number: &u32| Some(*number))
+///     .layer(service_fn(|number: u32| async move { Ok::<_, io::Error>(number * 2) }));
 /// assert_eq!(service.oneshot(21).await.expect("it works"), 42);
 /// # Ok::<(), breakerbox_resilience::SettingsError>(())
 /// # }).unwrap();
 /// ```
-pub struct PolicyLayer<R, O = ()> {
+pub struct PolicyLayer<R, O = (), C = AnyError> {
     policy: Arc<Policy>,
     observer: O,
-    describe: fn(&R) -> Call,
+    classifier: C,
+    clone_request: fn(&R) -> Option<R>,
+    deadline: fn(&R) -> Option<Instant>,
 }
 
-impl<R, O> PolicyLayer<R, O> {
-    /// A layer of a policy, watched by an observer.
-    pub fn new(policy: Arc<Policy>, observer: O) -> Self {
-        Self { policy, observer, describe: |_| Call::default() }
-    }
-
-    /// Tells of each request until when it is wanted and whether it may be repeated.
+impl<R> PolicyLayer<R> {
+    /// A layer of a policy.
     #[must_use]
-    pub fn describing(mut self, describe: fn(&R) -> Call) -> Self {
-        self.describe = describe;
+    pub fn new(policy: Arc<Policy>) -> Self {
+        Self { policy, observer: (), classifier: AnyError, clone_request: |_| None, deadline: |_| None }
+    }
+}
+
+impl<R, O, C> PolicyLayer<R, O, C> {
+    /// A request of which there can be a copy may be retried and hedged. None is until this is said.
+    #[must_use]
+    pub fn clone_request(mut self, clone_request: fn(&R) -> Option<R>) -> Self {
+        self.clone_request = clone_request;
         self
     }
-}
 
-impl<R, O: Clone> Clone for PolicyLayer<R, O> {
-    fn clone(&self) -> Self {
-        Self { policy: self.policy.clone(), observer: self.observer.clone(), describe: self.describe }
+    /// Tells of each request until when it is wanted.
+    #[must_use]
+    pub fn deadline(mut self, deadline: fn(&R) -> Option<Instant>) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Shows what happens to calls to an observer.
+    #[must_use]
+    pub fn observer<P: Observer>(self, observer: P) -> PolicyLayer<R, P, C> {
+        let Self { policy, classifier, clone_request, deadline, .. } = self;
+        PolicyLayer { policy, observer, classifier, clone_request, deadline }
+    }
+
+    /// Reads results by a classifier. An answer that counts as a failure is retried as one and, if it
+    /// is the last, given as it is.
+    #[must_use]
+    pub fn classify<D>(self, classifier: D) -> PolicyLayer<R, O, D> {
+        let Self { policy, observer, clone_request, deadline, .. } = self;
+        PolicyLayer { policy, observer, classifier, clone_request, deadline }
+    }
+
+    /// Errors say themselves what they mean.
+    #[must_use]
+    pub fn own_errors(self) -> PolicyLayer<R, O, OwnError> {
+        self.classify(OwnError)
     }
 }
 
-impl<S, R, O: Clone> Layer<S> for PolicyLayer<R, O> {
-    type Service = PolicyService<S, R, O>;
+impl<R, O: Clone, C: Clone> Clone for PolicyLayer<R, O, C> {
+    fn clone(&self) -> Self {
+        Self {
+            policy: self.policy.clone(),
+            observer: self.observer.clone(),
+            classifier: self.classifier.clone(),
+            clone_request: self.clone_request,
+            deadline: self.deadline,
+        }
+    }
+}
+
+impl<R, O, C> fmt::Debug for PolicyLayer<R, O, C> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PolicyLayer").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl<S, R, O: Clone, C: Clone> Layer<S> for PolicyLayer<R, O, C> {
+    type Service = PolicyService<S, R, O, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
         PolicyService { inner, layer: self.clone() }
@@ -74,41 +121,121 @@ impl<S, R, O: Clone> Layer<S> for PolicyLayer<R, O> {
 }
 
 /// A service with a policy around it; made by [`PolicyLayer`].
-pub struct PolicyService<S, R, O = ()> {
+pub struct PolicyService<S, R, O = (), C = AnyError> {
     inner: S,
-    layer: PolicyLayer<R, O>,
+    layer: PolicyLayer<R, O, C>,
 }
 
-impl<S: Clone, R, O: Clone> Clone for PolicyService<S, R, O> {
+impl<S: Clone, R, O: Clone, C: Clone> Clone for PolicyService<S, R, O, C> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), layer: self.layer.clone() }
     }
 }
 
-impl<S, R, O> Service<R> for PolicyService<S, R, O>
+impl<S: fmt::Debug, R, O, C> fmt::Debug for PolicyService<S, R, O, C> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PolicyService").field("inner", &self.inner).field("layer", &self.layer).finish()
+    }
+}
+
+impl<S, R, O, C> Service<R> for PolicyService<S, R, O, C>
 where
-    S: Service<R> + Clone + Send + Sync + 'static,
-    S::Error: Classify + Send,
+    S: Service<R> + Clone + Send + 'static,
     S::Response: Send,
+    S::Error: Send,
     S::Future: Send,
-    R: Clone + Send + Sync + 'static,
+    R: Send + 'static,
     O: Observer + Clone + Send + Sync + 'static,
+    C: Classifier<S::Response, S::Error> + Clone + Send + Sync + 'static,
 {
     type Response = S::Response;
     type Error = CallError<S::Error>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        // Each attempt waits for its own clone to be ready, inside its timeout.
-        Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context).map_err(CallError::Failed)
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let (inner, layer) = (self.inner.clone(), self.layer.clone());
+        let spare = self.inner.clone();
+        let ready = mem::replace(&mut self.inner, spare.clone());
+        let layer = self.layer.clone();
         Box::pin(async move {
-            let call = (layer.describe)(&request);
-            let attempt = |_| inner.clone().oneshot(request.clone());
-            layer.policy.call_with(call, &layer.observer, attempt).await
+            let copy = (layer.clone_request)(&request);
+            let call = Call { deadline: (layer.deadline)(&request), idempotent: copy.is_some() };
+            let requests = Mutex::new(Requests { first: Some((ready, request)), copy, spare });
+            let attempt = |_: Attempt| {
+                let sending = requests.lock().unwrap_or_else(PoisonError::into_inner).next(layer.clone_request);
+                let classifier = &layer.classifier;
+                async move {
+                    let Some(Sending { service, request, repeatable }) = sending else {
+                        return Err(Sent::Never);
+                    };
+                    let result = match service {
+                        Inner::Ready(mut service) => service.call(request).await,
+                        Inner::Spare(service) => service.oneshot(request).await,
+                    };
+                    judge(classifier, result).map_err(|mut judged| {
+                        judged.verdict.retryable &= repeatable;
+                        Sent::Failed(judged)
+                    })
+                }
+            };
+            let answer = layer.policy.call_with(call, &layer.observer, attempt).await;
+            unjudged(answer.map_err(|error| {
+                error.map(|sent| match sent {
+                    Sent::Failed(judged) => judged,
+                    Sent::Never => {
+                        unreachable!("only a hedge finds no request, and a first attempt then has the last word")
+                    }
+                })
+            }))
         })
+    }
+}
+
+/// The service and the request of the first attempt, and what later ones are made of.
+struct Requests<S, R> {
+    first: Option<(S, R)>,
+    copy: Option<R>,
+    spare: S,
+}
+
+struct Sending<S, R> {
+    service: Inner<S>,
+    request: R,
+    /// Whether there is a copy for another attempt.
+    repeatable: bool,
+}
+
+enum Inner<S> {
+    Ready(S),
+    Spare(S),
+}
+
+impl<S: Clone, R> Requests<S, R> {
+    fn next(&mut self, clone_request: fn(&R) -> Option<R>) -> Option<Sending<S, R>> {
+        if let Some((service, request)) = self.first.take() {
+            return Some(Sending { service: Inner::Ready(service), request, repeatable: self.copy.is_some() });
+        }
+        let request = self.copy.take()?;
+        self.copy = clone_request(&request);
+        Some(Sending { service: Inner::Spare(self.spare.clone()), request, repeatable: self.copy.is_some() })
+    }
+}
+
+/// How an attempt failed.
+enum Sent<T, E> {
+    Failed(Judged<T, E>),
+    /// It was a hedge, and there was no copy of the request left for it.
+    Never,
+}
+
+impl<T, E> Classify for Sent<T, E> {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Failed(judged) => judged.verdict,
+            Self::Never => Verdict::of(ErrorKind::Client),
+        }
     }
 }

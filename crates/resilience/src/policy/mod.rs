@@ -52,6 +52,7 @@ mod error;
 mod event;
 mod hurry;
 mod in_flight;
+#[cfg(feature = "tower")]
 mod layer;
 mod request;
 mod settings;
@@ -65,11 +66,12 @@ use std::{
 
 use tokio::time::{Instant as TokioInstant, sleep};
 
+#[cfg(feature = "tower")]
+pub use self::layer::{PolicyLayer, PolicyService};
 pub use self::{
     builder::PolicyBuilder,
     error::CallError,
     event::{Event, HedgeOutcome, Observer},
-    layer::{PolicyLayer, PolicyService},
     request::Request,
     settings::PolicySettings,
 };

@@ -94,12 +94,5 @@ pub(super) fn judge<T, E>(classifier: &impl Classifier<T, E>, result: Result<T, 
 }
 
 pub(super) fn unjudged<T, E>(answer: Result<T, CallError<Judged<T, E>>>) -> Result<T, CallError<E>> {
-    answer.or_else(|error| match error {
-        CallError::Failed(judged) => judged.result.map_err(CallError::Failed),
-        CallError::Open(rejected) => Err(CallError::Open(rejected)),
-        CallError::BulkheadFull(full) => Err(CallError::BulkheadFull(full)),
-        CallError::Throttled => Err(CallError::Throttled),
-        CallError::DeadlineExceeded => Err(CallError::DeadlineExceeded),
-        CallError::TimedOut { after } => Err(CallError::TimedOut { after }),
-    })
+    answer.or_else(|error| error.map(|judged| judged.result).transposed())
 }

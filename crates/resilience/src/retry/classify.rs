@@ -1,6 +1,6 @@
 //! What an error means: for the breaker, and for whether to try again.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use crate::breaker::{Outcome, spelled};
 
@@ -69,20 +69,18 @@ impl Verdict {
     /// The usual verdict on an error of the system. What the caller asked for and cannot have (no such
     /// file, no permission, invalid input) is the caller's; the rest is the dependency's.
     #[must_use]
-    pub fn of_io(error: &io::Error) -> Self {
-        use io::ErrorKind as Io;
+    pub fn of_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{
+            AddrNotAvailable, AlreadyExists, BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset,
+            HostUnreachable, InvalidData, InvalidInput, NetworkUnreachable, NotConnected, NotFound, PermissionDenied,
+            TimedOut, UnexpectedEof, Unsupported, WouldBlock,
+        };
         Self::of(match error.kind() {
-            Io::NotFound | Io::PermissionDenied | Io::AlreadyExists | Io::InvalidInput | Io::Unsupported => {
-                ErrorKind::Client
-            }
-            Io::TimedOut | Io::WouldBlock => ErrorKind::Timeout,
-            Io::ConnectionRefused | Io::HostUnreachable | Io::NetworkUnreachable | Io::AddrNotAvailable => {
-                ErrorKind::Connect
-            }
-            Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe | Io::NotConnected | Io::UnexpectedEof => {
-                ErrorKind::Reset
-            }
-            Io::InvalidData => ErrorKind::Malformed,
+            NotFound | PermissionDenied | AlreadyExists | InvalidInput | Unsupported => ErrorKind::Client,
+            TimedOut | WouldBlock => ErrorKind::Timeout,
+            ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable => ErrorKind::Connect,
+            ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => ErrorKind::Reset,
+            InvalidData => ErrorKind::Malformed,
             _ => ErrorKind::ServerError,
         })
     }
@@ -117,7 +115,7 @@ pub trait Classify {
     fn verdict(&self) -> Verdict;
 }
 
-impl Classify for io::Error {
+impl Classify for std::io::Error {
     fn verdict(&self) -> Verdict {
         Verdict::of_io(self)
     }
@@ -180,6 +178,8 @@ impl<T, E: Classify> Classifier<T, E> for OwnError {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]

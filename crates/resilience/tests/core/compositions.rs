@@ -365,8 +365,9 @@ async fn the_layer_retries_only_what_may_be_repeated() {
                 async { Err::<(), _>(Down) }
             })
         };
-        let layer = PolicyLayer::new(policy.clone(), ())
-            .describing(|idempotent: &bool| Call { deadline: None, idempotent: *idempotent });
+        let layer = PolicyLayer::new(policy.clone())
+            .own_errors()
+            .clone_request(|idempotent: &bool| idempotent.then_some(*idempotent));
         let answer = layer.layer(service).oneshot(idempotent).await;
         assert_eq!(answer, Err(CallError::Failed(Down)));
         assert_eq!(made.load(std::sync::atomic::Ordering::Relaxed), attempts);

@@ -11,7 +11,16 @@ fn example(name: &str) -> String {
         Command::new(built)
     } else {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["run", "--quiet", "--package", "breakerbox-resilience", "--example", name]);
+        cargo.args([
+            "run",
+            "--quiet",
+            "--package",
+            "breakerbox-resilience",
+            "--features",
+            "reqwest-middleware",
+            "--example",
+            name,
+        ]);
         cargo
     };
     let output = command.output().unwrap();
@@ -38,4 +47,20 @@ fn shared_breaker() {
     let said = example("shared_breaker");
     assert!(said.starts_with("200 of 200 calls accounted for\n"), "{said}");
     assert!(said.contains("open and spared the dependency most of them: true"), "{said}");
+}
+
+#[test]
+fn axum_limit() {
+    assert_eq!(example("axum_limit"), "4 answered, 6 turned away\n");
+}
+
+#[test]
+fn hyper_client() {
+    assert_eq!(example("hyper_client"), "answered 200 OK\n");
+}
+
+#[test]
+fn reqwest_middleware() {
+    let said = example("reqwest_middleware");
+    assert!(said.contains("call 3: 500 Internal Server Error\ncall 4: the breaker is open; retry after 59."), "{said}");
 }
