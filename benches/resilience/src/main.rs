@@ -6,7 +6,7 @@ mod peers;
 
 use std::time::Instant;
 
-use breakerbox_resilience::breaker::WindowType;
+use breakerbox_resilience::{breaker::WindowType, policy::Call};
 
 use harness::{Subject, measure};
 

@@ -6,8 +6,11 @@ use std::{
 };
 
 use breakerbox_resilience::{
+    CircuitBreaker,
     breaker::{Breaker, BreakerSettings, Command, Outcome, WindowType},
     bulkhead::BulkheadSettings,
+    circuit::CircuitBreakerBuilder,
+    clock::{Clock, CoarseClock},
     deadline::TimeLimiterSettings,
     policy::{Call, Policy, PolicySettings},
     retry::{Classify, ErrorKind, RetrySettings, Verdict},
@@ -41,7 +44,13 @@ pub fn floors(case: Case) -> Vec<Subject> {
 }
 
 fn settings(window: WindowType, size: u32) -> BreakerSettings {
-    BreakerSettings { sliding_window_type: window, sliding_window_size: size, ..BreakerSettings::default() }
+    BreakerSettings {
+        sliding_window_type: window,
+        sliding_window_size: size,
+        // Longer than a run takes: what is open stays so.
+        wait_duration_in_open_state: Duration::from_hours(1),
+        ..BreakerSettings::default()
+    }
 }
 
 pub fn breaker(case: Case, window: WindowType, size: u32) -> &'static Breaker {
@@ -76,7 +85,21 @@ pub fn subjects(case: Case) -> Vec<Subject> {
         Subject::new(name, move || breaker, move |breaker, index| call(breaker, || case.result(index), now, now))
     };
     let reading = breaker(case, WindowType::CountBased, 100);
+    // As the peers are called: a closure goes in, and whatever has to be known of the time is found out.
+    let around = |name, window: Option<Duration>| {
+        let builder = CircuitBreaker::builder("b");
+        circuit(name, case, window.into_iter().fold(builder, |builder, span| builder.time_window(span)))
+    };
+    let coarse = |name, window: Option<Duration>| {
+        let builder = CircuitBreaker::builder("b").clock(CoarseClock::new());
+        circuit(name, case, window.into_iter().fold(builder, |builder, span| builder.time_window(span)))
+    };
+    let ten = Some(Duration::from_secs(10));
     vec![
+        around("breakerbox, CircuitBreaker, last 100", None),
+        around("breakerbox, CircuitBreaker, 10 s", ten),
+        coarse("breakerbox, CircuitBreaker, last 100, coarse clock", None),
+        coarse("breakerbox, CircuitBreaker, 10 s, coarse clock", ten),
         handed_in("breakerbox, last 100", WindowType::CountBased, 100),
         handed_in("breakerbox, last 10 000", WindowType::CountBased, 10_000),
         handed_in("breakerbox, 10 s", WindowType::TimeBased, 10),
@@ -95,6 +118,21 @@ pub fn subjects(case: Case) -> Vec<Subject> {
             },
         ),
     ]
+}
+
+fn circuit<C: Clock + Clone + Send + Sync + 'static>(
+    name: &'static str,
+    case: Case,
+    builder: CircuitBreakerBuilder<C>,
+) -> Subject {
+    let breaker = leak(builder.open_for(Duration::from_hours(1)).build().expect("valid settings"));
+    if case == Case::Open {
+        for _ in 0..200 {
+            let _ = breaker.run(|| Err::<(), ()>(()));
+        }
+        assert!(breaker.run(|| Ok::<(), ()>(())).is_err());
+    }
+    Subject::new(name, || (), move |(), index| breaker.run(|| case.result(index)).is_ok())
 }
 
 #[derive(Debug)]

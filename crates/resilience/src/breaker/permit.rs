@@ -1,6 +1,9 @@
 //! A permit: the right to make one call, and the duty to say what became of it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Breaker, Outcome, Pass, Recorded, Rejected, Transition, word::Word};
 
@@ -51,6 +54,13 @@ impl<'a> Permit<'a> {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.issued.generation()
+    }
+
+    /// The same for a call whose duration is known already.
+    #[inline]
+    pub(crate) fn record_after(mut self, outcome: Outcome, took: Duration, now: Instant) -> Recorded {
+        self.settled = true;
+        self.breaker.settle(Pass(self.issued), self.breaker.is_slow(took), outcome, || now)
     }
 
     /// Says what became of the call, which ends `now`.

@@ -45,17 +45,19 @@
 //! # }).unwrap();
 //! ```
 
+mod places;
 mod pool;
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, SemaphorePermit};
+
+use self::places::Places;
 
 pub use self::pool::{PoolBulkhead, PoolPlace, PoolSettings, PoolSnapshot, WhenFull};
 use super::{
     settings::{SettingsError, duration, within},
-    sync::{AtomicU32, AtomicU64, Ordering},
+    sync::{AtomicU64, Ordering},
 };
 
 /// Places of a bulkhead and the patience of those who wait for one.
@@ -109,18 +111,23 @@ pub struct BulkheadSnapshot {
 /// A semaphore bulkhead; see the [module](self).
 #[derive(Debug)]
 pub struct Bulkhead {
-    // Tokio's semaphore is first come, first served, and forgets a waiter that is dropped.
-    places: Semaphore,
+    places: Places,
     capacity: u32,
     max_wait: Duration,
-    queued: AtomicU32,
     rejected: AtomicU64,
 }
 
 /// A place in a bulkhead, free again when dropped.
 #[derive(Debug)]
 #[must_use = "the place is free again as soon as this is dropped"]
-pub struct Place<'a>(SemaphorePermit<'a>);
+pub struct Place<'a>(&'a Bulkhead);
+
+impl Drop for Place<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.places.give_back();
+    }
+}
 
 /// A [`Place`] that owns a share of its bulkhead, for spawned tasks and for response bodies that are
 /// still being sent.
@@ -130,7 +137,7 @@ pub struct OwnedPlace(Arc<Bulkhead>);
 
 impl Drop for OwnedPlace {
     fn drop(&mut self) {
-        self.0.places.add_permits(1);
+        self.0.places.give_back();
     }
 }
 
@@ -139,10 +146,9 @@ impl Bulkhead {
     pub fn new(settings: &BulkheadSettings) -> Result<Self, SettingsError> {
         settings.validate()?;
         Ok(Self {
-            places: Semaphore::new(settings.max_concurrent_calls as usize),
+            places: Places::new(settings.max_concurrent_calls),
             capacity: settings.max_concurrent_calls,
             max_wait: settings.max_wait_duration,
-            queued: AtomicU32::new(0),
             rejected: AtomicU64::new(0),
         })
     }
@@ -158,12 +164,8 @@ impl Bulkhead {
             return Ok(place);
         }
         let limit = limit.min(self.max_wait);
-        if !limit.is_zero() {
-            let _waiting = Waiting::join(&self.queued);
-            // The semaphore is never closed, so an error can only be the timeout's.
-            if let Ok(Ok(permit)) = tokio::time::timeout(limit, self.places.acquire()).await {
-                return Ok(Place(permit));
-            }
+        if !limit.is_zero() && tokio::time::timeout(limit, self.places.take()).await.is_ok() {
+            return Ok(Place(self));
         }
         self.rejected.fetch_add(1, Ordering::Relaxed);
         Err(BulkheadFull { capacity: self.capacity, waited: limit })
@@ -171,44 +173,28 @@ impl Bulkhead {
 
     /// As [`enter`](Self::enter), for a place that can leave this scope.
     pub async fn enter_owned(self: &Arc<Self>) -> Result<OwnedPlace, BulkheadFull> {
-        let Place(permit) = self.enter().await?;
-        permit.forget();
+        // The place is handed on, not given back.
+        mem::forget(self.enter().await?);
         Ok(OwnedPlace(self.clone()))
     }
 
     /// Takes a place if one is free and nobody waits for it. Does not count as a rejection.
     #[must_use]
+    #[inline]
     pub fn try_enter(&self) -> Option<Place<'_>> {
-        self.places.try_acquire().ok().map(Place)
+        self.places.try_take().then(|| Place(self))
     }
 
     /// What it looks like now.
     #[must_use]
     pub fn snapshot(&self) -> BulkheadSnapshot {
-        let free = u32::try_from(self.places.available_permits()).unwrap_or(self.capacity);
+        let (free, queued) = self.places.now();
         BulkheadSnapshot {
             in_flight: self.capacity.saturating_sub(free),
             capacity: self.capacity,
-            queued: self.queued.load(Ordering::Relaxed),
+            queued,
             rejected: self.rejected.load(Ordering::Relaxed),
         }
-    }
-}
-
-/// Counts a waiting call for as long as it waits, also when its future is dropped.
-#[derive(Debug)]
-struct Waiting<'a>(&'a AtomicU32);
-
-impl<'a> Waiting<'a> {
-    fn join(queued: &'a AtomicU32) -> Self {
-        queued.fetch_add(1, Ordering::Relaxed);
-        Self(queued)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

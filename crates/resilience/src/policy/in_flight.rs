@@ -68,7 +68,7 @@ impl<'a, O: Observer> InFlight<'a, O> {
         // Whoever lost a race did not fail in it, however long it had taken by then.
         let lost = outcome == Outcome::Cancelled && self.fate.outrun.load(Ordering::Relaxed);
         let counts = if lost { Outcome::Ignored } else { outcome };
-        let recorded = self.permit.take().map(|permit| permit.record(counts, now));
+        let recorded = self.permit.take().map(|permit| permit.record_after(counts, elapsed, now));
         let (slow, late) = recorded.map_or((false, false), |recorded| (recorded.slow, recorded.late));
         if let Some(transition) = recorded.and_then(|recorded| recorded.transition) {
             self.observer.observe(Event::Transition(&transition));

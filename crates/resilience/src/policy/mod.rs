@@ -275,7 +275,8 @@ impl Policy {
         let _place = self.enter(call.deadline, observer, &mut now).await?;
         let (mut number, mut previous, mut predicted): (_, _, Option<Prediction>) = (1, None, None);
         loop {
-            let in_time = remaining(call.deadline, now) != Some(Duration::ZERO);
+            // Asked for only where a prediction is to be judged by it.
+            let in_time = predicted.is_some() && remaining(call.deadline, now) != Some(Duration::ZERO);
             let answer = self.attempt(number, call, observer, &op, &mut now).await;
             if let Some(prediction) = predicted.take().filter(|_| in_time) {
                 self.learn_retry(&prediction, &answer, observer);

@@ -7,14 +7,20 @@
 //! all later calls seem to come from the past; when they have done so for the length of the window,
 //! the window follows them.
 //!
+//! Successes are counted in one cell per bucket until two threads meet there. From then on each thread
+//! counts in a shard of its own (of up to sixteen, on cache lines of their own), and sums add the shards
+//! up. So a breaker that one thread uses stays small, and one that many use does not send a cache line
+//! around for each success. Failures and slow calls are counted in one place: they are the exception,
+//! and are judged at once anyway.
+//!
 //! A fresh start publishes the new epoch first and everything that positions depend on afterwards.
 //! A writer reads in the opposite order: position first, epoch second. So one that saw any part of
 //! the new positions finds the new epoch, too, and gives up.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{array, sync::OnceLock, time::Duration};
 
 use super::{Recording, Sample, WindowSnapshot};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, Padded, fence};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, Padded, fence, shard_count, thread_number};
 
 /// Twice the most buckets a window spans, so that a new bucket never falls on a live one.
 const BUCKETS: u64 = 64;
@@ -25,6 +31,8 @@ const FIRST: u64 = 1 << 46;
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
     buckets: OnceLock<Box<[Bucket]>>,
+    /// Successes beyond those in the buckets, by thread; made when two threads first meet.
+    shards: OnceLock<Box<[Shard]>>,
     /// log₂ of a bucket's width in nanoseconds.
     shift: AtomicU32,
     /// Buckets that make up the window.
@@ -52,6 +60,11 @@ struct Bucket {
     slow: AtomicU64,
 }
 
+/// Successes that some of the threads count, by bucket: `[bucket number: 32 | count: 32]`.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shard([AtomicU64; 64]);
+
 /// A bucket's contents, taken out to be put back under another shape.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Content {
@@ -63,6 +76,7 @@ impl TimeWindow {
     pub(crate) fn new() -> Self {
         Self {
             buckets: OnceLock::new(),
+            shards: OnceLock::new(),
             shift: AtomicU32::new(0),
             span: AtomicU32::new(0),
             base: AtomicU64::new(FIRST),
@@ -107,11 +121,35 @@ impl TimeWindow {
     pub(crate) fn count(&self, epoch: u32, sample: Sample, nanos: u64) -> Option<(u64, bool)> {
         let (number, turned) = self.advance(epoch, self.number_at(nanos))?;
         let bucket = self.bucket(number);
-        self.add(if sample.failed { &bucket.failed } else { &bucket.fine }, number);
+        if sample.failed {
+            self.add(&bucket.failed, number);
+        } else {
+            self.add_fine(bucket, number);
+        }
         if sample.slow {
             self.add(&bucket.slow, number);
         }
         Some((number, turned))
+    }
+
+    /// Counts one more success, where no other thread does.
+    #[inline]
+    fn add_fine(&self, bucket: &Bucket, number: u64) {
+        if let Some(shards) = self.shards.get() {
+            self.add(&shards[thread_number() & (shards.len() - 1)].0[place(number)], number);
+        } else if !self.add_alone(&bucket.fine, number) {
+            self.spread(number);
+        }
+    }
+
+    /// Two threads have met in one cell.
+    #[cold]
+    #[inline(never)]
+    fn spread(&self, number: u64) {
+        // Whoever comes second drops what it has made.
+        let _ = self.shards.set((0..shard_count()).map(|_| Shard(array::from_fn(|_| AtomicU64::new(0)))).collect());
+        let shards = self.shards.get().expect("set above, by this thread or another");
+        self.add(&shards[thread_number() & (shards.len() - 1)].0[place(number)], number);
     }
 
     #[cold]
@@ -235,25 +273,26 @@ impl TimeWindow {
     /// is older than the window.
     #[inline]
     fn add(&self, cell: &AtomicU64, number: u64) {
+        while !self.add_alone(cell, number) {}
+    }
+
+    /// The same, unless another thread writes the cell in the same moment.
+    #[inline]
+    fn add_alone(&self, cell: &AtomicU64, number: u64) -> bool {
         let mine = number & COUNT_MASK;
         // Acquire: who finds a later bucket's count must find that bucket published, too.
-        let mut word = cell.load(Ordering::Acquire);
-        loop {
-            let next = if word >> COUNT_BITS == mine {
-                if word & COUNT_MASK == COUNT_MASK {
-                    return;
-                }
-                word + 1
-            } else if number_of(self.newest.0.load(Ordering::Acquire)) >= number + BUCKETS {
-                return;
-            } else {
-                (mine << COUNT_BITS) | 1
-            };
-            match cell.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return,
-                Err(now) => word = now,
+        let word = cell.load(Ordering::Acquire);
+        let next = if word >> COUNT_BITS == mine {
+            if word & COUNT_MASK == COUNT_MASK {
+                return true;
             }
-        }
+            word + 1
+        } else if number_of(self.newest.0.load(Ordering::Acquire)) >= number + BUCKETS {
+            return true;
+        } else {
+            (mine << COUNT_BITS) | 1
+        };
+        cell.compare_exchange(word, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     fn sum(&self, newest: u64) -> WindowSnapshot {
@@ -274,15 +313,22 @@ impl TimeWindow {
     fn read(&self, number: u64) -> WindowSnapshot {
         let bucket = self.bucket(number);
         let failures = count_in(&bucket.failed, number);
-        let calls = count_in(&bucket.fine, number) + failures;
+        let shards = self.shards.get().into_iter().flatten();
+        let spread: u64 = shards.map(|shard| count_in(&shard.0[place(number)], number)).sum();
+        let calls = count_in(&bucket.fine, number) + spread + failures;
         WindowSnapshot { calls, failures, slow: count_in(&bucket.slow, number).min(calls) }
     }
 
     #[inline]
     fn bucket(&self, number: u64) -> &Bucket {
-        let index = usize::try_from(number % BUCKETS).expect("below the number of buckets");
-        &self.buckets.get().expect("a window over time is provided for before it is used")[index]
+        &self.buckets.get().expect("a window over time is provided for before it is used")[place(number)]
     }
+}
+
+/// Where a bucket with this number is kept.
+#[inline]
+fn place(number: u64) -> usize {
+    usize::try_from(number % BUCKETS).expect("below the number of buckets")
 }
 
 const COUNT_BITS: u32 = 32;
@@ -406,6 +452,43 @@ mod tests {
         let totals = window.totals(60 * SECOND);
         assert!((9..=12).contains(&totals.calls), "{totals:?}");
         assert_eq!(totals.failures, 0, "the stray call is gone");
+    }
+
+    #[test]
+    fn threads_that_meet_lose_no_count_and_forget_none_of_it() {
+        let window = window(10);
+        let (threads, calls) = (4, 50_000);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    for call in 0..calls {
+                        window.record(1, if call % 100 == 0 { FAILED } else { FINE }, SECOND);
+                    }
+                });
+            }
+        });
+        let totals = window.totals(SECOND);
+        assert_eq!((totals.calls, totals.failures), (threads * calls, threads * calls / 100));
+        assert_eq!(window.totals(12 * SECOND).calls, 0);
+        window.reset(2);
+        assert_eq!(window.totals(SECOND).calls, 0);
+    }
+
+    /// What two threads count in shards is summed like what one counts alone.
+    #[test]
+    fn shards_slide_and_change_their_span_with_the_buckets() {
+        let window = window(10);
+        window.record(1, FINE, SECOND);
+        window.spread(window.advance(1, window.number_at(SECOND)).unwrap().0);
+        window.record(1, FINE, 9 * SECOND);
+        assert_eq!(window.totals(9 * SECOND).calls, 3);
+        assert_eq!(window.totals(12 * SECOND).calls, 1);
+        let kept = window.contents();
+        window.provide(Duration::from_mins(1), 1);
+        window.restore(2, &kept);
+        assert_eq!(window.totals(9 * SECOND).calls, 3);
+        window.record(2, FINE, 10 * SECOND);
+        assert_eq!(window.totals(10 * SECOND).calls, 4);
     }
 
     #[test]
