@@ -70,8 +70,9 @@ pub enum AfterMaxWait {
 
 /// When a breaker trips, how long it stays open, and what it asks of the dependency to close again.
 ///
-/// Percentages are 0–100. Names and numbers of the defaults are Resilience4j's. Where the two decide
-/// differently at the same numbers, `docs/coming-from.md` says so, row by row.
+/// Percentages are 0–100. Names are Resilience4j's, and so are the numbers of the defaults, but for slow
+/// calls (off) and the longest half-open state (a minute). Where the two decide differently at the same
+/// numbers, `docs/coming-from.md` says so, row by row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BreakerSettings {

@@ -18,4 +18,5 @@ mod examples;
 mod machine;
 mod model;
 mod others_mistakes;
+mod peers;
 mod windows;
