@@ -23,6 +23,17 @@ if ! cmp -s package-lock.json node_modules/.installed-lock; then
     npm ci --no-audit --no-fund --loglevel=error
     cp package-lock.json node_modules/.installed-lock
 fi
+# The console's types are those of the admin port's document, which a test holds against what is served.
+types=src/shared/admin.ts
+[ "$out" = "$dist" ] || types=$out/admin.ts
+npx --no-install openapi-typescript ../docs/openapi.json --root-types --root-types-no-schema-prefix -o "$types" >/dev/null
+if [ "$out" != "$dist" ]; then
+    diff src/shared/admin.ts "$types" || {
+        echo 'pages: web/src/shared/admin.ts is not what docs/openapi.json says: run scripts/pages.sh and commit the result' >&2
+        exit 1
+    }
+    rm "$types"
+fi
 npx --no-install tsc --noEmit
 for page in storefront console; do
     [ -e "$page.html" ] || continue

@@ -35,7 +35,7 @@
 //!
 //! ## Layer rule
 //!
-//! Imports point down only: `cli → {lab, drill, export, check} → app → settings → pages → {scenario,
+//! Imports point down only: `cli → {lab, export, check} → app → settings → {drill, pages} → {scenario,
 //! traffic} → admin → services → {client, store, ingress} → {faults, web} → telemetry →
 //! resilience`.
 //! `tests/layers.rs` parses the sources and checks it.

@@ -14,11 +14,11 @@ use syn::visit::Visit;
 /// Modules from the top down. A module imports modules of lower rows only.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
-    &["lab", "drill", "export", "check"],
+    &["lab", "export", "check"],
     &["app"],
     // Composed from each component's own settings; only what is above reads the whole.
     &["settings"],
-    &["pages"],
+    &["drill", "pages"],
     &["scenario", "traffic"],
     &["admin"],
     &["services"],

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Admin;
 use super::peers::{Answer, Command, FORWARDED, is_name};
-use super::wire::{Page, Unreachable};
+use super::wire::{Page, ScenarioChoice, Unreachable};
 use crate::services::ServiceName;
 use crate::web::problem::{Body, Problem};
 
@@ -31,8 +31,18 @@ impl Admin {
             let answer = admin.forward_to_one(SCENARIO_PROCESS, &command, request.headers()).await;
             answer.unwrap_or_else(|| Err(Problem::not_found("no scenario runs in this process")))
         }
+        async fn choose(
+            State(admin): State<Admin>,
+            headers: HeaderMap,
+            Body(choice): Body<ScenarioChoice>,
+        ) -> Result<Response, Problem> {
+            let body = serde_json::to_value(&choice).unwrap_or_default();
+            let command = Command { method: Method::POST, path: "/scenario", body: Some(&body) };
+            let answer = admin.forward_to_one(SCENARIO_PROCESS, &command, &headers).await;
+            answer.unwrap_or_else(|| Err(Problem::not_found("no scenario runs in this process")))
+        }
         Router::new()
-            .route("/scenario", get(forward))
+            .route("/scenario", get(forward).post(choose))
             .route("/scenario/{command}", post(forward))
             .route("/scenario/step/{name}", post(forward))
             .with_state(self.clone())

@@ -3,6 +3,7 @@
 //! Reading is free; changing anything takes the token when one is set. Pages of other sites that a
 //! browser on this machine may have open are refused either way.
 
+mod audit;
 mod breakers;
 mod faults;
 mod forward;
@@ -35,6 +36,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tower_http::compression::CompressionLayer;
 use utoipa::{IntoParams, OpenApi};
 
+use self::audit::{Audit, actions, audited};
 use self::breakers::{breakers, change_breaker, health};
 use self::faults::{clear_fault, clear_faults, faults, set_fault};
 use self::inbox::Delivery;
@@ -87,6 +89,7 @@ const PROBE: std::time::Duration = std::time::Duration::from_secs(2);
 struct Inner {
     parts: AdminParts,
     inbox: Inbox,
+    audit: Audit,
     scrapes: Scrapes,
     settings: AdminSettings,
     ready: AtomicBool,
@@ -98,9 +101,11 @@ impl Admin {
     pub fn new(parts: AdminParts, settings: &AdminSettings) -> Result<Self, String> {
         let peers = Peers::new(settings)?;
         let inbox = Inbox::new(parts.metrics.inbox());
+        let audit = Audit::new(parts.metrics.admin());
         let inner = Inner {
             parts,
             inbox,
+            audit,
             scrapes: Scrapes::default(),
             settings: settings.clone(),
             ready: AtomicBool::new(false),
@@ -153,6 +158,7 @@ impl Admin {
             .route("/faults/{target}", put(set_fault).delete(clear_fault))
             .route("/alerts", get(alerts))
             .route("/alerts/webhook", post(webhook))
+            .route("/actions", get(actions))
             .route("/events", get(events))
             .route("/sd", get(discovery))
             .route("/runbook", get(runbook))
@@ -161,6 +167,8 @@ impl Admin {
             .merge(more)
             .layer(DefaultBodyLimit::max(LARGEST_BODY))
             .layer(middleware::from_fn_with_state(Lock::new(&self.inner.settings), locked))
+            // Outside of the lock: what it refuses is written down, too.
+            .layer(middleware::from_fn_with_state(self.inner.audit.clone(), audited))
             .layer(CompressionLayer::new())
     }
 }
@@ -186,9 +194,11 @@ async fn index(State(admin): State<Admin>, headers: HeaderMap) -> Response {
             "/transitions",
             "/faults",
             "/alerts",
+            "/actions",
             "/events",
             "/sd",
             "/scenario",
+            "/drills",
             "/queue",
             "/queue/dead",
             "/runbook",
@@ -202,9 +212,12 @@ async fn index(State(admin): State<Admin>, headers: HeaderMap) -> Response {
             "PUT /faults/{target}",
             "DELETE /faults/{target}",
             "DELETE /faults",
+            "POST /scenario",
             "POST /scenario/{start,pause,stop,skip}",
             "POST /scenario/step/{name}",
             "POST /queue/replay",
+            "POST /drills",
+            "DELETE /drills",
             "POST /alerts/webhook",
         ]),
     })
@@ -343,6 +356,7 @@ async fn discovery(State(admin): State<Admin>) -> Json<Vec<TargetGroup>> {
     faults::clear_faults,
     alerts,
     webhook,
+    audit::actions,
     events,
     discovery,
 ))]

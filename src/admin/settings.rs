@@ -27,6 +27,8 @@ pub struct AdminSettings {
     /// Admin addresses of other processes, to which commands for their services are forwarded. A name
     /// may have several, separated by commas, and so may an address: all instances are told.
     pub peers: BTreeMap<String, String>,
+    /// Prometheus that drills started from here ask for alerts.
+    pub prometheus: String,
 }
 
 impl Default for AdminSettings {
@@ -38,6 +40,7 @@ impl Default for AdminSettings {
             allow_remote_without_token: false,
             hosts: String::new(),
             peers: BTreeMap::new(),
+            prometheus: "http://127.0.0.1:9090".to_owned(),
         }
     }
 }

@@ -346,6 +346,45 @@ impl From<TargetStatus> for FaultTarget {
     }
 }
 
+/// `GET /actions`: the latest commands, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Actions {
+    /// The commands.
+    pub actions: Vec<Action>,
+}
+
+/// A command that the admin port was given, and how it was answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Action {
+    /// When, seconds since 1970.
+    pub unix_seconds: f64,
+    /// What it changes: `breaker`, `fault`, `scenario`, `queue` or `drill`.
+    pub action: String,
+    /// `done`, `refused`, `unauthorized` or `failed`.
+    pub outcome: String,
+    /// HTTP method.
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+    /// Body, unless there was none or it was large.
+    pub body: Option<String>,
+    /// HTTP status of the answer.
+    pub status: u16,
+    /// Address it came from.
+    pub from: Option<String>,
+}
+
+/// `POST /scenario`: the scenario that runs from now on, from its beginning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScenarioChoice {
+    /// One of the `choices` of `GET /scenario`.
+    pub name: String,
+    /// What a drawn scenario is drawn from; each seed gives another, always the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
 /// A process without an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Unreachable {

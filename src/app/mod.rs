@@ -167,6 +167,7 @@ impl Running {
     /// Stops accepting requests, and lets what is under way finish, for a while.
     pub async fn stop(self) {
         self.parts.admin.set_ready(false);
+        self.parts.drills.stop();
         drain(&self.stop_load, &self.load, "the scenario's faults could not be taken back in time").await;
         drain(&self.stop, &self.tasks, "requests still in flight were dropped").await;
     }

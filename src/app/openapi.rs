@@ -8,6 +8,7 @@ use http::header;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Components, ContactBuilder, InfoBuilder, OpenApi, SecurityRequirement};
 
+use crate::drill::service;
 use crate::services::checkout;
 use crate::{admin, scenario};
 
@@ -35,6 +36,7 @@ fn document() -> OpenApi {
     let mut document = admin::openapi();
     document.merge(scenario::openapi());
     document.merge(checkout::openapi());
+    document.merge(service::openapi());
     document.info = InfoBuilder::new()
         .title("Breakerbox admin port")
         .version(env!("CARGO_PKG_VERSION"))

@@ -13,6 +13,8 @@ use super::storefronts::storefronts;
 use super::targets::targets;
 use crate::admin::{Admin, AdminParts, AdminSettings, Peers};
 use crate::client::{Telemetry, Transport};
+use crate::drill::Access;
+use crate::drill::service::Drillmaster;
 use crate::pages::{Feed, console};
 use crate::scenario::{self, Actuator, Mode, Scenario, Timeline};
 use crate::services::{Host, ServiceName, checkout};
@@ -40,6 +42,8 @@ pub struct Parts {
     pub traffic: Option<Traffic>,
     /// The scenario, if the settings enable it.
     pub scenario: Option<Scenario>,
+    /// Drills that are started from the admin port.
+    pub(super) drills: Drillmaster,
     /// What the console is fed with.
     pub(super) feed: Option<Feed>,
     pub(super) tasks: TaskTracker,
@@ -126,7 +130,7 @@ impl<'a> Draft<'a> {
         let host = Host { virtual_time: matches!(wiring, Wiring::InProcess), tasks: TaskTracker::new() };
         let mut site = Site::build(&blueprint, services, &wiring, &telemetry, faults, &host)?;
         if let Wiring::Sockets(addresses) = &wiring {
-            storefronts(&mut site, &settings.admin, &blueprint, addresses, admin_address)?;
+            storefronts(&mut site, &settings.admin, &blueprint, (addresses, admin_address), &host)?;
         }
         let admin_parts = AdminParts {
             metrics: telemetry.metrics.clone(),
@@ -145,6 +149,7 @@ impl<'a> Draft<'a> {
             site,
             traffic: None,
             scenario: None,
+            drills: Drillmaster::new(drill_access(&settings.admin, admin_address)),
             feed: None,
             tasks: host.tasks,
             wiring,
@@ -171,6 +176,17 @@ impl<'a> Draft<'a> {
     }
 }
 
+/// What drills work with: this admin port, and those of the other processes.
+fn drill_access(settings: &AdminSettings, own: SocketAddr) -> Access {
+    let peers = settings.peers.values().flat_map(|urls| urls.split(',')).map(|url| url.trim().to_owned());
+    Access {
+        prometheus: settings.prometheus.clone(),
+        admin: std::iter::once(format!("http://{own}")).chain(peers).collect(),
+        admin_token: settings.token.as_ref().map(|token| token.reveal().to_owned()),
+        ..Access::default()
+    }
+}
+
 /// Where browsers on this machine reach the storefront of this process, if it has one.
 fn storefront_address(parts: &Parts) -> Option<String> {
     let address = parts.addresses().get(&ServiceName::Gateway).copied()?;
@@ -189,7 +205,7 @@ fn admin_base(parts: &Parts) -> Router {
         Some(checkout) => checkout::admin_routes(checkout.clone()),
         None => admin.queue_elsewhere(),
     };
-    scenario.merge(queue).merge(openapi::routes())
+    scenario.merge(queue).merge(parts.drills.routes()).merge(openapi::routes())
 }
 
 fn timeline(settings: &ScenarioSettings) -> Result<Timeline, String> {

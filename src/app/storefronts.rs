@@ -7,7 +7,7 @@ use super::Site;
 use crate::admin::AdminSettings;
 use crate::client::Client;
 use crate::pages::{Side, Storefront};
-use crate::services::ServiceName;
+use crate::services::{Host, ServiceName};
 use crate::settings::Blueprint;
 
 /// Puts the storefront beside the edge of each gateway of this process.
@@ -15,8 +15,8 @@ pub(super) fn storefronts(
     site: &mut Site,
     admin_settings: &AdminSettings,
     blueprint: &Blueprint,
-    addresses: &BTreeMap<ServiceName, SocketAddr>,
-    admin: SocketAddr,
+    (addresses, admin): (&BTreeMap<ServiceName, SocketAddr>, SocketAddr),
+    host: &Host,
 ) -> Result<(), String> {
     // A browser that reaches a public port of another machine doesn't reach that machine's loopback.
     let console =
@@ -32,7 +32,8 @@ pub(super) fn storefronts(
             Side::Protected => site.clients.iter().filter(|client| own(client)).cloned().collect(),
             Side::Bare => Vec::new(),
         };
-        let storefront = Storefront { side, twin, console: console.clone(), clients };
+        let (api, tasks) = (router.clone(), host.tasks.clone());
+        let storefront = Storefront { side, twin, console: console.clone(), clients, api, tasks };
         *router = std::mem::take(router).merge(storefront.routes()?);
     }
     Ok(())

@@ -22,6 +22,7 @@
 pub mod plan;
 pub mod report;
 mod run;
+pub mod service;
 #[cfg(test)]
 mod tests;
 mod world;

@@ -8,6 +8,7 @@
 mod assets;
 mod console;
 mod feed;
+mod live;
 mod storefront;
 mod twin;
 

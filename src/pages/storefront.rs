@@ -11,10 +11,11 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
+use tokio_util::task::TaskTracker;
 use tower_http::compression::CompressionLayer;
 
 use super::assets::Asset;
-use super::twin;
+use super::{live, twin};
 use crate::client::Client;
 use crate::services::user;
 
@@ -42,6 +43,10 @@ pub struct Storefront {
     pub console: Option<String>,
     /// The process's clients, whose breakers are shown. Reading only: nothing can be changed here.
     pub clients: Vec<Client>,
+    /// The gateway's own routes, which the stream asks for a viewer's orders.
+    pub api: Router,
+    /// The process's tasks: streams end with them.
+    pub tasks: TaskTracker,
 }
 
 /// What the page has to know before it asks the API anything.
@@ -61,17 +66,17 @@ struct Demo {
 }
 
 /// A breaker as the public may see it.
-#[derive(Debug, Serialize)]
-struct BreakerStatus {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct BreakerStatus {
     service: String,
     name: String,
-    state: &'static str,
+    pub(super) state: &'static str,
     /// Until the next call is tried; 0 unless it is open.
     retry_after_seconds: u64,
 }
 
 impl Storefront {
-    /// `GET /`, its files, `/site.json`, `/status.json`, and `/twin/api/*` when there is a twin.
+    /// `GET /`, its files, `/site.json`, `/status.json`, `/live`, and `/twin/api/*` when there is a twin.
     pub fn routes(self) -> Result<Router, String> {
         let files = Router::new()
             .route("/", Asset::new("text/html; charset=utf-8", include_str!("dist/storefront.html")).route())
@@ -85,8 +90,10 @@ impl Storefront {
             )
             .layer(CompressionLayer::new());
         let twin = self.twin.as_deref().map(twin::routes).transpose()?;
+        let streams = live::routes(self.clone());
         let site =
             Router::new().route("/site.json", get(site)).route("/status.json", get(status)).with_state(Arc::new(self));
+        let site = site.merge(streams);
         let routes = files.merge(site);
         Ok(match twin {
             Some(twin) => routes.merge(twin),
@@ -106,6 +113,11 @@ async fn site(State(storefront): State<Arc<Storefront>>) -> Json<Site> {
 }
 
 async fn status(State(storefront): State<Arc<Storefront>>) -> Json<Vec<BreakerStatus>> {
+    Json(statuses(&storefront))
+}
+
+/// Every breaker as it is now.
+pub(super) fn statuses(storefront: &Storefront) -> Vec<BreakerStatus> {
     let seen = storefront.clients.iter().filter_map(|client| {
         let now = client.snapshot()?;
         Some(BreakerStatus {
@@ -115,5 +127,5 @@ async fn status(State(storefront): State<Arc<Storefront>>) -> Json<Vec<BreakerSt
             retry_after_seconds: now.open_remaining.as_secs() + u64::from(now.open_remaining.subsec_nanos() > 0),
         })
     });
-    Json(seen.collect())
+    seen.collect()
 }

@@ -12,7 +12,8 @@ use super::{Side, Storefront};
 const HEAVIEST: usize = 150_000;
 
 fn storefront(side: Side, twin: Option<String>) -> Router {
-    Storefront { side, twin, console: None, clients: Vec::new() }.routes().unwrap()
+    let (api, tasks) = (Router::new(), tokio_util::task::TaskTracker::new());
+    Storefront { side, twin, console: None, clients: Vec::new(), api, tasks }.routes().unwrap()
 }
 
 async fn ask(router: &Router, request: http::request::Builder) -> (StatusCode, http::HeaderMap, Vec<u8>) {

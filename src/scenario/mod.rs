@@ -10,13 +10,15 @@
 //! stays. Only a pause holds a fault without an end, and only a stop takes one away.
 
 mod actuator;
+mod library;
 mod routes;
 mod runner;
 mod timeline;
 
 pub use actuator::Actuator;
+pub use library::{Choice, choices};
 pub use routes::{openapi, routes};
-pub use runner::{Mode, Scenario, Status, StepStatus};
+pub use runner::{Mode, Scenario, Status, StepStatus, Unknown};
 pub use timeline::{Action, Step, Target, Timeline};
 
 /// The scenario that runs unless told otherwise.

@@ -7,13 +7,13 @@ use axum::{Json, Router};
 use utoipa::OpenApi;
 
 use super::runner::{Mode, Scenario, Status};
-use crate::admin::wire::ProblemBody;
-use crate::web::problem::Problem;
+use crate::admin::wire::{ProblemBody, ScenarioChoice};
+use crate::web::problem::{Body, Problem};
 
-/// `GET /scenario`, `POST /scenario/{start,pause,stop,skip}` and `POST /scenario/step/{name}`.
+/// `GET` and `POST /scenario`, `POST /scenario/{start,pause,stop,skip}` and `POST /scenario/step/{name}`.
 pub fn routes(scenario: Scenario) -> Router {
     Router::new()
-        .route("/scenario", get(status))
+        .route("/scenario", get(status).post(choose))
         .route("/scenario/{command}", post(command))
         .route("/scenario/step/{name}", post(step))
         .with_state(scenario)
@@ -27,6 +27,23 @@ pub fn routes(scenario: Scenario) -> Router {
 )]
 async fn status(State(scenario): State<Scenario>) -> Json<Status> {
     Json(scenario.status())
+}
+
+/// Puts another scenario in its place, which runs from its beginning.
+#[utoipa::path(
+    post,
+    path = "/scenario",
+    request_body = ScenarioChoice,
+    responses((status = 200, body = Status), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+              (status = 404, body = ProblemBody)),
+)]
+async fn choose(State(scenario): State<Scenario>, Body(choice): Body<ScenarioChoice>) -> Result<Json<Status>, Problem> {
+    scenario.choose(&choice.name, choice.seed).map_err(|unknown| {
+        let names: Vec<_> = unknown.0.into_iter().map(|choice| choice.name).collect();
+        Problem::bad_request("name", format!("no scenario {:?}; there are {}", choice.name, names.join(", ")))
+    })?;
+    tracing::info!(name = choice.name, seed = choice.seed, "scenario chosen");
+    Ok(Json(scenario.status()))
 }
 
 /// Starts, pauses or stops the scenario, or skips to its next step.
@@ -56,7 +73,7 @@ async fn command(State(scenario): State<Scenario>, Path(command): Path<String>) 
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(status, command, step))]
+#[openapi(paths(status, choose, command, step))]
 struct Paths;
 
 /// The scenario's part of the `OpenAPI` document.
@@ -74,7 +91,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 )]
 async fn step(State(scenario): State<Scenario>, Path(name): Path<String>) -> Result<Json<Status>, Problem> {
     if !scenario.run_step(&name) {
-        let names: Vec<_> = scenario.timeline().incidents().map(|step| step.name.as_str()).collect();
+        let timeline = scenario.timeline();
+        let names: Vec<_> = timeline.incidents().map(|step| step.name.as_str()).collect();
         return Err(Problem::not_found(format!("no step {name:?}; there are {}", names.join(", "))));
     }
     tracing::info!(step = name, "scenario commanded");

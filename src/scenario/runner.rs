@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::actuator::Actuator;
+use super::library::{self, Choice};
 use super::timeline::{Action, Step, Timeline};
 use crate::faults::FaultPlan;
 use breakerbox_telemetry::{Metrics, ScenarioTelemetry};
@@ -46,6 +47,10 @@ pub struct Status {
     pub looped: bool,
     /// Its steps, in the order they begin.
     pub steps: Vec<StepStatus>,
+    /// What it was drawn from, if it was drawn.
+    pub seed: Option<u64>,
+    /// Scenarios that can take its place.
+    pub choices: Vec<Choice>,
 }
 
 /// A step, for whoever shows the time line.
@@ -86,14 +91,20 @@ pub struct Scenario {
 }
 
 struct Inner {
-    timeline: Timeline,
     mode: watch::Sender<Mode>,
     progress: Mutex<Progress>,
-    telemetry: ScenarioTelemetry,
+    metrics: Metrics,
+    /// What the settings name, to which one can return.
+    own: Arc<Timeline>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Progress {
+    timeline: Arc<Timeline>,
+    telemetry: ScenarioTelemetry,
+    seed: Option<u64>,
+    /// What a scenario that was exchanged had under way, to be ended by whoever carries this one out.
+    leaving: Vec<Step>,
     rounds: u64,
     /// Position when it last began to move, and when that was.
     position: Duration,
@@ -113,16 +124,54 @@ impl Scenario {
     /// A scenario that stands at its beginning.
     #[must_use]
     pub fn new(timeline: Timeline, metrics: &Metrics) -> Self {
-        let steps: Vec<_> = timeline.incidents().map(|step| step.name.clone()).collect();
-        let telemetry = metrics.scenario(&steps);
-        let inner = Inner { timeline, mode: watch::Sender::new(Mode::Stopped), progress: Mutex::default(), telemetry };
-        Self { inner: Arc::new(inner) }
+        let own = Arc::new(timeline);
+        let progress = Progress {
+            telemetry: telemetry(&own, metrics),
+            timeline: Arc::clone(&own),
+            seed: None,
+            leaving: Vec::new(),
+            rounds: 0,
+            position: Duration::ZERO,
+            since: None,
+            active: BTreeSet::new(),
+            moved: false,
+        };
+        let (mode, progress) = (watch::Sender::new(Mode::Stopped), Mutex::new(progress));
+        Self { inner: Arc::new(Inner { mode, progress, metrics: metrics.clone(), own }) }
     }
 
     /// Its timeline.
     #[must_use]
-    pub fn timeline(&self) -> &Timeline {
-        &self.inner.timeline
+    pub fn timeline(&self) -> Arc<Timeline> {
+        self.progress(|progress| Arc::clone(&progress.timeline))
+    }
+
+    /// Puts another scenario in its place, which runs from its beginning; what was under way ends. An error
+    /// names what there is.
+    pub fn choose(&self, name: &str, seed: Option<u64>) -> Result<(), Unknown> {
+        let own = &self.inner.own;
+        let (timeline, seed) = if name == own.name {
+            (Arc::clone(own), None)
+        } else {
+            let (timeline, seed) = library::find(name, seed).ok_or_else(|| Unknown(self.choices()))?;
+            (Arc::new(timeline), seed)
+        };
+        self.progress(|progress| {
+            progress.telemetry.active(&[]);
+            let old = Arc::clone(&progress.timeline);
+            progress.leaving.extend(std::mem::take(&mut progress.active).iter().map(|index| old.steps[*index].clone()));
+            progress.telemetry = telemetry(&timeline, &self.inner.metrics);
+            progress.timeline = timeline;
+            progress.seed = seed;
+            progress.rounds = 0;
+        });
+        self.move_to(Duration::ZERO);
+        self.set(Mode::Running);
+        Ok(())
+    }
+
+    fn choices(&self) -> Vec<Choice> {
+        library::choices(&self.inner.own)
     }
 
     /// Starts, pauses or stops it.
@@ -134,16 +183,18 @@ impl Scenario {
     #[must_use]
     pub fn status(&self) -> Status {
         let progress = self.progress(|progress| progress.clone());
-        let timeline = &self.inner.timeline;
+        let timeline = &progress.timeline;
         Status {
             name: timeline.name.clone(),
             mode: *self.inner.mode.borrow(),
             rounds: progress.rounds,
             position_seconds: progress.position().min(timeline.length).as_secs_f64(),
             length_seconds: timeline.length.as_secs_f64(),
-            active: self.names(&progress.active),
+            active: names(timeline, &progress.active),
             looped: timeline.looped,
             steps: timeline.incidents().map(StepStatus::from).collect(),
+            seed: progress.seed,
+            choices: self.choices(),
         }
     }
 
@@ -165,14 +216,15 @@ impl Scenario {
     /// Goes to the beginning of the next step; after the last one, to that of the first.
     pub fn skip(&self) {
         let now = self.progress(|progress| progress.position());
-        let begins = || self.inner.timeline.incidents().map(|step| step.from);
+        let timeline = self.timeline();
+        let begins = || timeline.incidents().map(|step| step.from);
         self.move_to(begins().find(|from| *from > now).or_else(|| begins().next()).unwrap_or_default());
     }
 
     /// Goes to the beginning of the step of this name. False when there is none.
     #[must_use]
     pub fn run_step(&self, name: &str) -> bool {
-        let from = self.inner.timeline.incidents().find(|step| step.name == name).map(|step| step.from);
+        let from = self.timeline().incidents().find(|step| step.name == name).map(|step| step.from);
         from.map(|from| self.move_to(from)).is_some()
     }
 
@@ -194,7 +246,7 @@ impl Scenario {
             }
             // From the position that was acted on: acting on another process takes time, and what
             // became due meanwhile must not be skipped.
-            let next = self.inner.timeline.next_change(position);
+            let next = self.timeline().next_change(position);
             let wait = next.saturating_sub(self.progress(|progress| progress.position()));
             tokio::select! {
                 _ = changed => {}
@@ -206,12 +258,6 @@ impl Scenario {
     /// Takes its faults away, for a process that ends.
     pub async fn restore(&self, actuator: &Actuator) {
         self.act(Mode::Stopped, actuator, true, false).await;
-    }
-
-    /// Names of those of these steps that break something.
-    fn names(&self, steps: &BTreeSet<usize>) -> Vec<String> {
-        let steps = steps.iter().map(|index| &self.inner.timeline.steps[*index]);
-        steps.filter(|step| !step.calm).map(|step| step.name.clone()).collect()
     }
 
     fn progress<T>(&self, with: impl FnOnce(&mut Progress) -> T) -> T {
@@ -237,7 +283,7 @@ impl Scenario {
 
     /// Begins the next round once this one is over; one that isn't repeated stops.
     fn wrap(&self) {
-        let timeline = &self.inner.timeline;
+        let timeline = self.timeline();
         let over = self.progress(|progress| {
             let over = progress.position() >= timeline.length;
             if over {
@@ -257,14 +303,23 @@ impl Scenario {
     /// over again what goes on, since a pause holds a fault's end back and a start lets it go. `moved` by a
     /// command, it ends what was under way, whose time to live is not over.
     async fn act(&self, mode: Mode, actuator: &Actuator, entering: bool, moved: bool) -> Duration {
-        let timeline = &self.inner.timeline;
-        let (position, before) = self.progress(|progress| (progress.position(), progress.active.clone()));
-        let due: BTreeSet<usize> = match mode {
-            Mode::Stopped => BTreeSet::new(),
-            Mode::Running | Mode::Paused => timeline.active(position).map(|(index, _)| index).collect(),
-        };
-        self.progress(|progress| progress.active.clone_from(&due));
-        self.inner.telemetry.active(&self.names(&due));
+        // At once, so that no other scenario is chosen between what is read and what is written.
+        let (timeline, position, before, due, leaving) = self.progress(|progress| {
+            let (timeline, position) = (Arc::clone(&progress.timeline), progress.position());
+            let due: BTreeSet<usize> = match mode {
+                Mode::Stopped => BTreeSet::new(),
+                Mode::Running | Mode::Paused => timeline.active(position).map(|(index, _)| index).collect(),
+            };
+            progress.telemetry.active(&names(&timeline, &due));
+            let before = std::mem::replace(&mut progress.active, due.clone());
+            (timeline, position, before, due, std::mem::take(&mut progress.leaving))
+        });
+        for step in &leaving {
+            match &step.action {
+                Action::Fault(target, _) => actuator.restore(target.as_str()).await,
+                Action::Rate(_) => actuator.rate(None),
+            }
+        }
         for step in before.difference(&due).map(|index| &timeline.steps[*index]) {
             if !step.calm {
                 tracing::info!(step = step.name, "scenario step ended");
@@ -302,6 +357,21 @@ impl Scenario {
             Action::Fault(target, plan) => actuator.apply(target.as_str(), plan.clone()).await,
         }
     }
+}
+
+/// No scenario has this name.
+#[derive(Debug)]
+pub struct Unknown(pub Vec<Choice>);
+
+fn telemetry(timeline: &Timeline, metrics: &Metrics) -> ScenarioTelemetry {
+    let steps: Vec<_> = timeline.incidents().map(|step| step.name.clone()).collect();
+    metrics.scenario(&steps)
+}
+
+/// Names of those of these steps that break something.
+fn names(timeline: &Timeline, steps: &BTreeSet<usize>) -> Vec<String> {
+    let steps = steps.iter().filter_map(|index| timeline.steps.get(*index));
+    steps.filter(|step| !step.calm).map(|step| step.name.clone()).collect()
 }
 
 #[cfg(test)]
@@ -443,6 +513,25 @@ mod tests {
         assert!((stage.after(1).await - 1.0).abs() < 1e-9);
         assert_eq!(stage.scenario.status().mode, Mode::Running);
         assert_eq!(stage.scenario.status().steps.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_scenario_begins_and_ends_what_was_under_way() {
+        let stage = stage();
+        stage.scenario.set(Mode::Running);
+        assert!((stage.after(25).await - 1.0).abs() < 1e-9);
+        stage.scenario.choose("slow", None).unwrap();
+        assert!((stage.after(1).await - 0.3).abs() < 1e-9);
+        assert_eq!(stage.scenario.status().name, "slow");
+        assert!(stage.scenario.status().position_seconds < 2.0);
+        stage.scenario.choose("drawn", Some(5)).unwrap();
+        let drawn = stage.scenario.status();
+        assert_eq!((drawn.seed, drawn.rounds, drawn.mode), (Some(5), 0, Mode::Running));
+        // Back to what the settings name.
+        stage.scenario.choose("test", None).unwrap();
+        assert!((stage.after(21).await - 1.0).abs() < 1e-9);
+        let unknown = stage.scenario.choose("nothing", None).unwrap_err();
+        assert!(unknown.0.iter().any(|choice| choice.name == "test"), "{unknown:?}");
     }
 
     #[tokio::test(start_paused = true)]

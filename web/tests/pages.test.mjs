@@ -187,6 +187,63 @@ test('an order waits out an outage and is paid while one watches; another is can
   await page.context().close();
 });
 
+test('what the page did is logged, exported, and open to a drill', async () => {
+  const page = await open(browser, `${program.admin}/console`);
+  await page.locator('[data-node=inventory]').click();
+  await page.locator('.panel').getByRole('button', { name: 'Crash', exact: true }).click();
+  await page.locator('[data-node=inventory]', { hasText: 'crashed' }).waitFor();
+  await mend();
+  await command('gateway', 'user', { state: 'forced_open' });
+  await command('gateway', 'user', { state: 'reset' });
+  await page.locator('[data-tab=transitions]').click();
+  const row = page.locator('[data-commands] tr', { hasText: 'PUT /faults/inventory' }).first();
+  await row.waitFor();
+  assert.match(await row.getByRole('button').getAttribute('title'), /^curl -X PUT .*'http.*\/faults\/inventory'$/);
+  const metrics = await (await fetch(`${program.admin}/metrics`)).text();
+  assert.match(metrics, /^admin_actions_total\{action="fault",outcome="done"\} [1-9]/m);
+
+  await page.getByPlaceholder('Filter').fill('user');
+  await page.getByLabel('New state').selectOption('forced_open');
+  await page.locator('.sub', { hasText: /^1 of/ }).waitFor();
+  const saved = async (name) => {
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      page.getByRole('button', { name, exact: true }).click(),
+    ]);
+    return readFileSync(await download.path(), 'utf8');
+  };
+  const [head, line] = (await saved('CSV')).split('\r\n');
+  assert.match(head, /^unix_seconds,service,breaker,from,to/);
+  assert.match(line, /"gateway","user","closed","forced_open"/);
+  assert.equal(JSON.parse(await saved('JSON'))[0].to, 'forced_open');
+
+  // Without a Prometheus a drill says what is missing.
+  await page.locator('[data-tab=drills]').click();
+  await page.getByPlaceholder('Filter').fill('CircuitBreakerOpen');
+  await page.getByRole('button', { name: 'Start', exact: true }).first().click();
+  await page.locator('[data-drill=refused]').waitFor();
+  await page
+    .locator('[data-drill] .harm', { hasText: /prometheus/i })
+    .first()
+    .waitFor();
+  clean(page);
+  await page.context().close();
+});
+
+test('a storefront that nobody touches asks for nothing', async () => {
+  const page = await signedIn(`${program.site}/`);
+  await page.waitForFunction(() => !document.querySelector('[aria-busy=true], .blank'));
+  const asked = [];
+  page.on('request', (request) => asked.push(request.url()));
+  await page.waitForTimeout(5000);
+  assert.deepEqual(asked, []);
+  // What changes is told: the row says so without a click.
+  await command('gateway', 'catalog', { state: 'forced_open' });
+  await page.locator('.chip.c-cache').first().waitFor();
+  clean(page);
+  await page.context().close();
+});
+
 test('no markup of an alert or a fault is ever rendered', async () => {
   const evil = '<img src=x onerror="window.hacked=1">';
   const link = 'javascript:window.hacked=1';
@@ -272,6 +329,7 @@ test('nothing serious for assistive technology, and no sideways scrolling on a p
     ['console', `${program.admin}/console`],
     ['faults', `${program.admin}/console#faults`],
     ['transitions', `${program.admin}/console#transitions`],
+    ['drills', `${program.admin}/console#drills`],
     ['tour', `${program.admin}/console#tour`],
   ];
   const found = [];
@@ -311,7 +369,7 @@ test('nothing serious for assistive technology, and no sideways scrolling on a p
 });
 
 test('a locked port asks for its token, and a restart is survived', async () => {
-  let locked = await start({ flags: ['--no-scenario', '--no-traffic'], env: { BREAKERBOX_ADMIN__TOKEN: 'sesame' } });
+  let locked = await start({ flags: ['--no-traffic'], env: { BREAKERBOX_ADMIN__TOKEN: 'sesame' } });
   try {
     const page = await open(browser, `${locked.admin}/console#faults`);
     await page.getByRole('button', { name: 'Mend everything', exact: true }).click();
@@ -322,6 +380,19 @@ test('a locked port asks for its token, and a restart is survived', async () => 
     await dialog.locator('input').fill('sesame');
     await dialog.getByRole('button', { name: 'Unlock' }).click();
     await page.locator('.toast', { hasText: 'Everything is mended' }).waitFor();
+    const log = page.locator('[data-commands]');
+    await page.locator('[data-tab=transitions]').click();
+    await log.locator('tr', { hasText: 'unauthorized, 401' }).first().waitFor();
+    await log.locator('tr', { hasText: 'done, 200' }).first().waitFor();
+    assert.equal(await page.locator('main', { hasText: 'sesame' }).count(), 0);
+    // Another scenario, drawn from a seed.
+    await page.locator('[data-tab=live]').click();
+    await page.locator('[data-scenario]').selectOption('drawn');
+    await page.locator('[data-seed]').fill('42');
+    await page.getByRole('button', { name: 'Run it', exact: true }).click();
+    await page.locator('.steps .step').nth(6).waitFor();
+    const { name, seed, mode } = await call(`${locked.admin}/scenario`);
+    assert.deepEqual({ name, seed, mode }, { name: 'drawn', seed: 42, mode: 'running' });
     const port = Number(new URL(locked.admin).port);
     await locked.stop();
     await page.locator('.link.lost').waitFor();

@@ -162,6 +162,30 @@ labels! {
         /// It does not fire any more.
         Resolved = "resolved",
     }
+    /// `action` of `admin_actions_total`: what a command changes.
+    AdminAction {
+        /// A circuit breaker's state or settings.
+        Breaker = "breaker",
+        /// Faults.
+        Fault = "fault",
+        /// The scenario.
+        Scenario = "scenario",
+        /// Dead letters of the retry queue.
+        Queue = "queue",
+        /// A drill.
+        Drill = "drill",
+    }
+    /// `outcome` of `admin_actions_total`.
+    AdminOutcome {
+        /// Carried out.
+        Done = "done",
+        /// Refused as it was given.
+        Refused = "refused",
+        /// Refused for want of the token.
+        Unauthorized = "unauthorized",
+        /// Could not be carried out.
+        Failed = "failed",
+    }
     /// `outcome` of `checkout_orders_total`: what became of an order.
     OrderStatus {
         /// Paid at once.
@@ -369,6 +393,8 @@ mod tests {
         assert_eq!(texts::<Playback>(), value::PLAYBACK_OUTCOMES);
         assert_eq!(texts::<Playback>(), value::TRAFFIC_OUTCOMES);
         assert_eq!(texts::<AlertStatus>(), value::ALERT_STATUSES);
+        assert_eq!(texts::<AdminAction>(), value::ADMIN_ACTIONS);
+        assert_eq!(texts::<AdminOutcome>(), value::ADMIN_OUTCOMES);
         assert_eq!(texts::<OrderStatus>(), value::ORDER_OUTCOMES);
         assert_eq!(texts::<RevenueStatus>(), value::REVENUE_OUTCOMES);
         assert_eq!(texts::<SagaStep>(), value::SAGA_STEPS);

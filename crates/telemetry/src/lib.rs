@@ -37,11 +37,12 @@ pub use edge::{EdgeTelemetry, RequestGuard};
 pub use exposition::{Exposition, Format, encode};
 pub use fallback::FallbackTelemetry;
 pub use label::{
-    AlertStatus, CallOutcome, ExecutedOutcome, FallbackKind, FallbackReason, FaultKind, KeyOutcome, Label, LedgerEntry,
-    OrderStatus, Playback, Prediction, QueueOutcome, RetryReason, RevenueStatus, SagaStep, StepOutcome,
+    AdminAction, AdminOutcome, AlertStatus, CallOutcome, ExecutedOutcome, FallbackKind, FallbackReason, FaultKind,
+    KeyOutcome, Label, LedgerEntry, OrderStatus, Playback, Prediction, QueueOutcome, RetryReason, RevenueStatus,
+    SagaStep, StepOutcome,
 };
 pub use logs::{LogFormat, TelemetryGuard, TelemetrySettings, init};
-pub use metrics::{FaultTelemetry, InboxTelemetry, Metrics, ScenarioTelemetry, TrafficTelemetry};
+pub use metrics::{AdminTelemetry, FaultTelemetry, InboxTelemetry, Metrics, ScenarioTelemetry, TrafficTelemetry};
 pub use otlp::{Push, push};
 pub use spans::{sampler, span_layer};
 pub use trace::TraceContext;

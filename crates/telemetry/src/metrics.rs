@@ -8,7 +8,7 @@ use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Reg
 
 use super::breaker;
 use super::exemplars::{Exemplars, TracedHistogram};
-use super::label::{AlertStatus, Children, FaultKind, Playback};
+use super::label::{AdminAction, AdminOutcome, AlertStatus, Children, FaultKind, Playback};
 use super::names::{self, Family, Kind, value};
 
 /// Latency bounds in seconds that suit calls between services on one network.
@@ -104,6 +104,7 @@ families! {
     traffic_rate: GaugeVec = TRAFFIC_RATE;
     scenario_step: GaugeVec = SCENARIO_STEP;
     alert_notifications: IntCounterVec = ALERT_WEBHOOK_NOTIFICATIONS;
+    admin_actions: IntCounterVec = ADMIN_ACTIONS;
     build_info: GaugeVec = BUILD_INFO;
 }
 
@@ -256,6 +257,27 @@ impl Metrics {
     pub fn inbox(&self) -> InboxTelemetry {
         let vec = &self.families().alert_notifications;
         InboxTelemetry { delivered: Arc::new(Children::new(|status| vec.with_label_values(&[status]))) }
+    }
+
+    /// Series of the admin port's commands, all at zero.
+    #[must_use]
+    pub fn admin(&self) -> AdminTelemetry {
+        let vec = &self.families().admin_actions;
+        let outcomes = |action| Children::new(move |outcome| vec.with_label_values(&[action, outcome]));
+        AdminTelemetry { actions: Arc::new(Children::new(outcomes)) }
+    }
+}
+
+/// Handles for the commands of the admin port.
+#[derive(Clone)]
+pub struct AdminTelemetry {
+    actions: Arc<Children<AdminAction, Children<AdminOutcome, prometheus::IntCounter>>>,
+}
+
+impl AdminTelemetry {
+    /// A command was answered.
+    pub fn commanded(&self, action: AdminAction, outcome: AdminOutcome) {
+        self.actions.of(action).of(outcome).inc();
     }
 }
 

@@ -55,6 +55,7 @@ pub mod label {
     pub const SLO: &str = "slo";
     pub const STATUS: &str = "status";
     pub const STEP: &str = "step";
+    pub const ACTION: &str = "action";
     pub const VERSION: &str = "version";
     pub const HTTP_REQUEST_METHOD: &str = "http_request_method";
     pub const HTTP_ROUTE: &str = "http_route";
@@ -186,6 +187,8 @@ families! {
         "1 while this step of the scenario is running.";
     ALERT_WEBHOOK_NOTIFICATIONS = Counter "alert_webhook_notifications_total" [STATUS]
         "Alerts that Alertmanager delivered to the webhook inbox.";
+    ADMIN_ACTIONS = Counter "admin_actions_total" [ACTION, OUTCOME]
+        "Commands given to the admin port, by what they change and by their outcome.";
     BUILD_INFO = Gauge "breakerbox_build_info" [VERSION]
         "1, with the version of the program.";
 }
@@ -284,4 +287,8 @@ pub mod value {
     pub const TRAFFIC_OUTCOMES: &[&str] = &["ok", "degraded", "error"];
     /// `status` of a delivered alert.
     pub const ALERT_STATUSES: &[&str] = &["firing", "resolved"];
+    /// `action` of `admin_actions_total`.
+    pub const ADMIN_ACTIONS: &[&str] = &["breaker", "fault", "scenario", "queue", "drill"];
+    /// `outcome` of `admin_actions_total`.
+    pub const ADMIN_OUTCOMES: &[&str] = &["done", "refused", "unauthorized", "failed"];
 }

@@ -30,6 +30,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use self::sample::Sample;
@@ -68,6 +69,8 @@ struct Inner {
     state: Mutex<Known>,
     deltas: broadcast::Sender<Arc<Delta>>,
     places: Arc<Semaphore>,
+    /// Cancelled when the process ends: its streams end with it.
+    ended: CancellationToken,
     /// Tells this process's numbers from those of the one before it.
     epoch: u64,
 }
@@ -100,6 +103,7 @@ impl Feed {
             state: Mutex::default(),
             deltas: broadcast::channel(KEPT).0,
             places: Arc::new(Semaphore::new(LISTENERS)),
+            ended: CancellationToken::new(),
             epoch,
         };
         Self { inner: Arc::new(inner) }
@@ -121,7 +125,7 @@ impl Feed {
         loop {
             tokio::select! {
                 _ = every.tick() => {}
-                _ = stopped.wait_for(|stopped| *stopped) => return,
+                _ = stopped.wait_for(|stopped| *stopped) => return self.inner.ended.cancel(),
             }
             let listened = self.inner.deltas.receiver_count() > 0;
             self.measure(listened).await;
@@ -184,19 +188,21 @@ impl Feed {
 
     /// Everything as it stands.
     async fn look(&self) -> (BTreeMap<String, Value>, Vec<Value>) {
-        let (breakers, faults, transitions, alerts, scenario, queue) = tokio::join!(
+        let (breakers, faults, transitions, alerts, scenario, queue, actions, drills) = tokio::join!(
             self.page("/breakers?everywhere=true"),
             self.page("/faults?everywhere=true"),
             self.page("/transitions?everywhere=true"),
             self.page("/alerts"),
             self.page("/scenario"),
             self.page("/queue"),
+            self.page("/actions"),
+            self.page("/drills"),
         );
         let latest = transitions.as_ref().and_then(|page| page["transitions"].as_array());
         let latest = latest.map_or(&[][..], |all| &all[all.len().saturating_sub(TRANSITIONS)..]).to_vec();
         let locked = self.inner.admin.is_locked();
         let storefront = self.inner.storefront.clone();
-        let pages = model::Pages { breakers, faults, alerts, scenario, queue, locked, storefront };
+        let pages = model::Pages { breakers, faults, alerts, scenario, queue, actions, drills, locked, storefront };
         (model::entries(&self.state().samples, &pages), latest)
     }
 
@@ -262,6 +268,7 @@ async fn events(State(feed): State<Feed>, headers: HeaderMap) -> Response {
     // Before the beginning is put together, so that nothing falls between.
     let deltas = feed.inner.deltas.subscribe();
     let beginning = feed.beginning(last).await;
+    let ended = feed.inner.ended.clone().cancelled_owned();
     let rest = stream::unfold((feed, deltas, place), |(feed, mut deltas, place)| async move {
         let event = match deltas.recv().await {
             Ok(delta) => feed.event(&delta),
@@ -271,7 +278,7 @@ async fn events(State(feed): State<Feed>, headers: HeaderMap) -> Response {
         };
         Some((event, (feed, deltas, place)))
     });
-    let all = stream::iter(beginning).chain(rest).map(Ok::<_, Infallible>);
+    let all = stream::iter(beginning).chain(rest).take_until(ended).map(Ok::<_, Infallible>);
     Sse::new(all).keep_alive(KeepAlive::default()).into_response()
 }
 

@@ -21,9 +21,14 @@ pub(super) struct Pages {
     pub(super) alerts: Option<Value>,
     pub(super) scenario: Option<Value>,
     pub(super) queue: Option<Value>,
+    pub(super) actions: Option<Value>,
+    pub(super) drills: Option<Value>,
     pub(super) locked: bool,
     pub(super) storefront: Option<String>,
 }
+
+/// Commands that are shown.
+const ACTIONS: usize = 30;
 
 type Samples = VecDeque<(Instant, Sample)>;
 
@@ -87,6 +92,14 @@ pub(super) fn entries(samples: &Samples, pages: &Pages) -> BTreeMap<String, Valu
         "processes".to_owned(),
         json!({"unreachable": unreachable, "locked": pages.locked, "storefront": pages.storefront}),
     );
+    // Few are shown, and each costs every listener when another comes.
+    let latest = items(&pages.actions, "actions");
+    entries.insert("actions".to_owned(), latest[latest.len().saturating_sub(ACTIONS)..].into());
+    if let Some(mut drills) = pages.drills.clone() {
+        // What can be drilled does not change; what runs does.
+        entries.insert("drill".to_owned(), drills["run"].take());
+        entries.insert("drills".to_owned(), drills);
+    }
     let scenario = pages.scenario.clone().map(|mut scenario| {
         if let Some(position) = scenario["position_seconds"].as_f64() {
             scenario["position_seconds"] = rounded(position, 1);
@@ -204,6 +217,8 @@ mod tests {
             alerts: None,
             scenario: None,
             queue: None,
+            actions: None,
+            drills: None,
             locked: false,
             storefront: None,
         };

@@ -1,23 +1,29 @@
 /** The stream that feeds the page, and what it said: a snapshot, then deltas. The page never polls. */
 import { computed, signal } from '@preact/signals';
+import type {
+  Action,
+  Breaker,
+  Drills,
+  DrillRun,
+  FaultTarget as Fault,
+  Overview as Alerts,
+  QueueStatus as Queue,
+  ScenarioStatus as Scenario,
+  Transition,
+} from '../shared/admin';
 
-export interface Breaker {
-  service: string;
-  name: string;
-  state: 'closed' | 'open' | 'half_open' | 'forced_open' | 'disabled' | 'metrics_only';
-  generation: number;
-  health_score: number;
-  failure_ratio: number | null;
-  slow_ratio: number | null;
-  window_calls: number;
-  failures: number;
-  slow_calls: number;
-  late_results: number;
-  half_open_permits_in_use: number;
-  open_remaining_seconds: number;
-  settings: Record<string, unknown> | null;
-  process?: string;
-}
+export type {
+  Action,
+  Alert,
+  Breaker,
+  Drills,
+  DrillRun,
+  FaultTarget as Fault,
+  ScenarioStatus as Scenario,
+  ScenarioStep as Step,
+  Transition,
+} from '../shared/admin';
+
 export interface Edge {
   per_second: number;
   mean_ms: number | null;
@@ -41,63 +47,6 @@ export interface Viewers {
   in_flight: number;
   pool: { in_flight: number; capacity: number; queued: number };
 }
-export interface Fault {
-  target: string;
-  plan: Record<string, unknown>;
-  active: string[];
-  at_baseline: boolean;
-  remaining_seconds: number | null;
-  process?: string;
-}
-export interface Step {
-  name: string;
-  note: string;
-  target: string | null;
-  fault: Record<string, unknown> | null;
-  rate: number | null;
-  from_seconds: number;
-  to_seconds: number;
-}
-export interface Scenario {
-  name: string;
-  mode: 'running' | 'paused' | 'stopped';
-  rounds: number;
-  position_seconds: number;
-  length_seconds: number;
-  active: string[];
-  looped: boolean;
-  steps: Step[];
-}
-export interface Alert {
-  name: string;
-  status: 'firing' | 'resolved';
-  labels: Record<string, string>;
-  annotations: Record<string, string>;
-  starts_at: string;
-  ends_at: string;
-  received_unix_seconds: number;
-  resolved_unix_seconds: number | null;
-}
-export interface Alerts {
-  pipeline_alive_since_unix_seconds: number | null;
-  alerts: Alert[];
-}
-export interface Transition {
-  service: string;
-  breaker: string;
-  from: string;
-  to: string;
-  reason: string;
-  generation: number;
-  unix_seconds: number;
-  calls: number;
-  failures: number;
-  slow_calls: number;
-  failure_ratio: number | null;
-  slow_ratio: number | null;
-  open_wait_seconds: number | null;
-  process?: string;
-}
 /** Pages of one second: ok, degraded, error, and the p99 of the last five seconds in milliseconds. */
 type Got = [number, number, number, number | null];
 export interface Point {
@@ -105,15 +54,20 @@ export interface Point {
   p?: Got;
   u?: Got;
 }
-export interface Queue {
-  depth: number;
-  capacity: number;
-  dead: number;
-  oldest_item_age_seconds: number;
-}
 export interface Money {
   orders: Record<string, number>;
   revenue: Record<string, number>;
+}
+
+/** A change is known by what it changed and by the number of the state that began. */
+const change = (one: Transition): string =>
+  `${one.process ?? ''} ${one.service}/${one.breaker} ${one.generation} ${one.unix_seconds}`;
+/** What a stream tells twice, in a snapshot and in the delta after it, is taken once. */
+function joined(old: Transition[], more: Transition[]): Transition[] {
+  const known = new Set(old.map(change));
+  const fresh = more.filter((one) => !known.has(change(one)));
+  if (fresh.length === 0) return old;
+  return [...old, ...fresh].sort((a, b) => a.unix_seconds - b.unix_seconds).slice(-TRANSITIONS);
 }
 
 /** Seconds of history that are kept, as the server keeps them. */
@@ -167,8 +121,7 @@ export function listen(): void {
     }
     entries.value = next;
     if (message.point) history.value = [...history.value.slice(1 - HISTORY), message.point];
-    if (message.transitions.length > 0)
-      transitions.value = [...transitions.value, ...message.transitions].slice(-TRANSITIONS);
+    transitions.value = joined(transitions.value, message.transitions);
     take(message);
   });
   source.addEventListener('error', () => {
@@ -195,6 +148,9 @@ export const faults = computed(() => list<Fault>('fault/'));
 export const scenario = computed(() => entries.value['scenario'] as Scenario | undefined);
 export const alerts = computed(() => (entries.value['alerts'] as Alerts | undefined) ?? null);
 export const queue = computed(() => entries.value['queue'] as Queue | undefined);
+export const actions = computed(() => (entries.value['actions'] as Action[] | undefined) ?? []);
+export const drills = computed(() => entries.value['drills'] as Omit<Drills, 'run'> | undefined);
+export const drill = computed(() => (entries.value['drill'] ?? undefined) as DrillRun | undefined);
 export const money = computed(() => entries.value['money'] as Money | undefined);
 export const processes = computed(
   () =>

@@ -5,7 +5,7 @@ import { signal } from '@preact/signals';
 import { message, unlock, wanted } from './act';
 import { alerts, link, listen, processes, queue, scenario } from './feed';
 import { chosen, Map } from './map';
-import { AlertsPage, FaultsPage, OrdersPage, TransitionsPage } from './pages';
+import { AlertsPage, DrillsPage, FaultsPage, OrdersPage, TransitionsPage } from './pages';
 import { Panel } from './panel';
 import { Rail } from './rail';
 import { Say } from './say';
@@ -35,6 +35,7 @@ const NAMES: Record<Tab, string> = {
   alerts: 'Alerts',
   transitions: 'Transitions',
   orders: 'Orders & money',
+  drills: 'Drills',
   tour: 'Tour',
 };
 function count(name: Tab): [number, boolean] {
@@ -200,6 +201,8 @@ function App() {
           <TransitionsPage />
         ) : tab.value === 'orders' ? (
           <OrdersPage />
+        ) : tab.value === 'drills' ? (
+          <DrillsPage />
         ) : (
           <TourPage />
         )}

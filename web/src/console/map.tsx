@@ -8,6 +8,11 @@ export const chosen = signal<{ kind: 'edge'; service: string; name: string } | {
   null,
 );
 
+/** Whether the screen is too narrow for the map, so that a list stands in its place. */
+const narrow = matchMedia('(max-width: 760px)');
+const phone = signal(narrow.matches);
+narrow.addEventListener('change', () => (phone.value = narrow.matches));
+
 interface Box {
   x: number;
   y: number;
@@ -58,6 +63,8 @@ function standIn(service: string, name: string): string | null {
   if (per > 0.05) return kind === 'popular' ? 'most watched' : kind === 'queue' ? 'queued' : kind;
   return null;
 }
+
+const isOpenState = (state: Breaker['state']): boolean => state === 'open' || state === 'forced_open';
 
 const open = (what: NonNullable<(typeof chosen)['value']>) => ({
   tabindex: 0,
@@ -126,7 +133,7 @@ function Switch({ service, name, at: [x, y], down }: (typeof EDGES)[number]) {
       </g>
       {instead ? (
         <g class={`fb ${instead.replace(' ', '-')}`}>
-          <rect class="fbx" x={x - 44} y={y - 36} width="88" height="19" rx="9.5" />
+          <rect class="fbx" x={x - 49} y={y - 36} width="98" height="19" rx="9.5" />
           <text class="fbt" x={x} y={y - 22}>
             {instead}
           </text>{' '}
@@ -153,7 +160,7 @@ function NodeBox({ name }: { name: string }) {
   const perSecond = seen?.per_second ?? calls?.per_second ?? 0;
   const ms = seen?.mean_ms ?? calls?.mean_ms ?? null;
   const sub = on
-    ? `${mark(wrong.plan)}${wrong.remaining_seconds !== null ? ` · ${span(wrong.remaining_seconds)}` : ''}`
+    ? `${mark(wrong.plan)}${wrong.remaining_seconds != null ? ` · ${span(wrong.remaining_seconds)}` : ''}`
     : pool
       ? pool.queued
         ? `${pool.in_flight}/${pool.capacity}, ${pool.queued} wait`
@@ -198,7 +205,83 @@ function NodeBox({ name }: { name: string }) {
   );
 }
 
+/** The same as the map, one row for each breaker, what is not as usual first. */
+function List() {
+  const rank = ({ service, name }: (typeof EDGES)[number]) =>
+    (breaker(service, name)?.state ?? 'closed') !== 'closed' ? 0 : isHurt(name) ? 1 : 2;
+  const isHurt = (name: string) => {
+    const wrong = fault(name);
+    return wrong !== undefined && wrong.active.length > 0;
+  };
+  return (
+    <section class="card map list" aria-label="Services and breakers">
+      <h2>Breakers</h2>
+      <ul>
+        {[...EDGES]
+          .sort((a, b) => rank(a) - rank(b))
+          .map(({ service, name }) => {
+            const own = breaker(service, name);
+            const state = own?.state ?? 'closed';
+            const next = own && own.state === 'open' ? left(own) : 0;
+            const wrong = fault(name);
+            const stands = state !== 'closed' ? standIn(service, name) : null;
+            return (
+              <li key={`${service}/${name}`}>
+                <button
+                  class={`e ${state}`}
+                  data-edge={`${service}/${name}`}
+                  onClick={() => (chosen.value = { kind: 'edge', service, name })}
+                >
+                  <svg viewBox="0 0 44 26" aria-hidden="true">
+                    <rect class="box" x="1" y="1" width="42" height="24" rx="7" />
+                    <path class="lever" d="M4 13H12M32 13H40" />
+                    <path
+                      class="lever"
+                      d="M12 13H32"
+                      transform={`rotate(${isOpenState(state) ? -30 : state === 'half_open' ? -14 : 0} 12 13)`}
+                    />
+                  </svg>
+                  <span>
+                    {service} → <b>{name}</b>
+                    {wrong && wrong.active.length > 0 ? (
+                      <small class="fault">
+                        {mark(wrong.plan)}
+                        {wrong.at_baseline ? ', always' : ''}
+                      </small>
+                    ) : null}
+                    {stands ? <small>callers get {stands}</small> : null}
+                  </span>
+                  <span class={`pill ${state}`}>{next > 0 ? `try in ${span(next)}` : STATES[state]}</span>
+                </button>
+              </li>
+            );
+          })}
+      </ul>
+      <h2>Services</h2>
+      <p class="services">
+        {Object.keys(NODES)
+          .filter((name) => name !== 'viewers')
+          .map((name) => (
+            <button
+              key={name}
+              class={`btn${isHurt(name) ? ' hurt' : ''}`}
+              data-node={name}
+              onClick={() => (chosen.value = { kind: 'node', name })}
+            >
+              {name}
+            </button>
+          ))}
+      </p>
+    </section>
+  );
+}
+
 export function Map() {
+  if (phone.value) return <List />;
+  return <Drawing />;
+}
+
+function Drawing() {
   const visits = node('gateway')?.per_second ?? 0;
   const { x, y, w } = NODES['viewers']!;
   const [gate, bare] = [NODES['gateway']!, NODES['gateway-bare']!];
@@ -228,6 +311,20 @@ export function Map() {
             <path d="M2 7H32" stroke="var(--twin)" stroke-width="1.6" stroke-dasharray="5 4" />
           </svg>
           unprotected, around the switches
+        </span>
+        <span>
+          <svg viewBox="0 0 34 14">
+            <rect x="2" y="1.500" width="30" height="11" rx="5.500" fill="var(--cache)" opacity=".35" />
+            <rect x="2" y="1.500" width="30" height="11" rx="5.500" fill="none" stroke="var(--cache)" />
+          </svg>
+          what answers instead
+        </span>
+        <span>
+          <svg viewBox="0 0 34 14">
+            <path d="M2 7H32" stroke="var(--line2)" stroke-width="3" />
+            <path d="M2 7H16" stroke="var(--fault)" stroke-width="3" />
+          </svg>
+          a fault and its share
         </span>
       </div>
       <svg viewBox="0 0 926 446" role="group" aria-label="Services and calls">

@@ -1,9 +1,9 @@
 /** The other pages of the console: faults, alerts, transitions, orders and money. */
 import { useEffect, useState } from 'preact/hooks';
-import { act, copy, curl, type Command } from './act';
-import { alerts, faults, money, processes, queue, transitions, type Alert } from './feed';
+import { copy, curl, type Command } from './act';
+import { actions, alerts, drill, drills, faults, money, processes, queue, transitions, type Alert } from './feed';
 import { FaultForm } from './panel';
-import { Copy } from './strip';
+import { CopyIcon as Copy, Do } from './do';
 import { clock, mark, percent, reason, share, span, STATES, web, won } from './words';
 
 const mendAll: Command = { method: 'DELETE', path: '/faults', what: 'Everything is mended.' };
@@ -18,19 +18,9 @@ export function FaultsPage() {
           <h1>Faults</h1>
           <p class="sub">What is broken, how much of it, and for how long; set by hand or by the scenario.</p>
         </div>
-        <span class="act">
-          <button class="btn pri" onClick={() => void act(mendAll)}>
-            Mend everything
-          </button>
-          <button
-            class="cp"
-            aria-label="Copy curl: mend everything"
-            title={curl(mendAll, processes.value.locked)}
-            onClick={() => void copy(curl(mendAll, processes.value.locked))}
-          >
-            <Copy />
-          </button>
-        </span>
+        <Do kind="pri" command={mendAll}>
+          Mend everything
+        </Do>
       </div>
       <div class="cols">
         {[...all]
@@ -46,7 +36,7 @@ export function FaultsPage() {
                 {fault.active.length > 0 ? (
                   <span class="fault">
                     {mark(fault.plan)}
-                    {fault.remaining_seconds !== null
+                    {fault.remaining_seconds != null
                       ? `, ${span(fault.remaining_seconds)} left`
                       : fault.at_baseline
                         ? ', always'
@@ -79,17 +69,20 @@ export function AlertsPage() {
   const all = (known?.alerts ?? []).filter((alert) => alert.name !== 'Watchdog');
   const firing = all.filter((alert) => alert.status === 'firing').sort((a, b) => gravity(a) - gravity(b));
   const over = all.filter((alert) => alert.status === 'resolved').slice(0, 50);
+  const alive = known?.pipeline_alive_since_unix_seconds ?? null;
   const start = 'docker compose up';
   return (
     <section class="page">
       <h1>Alerts</h1>
       <p class="sub">
-        {firing.length} fire, {over.length} are over.{' '}
-        {known?.pipeline_alive_since_unix_seconds
-          ? `Prometheus and Alertmanager deliver here since ${clock(known.pipeline_alive_since_unix_seconds)}.`
-          : 'No Prometheus has delivered anything here.'}
+        {firing.length === 0 ? 'None fires' : `${firing.length} fire, the gravest first`}; {over.length} are over.{' '}
+        {alive !== null
+          ? `The heartbeat of Prometheus and Alertmanager arrives here since ${clock(alive)}.`
+          : all.length > 0
+            ? 'Alerts arrive here; the heartbeat of Prometheus and Alertmanager has not arrived yet.'
+            : 'No Prometheus has delivered anything here.'}
       </p>
-      {known?.pipeline_alive_since_unix_seconds ? null : (
+      {alive === null && all.length === 0 ? (
         <div class="note">
           <div>
             <b>Alerts come from Prometheus through Alertmanager.</b> This starts both, with rules, dashboards and this
@@ -102,7 +95,7 @@ export function AlertsPage() {
             </p>
           </div>
         </div>
-      )}
+      ) : null}
       {firing.map((alert) => (
         <AlertCard key={JSON.stringify(alert.labels)} alert={alert} />
       ))}
@@ -118,20 +111,34 @@ export function AlertsPage() {
   );
 }
 
+/** How long before an alert its breaker may have opened for the one to explain the other, in seconds. */
+const EXPLAINS = 900;
+
 function AlertCard({ alert }: { alert: Alert }) {
   const { severity = 'none', service, breaker, instance } = alert.labels;
   const began = Date.parse(alert.starts_at) / 1000;
-  const ended = alert.resolved_unix_seconds;
+  const ended = alert.resolved_unix_seconds ?? null;
   const where = [service, breaker].filter(Boolean).join(' → ');
+  // What opened it, not a probe that failed since.
   const trip = transitions.value.findLast(
-    (one) => one.to === 'open' && one.breaker === breaker && one.service === service && one.unix_seconds <= began + 1,
+    (one) =>
+      one.to === 'open' &&
+      one.from === 'closed' &&
+      one.breaker === breaker &&
+      one.service === service &&
+      one.unix_seconds <= (ended ?? Infinity) &&
+      began - one.unix_seconds < EXPLAINS,
   );
-  const moments: [string, number | null][] = [
-    ['breaker opened', trip && began - trip.unix_seconds < 900 ? trip.unix_seconds : null],
-    ['fires', Number.isFinite(began) ? began : null],
-    ['delivered here', alert.received_unix_seconds],
-    ['end delivered', ended],
-  ];
+  const moments = (
+    [
+      ['breaker opened', trip?.unix_seconds],
+      ['fires', Number.isFinite(began) ? began : null],
+      ['delivered here', alert.received_unix_seconds],
+      ['end delivered', ended],
+    ] as [string, number | null | undefined][]
+  )
+    .flatMap(([name, at]) => (at == null ? [] : [{ name, at }]))
+    .sort((a, b) => a.at - b.at);
   const dashboard = web(alert.annotations['dashboard_url']);
   return (
     <article class="card alert">
@@ -142,19 +149,17 @@ function AlertCard({ alert }: { alert: Alert }) {
           {where}
           {instance ? ` · ${instance}` : ''}
         </span>
-        <span class={alert.status === 'firing' ? 'harm end' : 'good end'}>{alert.status}</span>
-      </header>
-      <p>{alert.annotations['summary'] ?? alert.annotations['description'] ?? ''}</p>
-      <ol class="moments">
-        {moments
-          .filter(([, at]) => at !== null)
-          .map(([name, at]) => (
+        <ol class="moments">
+          {moments.map(({ name, at }) => (
             <li key={name}>
-              <b>{clock(at ?? 0)}</b> {name}
+              <b>{clock(at)}</b> {name}
             </li>
           ))}
-      </ol>
-      <p class="mute">
+        </ol>
+        <span class={alert.status === 'firing' ? 'harm' : 'good'}>{alert.status}</span>
+      </header>
+      <p>
+        {alert.annotations['summary'] ?? alert.annotations['description'] ?? ''}{' '}
         <a href={`/runbook#${encodeURIComponent(alert.name.toLowerCase())}`}>Runbook</a>
         {dashboard && local.test(dashboard) ? (
           <>
@@ -276,13 +281,179 @@ export function TransitionsPage() {
                 <td class="n2">
                   {one.failures} of {one.calls}
                 </td>
-                <td class="n2">{one.slow_ratio === null ? one.slow_calls : percent(one.slow_ratio)}</td>
-                <td class="n2">{one.open_wait_seconds === null ? '' : span(one.open_wait_seconds)}</td>
+                <td class="n2">{one.slow_ratio == null ? one.slow_calls : percent(one.slow_ratio)}</td>
+                <td class="n2">{one.open_wait_seconds == null ? '' : span(one.open_wait_seconds)}</td>
               </tr>
             ))}
           </tbody>
         </table>
         {shown.length === 0 ? <p class="pad mute">None.</p> : null}
+      </div>
+      <Commands />
+    </section>
+  );
+}
+
+/** What was commanded here and by whom, as the audit log has it. */
+function Commands() {
+  const latest = [...actions.value].reverse();
+  return (
+    <>
+      <h2 class="second">Commands</h2>
+      <p class="sub">
+        The latest {latest.length || ''} that this admin port was given, from this page or a shell; each is a line in
+        the log and counted in <code>admin_actions_total</code>.
+      </p>
+      <div class="card scroll" tabIndex={0} role="region" aria-label="Commands">
+        <table data-commands>
+          <thead>
+            <tr>
+              <th>When</th>
+              <th>From</th>
+              <th>Command</th>
+              <th>Answer</th>
+              <th>
+                <span class="sr">As curl</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {latest.map((one) => {
+              const text = shell(one.method, one.path, one.body ?? null);
+              return (
+                <tr key={`${one.unix_seconds} ${one.path}`}>
+                  <td>{clock(one.unix_seconds)}</td>
+                  <td>{one.from ?? ''}</td>
+                  <td>
+                    <code>
+                      {one.method} {one.path} {one.body ?? ''}
+                    </code>
+                  </td>
+                  <td class={one.outcome === 'done' ? '' : 'harm'}>
+                    {one.outcome}, {one.status}
+                  </td>
+                  <td>
+                    <button class="ib" aria-label="Copy curl" title={text} onClick={() => void copy(text)}>
+                      <Copy />
+                    </button>
+                  </td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+        {latest.length === 0 ? <p class="pad mute">None yet.</p> : null}
+      </div>
+    </>
+  );
+}
+
+/** A command of the log in a shell: its body is given as it came. */
+function shell(method: string, path: string, body: string | null): string {
+  let parsed: unknown;
+  try {
+    parsed = body === null ? undefined : JSON.parse(body);
+  } catch {
+    parsed = body ?? undefined;
+  }
+  return curl({ method: method as Command['method'], path, body: parsed, what: '' }, processes.value.locked);
+}
+
+/** Proving an alert: raised, seen to open, pending, firing, delivered and over, each as it comes. */
+export function DrillsPage() {
+  const [text, setText] = useState('');
+  const known = drills.value;
+  const run = drill.value;
+  const runs = run !== undefined && run.outcome == null;
+  const wanted = text.trim().toLowerCase();
+  const plans = (known?.plans ?? []).filter((plan) => `${plan.alert} ${plan.how}`.toLowerCase().includes(wanted));
+  const stop: Command = { method: 'DELETE', path: '/drills', what: 'The drill stops and puts back what it changed.' };
+  return (
+    <section class="page">
+      <div class="top2">
+        <div>
+          <h1>Drills</h1>
+          <p class="sub">
+            A drill raises the trouble that an alert is about, waits until it fires, arrives and resolves, and puts
+            everything back. It asks the Prometheus at <code>{known?.prometheus ?? '…'}</code>; the scenario pauses
+            meanwhile.
+          </p>
+        </div>
+        <label>
+          <span class="sr">Filter by alert</span>
+          <input
+            type="search"
+            placeholder="Filter"
+            value={text}
+            onInput={(event) => setText(event.currentTarget.value)}
+          />
+        </label>
+      </div>
+      {run ? (
+        <article class="card alert" data-drill={run.outcome ?? 'running'}>
+          <header>
+            <h2>
+              {run.alert}
+              {run.severity ? `, ${run.severity}` : ''}
+            </h2>
+            <span class={`end ${run.outcome === 'passed' ? 'good' : run.outcome == null ? '' : 'harm'}`}>
+              {run.outcome ?? 'running'}
+            </span>
+            {runs ? <Do command={stop}>Stop</Do> : null}
+          </header>
+          {run.why ? <p class="harm">{run.why}</p> : null}
+          <ol class="stages" aria-live="polite">
+            {run.stages.map((stage) => (
+              <li key={`${stage.unix_seconds} ${stage.text}`}>
+                <span class="tm">{clock(stage.unix_seconds)}</span> {stage.text}
+              </li>
+            ))}
+            {runs ? <li class="mute">… waiting for {run.waiting ?? 'the stack'}</li> : null}
+          </ol>
+        </article>
+      ) : null}
+      <div class="card scroll" tabIndex={0} role="region" aria-label="Alerts that can be drilled">
+        <table>
+          <thead>
+            <tr>
+              <th>Alert</th>
+              <th>How it is raised</th>
+              <th class="n2">Takes at least</th>
+              <th>
+                <span class="sr">Start</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {plans.map((plan) => (
+              <tr key={`${plan.alert} ${plan.severity}`}>
+                <td>
+                  <b>{plan.alert}</b> <span class={`pill ${plan.severity}`}>{plan.severity}</span>
+                </td>
+                <td class={plan.possible ? '' : 'mute'}>{plan.how}</td>
+                <td class="n2">{span(plan.ramp_seconds)}</td>
+                <td>
+                  {plan.possible ? (
+                    <Do
+                      disabled={runs}
+                      command={{
+                        method: 'POST',
+                        path: '/drills',
+                        body: { alert: plan.alert, severity: plan.severity },
+                        what: `The drill of ${plan.alert} begins.`,
+                      }}
+                    >
+                      Start
+                    </Do>
+                  ) : (
+                    <span class="mute">by hand</span>
+                  )}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+        {plans.length === 0 ? <p class="pad mute">None.</p> : null}
       </div>
     </section>
   );
@@ -355,16 +526,12 @@ export function OrdersPage() {
           <p class="mute">None. An order that was tried too often would wait here for a person.</p>
         ) : (
           <>
-            <button class="btn" onClick={() => void act(replay())}>
-              Try all again
-            </button>
+            <Do command={replay()}>Try all again</Do>
             <ul class="tlist">
               {letters.map((letter) => (
                 <li key={letter.order_id}>
                   <code>{letter.order_id}</code> {letter.reason ?? ''}{' '}
-                  <button class="btn" onClick={() => void act(replay(letter.order_id))}>
-                    Try again
-                  </button>
+                  <Do command={replay(letter.order_id)}>Try again</Do>
                 </li>
               ))}
             </ul>

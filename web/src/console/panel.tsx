@@ -1,35 +1,10 @@
 /** The panel beside the map: one breaker and why it tripped, or one service and what can be broken there. */
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { act, copy, curl, type Command } from './act';
-import { breaker, edge, fault, instances, node, processes, transitions, type Breaker } from './feed';
+import { breaker, edge, fault, instances, node, processes, transitions, type Breaker, type Transition } from './feed';
 import { chosen, EDGES } from './map';
-import { Copy } from './strip';
+import { Do } from './do';
 import { clock, isOpen, left, mark, millis, percent, reason, share, span, STATES, trouble } from './words';
-
-/** A command with its curl. */
-function Do({
-  command,
-  kind,
-  children,
-  ask,
-}: {
-  command: Command;
-  kind?: string;
-  children: string;
-  ask?: (command: Command) => void;
-}) {
-  const text = curl(command, processes.value.locked);
-  return (
-    <span class="act">
-      <button class={`btn ${kind ?? ''}`} onClick={() => (ask ? ask(command) : void act(command))}>
-        {children}
-      </button>
-      <button class="cp" aria-label={`Copy curl: ${children}`} title={text} onClick={() => void copy(text)}>
-        <Copy />
-      </button>
-    </span>
-  );
-}
 
 export function Panel() {
   const here = chosen.value;
@@ -58,6 +33,11 @@ export function Panel() {
     <aside class="card panel on" ref={box} aria-label={key}>
       <header>
         <h2 tabIndex={-1}>{here.kind === 'edge' ? `${here.service} → ${here.name}` : here.name}</h2>
+        {here.kind === 'edge' ? (
+          <button class="btn" onClick={() => (chosen.value = { kind: 'node', name: here.name })}>
+            Break {here.name}
+          </button>
+        ) : null}
         <button class="ib" aria-label="Close" onClick={shut}>
           <svg class="i" viewBox="0 0 16 16" aria-hidden="true">
             <path d="M4 4l8 8M12 4l-8 8" />
@@ -127,6 +107,7 @@ function EdgePanel({ service, name }: { service: string; name: string }) {
           {own.state === 'closed' ? `Health ${percent(own.health_score)}.` : CONSEQUENCE[`${service}/${name}`]}
         </p>
       </div>
+      <Why own={own} trip={tried ? trip : undefined} />
       <section class="sec">
         <h3>By hand</h3>
         {asking ? (
@@ -157,7 +138,6 @@ function EdgePanel({ service, name }: { service: string; name: string }) {
           </div>
         )}
       </section>
-      <Why own={own} trip={tried ? trip : undefined} />
       {calls ? (
         <section class="sec">
           <h3>
@@ -242,25 +222,11 @@ const Ring = ({ state, share: part, text }: { state: string; share: number; text
 );
 
 /** The ratios against their thresholds, as they were at the trip or as they are. */
-function Why({
-  own,
-  trip,
-}: {
-  own: Breaker;
-  trip?: {
-    failure_ratio: number | null;
-    slow_ratio: number | null;
-    calls: number;
-    failures: number;
-    slow_calls: number;
-    unix_seconds: number;
-    reason: string;
-  };
-}) {
+function Why({ own, trip }: { own: Breaker; trip?: Transition }) {
   const settings = own.settings ?? {};
   const limit = (key: string) => num(settings[key]);
-  const failures = trip ? trip.failure_ratio : own.failure_ratio;
-  const slow = trip ? trip.slow_ratio : own.slow_ratio;
+  const failures = (trip ?? own).failure_ratio ?? null;
+  const slow = (trip ?? own).slow_ratio ?? null;
   const calls = trip ? trip.calls : own.window_calls;
   const rows: { name: string; value: number | null; limit: number | null; text: string; over: boolean }[] = [];
   const failureLimit = limit('failure_rate_threshold');
@@ -422,7 +388,7 @@ export function FaultForm({ name }: { name: string }) {
   const [rates, setRates] = useState<Record<string, number>>({});
   const [slow, setSlow] = useState(1500);
   const [ttl, setTtl] = useState(TTL);
-  const plan = wrong?.plan ?? {};
+  const plan: Record<string, unknown> = wrong?.plan ?? {};
   const put = (change: Record<string, unknown>, what: string): Command => {
     const { ttl: _, ...kept } = wrong && !wrong.at_baseline ? plan : ({} as Record<string, unknown>);
     const body: Record<string, unknown> = { ...kept, ...change, ttl: `${ttl}s` };
@@ -437,7 +403,7 @@ export function FaultForm({ name }: { name: string }) {
         Break it{' '}
         <span>
           {wrong && wrong.active.length > 0
-            ? `${mark(plan)} (${percent(share(plan))})${wrong.remaining_seconds !== null ? `, ${span(wrong.remaining_seconds)} left` : wrong.at_baseline ? ', always' : ''}`
+            ? `${mark(plan)} (${percent(share(plan))})${wrong.remaining_seconds != null ? `, ${span(wrong.remaining_seconds)} left` : wrong.at_baseline ? ', always' : ''}`
             : 'nothing is wrong here'}
         </span>
       </h3>

@@ -66,7 +66,7 @@ function SidePart({ gateway, head, twin }: { gateway: string; head: string; twin
 export function Rail() {
   const firing = (alerts.value?.alerts ?? []).filter((alert) => alert.status === 'firing' && alert.name !== 'Watchdog');
   const gravest = firing.find((alert) => alert.labels['severity'] === 'critical') ?? firing[0];
-  const notClosed = breakers.value.filter((breaker) => breaker.state !== 'closed').length;
+  const notClosed = breakers.value.filter((breaker) => breaker.state !== 'closed').map((breaker) => breaker.name);
   const kinds = fallbacks();
   return (
     <div class="rail">
@@ -87,7 +87,9 @@ export function Rail() {
         <h2>
           What the breakers did{' '}
           <span>
-            {notClosed} of {breakers.value.length} not closed
+            {notClosed.length === 0
+              ? `all ${breakers.value.length} closed`
+              : `${notClosed.length} of ${breakers.value.length} not closed: ${notClosed.slice(0, 2).join(', ')}${notClosed.length > 2 ? '…' : ''}`}
           </span>
         </h2>
         <ul>
@@ -98,8 +100,10 @@ export function Rail() {
             <li key={`${one.service} ${one.breaker} ${one.unix_seconds} ${one.process ?? ''}`}>
               <span class="tm">{clock(one.unix_seconds)}</span>
               <i class={`st-${one.to}`} />
-              <span>
-                {one.service} → <b>{one.breaker}</b> {one.says} <em>{one.why}</em>
+              <span title={`${one.service} → ${one.breaker} ${one.says} ${one.why}`}>
+                {ambiguous(one.breaker) ? `${one.service} → ` : ''}
+                <b>{one.breaker}</b> {one.says}
+                {one.why ? <em>, {one.why}</em> : null}
               </span>
             </li>
           ))}
@@ -126,6 +130,9 @@ export function Rail() {
     </div>
   );
 }
+
+/** Whether several services call what has this name. */
+const ambiguous = (name: string): boolean => EDGES.filter((one) => one.name === name).length > 1;
 
 /** The latest transitions; a round of probes that failed is one line. */
 function folded() {

@@ -1,6 +1,19 @@
 /** The sentence on top: what is broken, what viewers get, what it would be without protection, what comes. */
 import { link, money, queue, scenario, transitions, unreachableNow } from './live';
-import { broken, left, NAMES, nextStep, openBreakers, percent, position, shares, span, stepOf, trouble } from './words';
+import {
+  broken,
+  left,
+  NAMES,
+  nextStep,
+  openBreakers,
+  percent,
+  position,
+  shares,
+  span,
+  stepName,
+  stepOf,
+  trouble,
+} from './words';
 import { breakers } from './feed';
 
 /** Seconds since a target was broken, when the scenario did it. */
@@ -100,7 +113,7 @@ export function Say() {
             ? `Orders that could not wait are lost. `
             : ''}
           {scenario.value?.mode === 'running' && next
-            ? `Next in the scenario, in ${span(next.from_seconds - position())}: ${next.name.replaceAll('-', ' ')}.`
+            ? `Next in the scenario, in ${span(next.from_seconds - position())}: ${stepName(next.name)}.`
             : scenario.value?.mode === 'paused'
               ? 'The scenario is paused: its faults stay as they are.'
               : ''}
@@ -113,7 +126,7 @@ export function Say() {
 /** Whether the scenario broke what stands behind a breaker in the round so far. */
 const wasBroken = (name: string): boolean =>
   scenario.value?.steps.some(
-    (step) => step.target !== null && touches(step.target, name) && step.to_seconds <= position(),
+    (step) => step.target != null && touches(step.target, name) && step.to_seconds <= position(),
   ) ?? false;
 
 /** Whether a fault at a target explains a breaker in front of it. */

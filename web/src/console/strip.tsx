@@ -1,9 +1,19 @@
 /** One time axis: faults, breakers, and what protected and unprotected viewers got, under one playhead. */
-import { useEffect, useRef } from 'preact/hooks';
-import { act, copy, curl, type Command } from './act';
-import { history, processes, scenario, serverNow, transitions, type Point, type Step, type Transition } from './feed';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { type Command } from './act';
+import { Do } from './do';
+import {
+  history,
+  scenario,
+  serverNow,
+  transitions,
+  type Point,
+  type Scenario,
+  type Step,
+  type Transition,
+} from './feed';
 import { EDGES } from './map';
-import { minute, millis, nextStep, openBreakers, percent, position, shares, span } from './words';
+import { minute, millis, nextStep, openBreakers, percent, position, shares, span, stepName } from './words';
 import { viewers } from './feed';
 
 const command = (path: string, what: string): Command => ({ method: 'POST', path: `/scenario/${path}`, what });
@@ -27,38 +37,35 @@ export function Strip() {
   const next = nextStep();
   const ticks = Array.from({ length: Math.floor(length / 60) + 1 }, (_, i) => i * 60);
   const [p, u] = [shares('gateway'), shares('gateway-bare')];
-  const open = openBreakers().map((breaker) => `${breaker.service} → ${breaker.name}`);
+  const open = openBreakers().map((breaker) => breaker.name);
   return (
     <section class="card time" aria-label="Scenario and what viewers got over time">
       <div class="bar">
         {own ? (
           <>
             {own.mode === 'running' ? (
-              <button class="btn" onClick={() => void act(command('pause', 'The scenario pauses, its faults stay.'))}>
-                Pause
-              </button>
+              <Do command={command('pause', 'The scenario pauses, its faults stay.')}>Pause</Do>
             ) : (
-              <button class="btn pri" onClick={() => void act(command('start', 'The scenario runs.'))}>
-                {own.mode === 'paused' ? 'Resume' : 'Start'} scenario
-              </button>
+              <Do kind="pri" command={command('start', 'The scenario runs.')}>
+                {own.mode === 'paused' ? 'Resume scenario' : 'Start scenario'}
+              </Do>
             )}
-            <button class="btn" onClick={() => void act(command('skip', 'On to the next step.'))}>
-              Skip to next
-            </button>
-            <button
-              class="btn"
+            <Do command={command('skip', 'On to the next step.')}>Skip to next</Do>
+            <Do
               disabled={own.mode === 'stopped'}
-              onClick={() => void act(command('stop', 'The scenario has stopped and taken its faults back.'))}
+              command={command('stop', 'The scenario has stopped and taken its faults back.')}
             >
               Stop
-            </button>
+            </Do>
             <p class="where">
               {minute(position())}
               <span>
                 {' '}
-                of {minute(own.length_seconds)} · {own.name} scenario{own.mode === 'running' ? '' : `, ${own.mode}`}
+                of {minute(own.length_seconds)}
+                {own.mode === 'running' ? '' : `, ${own.mode}`}
               </span>
             </p>
+            <Chooser own={own} />
           </>
         ) : (
           <p class="where">
@@ -70,7 +77,7 @@ export function Strip() {
         </p>
         {own && next ? (
           <p class="nx">
-            Next, in {span(next.from_seconds - position())}: <b>{next.name.replaceAll('-', ' ')}</b>
+            Next, in {span(next.from_seconds - position())}: <b>{stepName(next.name)}</b>
           </p>
         ) : null}
       </div>
@@ -90,8 +97,8 @@ export function Strip() {
           ))}
           {open.length > 0 && here < 99 ? (
             <b
-              class={here > 60 ? 'before' : ''}
-              style={here > 60 ? { right: `${100.6 - here}%` } : { left: `${here + 0.6}%` }}
+              class={here > 84 ? 'before' : ''}
+              style={here > 84 ? { right: `${100.6 - here}%` } : { left: `${here + 0.6}%` }}
             >
               {open.slice(0, 3).join(', ')}
               {open.length > 3 ? ` and ${open.length - 3} more` : ''}
@@ -132,22 +139,12 @@ export function Strip() {
               };
               return (
                 <li key={step.name}>
-                  <button class="btn" onClick={() => void act(run)}>
-                    Run now
-                  </button>
-                  <button
-                    class="ib"
-                    aria-label={`Copy curl for ${step.name}`}
-                    title={curl(run, processes.value.locked)}
-                    onClick={() => void copy(curl(run, processes.value.locked))}
-                  >
-                    <Copy />
-                  </button>
+                  <Do command={run}>Run now</Do>
                   <span class="tm">
                     {minute(step.from_seconds)}–{minute(step.to_seconds)}
                   </span>
                   <span>
-                    <b>{step.name.replaceAll('-', ' ')}</b>. {step.note}
+                    <b>{stepName(step.name)}</b>. {step.note}
                   </span>
                 </li>
               );
@@ -159,12 +156,59 @@ export function Strip() {
   );
 }
 
-export const Copy = () => (
-  <svg class="i" viewBox="0 0 16 16" aria-hidden="true">
-    <rect x="5" y="5" width="8.5" height="8.5" rx="1.5" />
-    <path d="M3 10.5V3.5A1 1 0 0 1 4 2.5h7" />
-  </svg>
-);
+/** Which scenario runs; another one begins when it is asked for, not when it is looked at. */
+function Chooser({ own }: { own: Scenario }) {
+  const [name, setName] = useState<string | null>(null);
+  const [seed, setSeed] = useState<number | null>(null);
+  const wanted = own.choices.find((one) => one.name === (name ?? own.name));
+  const from = seed ?? own.seed ?? 1;
+  const other = (name !== null && name !== own.name) || (wanted?.seeded && seed !== null && seed !== own.seed);
+  return (
+    <span class="choose">
+      <label>
+        <span class="sr">Scenario</span>
+        <select
+          data-scenario
+          value={name ?? own.name}
+          title={wanted?.note}
+          onChange={(event) => setName(event.currentTarget.value)}
+        >
+          {own.choices.map((one) => (
+            <option key={one.name} value={one.name}>
+              {one.name} scenario
+            </option>
+          ))}
+        </select>
+      </label>
+      {wanted?.seeded ? (
+        <label>
+          seed{' '}
+          <input
+            data-seed
+            type="number"
+            min="0"
+            step="1"
+            value={from}
+            onInput={(event) => setSeed(Math.max(0, Math.trunc(event.currentTarget.valueAsNumber || 0)))}
+          />
+        </label>
+      ) : null}
+      {wanted && other ? (
+        <Do
+          kind="pri"
+          command={{
+            method: 'POST',
+            path: '/scenario',
+            body: { name: wanted.name, ...(wanted.seeded ? { seed: from } : {}) },
+            what: `The ${wanted.name} scenario runs${wanted.seeded ? `, drawn from seed ${from}` : ''}.`,
+          }}
+        >
+          Run it
+        </Do>
+      ) : null}
+    </span>
+  );
+}
 
 function StepMark({ step, row, at }: { step: Step; row: number; at: (seconds: number) => number }) {
   const here = position();
@@ -179,7 +223,7 @@ function StepMark({ step, row, at }: { step: Step; row: number; at: (seconds: nu
         top: `${row * 23}px`,
       }}
     >
-      <span>{step.name.replaceAll('-', ' ')}</span>
+      <span>{stepName(step.name)}</span>
       <i />
     </div>
   );
@@ -250,12 +294,21 @@ function Chart({ side, from, length }: { side: 'p' | 'u'; from: number; length: 
       const got = point[side];
       if (!got || point.t < from - 1) continue;
       const total = got[0] + got[1] + got[2];
-      if (total === 0) continue;
+      const other = point[side === 'p' ? 'u' : 'p'] ?? [0, 0, 0, null];
+      // Viewers came, and no page was answered: that is no calm.
+      const silent = total === 0 && other[0] + other[1] + other[2] > 0;
+      if (total === 0 && !silent) continue;
       // From where the point before it ended, so that a second that came late leaves no gap.
       const right = x(point.t);
       const left = right - before < step * 6 ? before : right - step;
       before = right;
       let y = h;
+      if (silent) {
+        pen.globalAlpha = 0.3;
+        pen.fillStyle = colour(COLOURS.er);
+        pen.fillRect(left, 0, right - left + 0.4, h);
+        continue;
+      }
       for (const [share, name] of [
         [got[0], COLOURS.ok],
         [got[1], COLOURS.dg],

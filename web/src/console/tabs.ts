@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
 
-export const TABS = ['live', 'faults', 'alerts', 'transitions', 'orders', 'tour'] as const;
+export const TABS = ['live', 'faults', 'alerts', 'transitions', 'orders', 'drills', 'tour'] as const;
 export type Tab = (typeof TABS)[number];
 const asked = location.hash.replace('#', '') as Tab;
 export const tab = signal<Tab>(TABS.includes(asked) ? asked : 'live');

@@ -1,8 +1,9 @@
 /** The guided tour: five steps, each checked against what the program says. */
 import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import { act, type Command } from './act';
-import { alerts, breaker, faults, queue, scenario, transitions, at, edge } from './feed';
+import { act, copy, curl, type Command } from './act';
+import { alerts, breaker, faults, processes, queue, scenario, transitions, at, edge } from './feed';
+import { CopyIcon } from './do';
 import { chosen } from './map';
 import { tab } from './tabs';
 import { broken, percent, shares } from './words';
@@ -189,6 +190,7 @@ export function TourBar() {
       <div class="acts2">
         <button
           class="btn"
+          title={own.commands.map((command) => curl(command, processes.value.locked)).join('\n')}
           data-do
           onClick={() =>
             void (async () => {
@@ -198,6 +200,13 @@ export function TourBar() {
           }
         >
           Do it for me
+        </button>
+        <button
+          class="ib"
+          aria-label="Copy the commands as curl"
+          onClick={() => void copy(own.commands.map((command) => curl(command, processes.value.locked)).join('\n'))}
+        >
+          <CopyIcon />
         </button>
         {last && done[0] ? (
           <button class="btn" data-reset onClick={() => void act(reset)}>

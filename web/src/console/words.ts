@@ -1,7 +1,10 @@
 /** How the page says things. */
 import { breakers, faults, scenario, serverNow, at, viewers, type Breaker, type Fault, type Step } from './feed';
 
-export const percent = (share: number): string => (share > 0 && share < 0.01 ? '<1 %' : `${Math.round(share * 100)} %`);
+export const percent = (share: number): string =>
+  share > 0 && share < 0.01 ? '<1\u00a0%' : `${Math.round(share * 100)}\u00a0%`;
+/** The name of a step as a sentence has it; the name of a service keeps its hyphen. */
+export const stepName = (name: string): string => name.replace(/-(?!api|gateway|primary|replica)/g, ' ');
 /** 95 s as people say it: "1:35"; 42 s as "42 s". */
 export function span(seconds: number): string {
   const s = Math.max(0, Math.round(seconds));

@@ -5,6 +5,7 @@ import { Notice, Picks, Poster } from './parts';
 import { PRICES } from './pages';
 import { t, won } from './i18n';
 import {
+  ordered,
   paymentNotice,
   place,
   prefix,
@@ -75,10 +76,11 @@ function SheetBody({ order, close }: { order: Sheet; close: () => void }) {
       });
     // The same click on the twin; what it answers, or how long it takes, is its own affair.
     if (split.value && site.value.twin && !blocked)
-      void post('u').then((answer) => (report('u', answer), round.value++));
+      void post('u').then((answer) => (report('u', answer), round.value++, ordered.value++));
     const answer = await post('p');
     setBusy(false);
     round.value++;
+    ordered.value++;
     if (answer.status === 503 && !later) {
       if (answer.detail)
         paymentNotice.value = { text: answer.detail, until: Date.now() / 1000 + (answer.retryAfter ?? 30) };

@@ -1,11 +1,12 @@
 /** The storefront: one page for the protected site, its unprotected twin, or both side by side. */
 import { render } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { call, type BreakerStatus, type Site } from '../shared/api';
+import { call, type BreakerStatus, type OrderList, type Site } from '../shared/api';
 import { avatar } from '../shared/poster';
 import { OrderSheet, Reel } from './dialogs';
 import { clock, genre, millis, t, type Word } from './i18n';
-import { OrderWatch } from './orders';
+import { settle } from './orders';
+import { listen } from '../shared/stream';
 import { Pane } from './panes';
 import { Icon, Picks } from './parts';
 import {
@@ -13,8 +14,10 @@ import {
   kept,
   lang,
   now,
+  ordered,
   panes,
   reloading,
+  rest,
   round,
   route,
   session,
@@ -28,9 +31,8 @@ import {
 } from './state';
 import './storefront.css';
 
-/** How often a page that nobody clicks on is loaded again, in milliseconds: alone, and side by side. */
-const ROUND = 10_000;
-const ROUND_SPLIT = 3_000;
+/** How often both sides get the same click while that is switched on, in milliseconds. */
+const ROUND = 3_000;
 
 const isOpen = (breaker: BreakerStatus): boolean => breaker.state === 'open' || breaker.state === 'forced_open';
 
@@ -284,7 +286,7 @@ function Strip() {
                     {breaker.name}
                     <em>
                       {t((breaker.state in { open: 1 } ? 'open' : breaker.state) as Word, {
-                        t: clock(breaker.retry_after_seconds),
+                        t: clock(rest(breaker)),
                       })}
                     </em>
                   </span>
@@ -310,37 +312,48 @@ function useClockwork() {
     const timer = setInterval(() => (now.value = Date.now() / 1000), 200);
     return () => clearInterval(timer);
   }, []);
-  const both = split.value;
-  const on = reloading.value;
+  // Side by side a click is made again and again, for both, until that is switched off.
+  const clicking = split.value && reloading.value;
   useEffect(() => {
-    if (both && !on) return;
-    const timer = setInterval(
-      () => {
-        if (!document.hidden) round.value++;
-      },
-      both ? ROUND_SPLIT : ROUND,
-    );
+    if (!clicking) return;
+    const timer = setInterval(() => {
+      if (!document.hidden) round.value++;
+    }, ROUND);
     return () => clearInterval(timer);
-  }, [both, on]);
+  }, [clicking]);
+}
+
+/** What the server tells of by itself: breakers that changed, and the viewer's orders. */
+function useNews() {
+  const token = session.value?.token;
+  const [seen, setSeen] = useState(!document.hidden);
   useEffect(() => {
-    let over = false;
-    let timer = 0;
-    const look = async () => {
-      if (!document.hidden) {
-        const answer = await call<BreakerStatus[]>('/status.json');
-        if (over) return;
-        const before = breakers.value.filter(isOpen).length;
-        breakers.value = answer.data ?? [];
-        // A breaker that closed or opened changes what the pages show.
-        if (!split.value && breakers.value.filter(isOpen).length !== before) round.value++;
-      }
-      timer = window.setTimeout(() => void look(), 2000);
+    if (!token) waiting.value = 0;
+    // A browser has few connections to one host: a page that nobody sees leaves them to the others.
+    if (!seen) return;
+    return listen({
+      url: '/live',
+      token,
+      on: (event, data) => {
+        if (event === 'orders') return settle((data as OrderList).items);
+        const first = breakers.value.length === 0;
+        const states = () => breakers.value.map((one) => one.state).join();
+        const before = states();
+        const at = Date.now() / 1000;
+        breakers.value = (data as BreakerStatus[]).map((one) => ({ ...one, until: at + one.retry_after_seconds }));
+        // A breaker that closed or opened changes what the page shows.
+        if (!first && states() !== before) round.value++;
+      },
+    });
+  }, [token, seen, ordered.value]);
+  // What was not looked at for a while is loaded anew when it is.
+  useEffect(() => {
+    const back = () => {
+      setSeen(!document.hidden);
+      if (!document.hidden) round.value++;
     };
-    void look();
-    return () => {
-      over = true;
-      clearTimeout(timer);
-    };
+    document.addEventListener('visibilitychange', back);
+    return () => document.removeEventListener('visibilitychange', back);
   }, []);
 }
 
@@ -357,6 +370,7 @@ function useSessionEnd() {
 
 function App() {
   useClockwork();
+  useNews();
   useSessionEnd();
   const both = split.value && site.value.twin !== null;
   useEffect(() => {
@@ -387,7 +401,6 @@ function App() {
         {both ? <Strip /> : null}
         {both ? <Pane side="u" /> : null}
       </div>
-      <OrderWatch />
       <OrderSheet />
       <Reel />
     </>

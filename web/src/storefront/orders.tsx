@@ -1,8 +1,22 @@
 /** My orders: from taken to paid while one watches, and cancelled while they wait. */
-import { useContext, useEffect, useRef } from 'preact/hooks';
+import { useContext, useEffect } from 'preact/hooks';
 import { call, type OrderList, type OrderView } from '../shared/api';
 import { clock, t, won, type Word } from './i18n';
-import { films, now, placed, prefix, reel, remember, round, session, title, toast, waiting } from './state';
+import {
+  films,
+  now,
+  ordered,
+  placed,
+  prefix,
+  reel,
+  remember,
+  round,
+  route,
+  session,
+  title,
+  toast,
+  waiting,
+} from './state';
 import { Icon, Picks, Poster, Side, useGet, type IconName } from './parts';
 import type { Movies } from '../shared/api';
 
@@ -15,7 +29,6 @@ const LOOK: Record<OrderView['state'], { kind: string; icon: IconName; steps: st
   cancelled: { kind: 'mu', icon: 'harm', steps: 'd___' },
   dead: { kind: 'harm', icon: 'harm', steps: 'ddx_' },
 };
-const OPEN: OrderView['state'][] = ['pending', 'charging', 'queued', 'cancelling'];
 
 function words(order: OrderView): string {
   switch (order.state) {
@@ -49,12 +62,6 @@ export function Orders() {
   const one = useGet<Movies>(unknown ? '/api/movies?per_page=100&page=1' : null).answer?.data;
   const two = useGet<Movies>(unknown ? '/api/movies?per_page=100&page=2' : null).answer?.data;
   useEffect(() => remember([...(one?.items ?? []), ...(two?.items ?? [])]), [one, two]);
-  const open = orders?.some((order) => OPEN.includes(order.state)) ?? false;
-  useEffect(() => {
-    if (!open) return;
-    const timer = setInterval(() => round.value++, 2000);
-    return () => clearInterval(timer);
-  }, [open]);
   if (!viewer) {
     return (
       <section class="page">
@@ -101,6 +108,7 @@ function OrderCard({ order }: { order: OrderView }) {
     if (answer.data) toast(side, 'live', t('cancelSent'), t('ox'));
     else toast(side, 'harm', t('cancelNo'), answer.detail ?? '');
     round.value++;
+    ordered.value++;
   };
   return (
     <li class="od" data-order={order.order_id} data-state={order.state}>
@@ -144,45 +152,30 @@ function OrderCard({ order }: { order: OrderView }) {
   );
 }
 
-/** Watches the viewer's orders from any page: how many wait, and which has just been paid. */
-export function OrderWatch() {
-  const viewer = session.value;
-  const known = useRef(new Map<string, string>());
-  useEffect(() => {
-    known.current.clear();
-    waiting.value = 0;
-    if (!viewer) return;
-    let over = false;
-    let timer = 0;
-    const look = async () => {
-      const answer = document.hidden ? null : await call<OrderList>('/api/orders', { token: viewer.token });
-      if (over) return;
-      const orders = answer?.data?.items;
-      if (orders) {
-        const here = new Set(placed().map((order) => order.id));
-        for (const order of orders) {
-          const before = known.current.get(order.order_id);
-          known.current.set(order.order_id, order.state);
-          if (before && before !== 'paid' && order.state === 'paid' && here.has(order.order_id)) {
-            const film = films.value[order.film_id];
-            toast(
-              'p',
-              'live',
-              t('tLater', { f: film ? title(film) : '' }),
-              t('op', { p: won(order.amount_won), c: '' }).split('.')[0] + '.',
-              true,
-            );
-          }
-        }
-        waiting.value = orders.filter((order) => order.state === 'queued').length;
-      }
-      timer = window.setTimeout(() => void look(), waiting.value > 0 ? 3000 : 10000);
-    };
-    void look();
-    return () => {
-      over = true;
-      clearTimeout(timer);
-    };
-  }, [viewer?.token]);
-  return null;
+const known = new Map<string, string>();
+let viewer = '';
+
+/** Takes the viewer's orders as the server tells of them: how many wait, and which has just been paid. */
+export function settle(orders: OrderView[]): void {
+  if (viewer !== session.value?.name) known.clear();
+  viewer = session.value?.name ?? '';
+  const here = new Set(placed().map((order) => order.id));
+  let changed = false;
+  for (const order of orders) {
+    const before = known.get(order.order_id);
+    known.set(order.order_id, order.state);
+    changed ||= before !== order.state;
+    if (before && before !== 'paid' && order.state === 'paid' && here.has(order.order_id)) {
+      const film = films.value[order.film_id];
+      toast(
+        'p',
+        'live',
+        t('tLater', { f: film ? title(film) : '' }),
+        t('op', { p: won(order.amount_won), c: '' }).split('.')[0] + '.',
+        true,
+      );
+    }
+  }
+  waiting.value = orders.filter((order) => order.state === 'queued').length;
+  if (changed && route.value.view === 'orders') round.value++;
 }

@@ -10,6 +10,7 @@ import {
   now,
   panes,
   paymentNotice,
+  rest,
   round,
   route,
   session,
@@ -199,7 +200,7 @@ function Notices() {
   const breaker = breakers.value.find((breaker) => breaker.name === 'payment-gateway');
   const open = breaker?.state === 'open' || breaker?.state === 'forced_open';
   if (payment && (open || (!breaker && payment.until > now.value))) {
-    const left = breaker ? breaker.retry_after_seconds : payment.until - now.value;
+    const left = breaker ? rest(breaker) : payment.until - now.value;
     const ok = left > 0 ? t('payOk', { t: clock(left) }) : t('payOkNow');
     shown.push(<Notice key="pay" icon="wait" kind="wait" text={payment.text} english={t('payEn')} ok={ok} />);
   }

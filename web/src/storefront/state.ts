@@ -70,7 +70,13 @@ export const reloading = signal(true);
 export const round = signal(0);
 /** Seconds since 1970, for ages and countdowns. */
 export const now = signal(Date.now() / 1000);
-export const breakers = signal<BreakerStatus[]>([]);
+/** A breaker, and when its next call is tried: seconds since 1970 by this browser's clock. */
+export interface Guard extends BreakerStatus {
+  until: number;
+}
+export const breakers = signal<Guard[]>([]);
+/** Seconds until a breaker's next call is tried. */
+export const rest = (breaker: Guard): number => Math.max(0, Math.ceil(breaker.until - now.value));
 
 export interface Session {
   name: string;
@@ -184,6 +190,8 @@ export interface Sheet {
 }
 export const sheet = signal<Sheet | null>(null);
 export const reel = signal<Film | null>(null);
+/** Grows when an order was placed or cancelled here: the stream begins to look after the viewer's orders again. */
+export const ordered = signal(0);
 /** Orders that wait for payment, for the number beside the link. */
 export const waiting = signal(0);
 /** The payment notice, when an order just got it. */

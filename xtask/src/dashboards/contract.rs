@@ -83,6 +83,8 @@ fn values_of(metric: &str, name: &str) -> Option<&'static [&'static str]> {
         ("traffic_journeys_total" | "traffic_request_duration_seconds", label::OUTCOME) => value::TRAFFIC_OUTCOMES,
         ("slo_objective_ratio", label::SLO) => value::SLOS,
         ("alert_webhook_notifications_total", label::STATUS) => value::ALERT_STATUSES,
+        ("admin_actions_total", label::ACTION) => value::ADMIN_ACTIONS,
+        ("admin_actions_total", label::OUTCOME) => value::ADMIN_OUTCOMES,
         _ => return None,
     };
     Some(known)

@@ -1,0 +1,177 @@
+//! `GET /live`: what changes under a storefront that stands open, as server-sent events.
+//!
+//! `status` is the list of breakers, sent when one changes its state, and `orders` the viewer's orders,
+//! sent when one of them does; the page asks for nothing again and again. Only orders that are under way
+//! are looked after, since one that is settled stays as it is: a page that places another opens a new
+//! stream. The viewer is whoever the request's token says, and is asked for at the gateway's own route.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Request, header};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Interval, MissedTickBehavior};
+use tower::ServiceExt;
+
+use super::storefront::{BreakerStatus, Storefront, statuses};
+use crate::web::problem::Problem;
+
+/// How often breakers are looked at, and orders that are under way.
+const TICK: Duration = Duration::from_secs(1);
+/// Streams at once.
+const LISTENERS: usize = 256;
+/// Largest list of orders, in bytes.
+const LARGEST: usize = 1 << 20;
+/// States in which an order does not stay.
+const UNDER_WAY: [&str; 4] = ["pending", "charging", "queued", "cancelling"];
+
+#[derive(Clone)]
+struct Streams {
+    storefront: Arc<Storefront>,
+    places: Arc<Semaphore>,
+}
+
+/// The route of a storefront.
+pub(super) fn routes(storefront: Storefront) -> Router {
+    let streams = Streams { storefront: Arc::new(storefront), places: Arc::new(Semaphore::new(LISTENERS)) };
+    Router::new().route("/live", get(live)).with_state(streams)
+}
+
+/// One page that stands open.
+struct Listener {
+    storefront: Arc<Storefront>,
+    viewer: Option<HeaderValue>,
+    ticks: Interval,
+    breakers: Option<Vec<BreakerStatus>>,
+    orders: Value,
+    /// Whether orders are to be looked at.
+    watching: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+async fn live(State(streams): State<Streams>, headers: HeaderMap) -> Response {
+    let Ok(place) = Arc::clone(&streams.places).try_acquire_owned() else {
+        return Problem::unavailable(format!("{LISTENERS} streams are open already"), Some(TICK)).into_response();
+    };
+    let viewer = headers.get(header::AUTHORIZATION).cloned();
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let listener = Listener {
+        storefront: streams.storefront,
+        watching: viewer.is_some(),
+        viewer,
+        ticks,
+        breakers: None,
+        orders: Value::Null,
+        _place: place,
+    };
+    let events = stream::unfold(listener, |mut listener| async {
+        let event = listener.next().await?;
+        Some((Ok::<_, Infallible>(event), listener))
+    });
+    ([(header::CACHE_CONTROL, "no-store")], Sse::new(events).keep_alive(KeepAlive::default())).into_response()
+}
+
+impl Listener {
+    /// The next thing that changed; nothing once the process ends.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            self.ticks.tick().await;
+            if self.storefront.tasks.is_closed() {
+                return None;
+            }
+            let breakers = statuses(&self.storefront);
+            if !same(self.breakers.as_deref(), &breakers) {
+                let event = Event::default().event("status").json_data(&breakers).ok();
+                self.breakers = Some(breakers);
+                return event;
+            }
+            if self.watching
+                && let Some(orders) = self.asked().await
+            {
+                let items = orders["items"].as_array();
+                self.watching = items.into_iter().flatten().any(under_way);
+                if orders != self.orders {
+                    self.orders = orders;
+                    return Event::default().event("orders").json_data(&self.orders).ok();
+                }
+            }
+        }
+    }
+
+    /// The viewer's orders as the gateway gives them; none while it can't.
+    async fn asked(&self) -> Option<Value> {
+        let request = Request::get("/api/orders").header(header::AUTHORIZATION, self.viewer.as_ref()?);
+        let request = request.body(Body::empty()).ok()?;
+        let response = self.storefront.api.clone().oneshot(request).await.ok()?;
+        if !response.status().is_success() {
+            return None;
+        }
+        let body = http_body_util::Limited::new(response.into_body(), LARGEST).collect().await.ok()?;
+        serde_json::from_slice(&body.to_bytes()).ok()
+    }
+}
+
+/// Whether no breaker changed its state. The time to the next try runs by itself.
+fn same(before: Option<&[BreakerStatus]>, now: &[BreakerStatus]) -> bool {
+    before.is_some_and(|before| {
+        before.len() == now.len() && before.iter().zip(now).all(|(before, now)| before.state == now.state)
+    })
+}
+
+fn under_way(order: &Value) -> bool {
+    order["state"].as_str().is_some_and(|state| UNDER_WAY.contains(&state))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::StreamExt;
+    use serde_json::json;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::pages::Side;
+
+    /// A storefront whose viewer has an order that is paid when it is looked at for the third time.
+    fn storefront(tasks: TaskTracker) -> Storefront {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let orders = move |headers: HeaderMap| async move {
+            let state = if asked.fetch_add(1, Ordering::Relaxed) < 2 { "queued" } else { "paid" };
+            let viewer = headers[header::AUTHORIZATION].to_str().unwrap_or_default().to_owned();
+            axum::Json(json!({"items": [{"order_id": viewer, "state": state}]}))
+        };
+        let api = Router::new().route("/api/orders", get(orders));
+        Storefront { side: Side::Protected, twin: None, console: None, clients: Vec::new(), api, tasks }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_is_told_of_when_it_changes_and_then_left_alone() {
+        let tasks = TaskTracker::new();
+        let router = routes(storefront(tasks.clone()));
+        let request = Request::get("/live").header(header::AUTHORIZATION, "Bearer me").body(Body::empty()).unwrap();
+        let mut body = router.oneshot(request).await.unwrap().into_body().into_data_stream();
+        let mut events = String::new();
+        while !events.contains("paid") {
+            events += std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap();
+        }
+        let seen = |what: &str| events.matches(what).count();
+        assert_eq!((seen("event: status"), seen("event: orders"), seen("queued"), seen("Bearer me")), (1, 2, 1, 2));
+        // Nothing more is to be told; the stream ends with the process.
+        tasks.close();
+        while let Some(more) = body.next().await {
+            assert!(!std::str::from_utf8(&more.unwrap()).unwrap().contains("data: {"));
+        }
+    }
+}
