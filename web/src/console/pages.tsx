@@ -126,7 +126,7 @@ function AlertCard({ alert }: { alert: Alert }) {
       one.from === 'closed' &&
       one.breaker === breaker &&
       one.service === service &&
-      one.unix_seconds <= (ended ?? Infinity) &&
+      one.unix_seconds <= began + 1 &&
       began - one.unix_seconds < EXPLAINS,
   );
   const moments = (

@@ -35,7 +35,7 @@ export function Panel() {
         <h2 tabIndex={-1}>{here.kind === 'edge' ? `${here.service} → ${here.name}` : here.name}</h2>
         {here.kind === 'edge' ? (
           <button class="btn" onClick={() => (chosen.value = { kind: 'node', name: here.name })}>
-            Break {here.name}
+            Break it
           </button>
         ) : null}
         <button class="ib" aria-label="Close" onClick={shut}>
@@ -277,10 +277,9 @@ function Why({ own, trip }: { own: Breaker; trip?: Transition }) {
       {streak !== null ? (
         <div class="g">
           <span>In a row</span>
-          <span class={trip?.reason === 'consecutive_failures' ? 'bad' : ''}>
+          <span class={`rest${trip?.reason === 'consecutive_failures' ? ' bad' : ''}`}>
             {trip?.reason === 'consecutive_failures' ? `${streak} of ${streak}: this tripped it` : `trips at ${streak}`}
           </span>
-          <span />
         </div>
       ) : null}
     </section>

@@ -1,6 +1,6 @@
 /** Beside the map: what viewers get on both sides, and what the breakers did. */
 import { alerts, transitions } from './live';
-import { breakers, edge, viewers } from './feed';
+import { breakers, edge, viewers, type Transition } from './feed';
 import { EDGES } from './map';
 import { clock, millis, percent, reason, shares, STATES } from './words';
 import { tab } from './tabs';
@@ -134,9 +134,9 @@ export function Rail() {
 /** Whether several services call what has this name. */
 const ambiguous = (name: string): boolean => EDGES.filter((one) => one.name === name).length > 1;
 
-/** The latest transitions; a round of probes that failed is one line. */
+/** The latest transitions; the rounds of probes that failed since a breaker opened are one line. */
 function folded() {
-  const lines = [];
+  const lines: (Transition & { again: boolean; times: number; says: string; why: string })[] = [];
   const all = transitions.value;
   for (let i = all.length - 1; i >= 0 && lines.length < 14; i--) {
     const one = all[i]!;
@@ -145,6 +145,15 @@ function folded() {
         .slice(i + 1)
         .some((next) => next.service === one.service && next.breaker === one.breaker && next.process === one.process);
       if (after) continue;
+    }
+    const again = one.to === 'open' && one.from === 'half_open';
+    const own = (other: Transition) =>
+      other.service === one.service && other.breaker === one.breaker && other.process === one.process;
+    const newer = lines.findLast(own);
+    if (again && newer?.again) {
+      newer.times++;
+      newer.why = `probes failed ${newer.times} times`;
+      continue;
     }
     const says =
       one.to === 'open' && one.from === 'half_open'
@@ -156,7 +165,7 @@ function folded() {
             : one.to === 'half_open'
               ? 'is probing'
               : `is ${STATES[one.to]}`;
-    lines.push({ ...one, says, why: one.to === 'open' ? reason(one.reason) : '' });
+    lines.push({ ...one, again, times: 1, says, why: one.to === 'open' ? reason(one.reason) : '' });
   }
   return lines;
 }

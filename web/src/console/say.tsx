@@ -3,18 +3,24 @@ import { link, money, queue, scenario, transitions, unreachableNow } from './liv
 import {
   broken,
   left,
+  millis,
   NAMES,
   nextStep,
   openBreakers,
   percent,
   position,
+  share,
   shares,
   span,
   stepName,
   stepOf,
   trouble,
 } from './words';
-import { breakers } from './feed';
+import { breakers, edge, viewers, type Fault } from './feed';
+import { EDGES } from './map';
+
+/** A page that takes longer is felt, in milliseconds. */
+const SLOW = 1000;
 
 /** Seconds since a target was broken, when the scenario did it. */
 const since = (target: string): number | null => {
@@ -22,11 +28,28 @@ const since = (target: string): number | null => {
   return step ? Math.max(0, position() - step.from_seconds) : null;
 };
 
+/** What the twin's viewers get while none of its pages fails: the same, or the same late. */
+function slower(): string {
+  const [p, u] = [viewers('gateway')?.p99_ms ?? 0, viewers('gateway-bare')?.p99_ms ?? 0];
+  return u > SLOW && u > 2 * p
+    ? `Without protection pages load, and 1 in 100 takes ${millis(u)} or more, not ${millis(p)}. `
+    : 'Without protection all pages load, too. ';
+}
+
+/** Calls a second that a fault touches. */
+function weight(fault: Fault): number {
+  const calls = EDGES.filter((one) => one.name === fault.target).map(
+    (one) => edge(one.service, one.name)?.per_second ?? 0,
+  );
+  return share(fault.plan) * calls.reduce((sum, per) => sum + per, 0);
+}
+
 export function Say() {
-  const faults = broken();
+  // What touches most calls comes first: it is what viewers feel.
+  const faults = broken().sort((a, b) => weight(b) - weight(a));
   const open = openBreakers();
   const [p, u] = [shares('gateway'), shares('gateway-bare')];
-  const first = faults.at(-1);
+  const first = faults[0];
   const healed = open.filter((breaker) => !faults.some((fault) => touches(fault.target, breaker.name)));
   const probing = breakers.value.filter((breaker) => breaker.state === 'half_open');
   const grave = (p?.error ?? 0) > 0.02;
@@ -86,7 +109,7 @@ export function Say() {
             u.error > 0.005 ? (
               <em>Without protection {percent(u.error)} of pages fail. </em>
             ) : (
-              <em>Without protection all pages load, too. </em>
+              <em>{slower()}</em>
             )
           ) : null}
           {resumes ? (
@@ -101,7 +124,7 @@ export function Say() {
         <p class="also">
           {faults.length > 1
             ? `Also: ${faults
-                .slice(0, -1)
+                .slice(1)
                 .map((fault) => `${fault.target} ${trouble(fault.plan)}`)
                 .join('; ')}. `
             : ''}
