@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue, Request, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tower::ServiceExt;
 
 use super::storefront::{BreakerStatus, Storefront, statuses};
@@ -30,6 +30,8 @@ use crate::web::problem::Problem;
 const TICK: Duration = Duration::from_secs(1);
 /// Streams at once.
 const LISTENERS: usize = 256;
+/// How far a wait may differ from what was said, in seconds: both are rounded.
+const ROUNDING: u64 = 2;
 /// Largest list of orders, in bytes.
 const LARGEST: usize = 1 << 20;
 /// States in which an order does not stay.
@@ -52,7 +54,7 @@ struct Listener {
     storefront: Arc<Storefront>,
     viewer: Option<HeaderValue>,
     ticks: Interval,
-    breakers: Option<Vec<BreakerStatus>>,
+    breakers: Option<(Instant, Vec<BreakerStatus>)>,
     orders: Value,
     /// Whether orders are to be looked at.
     watching: bool,
@@ -91,9 +93,9 @@ impl Listener {
                 return None;
             }
             let breakers = statuses(&self.storefront);
-            if !same(self.breakers.as_deref(), &breakers) {
+            if !self.breakers.as_ref().is_some_and(|(told, before)| same(before, told.elapsed(), &breakers)) {
                 let event = Event::default().event("status").json_data(&breakers).ok();
-                self.breakers = Some(breakers);
+                self.breakers = Some((Instant::now(), breakers));
                 return event;
             }
             if self.watching
@@ -122,11 +124,14 @@ impl Listener {
     }
 }
 
-/// Whether no breaker changed its state. The time to the next try runs by itself.
-fn same(before: Option<&[BreakerStatus]>, now: &[BreakerStatus]) -> bool {
-    before.is_some_and(|before| {
-        before.len() == now.len() && before.iter().zip(now).all(|(before, now)| before.state == now.state)
-    })
+/// Whether nothing is to be told: no breaker changed its state, and none waits longer than it said it would,
+/// as one does whose probe failed between two looks.
+fn same(before: &[BreakerStatus], elapsed: Duration, now: &[BreakerStatus]) -> bool {
+    let as_told = |(before, now): (&BreakerStatus, &BreakerStatus)| {
+        let left = before.retry_after_seconds.saturating_sub(elapsed.as_secs());
+        before.state == now.state && now.retry_after_seconds <= left + ROUNDING
+    };
+    before.len() == now.len() && before.iter().zip(now).all(as_told)
 }
 
 fn under_way(order: &Value) -> bool {
@@ -154,6 +159,19 @@ mod tests {
         };
         let api = Router::new().route("/api/orders", get(orders));
         Storefront { side: Side::Protected, twin: None, console: None, clients: Vec::new(), api, tasks }
+    }
+
+    #[test]
+    fn a_wait_that_began_anew_is_told_and_one_that_goes_on_is_not() {
+        let open = |retry_after_seconds| {
+            let (service, name) = ("gateway".to_owned(), "catalog".to_owned());
+            [BreakerStatus { service, name, state: "open", retry_after_seconds }]
+        };
+        let after = Duration::from_secs(8);
+        assert!(same(&open(10), after, &open(2)) && same(&open(10), after, &open(3)));
+        assert!(!same(&open(10), after, &open(9)), "a probe failed meanwhile");
+        let closed = [BreakerStatus { state: "closed", ..open(0)[0].clone() }];
+        assert!(!same(&open(10), after, &closed));
     }
 
     #[tokio::test(start_paused = true)]

@@ -68,11 +68,11 @@ struct Demo {
 /// A breaker as the public may see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct BreakerStatus {
-    service: String,
-    name: String,
+    pub(super) service: String,
+    pub(super) name: String,
     pub(super) state: &'static str,
     /// Until the next call is tried; 0 unless it is open.
-    retry_after_seconds: u64,
+    pub(super) retry_after_seconds: u64,
 }
 
 impl Storefront {
