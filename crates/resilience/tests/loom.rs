@@ -460,6 +460,91 @@ fn stage_against_caller<const TIMED: bool>() {
     assert_eq!(entered.load(Ordering::Relaxed), 0, "a stage without its share");
 }
 
+/// Two successes in the same moment: both are in the window.
+fn success_beside_success<const TIMED: bool>() {
+    let gate = both(Shipped::<TIMED>::windowed(4, true), |gate: &Shipped<TIMED>, _| {
+        if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
+            gate.record(ticket, Outcome::Success, Duration::ZERO);
+        }
+    });
+    assert_eq!(gate.counted(), 2, "a success was lost");
+}
+
+/// A success beside a change of the window's length: it is in the new window at most once. It may be
+/// missing, if it was written while the old window was being read; see `Breaker::reconfigure`.
+fn another_window_against_success<const TIMED: bool>() {
+    let gate = Arc::new(Shipped::<TIMED>::with(settings(9, 1)));
+    let ticket = gate.enter(Duration::ZERO).0.expect("closed");
+    gate.record(ticket, Outcome::Success, Duration::ZERO);
+    let mut longer = gate.breaker.settings();
+    longer.sliding_window_size = 4;
+    let other = {
+        let gate = gate.clone();
+        thread::spawn(move || {
+            if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
+                gate.record(ticket, Outcome::Success, Duration::ZERO);
+            }
+        })
+    };
+    gate.breaker.reconfigure(longer, gate.origin).expect("valid settings");
+    other.join().expect("no thread panics");
+    assert!((1..=2).contains(&gate.counted()), "{} of two", gate.counted());
+}
+
+/// A probe succeeds while the number of probes is lowered to the one there was: one of the two closes.
+fn fewer_probes_against_probe<const TIMED: bool>() {
+    let gate: Shipped<TIMED> = tripped(1, 2);
+    let mut fewer = gate.breaker.settings();
+    fewer.permitted_number_of_calls_in_half_open_state = 1;
+    let gate = Arc::new(gate);
+    let (entered, _) = gate.enter(WAIT);
+    // A permit that outlives this scope, so that the other thread can record it.
+    std::mem::forget(entered.expect("the wait is over"));
+    let other = {
+        let gate = gate.clone();
+        thread::spawn(move || {
+            if let (Some(ticket), _) = gate.enter(WAIT) {
+                gate.record(ticket, Outcome::Success, WAIT);
+            }
+        })
+    };
+    gate.breaker.reconfigure(fewer, gate.origin + WAIT).expect("valid settings");
+    other.join().expect("no thread panics");
+    // The forgotten probe is still in flight: nothing closes before its end.
+    assert_eq!(gate.state(), State::HalfOpen);
+}
+
+/// A call is given up on beside the failure that trips: the breaker opens once, and nothing else.
+fn drop_against_trip<const TIMED: bool>() {
+    let gate = both(Shipped::<TIMED>::with(settings(1, 1)), |gate: &Shipped<TIMED>, index| {
+        if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
+            if index == 0 {
+                gate.cancel(ticket);
+            } else {
+                gate.record(ticket, Outcome::Failure, Duration::ZERO);
+            }
+        }
+    });
+    assert_eq!((gate.state(), gate.changes()), (State::Open, 1));
+}
+
+/// A reset beside the probe that closes: closed in the end, with nothing of the probe in the window.
+fn reset_against_probe<const TIMED: bool>() {
+    let gate = both(tripped::<Shipped<TIMED>>(1, 1), |gate: &Shipped<TIMED>, index| {
+        if index == 0 {
+            gate.command(Command::Reset);
+        } else if let (Some(ticket), _) = gate.enter(WAIT) {
+            if ticket.generation() == 3 {
+                gate.record(ticket, Outcome::Success, WAIT);
+            } else {
+                gate.cancel(ticket);
+            }
+        }
+    });
+    assert_eq!(gate.state(), State::Closed);
+    assert!(gate.counted() <= 1, "{}", gate.counted());
+}
+
 macro_rules! on_both_windows {
     ($($name:ident: $model:ident;)*) => {
         $(mod $name {
@@ -479,25 +564,14 @@ macro_rules! on_both_windows {
 }
 
 on_both_windows! {
+    a_failure_beside_a_change_of_the_window_is_not_lost: another_window_against_failure;
+    a_success_beside_a_change_of_the_window_counts_once_at_most: another_window_against_success;
     a_reset_is_never_followed_by_a_trip_on_what_it_forgot: reset_against_trip;
+    a_reset_beside_a_probe_leaves_it_closed: reset_against_probe;
     a_new_threshold_and_a_failure_never_miss_each_other: stricter_threshold_against_failure;
     a_stage_is_never_visible_before_its_share: stage_against_caller;
     a_result_of_recording_only_is_not_counted_when_closed: late_record_against_close;
-}
-
-/// The change of a window over time reads and writes hundreds of cells: exploring it takes many
-/// minutes, so it belongs to the long form (`-- --ignored`).
-mod a_failure_beside_a_change_of_the_window_is_not_lost {
-    use super::*;
-
-    #[test]
-    fn over_calls() {
-        explore(another_window_against_failure::<false>);
-    }
-
-    #[test]
-    #[ignore = "takes many minutes"]
-    fn over_time() {
-        explore_within(1, another_window_against_failure::<true>);
-    }
+    fewer_probes_do_not_end_one_that_is_in_flight: fewer_probes_against_probe;
+    successes_that_meet_are_both_counted: success_beside_success;
+    what_is_given_up_beside_a_trip_changes_nothing: drop_against_trip;
 }

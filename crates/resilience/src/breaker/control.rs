@@ -155,7 +155,9 @@ impl Breaker {
 
     /// Takes new settings at once. What the window holds is kept as far as its new shape allows;
     /// it is judged by the new thresholds right away, and so are the probes of half-open. An open
-    /// wait or a stage that has begun stays as long as it was.
+    /// wait or a stage that has begun stays as long as it was. Where the window changes its shape, the
+    /// outcome of a call that ends in the same moment may be missing from it; the run of failures is
+    /// always whole.
     pub fn reconfigure(&self, settings: BreakerSettings, now: Instant) -> Result<Option<Transition>, SettingsError> {
         settings.validate()?;
         let mut control = self.lock();

@@ -22,8 +22,12 @@ use std::{array, sync::OnceLock, time::Duration};
 use super::{Recording, Sample, WindowSnapshot};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, Padded, fence, shard_count, thread_number};
 
-/// Twice the most buckets a window spans, so that a new bucket never falls on a live one.
-const BUCKETS: u64 = 64;
+/// Twice the most buckets a window spans, so that a new bucket never falls on a live one. The model
+/// checker's time grows with each cell that is read, so that it gets a coarser window of the same make.
+const PLACES: usize = if cfg!(feature = "loom") { 8 } else { 64 };
+const BUCKETS: u64 = PLACES as u64;
+/// A window spans at least this many buckets, and less than twice as many.
+const PARTS: u64 = BUCKETS / 4;
 /// Number of the first bucket. A window that is made shorter puts time 0 far before the bucket it goes
 /// on from; there have to be numbers for that, so that time before it can be told apart.
 const FIRST: u64 = 1 << 46;
@@ -63,7 +67,7 @@ struct Bucket {
 /// Successes that some of the threads count, by bucket: `[bucket number: 32 | count: 32]`.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Shard([AtomicU64; 64]);
+struct Shard([AtomicU64; PLACES]);
 
 /// A bucket's contents, taken out to be put back under another shape.
 #[derive(Clone, Copy, Debug)]
@@ -90,15 +94,15 @@ impl TimeWindow {
     /// Sets the window's span. A window that was in use has to be [closed](Self::close) before and
     /// [restored](Self::restore) afterwards.
     pub(crate) fn provide(&self, span: Duration, minimum: u32) {
-        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(16);
-        let shift = (nanos / 16).ilog2();
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(PARTS);
+        let shift = (nanos / PARTS).ilog2();
         let width = 1_u64 << shift;
         self.buckets.get_or_init(|| {
             (0..BUCKETS)
                 .map(|_| Bucket { fine: AtomicU64::new(0), failed: AtomicU64::new(0), slow: AtomicU64::new(0) })
                 .collect()
         });
-        let span = u32::try_from(nanos.div_ceil(width)).expect("between 16 and 32 buckets");
+        let span = u32::try_from(nanos.div_ceil(width)).expect("fewer than half of the places");
         self.shift.store(shift, Ordering::Release);
         self.span.store(span, Ordering::Release);
         self.minimum.store(minimum, Ordering::Release);
@@ -359,7 +363,8 @@ fn count_in(cell: &AtomicU64, number: u64) -> u64 {
 /// Adds a count to a cell that nobody else writes yet.
 fn put(cell: &AtomicU64, number: u64, count: u64) {
     let sum = (count_in(cell, number) + count).min(COUNT_MASK);
-    cell.store(((number & COUNT_MASK) << COUNT_BITS) | sum, Ordering::Release);
+    // A swap rather than a store keeps all writers in one order, also for the model checker.
+    cell.swap(((number & COUNT_MASK) << COUNT_BITS) | sum, Ordering::AcqRel);
 }
 
 #[cfg(test)]
