@@ -15,6 +15,7 @@ mod bulkheads;
 mod calls;
 mod compositions;
 mod examples;
+mod fuzz;
 mod machine;
 mod model;
 mod others_mistakes;
