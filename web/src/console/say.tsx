@@ -16,7 +16,7 @@ import {
   stepOf,
   trouble,
 } from './words';
-import { breakers, edge, viewers, type Fault } from './feed';
+import { breakers, edge, faults as everyFault, viewers, type Fault } from './feed';
 import { EDGES } from './map';
 
 /** A page that takes longer is felt, in milliseconds. */
@@ -36,6 +36,12 @@ function slower(): string {
     : 'Without protection all pages load, too. ';
 }
 
+/** Names as a sentence lists them, each once. */
+function listed(names: string[]): string {
+  const all = [...new Set(names)];
+  return all.length < 2 ? (all[0] ?? '') : `${all.slice(0, -1).join(', ')} and ${all.at(-1)}`;
+}
+
 /** Calls a second that a fault touches. */
 function weight(fault: Fault): number {
   const calls = EDGES.filter((one) => one.name === fault.target).map(
@@ -50,6 +56,7 @@ export function Say() {
   const open = openBreakers();
   const [p, u] = [shares('gateway'), shares('gateway-bare')];
   const first = faults[0];
+  const always = everyFault.value.filter((fault) => fault.at_baseline && fault.active.length > 0);
   const healed = open.filter((breaker) => !faults.some((fault) => touches(fault.target, breaker.name)));
   const probing = breakers.value.filter((breaker) => breaker.state === 'half_open');
   const grave = (p?.error ?? 0) > 0.02;
@@ -81,9 +88,9 @@ export function Say() {
             </b>
           ) : healed[0] ? (
             <b>
-              {wasBroken(healed[0].name)
-                ? `The fault is over; the breaker in front of ${healed[0].name} is still open. `
-                : `The breaker in front of ${healed[0].name} is open, though nothing was broken on purpose. `}
+              {healed.every((breaker) => wasBroken(breaker.name)) ? 'The fault is over; ' : 'Nothing is broken now; '}
+              {healed.length > 1 ? 'the breakers' : 'the breaker'} in front of {listed(healed.map((one) => one.name))}{' '}
+              {healed.length > 1 ? 'are' : 'is'} still open.{' '}
             </b>
           ) : (
             <b>A breaker is probing: {probing.map((breaker) => breaker.name).join(', ')}. </b>
@@ -105,7 +112,7 @@ export function Say() {
           {waits > 0
             ? `${waits} ${waits === 1 ? 'order waits' : 'orders wait'} in the queue and ${waits === 1 ? 'is' : 'are'} paid once. `
             : ''}
-          {u && u.total > 0 && !calm ? (
+          {u && u.total > 0 && (!calm || u.error > 0.005) ? (
             u.error > 0.005 ? (
               <em>Without protection {percent(u.error)} of pages fail. </em>
             ) : (
@@ -127,6 +134,9 @@ export function Say() {
                 .slice(1)
                 .map((fault) => `${fault.target} ${trouble(fault.plan)}`)
                 .join('; ')}. `
+            : ''}
+          {!first && always.length > 0
+            ? `As always, ${always.map((fault) => `${fault.target} ${trouble(fault.plan)}`).join(', and ')}. `
             : ''}
           {first && healed.length > 0
             ? `Still open after its fault: ${healed.map((breaker) => `${breaker.name} (${span(left(breaker))})`).join(', ')}. `

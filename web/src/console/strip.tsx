@@ -75,7 +75,7 @@ export function Strip() {
         <p class="keys">
           <i class="k ok" /> live <i class="k dg" /> fallback <i class="k er" /> error <i class="k p9" /> p99, log scale
         </p>
-        {own && next ? (
+        {own && own.mode === 'running' && next ? (
           <p class="nx">
             Next, in {span(next.from_seconds - position())}: <b>{stepName(next.name)}</b>
           </p>

@@ -1,5 +1,6 @@
 /** The guided tour: five steps, each checked against what the program says. */
 import { signal } from '@preact/signals';
+import type { FaultPlan } from '../shared/admin';
 import { useEffect } from 'preact/hooks';
 import { act, copy, curl, type Command } from './act';
 import { alerts, breaker, faults, processes, queue, scenario, transitions, at, edge } from './feed';
@@ -37,18 +38,20 @@ const moved = (service: string, name: string, to: string): boolean =>
   transitions.value.some(
     (one) => one.service === service && one.breaker === name && one.to === to && one.unix_seconds >= begun.value - 1,
   );
-const isBroken = (target: string): boolean =>
-  faults.value.some((one) => one.target === target && one.active.length > 0);
+/** Whether a target is broken as a lesson asks for; what is always wrong there does not count. */
+const isBroken = (target: string, how: (plan: FaultPlan) => boolean): boolean =>
+  faults.value.some((one) => one.target === target && !one.at_baseline && how(one.plan));
+const fails = (plan: FaultPlan): boolean => (plan.error_rate ?? 0) >= 0.9;
 
 export const LESSONS: Lesson[] = [
   {
     name: 'Trip a breaker',
     why: 'A service that fails is not asked any more: callers fail fast, and the service gets time to recover.',
     click: 'On the map choose ml-api, set Errors to 100 % for 40 s.',
-    commands: [pause, fault('ml-api', { error_rate: 1 }, 40)],
+    commands: [fault('ml-api', { error_rate: 1 }, 40)],
     open: () => (chosen.value = { kind: 'edge', service: 'recommendation', name: 'ml-api' }),
     goals: [
-      { text: 'ml-api answers errors', done: () => isBroken('ml-api') },
+      { text: 'ml-api answers errors', done: () => isBroken('ml-api', fails) },
       { text: 'the breaker opens', done: () => moved('recommendation', 'ml-api', 'open') },
       { text: 'it probes', done: () => moved('recommendation', 'ml-api', 'half_open') },
       { text: 'it closes again by itself', done: () => moved('recommendation', 'ml-api', 'closed') },
@@ -58,10 +61,10 @@ export const LESSONS: Lesson[] = [
     name: 'Why the page still loads',
     why: 'A fallback answers in place of the service: an earlier answer, what most viewers watch, an honest notice.',
     click: 'Choose catalog, and crash it for 40 s. Watch both sides of “What viewers get”.',
-    commands: [pause, fault('catalog', { crash: true }, 40)],
+    commands: [fault('catalog', { crash: true }, 40)],
     open: () => (chosen.value = null),
     goals: [
-      { text: 'the catalog is down', done: () => isBroken('catalog') },
+      { text: 'the catalog is down', done: () => isBroken('catalog', (plan) => plan.crash === true || fails(plan)) },
       { text: 'the protected side answers from fallbacks', done: () => (shares('gateway')?.degraded ?? 0) > 0.2 },
       { text: 'the unprotected twin fails', done: () => (shares('gateway-bare')?.error ?? 0) > 0.2 },
       {
@@ -74,10 +77,10 @@ export const LESSONS: Lesson[] = [
     name: 'The slow one',
     why: 'Slow is worse than broken: calls pile up. Slow calls open the breaker although none fails.',
     click: 'Choose ml-api, and make it answer 1.5 s late.',
-    commands: [pause, fault('ml-api', { latency: { fixed: '1500ms' } }, 60)],
+    commands: [fault('ml-api', { latency: { fixed: '1500ms' } }, 60)],
     open: () => (chosen.value = { kind: 'edge', service: 'recommendation', name: 'ml-api' }),
     goals: [
-      { text: 'ml-api is slow', done: () => isBroken('ml-api') },
+      { text: 'ml-api is slow', done: () => isBroken('ml-api', (plan) => plan.latency != null) },
       {
         text: 'slow calls or timeouts open its breaker',
         done: () => moved('recommendation', 'ml-api', 'open'),
@@ -92,10 +95,10 @@ export const LESSONS: Lesson[] = [
     name: 'Money in doubt',
     why: 'A payment is never taken twice and never lost: orders that may wait are queued and charged once.',
     click: 'Choose payment-gateway, set Errors to 100 % for 30 s.',
-    commands: [pause, fault('payment-gateway', { error_rate: 1 }, 30)],
+    commands: [fault('payment-gateway', { error_rate: 1 }, 30)],
     open: () => (chosen.value = { kind: 'edge', service: 'checkout', name: 'payment-gateway' }),
     goals: [
-      { text: 'payments fail', done: () => isBroken('payment-gateway') },
+      { text: 'payments fail', done: () => isBroken('payment-gateway', fails) },
       {
         text: 'three failures in a row open the breaker',
         done: () => breaker('checkout', 'payment-gateway')?.state !== 'closed',
@@ -146,6 +149,8 @@ const reset: Command = {
 };
 
 export function begin(index: number): void {
+  // What the scenario breaks meanwhile would be taken for what the lesson is about.
+  if (index >= 0 && scenario.value && scenario.value.mode !== 'stopped') void act(pause);
   lesson.value = index;
   begun.value = at.value;
   tab.value = index < 0 ? tab.value : 'live';
