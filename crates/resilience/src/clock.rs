@@ -1,4 +1,5 @@
-//! Clocks, for the parts that ask for the time themselves: [`circuit`](super::circuit).
+//! Clocks, for the parts that ask for the time themselves: [`circuit`](super::circuit) and
+//! [`policy`](super::policy).
 //!
 //! Everything else takes instants as arguments. [`TokioClock`] is what nearly everybody wants: the
 //! monotonic clock, and in tests the paused one. Reading it costs 24 ns on the machine of

@@ -15,13 +15,14 @@ use std::{
 
 use axum::body::Body;
 use breakerbox_resilience::{
-    Policy,
+    CircuitBreaker, Policy,
     breaker::{Breaker, State},
     bulkhead::{Bulkhead, BulkheadSettings},
     http::{BulkheadLayer, HttpStatus, repeatable_if_empty},
     policy::{CallError, PolicyLayer},
     retry::{Jitter, RetrySettings},
 };
+use futures_util::stream;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneService};
@@ -147,6 +148,25 @@ async fn a_server_counts_a_request_until_its_body_was_sent() {
     assert_eq!(first.into_body().collect().await.unwrap().to_bytes(), "hello");
     assert_eq!(bulkhead.snapshot().in_flight, 0);
     assert_eq!(server.oneshot(request(Method::GET)).await.unwrap().status(), StatusCode::OK);
+}
+
+/// A permit inside a body: the call lasts until the last byte, and a body that is dropped was cancelled.
+#[tokio::test(start_paused = true)]
+async fn a_permit_can_end_with_a_response_body() {
+    let breaker = CircuitBreaker::builder("films").build().unwrap();
+    for (read, counted) in [(false, 0), (true, 1)] {
+        let permit = breaker.acquire().unwrap();
+        let frames = stream::unfold(Some(permit), |permit| async move {
+            permit?.succeeded();
+            Some((Ok::<_, Infallible>("the last byte"), None))
+        });
+        let body = Body::from_stream(frames);
+        assert_eq!(breaker.snapshot().window_calls, 0, "it is still being sent");
+        if read {
+            assert_eq!(body.collect().await.unwrap().to_bytes(), "the last byte");
+        }
+        assert_eq!(breaker.snapshot().window_calls, counted);
+    }
 }
 
 #[test]

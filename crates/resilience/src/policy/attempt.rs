@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::{error::Elapsed, timeout_at};
+use tokio::time::{error::Elapsed, timeout, timeout_at};
 
 use super::{
-    Attempt, Call, CallError, Event, HedgeOutcome, Observer, Policy, clock,
+    Attempt, Call, CallError, Event, HedgeOutcome, Observer, Policy,
     compartment::Entered,
     in_flight::{Fate, InFlight},
 };
@@ -50,11 +50,11 @@ impl Policy {
         };
         let delay = hedge.delay(*now);
         let mut first = pin!(self.send((attempt, permit), observer, op, *now, &fate));
-        if let Ok((answer, end)) = within(*now, delay, first.as_mut()).await {
+        if let Ok((answer, end)) = self.within(*now, delay, first.as_mut()).await {
             *now = end;
             return answer;
         }
-        *now = clock();
+        *now = self.now();
         let hedged = |outcome| observer.observe(Event::Hedge { outcome });
         let Some((attempt, permit, _place)) = self.hedging(number, call, observer, *now) else {
             hedged(HedgeOutcome::NoBudget);
@@ -117,8 +117,8 @@ impl Policy {
         let in_flight = InFlight::start(self, observer, permit, start, (attempt, fate));
         let mut call = pin!(fate.inside(|| op(attempt)));
         let watched = poll_fn(|context| fate.inside(|| call.as_mut().poll(context)));
-        let answer = within(start, attempt.timeout, watched).await;
-        let end = clock();
+        let answer = self.within(start, attempt.timeout, watched).await;
+        let end = self.now();
         let (answer, outcome) = match answer {
             Ok(Ok(value)) => (Ok(value), Outcome::Success),
             Ok(Err(error)) => {
@@ -192,15 +192,17 @@ impl Policy {
             CallError::Open(rejected)
         })
     }
-}
 
-/// Waits for a future no longer than `limit` after `start`. One that is ready at once costs no
-/// timer, and the time that is known already is not asked for again.
-async fn within<T>(start: Instant, limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
-    let mut future = pin!(future);
-    let first = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
-    match first {
-        Poll::Ready(value) => Ok(value),
-        Poll::Pending => timeout_at((start + limit).into(), future).await,
+    /// Waits for a future no longer than `limit` after `start`. One that is ready at once costs no
+    /// timer, and the time that is known already is not asked for again.
+    async fn within<T>(&self, start: Instant, limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+        let mut future = pin!(future);
+        let first = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+        match first {
+            Poll::Ready(value) => Ok(value),
+            Poll::Pending if self.clock.is_none() => timeout_at((start + limit).into(), future).await,
+            // The timers know nothing of another clock.
+            Poll::Pending => timeout(limit, future).await,
+        }
     }
 }

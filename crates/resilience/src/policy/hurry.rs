@@ -49,8 +49,10 @@ impl Hurry {
         if self.missed.load(Ordering::Relaxed) != 0 {
             self.missed.store(0, Ordering::Relaxed);
         }
-        // The low digits of a duration are as good as random.
-        if answers == 0 || took.subsec_nanos().is_multiple_of(SAMPLED) {
+        // The low digits of a duration are as good as random. None at all come from a coarse clock, which has
+        // not measured anything.
+        let measured = !took.is_zero() && took.subsec_nanos().is_multiple_of(SAMPLED);
+        if answers == 0 || measured {
             self.measure(answers, took);
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::{Attempt, Event, Observer, Policy, clock};
+use super::{Attempt, Event, Observer, Policy};
 use crate::breaker::{Outcome, Permit};
 
 /// What becomes of a call, as far as an attempt cannot see it from where it is dropped.
@@ -90,7 +90,7 @@ impl<O: Observer> Drop for InFlight<'_, O> {
         if !self.finished {
             let outcome =
                 if self.fate.at_work.load(Ordering::Relaxed) { Outcome::Panicked } else { Outcome::Cancelled };
-            self.end(outcome, clock());
+            self.end(outcome, self.policy.now());
         }
     }
 }

@@ -60,6 +60,7 @@ mod settings;
 mod tests;
 
 use std::{
+    fmt,
     future::Future,
     time::{Duration, Instant},
 };
@@ -83,6 +84,7 @@ use self::{
 use super::{
     breaker::{Breaker, Outcome},
     bulkhead::{Bulkhead, BulkheadSnapshot, PoolBulkhead},
+    clock::Clock,
     deadline::{TimeLimiterSettings, remaining},
     hedge::Hedge,
     random::Rng,
@@ -140,6 +142,17 @@ pub struct Policy {
     throttle: Option<Throttle>,
     hurry: Hurry,
     rng: Rng,
+    /// `None`: Tokio's.
+    clock: Option<DynClock>,
+}
+
+/// A clock of the caller's.
+struct DynClock(Box<dyn Clock + Send + Sync>);
+
+impl fmt::Debug for DynClock {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a clock")
+    }
 }
 
 impl Policy {
@@ -156,7 +169,17 @@ impl Policy {
             throttle: settings.throttle.map(|throttle| Throttle::new(&throttle, now)).transpose()?,
             hurry: Hurry::new(),
             rng: Rng::new(!seed),
+            clock: None,
         })
+    }
+
+    /// The time by its clock.
+    #[inline]
+    fn now(&self) -> Instant {
+        match &self.clock {
+            None => clock(),
+            Some(DynClock(clock)) => clock.now(),
+        }
     }
 
     /// Its breaker.
@@ -269,7 +292,7 @@ impl Policy {
         Fut: Future<Output = Result<T, E>>,
         E: Classify,
     {
-        let mut now = clock();
+        let mut now = self.now();
         let call = Call { deadline: self.time_limiter.deadline(now, call.deadline), ..call };
         self.pass_throttle(observer, now)?;
         let _place = self.enter(call.deadline, observer, &mut now).await?;
@@ -317,7 +340,7 @@ impl Policy {
                     });
                     sleep(delay).await;
                     (previous, predicted) = (Some(delay), prediction);
-                    now = clock();
+                    now = self.now();
                 }
             }
         }
@@ -346,7 +369,7 @@ impl Policy {
             return Ok(place);
         }
         let entered = self.compartment.enter(remaining(deadline, *now)).await;
-        *now = clock();
+        *now = self.now();
         entered.map_err(|full| {
             observer.observe(Event::BulkheadRejected(full));
             CallError::BulkheadFull(full)

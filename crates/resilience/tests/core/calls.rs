@@ -243,6 +243,20 @@ async fn a_bad_answer_is_retried_and_the_last_is_given_as_it_is() {
     assert!(matches!(call().await, Err(CallError::Open(_))));
 }
 
+/// The breaker of the policy judges by the clock of the policy.
+#[tokio::test]
+async fn a_policy_goes_by_the_clock_it_is_given() {
+    let clock = ManualClock::new();
+    let breaker = Breaker::builder().consecutive_failures(1).open_for(Duration::from_secs(30)).probes(1, 100.0);
+    let policy = Policy::builder().circuit_breaker(breaker).clock(clock.clone()).build().unwrap();
+    let failed = policy.call(|_| async { Err::<(), _>("down") }).await;
+    assert_eq!(failed, Err(CallError::Failed("down")));
+    let Err(CallError::Open(rejected)) = policy.call(|_| async { Ok::<_, &str>(()) }).await else { panic!("open") };
+    assert_eq!(rejected.retry_after, Duration::from_secs(30), "no time has passed");
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(policy.call(|_| async { Ok::<_, &str>("up") }).await, Ok("up"));
+}
+
 fn by_status(result: &Result<u16, io::Error>) -> Option<Verdict> {
     result.as_ref().map_or(Some(Verdict::of(ErrorKind::Connect)), |status| Verdict::of_status(*status))
 }
