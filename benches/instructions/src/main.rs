@@ -28,6 +28,7 @@ use breakerbox_resilience::{
     CircuitBreaker, Policy,
     breaker::{Breaker, Outcome},
     bulkhead::BulkheadSettings,
+    clock::CoarseClock,
     policy::PolicySettings,
     retry::RetrySettings,
 };
@@ -59,6 +60,11 @@ const SUBJECTS: &[Subject] = &[
     }),
     ("policy: attempt timeout only", |calls| through(&Policy::builder().build().expect("valid"), calls)),
     ("policy: bulkhead, deadline, retry, breaker", |calls| through(&whole(), calls)),
+    ("policy: the same, coarse clock", |calls| {
+        let policy = Policy::builder().settings(parts()).circuit_breaker(Breaker::builder());
+        let policy = policy.total_timeout(Duration::from_secs(3)).clock(CoarseClock::new()).build();
+        through(&policy.expect("valid"), calls);
+    }),
     ("policy: bulkhead, deadline, retry, breaker over 10 s", |calls| {
         let breaker = Breaker::builder().time_window(Duration::from_secs(10));
         let policy = Policy::builder().settings(parts()).circuit_breaker(breaker).build();

@@ -38,7 +38,10 @@ impl Case {
 }
 
 fn main() {
-    for case in [Case::Success, Case::OnePercent, Case::Open] {
+    // `policy` measures nothing else.
+    let only_policies = std::env::args().nth(1).is_some_and(|argument| argument == "policy");
+    let cases = [Case::Success, Case::OnePercent, Case::Open];
+    for case in cases.into_iter().filter(|_| !only_policies) {
         let floors = ours::floors(case);
         let (floor, ours, peers) = (floors.len(), ours::subjects(case), peers::subjects(case));
         let first_peer = floor + ours.len();

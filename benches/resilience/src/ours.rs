@@ -144,21 +144,26 @@ impl Classify for Failed {
     }
 }
 
-pub fn policy() -> &'static Policy {
-    let settings = PolicySettings {
+fn settings_of_policy() -> PolicySettings {
+    PolicySettings {
         circuit_breaker: Some(BreakerSettings::default()),
         bulkhead: Some(BulkheadSettings::default()),
         retry: Some(RetrySettings::default()),
         time_limiter: TimeLimiterSettings { total_timeout: Some(Duration::from_secs(3)), ..Default::default() },
         ..PolicySettings::default()
-    };
-    leak(Policy::new(settings, Instant::now(), 1).expect("valid settings"))
+    }
+}
+
+pub fn policy() -> &'static Policy {
+    leak(Policy::new(settings_of_policy(), Instant::now(), 1).expect("valid settings"))
 }
 
 /// The whole policy around a future that is ready. The runtime has to be entered in the thread.
 pub fn policies() -> Vec<Subject> {
     let runtime = leak(tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime"));
     let (whole, bare) = (policy(), leak(policy_of_nothing()));
+    let coarse = Policy::builder().settings(settings_of_policy()).clock(CoarseClock::new()).build();
+    let coarse = leak(coarse.expect("valid settings"));
     let subject = |name, policy: &'static Policy| {
         Subject::new(
             name,
@@ -170,6 +175,7 @@ pub fn policies() -> Vec<Subject> {
         Subject::new("two clock reads", || (), |(), _| (Instant::now(), Instant::now())),
         subject("policy: attempt timeout only", bare),
         subject("policy: bulkhead, deadline, retry, breaker", whole),
+        subject("policy: the same, coarse clock", coarse),
     ]
 }
 
