@@ -113,6 +113,12 @@ impl BreakerBuilder {
         self
     }
 
+    /// Half-open is judged by what it has after this long.
+    pub fn half_open_for(mut self, longest: Duration) -> Self {
+        self.settings.max_wait_duration_in_half_open_state = longest;
+        self
+    }
+
     /// After the probes, these growing percentages of the traffic pass, each for this long.
     pub fn recovery(mut self, stages: impl Into<Vec<f64>>, each: Duration) -> Self {
         self.settings.recovery_stages = stages.into();
@@ -161,6 +167,7 @@ mod tests {
             .open_backoff(2.0, seconds(60))
             .open_jitter(0.1)
             .probes(3, 100.0)
+            .half_open_for(seconds(30))
             .recovery([10.0, 50.0], seconds(1))
             .into();
         let written = BreakerSettings {
@@ -177,6 +184,7 @@ mod tests {
             open_wait_jitter: 0.1,
             permitted_number_of_calls_in_half_open_state: 3,
             half_open_success_rate_threshold: 100.0,
+            max_wait_duration_in_half_open_state: seconds(30),
             recovery_stages: vec![10.0, 50.0],
             recovery_stage_duration: seconds(1),
             ..BreakerSettings::default()

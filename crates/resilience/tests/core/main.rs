@@ -14,6 +14,7 @@
 mod bulkheads;
 mod calls;
 mod compositions;
+mod crowd;
 mod examples;
 mod fuzz;
 mod machine;
