@@ -158,22 +158,27 @@ impl State {
         if name == WATCHDOG {
             self.alive_since = if resolved { None } else { Some(self.alive_since.unwrap_or(now)) };
         }
-        // Repeated notifications of one firing are one alert.
-        let known = self
-            .alerts
-            .iter_mut()
-            .rev()
-            .find(|alert| alert.fingerprint == delivered.fingerprint && alert.starts_at == delivered.starts_at);
-        if let Some(alert) = known {
-            if resolved && alert.status == AlertStatus::Firing {
-                alert.status = AlertStatus::Resolved;
-                let before = alert.size();
-                alert.ends_at = short(&delivered.ends_at);
-                self.bytes = self.bytes + alert.size() - before;
-                alert.resolved_unix_seconds = Some(now);
-                log(alert);
+        // A row an alert, as Alertmanager has it: repeated notifications of one firing change nothing, a
+        // later firing takes the place of the one before, and what arrives late of that is old news.
+        let known = self.alerts.iter().position(|alert| alert.fingerprint == delivered.fingerprint);
+        if let Some(alert) = known.map(|at| &mut self.alerts[at]) {
+            if alert.starts_at == delivered.starts_at {
+                if resolved && alert.status == AlertStatus::Firing {
+                    alert.status = AlertStatus::Resolved;
+                    let before = alert.size();
+                    alert.ends_at = short(&delivered.ends_at);
+                    self.bytes = self.bytes + alert.size() - before;
+                    alert.resolved_unix_seconds = Some(now);
+                    log(alert);
+                }
+                return;
             }
-            return;
+            if is_before(&delivered.starts_at, &alert.starts_at) {
+                return;
+            }
+        }
+        if let Some(replaced) = known.and_then(|at| self.alerts.remove(at)) {
+            self.bytes -= replaced.size();
         }
         let alert = Alert {
             name,
@@ -193,6 +198,12 @@ impl State {
             self.bytes -= self.alerts.pop_front().map_or(self.bytes, |oldest| oldest.size());
         }
     }
+}
+
+/// Whether one RFC 3339 time is before another. What is none is before nothing.
+fn is_before(one: &str, other: &str) -> bool {
+    let time = |text: &str| humantime::parse_rfc3339_weak(text).ok();
+    time(one).zip(time(other)).is_some_and(|(one, other)| one < other)
 }
 
 fn log(alert: &Alert) {
@@ -266,12 +277,25 @@ mod tests {
     }
 
     #[test]
-    fn a_second_firing_is_another_alert() {
+    fn a_later_firing_takes_the_row_of_the_one_before() {
         let inbox = Inbox::new(Metrics::new(&[]).inbox());
-        deliver(&inbox, "A", "resolved", "t0", 10);
-        deliver(&inbox, "A", "firing", "t1", 20);
+        deliver(&inbox, "A", "firing", "2026-01-01T00:00:00Z", 10);
+        deliver(&inbox, "B", "firing", "2026-01-01T00:00:00Z", 11);
+        // Its end never came: it was muted, say.
+        deliver(&inbox, "A", "firing", "2026-01-01T00:05:00.5Z", 20);
+        let rows = || inbox.overview().alerts.into_iter().map(|a| (a.name, a.status)).collect::<Vec<_>>();
+        assert_eq!(rows(), [("A".to_owned(), AlertStatus::Firing), ("B".to_owned(), AlertStatus::Firing)]);
+        deliver(&inbox, "A", "resolved", "2026-01-01T00:05:00.5Z", 30);
+        assert_eq!(rows(), [("A".to_owned(), AlertStatus::Resolved), ("B".to_owned(), AlertStatus::Firing)]);
+    }
+
+    #[test]
+    fn what_arrives_late_of_an_earlier_firing_is_old_news() {
+        let inbox = Inbox::new(Metrics::new(&[]).inbox());
+        deliver(&inbox, "A", "firing", "2026-01-01T00:05:00Z", 20);
+        deliver(&inbox, "A", "resolved", "2026-01-01T00:00:00Z", 21);
         let alerts = inbox.overview().alerts;
-        assert_eq!(alerts.iter().map(|a| a.status).collect::<Vec<_>>(), [AlertStatus::Firing, AlertStatus::Resolved]);
+        assert_eq!(alerts.iter().map(|a| a.status).collect::<Vec<_>>(), [AlertStatus::Firing]);
     }
 
     #[test]

@@ -28,13 +28,13 @@ impl Stack {
     /// A process that hangs is a target that is down; a signal makes it so, and another ends it.
     pub(crate) async fn a_process_that_hangs(&self) {
         let pid = self.second.pid();
-        self.by_hand("TargetDown", &format!("kill -STOP {pid}"), &format!("kill -CONT {pid}")).await;
+        self.by_hand("TargetDown/critical", &format!("kill -STOP {pid}"), &format!("kill -CONT {pid}")).await;
     }
 
     pub(crate) async fn a_target_that_left_the_configuration(&self) {
         let script = "/job_name: breakerbox-second/,/targets:/d";
         let (raise, clear) = self.edited("prometheus.yml", script, &self.prometheus_process);
-        self.by_hand("TargetAbsent/critical", &raise, &clear).await;
+        self.by_hand("TargetAbsent", &raise, &clear).await;
     }
 
     /// Service discovery forgets one of two.
@@ -42,7 +42,7 @@ impl Stack {
         let file = self.scratch.path("pair.json");
         let file = file.display();
         let raise = format!("cp {file} {file}.whole && sed -i 's/, \"localhost[^]]*//' {file}");
-        self.by_hand("TargetAbsent/warning", &raise, &format!("cp {file}.whole {file}")).await;
+        self.by_hand("TargetLost", &raise, &format!("cp {file}.whole {file}")).await;
     }
 
     /// Prometheus' own metrics are those of something else.
@@ -84,6 +84,26 @@ impl Stack {
             "groups:\\n  - name: failing\\n    rules:\\n      - record: up:failing\\n        expr: up * on () up\\n";
         let raise = format!("printf '{rule}' > {file} && kill -HUP {pid}");
         self.by_hand("RuleEvaluationFailing", &raise, &format!("rm {file} && kill -HUP {pid}")).await;
+    }
+
+    /// A file that can't be read is refused, and what runs goes on.
+    pub(crate) async fn a_configuration_that_is_refused(&self) {
+        let (raise, clear) = self.edited("prometheus.yml", "$a nonsense", &self.prometheus_process);
+        self.by_hand("ConfigReloadFailed", &raise, &clear).await;
+    }
+
+    /// A target label takes the name of ours, and honor_labels is off.
+    pub(crate) async fn a_label_that_hides_ours(&self) {
+        let script = "/job_name: breakerbox-page/,/targets:/s/targets: .*/&\\n        labels: {service: x}/";
+        let (raise, clear) = self.edited("prometheus.yml", script, &self.prometheus_process);
+        self.by_hand("ServiceLabelClash", &raise, &clear).await;
+    }
+
+    /// Killed again and again, and started again each time before its scrape fails for long.
+    pub(crate) async fn a_process_that_crashes_in_a_loop(&self) {
+        let kill = format!("kill -KILL {}", self.second.pid());
+        let raise = format!("for i in 1 2 3 4; do {kill}; sleep 5; done");
+        self.by_hand("CrashLoop", &raise, "true").await;
     }
 
     /// A further receiver that nobody listens at; the usual one goes on delivering.

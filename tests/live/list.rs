@@ -7,10 +7,11 @@ use breakerbox::drill::{How, Step, plans};
 use breakerbox::services::ServiceName;
 use breakerbox::settings::Settings;
 
-/// Name and severity of every alert in alerts/*.yml.
+/// Name and severity of every alert in alerts/*.yml and alerts/expected/*.yml.
 fn alerts() -> BTreeSet<(String, String)> {
     let mut found = BTreeSet::new();
-    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts")).unwrap() {
+    let folders = ["alerts", "alerts/expected"].map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+    for entry in folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "yml") {
             continue;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::files::{AlertTest, TestFile, alerts, name_of, read, seconds, yaml_in};
 
 const ANNOTATIONS: &[&str] = &["summary", "description", "runbook_url", "dashboard_url"];
-const SEVERITIES: &[&str] = &["critical", "warning", "info", "none"];
+const SEVERITIES: &[&str] = &["critical", "warning", "notice", "info", "none"];
 /// Always fires, by design.
 const NEVER_QUIET: &[&str] = &["Watchdog"];
 
@@ -74,7 +74,7 @@ fn every_description_has_a_number_from_the_series() {
         let counts =
             description.contains("$value") || description.contains("value }}") || description.contains("| value");
         // These tell that there are no numbers.
-        let exempt = ["TargetDown", "TargetAbsent", "MetricsAbsent", "MonitoringTargetDown"];
+        let exempt = ["TargetDown", "TargetAbsent", "MetricsAbsent", "MonitoringTargetDown", "CircuitBreakerHalfOpen"];
         let minimal = file == "minimal.yml";
         assert!(counts || minimal || exempt.contains(&name.as_str()), "{file}: {name}: {description}");
     }
@@ -109,12 +109,13 @@ fn the_minimal_file_needs_no_recording_rule_and_repeats_known_alerts() {
 #[test]
 fn every_burn_rate_can_be_reached() {
     let burns: Vec<_> = alerts().into_iter().filter(|(_, name, _)| name.contains("Burn")).collect();
-    assert_eq!(burns.len(), 7, "three speeds for two objectives, and the minimal one");
+    assert_eq!(burns.len(), 9, "four speeds for two objectives, and the minimal one");
     for (file, name, rule) in burns {
         let thresholds: Vec<f64> = rule
             .expr
             .split('>')
             .skip(1)
+            .filter(|rest| rest.split_whitespace().nth(1) == Some("*"))
             .map(|rest| {
                 let numbers: Vec<f64> = rest.split_whitespace().take(3).filter_map(|word| word.parse().ok()).collect();
                 assert_eq!(numbers.len(), 2, "{file}: {name}: factor * budget, found {rest:?}");
@@ -123,5 +124,23 @@ fn every_burn_rate_can_be_reached() {
             .collect();
         assert_eq!(thresholds.len(), 2, "{file}: {name}: a long and a short window");
         assert!(thresholds.iter().all(|threshold| *threshold < 1.0), "{file}: {name}: {thresholds:?}");
+    }
+}
+
+/// Alertmanager groups by it.
+#[test]
+fn every_alert_names_the_component_it_points_at() {
+    for (file, name, rule) in alerts().into_iter().filter(|(_, _, rule)| rule.labels["severity"] != "none") {
+        assert!(rule.labels.get("component").is_some_and(|component| !component.is_empty()), "{file}: {name}");
+    }
+}
+
+/// The rest explains, or is for dashboards.
+#[test]
+fn what_is_critical_is_felt_by_viewers_or_the_till() {
+    let felt = ["Playback", "Payment", "Checkout", "RetryQueue", "TargetDown", "TargetAbsent"];
+    let usual = alerts().into_iter().filter(|(file, ..)| !file.starts_with("optional/"));
+    for (file, name, _) in usual.filter(|(_, _, rule)| rule.labels["severity"] == "critical") {
+        assert!(felt.iter().any(|begin| name.starts_with(begin)), "{file}: {name}");
     }
 }

@@ -93,10 +93,19 @@ fn rules_of(path: &Path) -> Vec<Rule> {
     read::<RuleFile>(path).groups.into_iter().flat_map(|group| group.rules).collect()
 }
 
-/// All rules, each with the name of its file.
+/// Folders of rules that the repository's own configurations load, or may be told to.
+pub(crate) const RULE_FOLDERS: &[&str] =
+    &["prometheus/rules", "prometheus/optional", "alerts", "alerts/expected", "alerts/optional"];
+
+/// All rules at the scrape interval of the repository's own configurations, each with its file's path below
+/// `alerts/` or its name.
 pub(crate) fn rules() -> Vec<(String, Rule)> {
-    let files = yaml_in("prometheus/rules").into_iter().chain(yaml_in("alerts"));
-    files.flat_map(|path| rules_of(&path).into_iter().map(move |rule| (name_of(&path), rule))).collect()
+    let files = RULE_FOLDERS.iter().flat_map(|folder| yaml_in(folder).into_iter().map(move |path| (*folder, path)));
+    let named = files.map(|(folder, path)| match folder.strip_prefix("alerts/") {
+        Some(below) => (format!("{below}/{}", name_of(&path)), path),
+        None => (name_of(&path), path),
+    });
+    named.flat_map(|(name, path)| rules_of(&path).into_iter().map(move |rule| (name.clone(), rule))).collect()
 }
 
 /// All alerts with their name and file.

@@ -10,7 +10,7 @@ mod check;
 mod contract;
 mod exposition;
 mod files;
-mod inhibition;
+mod grouping;
 mod mutations;
 mod otlp;
 #[path = "../support/process.rs"]

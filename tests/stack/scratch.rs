@@ -19,7 +19,7 @@ impl Scratch {
     /// The folders that rules and their tests live in, side by side as in the repository.
     pub(crate) fn with_rules(name: &str) -> Self {
         let scratch = Self::new(name);
-        for folder in ["prometheus/rules", "alerts", "alerts/tests"] {
+        for folder in super::files::RULE_FOLDERS.iter().copied().chain(["alerts/tests"]) {
             let target = scratch.path().join(folder);
             fs::create_dir_all(&target).expect("a temporary folder can be written");
             for file in super::files::yaml_in(folder) {

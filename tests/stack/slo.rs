@@ -42,7 +42,7 @@ fn the_burn_rate_alerts_use_the_objectives_that_are_exported() {
 
 #[test]
 fn an_alert_with_another_budget_is_caught() {
-    let (.., rule) = alerts().into_iter().find(|(_, name, _)| name == "PlaybackQualityBurnFast").expect("it is there");
+    let (.., rule) = alerts().into_iter().find(|(_, name, _)| name == "PlaybackQualityBurn1h").expect("it is there");
     for to in ["14.4 * 0.06", "0.72"] {
         let changed = Rule { expr: rule.expr.replacen("14.4 * 0.05", to, 1), ..rule.clone() };
         assert!(complaint(&changed).is_some(), "{to}");

@@ -5,10 +5,12 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::files::{name_of, read, yaml_in};
+use crate::files::{RULE_FOLDERS, name_of, read, yaml_in};
 use crate::tools::{root, run, tool};
 
 const PROMTOOLS: &[&str] = &["PROMTOOL", "PROMTOOL_2_42"];
+/// Scrape intervals that rules are generated for, besides the one that the repository's configurations use.
+const PROFILES: &[&str] = &["15s", "30s", "60s"];
 const AMTOOLS: &[&str] = &["AMTOOL", "AMTOOL_0_25"];
 
 fn check_all(command: &[&str], files: &[PathBuf]) {
@@ -22,8 +24,9 @@ fn check_all(command: &[&str], files: &[PathBuf]) {
 
 #[test]
 fn rules_are_valid_in_both_versions() {
-    let files: Vec<_> = yaml_in("prometheus/rules").into_iter().chain(yaml_in("alerts")).collect();
-    check_all(&["check", "rules"], &files);
+    let own = RULE_FOLDERS.iter().flat_map(|folder| yaml_in(folder));
+    let profiles = PROFILES.iter().flat_map(|name| yaml_in(&format!("alerts/profiles/{name}")));
+    check_all(&["check", "rules"], &own.chain(profiles).collect::<Vec<_>>());
 }
 
 #[test]
@@ -46,10 +49,11 @@ fn alertmanager_configurations_are_valid_in_both_versions() {
     }
 }
 
-fn unit_tests_pass(promtool: &str) {
+fn unit_tests_pass(promtool: &str, folder: &str) {
     let Some(promtool) = tool(promtool) else { return };
     let judge = |file: &Path| run(&promtool, [Path::new("test"), Path::new("rules"), file]);
-    let files = yaml_in("alerts/tests");
+    let files = yaml_in(folder);
+    assert!(!files.is_empty(), "{folder} is empty");
     let failures: Vec<String> = thread::scope(|scope| {
         let running: Vec<_> = files.iter().map(|file| scope.spawn(|| judge(file))).collect();
         running.into_iter().filter_map(|thread| thread.join().expect("no panic").err()).collect()
@@ -59,25 +63,39 @@ fn unit_tests_pass(promtool: &str) {
 
 #[test]
 fn unit_tests_pass_in_the_newest_version() {
-    unit_tests_pass("PROMTOOL");
+    unit_tests_pass("PROMTOOL", "alerts/tests");
 }
 
 #[test]
 fn unit_tests_pass_in_the_oldest_version() {
-    unit_tests_pass("PROMTOOL_2_42");
+    unit_tests_pass("PROMTOOL_2_42", "alerts/tests");
+}
+
+/// What is proven at 5 s is proven at the other scrape intervals as well.
+#[test]
+fn unit_tests_of_every_profile_pass_in_both_versions() {
+    for profile in PROFILES {
+        let folder = format!("alerts/profiles/{profile}/tests");
+        for promtool in PROMTOOLS {
+            unit_tests_pass(promtool, &folder);
+        }
+    }
 }
 
 #[test]
 fn both_prometheus_configurations_load_every_rule_and_alert_file_but_the_minimal_one() {
     let expected: Vec<String> =
         yaml_in("alerts").iter().map(|file| name_of(file)).filter(|name| name != "minimal.yml").collect();
-    for name in ["prometheus/prometheus.yml", "prometheus/local.yml"] {
+    for (name, jobs) in [("prometheus/prometheus.yml", "compose"), ("prometheus/local.yml", "local")] {
         let config: Value = read(&root().join(name));
         let mut loaded: Vec<&str> =
             config["rule_files"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
         assert_eq!(loaded.remove(0), "rules/*.yml", "{name}");
         let mut loaded: Vec<_> = loaded.iter().map(|path| path.trim_start_matches("../alerts/").to_owned()).collect();
         loaded.sort();
+        let mut expected: Vec<_> = expected.clone();
+        expected.push(format!("expected/{jobs}.yml"));
+        expected.sort();
         assert_eq!(loaded, expected, "{name}");
     }
 }
@@ -93,16 +111,43 @@ fn alertmanager_in_compose_and_on_this_machine_differ_in_their_receiver_alone() 
     assert_eq!(compose, local);
 }
 
-/// A label that is missing on both sides counts as equal, so that a rule whose `equal` holds only
-/// labels which may be missing mutes strangers.
+/// Alertmanager never says "resolved" of an alert that ended while it was muted. Groups show what explains
+/// an alert beside it, and mute nothing.
 #[test]
-fn every_inhibition_keeps_alertname_or_job_equal() {
+fn nothing_is_inhibited_and_groups_are_by_component() {
     let config: Value = read(&root().join("prometheus/alertmanager.yml"));
-    let rules = config["inhibit_rules"].as_array().expect("a list");
-    assert!(!rules.is_empty());
-    for rule in rules {
-        let equal: Vec<_> = rule["equal"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
-        assert!(equal.contains(&"alertname") || equal.contains(&"job"), "{rule}");
-        assert!(rule.get("name").is_none(), "Alertmanager 0.25 refuses a name: {rule}");
+    assert!(config.get("inhibit_rules").is_none(), "{config}");
+    let group: Vec<_> = config["route"]["group_by"].as_array().expect("a list").iter().collect();
+    assert!(group.iter().any(|label| *label == "component") && !group.iter().any(|label| *label == "alertname"));
+}
+
+/// The jobs that must be there are those that are scraped.
+#[test]
+fn expected_jobs_are_the_jobs_that_are_scraped() {
+    for (config, jobs) in [("prometheus", "compose"), ("local", "local")] {
+        let scraped: Value = read(&root().join(format!("prometheus/{config}.yml")));
+        let scraped = scraped["scrape_configs"].as_array().expect("a list").iter();
+        let mut scraped: Vec<_> = scraped.filter_map(|job| job["job_name"].as_str()).collect();
+        scraped.retain(|job| job.starts_with("breakerbox"));
+        scraped.sort_unstable();
+        let rules: Value = read(&root().join(format!("alerts/expected/{jobs}.yml")));
+        let rules = rules["groups"][0]["rules"].as_array().expect("a list").iter();
+        let mut expected: Vec<_> =
+            rules.filter_map(|rule| rule["expr"].as_str()?.split('"').nth(1).map(str::to_owned)).collect();
+        expected.sort_unstable();
+        assert_eq!(expected, scraped, "{jobs}");
+    }
+}
+
+/// A target label `service`, as every ServiceMonitor gives it, would rename ours.
+#[test]
+fn every_scrape_of_ours_honours_our_labels() {
+    for file in ["prometheus.yml", "local.yml", "snippets/scrape.yml", "snippets/http_sd.yml", "snippets/labels.yml"] {
+        let config: Value = read(&root().join("prometheus").join(file));
+        let jobs = config["scrape_configs"].as_array().expect("a list").iter();
+        let own = jobs.filter(|job| job["job_name"].as_str().is_some_and(|name| name.starts_with("breakerbox")));
+        for job in own {
+            assert_eq!(job["honor_labels"], true, "{file}: {job}");
+        }
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! cargo xtask dashboards           write grafana/dashboards/*.json
-//! cargo xtask dashboards --check   fail when a file is not what the code generates
+//! cargo xtask rules                write prometheus/rules/, alerts/ and alerts/profiles/
 //! cargo xtask manifests            write deploy/kubernetes
 //! cargo xtask sbom                 print the software bill of materials (CycloneDX)
 //! cargo xtask docs                 write docs/reference
+//! cargo xtask … --check            fail when a file is not what the code generates
 //! ```
 
 mod dashboards;
 mod docs;
 mod manifests;
+mod rules;
 mod sbom;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +37,20 @@ enum Task {
     Manifests(Output),
     /// Print the software bill of materials (CycloneDX 1.5) of the program
     Sbom,
+    /// Recording rules and alerts for each scrape interval: prometheus/rules/, alerts/, alerts/profiles/
+    Rules {
+        #[command(flatten)]
+        output: Output,
+        /// Folder to write to instead of the repository, with the same layout
+        #[arg(long)]
+        into: Option<PathBuf>,
+        /// Where alerts link their runbook
+        #[arg(long, default_value_t = rules::Links::default().runbook)]
+        runbook: String,
+        /// Where alerts link their dashboard
+        #[arg(long, default_value_t = rules::Links::default().grafana)]
+        grafana: String,
+    },
 }
 
 #[derive(Args)]
@@ -56,6 +72,10 @@ fn main() -> ExitCode {
         Task::Dashboards(output) => generate(&dashboards::files(), &output),
         Task::Docs(output) => generate(&docs::files(), &output),
         Task::Manifests(output) => generate(&manifests::files(), &output),
+        Task::Rules { output, into, runbook, grafana } => {
+            let files = rules::files(&rules::Links { runbook, grafana });
+            if output.check { check(&files) } else { write(&files, into.as_deref().unwrap_or(root())) }
+        }
         Task::Sbom => sbom::document().map(|document| println!("{document:#}")),
     };
     match outcome {
@@ -68,7 +88,7 @@ fn main() -> ExitCode {
 }
 
 fn generate(files: &[Generated], output: &Output) -> Result<(), String> {
-    if output.check { check(files) } else { write(files) }
+    if output.check { check(files) } else { write(files, root()) }
 }
 
 /// The repository's root.
@@ -76,9 +96,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ is a folder of the repository")
 }
 
-fn write(files: &[Generated]) -> Result<(), String> {
+fn write(files: &[Generated], into: &Path) -> Result<(), String> {
     for file in files {
-        let path = root().join(&file.path);
+        let path = into.join(&file.path);
+        let folder = path.parent().expect("a file is in a folder");
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         std::fs::write(&path, &file.text).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())

@@ -2,8 +2,8 @@
 //!
 //! The order is the order of `--all`. Times fit the shipped rules and the default topology under its
 //! default load. Several plans put a breaker into `metrics_only` first: it goes on counting and lets
-//! everything through, so that the alert is about the calls and not about an open breaker, which
-//! would rightly mute it.
+//! everything through, so that the alert is about the calls: of an open breaker there are only probes,
+//! which prove nothing, and alerts about calls leave them out for over a minute.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub fn plans() -> Vec<Plan> {
 }
 
 fn raise(what: &'static str, steps: Vec<Step>, ramp: Duration, fade: Duration) -> Raise {
-    Raise { what, steps, opens: None, labels: Vec::new(), ramp, fade, muted_by: None, needs: None, heals: None }
+    Raise { what, steps, opens: None, labels: Vec::new(), ramp, fade, needs: None, heals: None }
 }
 
 fn plan(alert: &'static str, severity: &'static str, raise: Raise) -> Plan {
@@ -64,30 +64,22 @@ fn breakers() -> Vec<Plan> {
                 Step::Mend("user"),
             ],
             // The first hundred probes pass before the slow ones begin, then two minutes must go by.
-            s(180),
-            s(5),
+            s(200),
+            s(15),
         )
     };
     vec![
-        plan(
-            "CircuitBreakerTripped",
-            "info",
-            Raise { muted_by: Some("CircuitBreakerOpen"), ..catalog_outage(s(10), s(70)) },
-        ),
-        plan("CircuitBreakerOpen", "warning", catalog_outage(s(15), s(40))),
-        plan("CircuitBreakerOpen", "critical", catalog_outage(s(15), s(40))),
-        plan("CircuitBreakerStuckHalfOpen", "warning", stuck),
+        plan("CircuitBreakerTripped", "info", catalog_outage(s(10), s(70))),
+        // Open for most of half a minute.
+        plan("CircuitBreakerOpen", "warning", catalog_outage(s(45), s(50))),
+        plan("CircuitBreakerStuckHalfOpen", "info", stuck),
     ]
 }
 
 /// The catalog fails this often, and its breaker lets it.
 fn catalog_fails(what: &'static str, fault: &'static str, ramp: Duration, fade: Duration) -> Raise {
     let steps = vec![Step::Command("gateway", "catalog", "metrics_only"), Step::Fault("catalog", fault)];
-    Raise {
-        labels: breaker_labels("gateway", "catalog"),
-        muted_by: Some("CircuitBreakerOpen"),
-        ..raise(what, steps, ramp, fade)
-    }
+    Raise { labels: breaker_labels("gateway", "catalog"), ..raise(what, steps, ramp, fade) }
 }
 
 fn calls() -> Vec<Plan> {
@@ -95,33 +87,32 @@ fn calls() -> Vec<Plan> {
         let steps = vec![Step::Command("recommendation", "ml-api", "metrics_only"), Step::Fault("ml-api", SLOW)];
         Raise {
             labels: breaker_labels("recommendation", "ml-api"),
-            muted_by: Some("CircuitBreakerOpen"),
             ..raise("ml-api takes 900 ms of its 1 s, with its breaker in metrics_only", steps, ramp, fade)
         }
     };
     vec![
         plan(
             "CircuitBreakerFailureRatioHigh",
-            "warning",
+            "info",
             catalog_fails(
                 "catalog fails 2 of 5 requests, with its breaker in metrics_only",
                 r#"{"error_rate": 0.4}"#,
-                s(75),
+                s(160),
                 s(60),
             ),
         ),
         plan(
             "CircuitBreakerFailureRatioHigh",
-            "critical",
+            "warning",
             catalog_fails(
                 "catalog fails 9 of 10 requests, with its breaker in metrics_only",
                 r#"{"error_rate": 0.9}"#,
-                s(60),
+                s(150),
                 s(60),
             ),
         ),
-        plan("CircuitBreakerSlowCallsHigh", "warning", slow(s(60), s(70))),
-        plan("CircuitBreakerLatencyNearTimeout", "warning", slow(s(30), s(150))),
+        plan("CircuitBreakerSlowCallsHigh", "info", slow(s(150), s(70))),
+        plan("CircuitBreakerLatencyNearTimeout", "info", slow(s(120), s(150))),
     ]
 }
 
@@ -138,7 +129,6 @@ fn viewers() -> Vec<Plan> {
             fade,
         )
     };
-    let degraded = Raise { labels: vec![("service", "gateway")], muted_by: None, ..catalog(s(40), s(80)) };
     let hang = Raise {
         labels: vec![("service", "gateway-bare")],
         ..raise(
@@ -150,14 +140,13 @@ fn viewers() -> Vec<Plan> {
     };
     vec![
         plan(
-            "PlaybackAvailabilityBurnDemo",
+            "PlaybackErrorsHigh",
             "critical",
             gateway("gateway fails every second page", r#"{"error_rate": 0.5}"#, s(30), s(75)),
         ),
-        plan("PlaybackQualityBurnDemo", "warning", degraded),
-        plan("FallbackSurge", "warning", catalog(s(60), s(80))),
-        plan("FallbackShareHigh", "warning", catalog(s(60), s(80))),
-        plan("BulkheadSaturated", "warning", hang),
+        plan("FallbackSurge", "info", catalog(s(60), s(80))),
+        plan("FallbackShareHigh", "info", catalog(s(60), s(80))),
+        plan("BulkheadSaturated", "info", hang),
         plan("NoTraffic", "warning", gateway("gateway crashes: nobody listens", r#"{"crash": true}"#, s(70), s(15))),
     ]
 }
@@ -165,13 +154,12 @@ fn viewers() -> Vec<Plan> {
 fn policies() -> Vec<Plan> {
     let retried = |service, breaker, (what, steps), needs, (ramp, fade)| Raise {
         labels: breaker_labels(service, breaker),
-        muted_by: Some("CircuitBreakerOpen"),
         needs: Some(needs),
         ..raise(what, steps, ramp, fade)
     };
     // A usual of nothing is what a third of failures stands out from.
     let usual = Needs {
-        query: r#"job_service_breaker:retry_attempts_per_calls:ratio_rate1m{service="gateway",breaker="user"} offset 6m"#,
+        query: r#"sum(rate(retry_calls_total{service="gateway",breaker="user"}[5m] offset 6m)) > 0"#,
         otherwise: "calls to user are not retried, or for less than 6 minutes, so that no usual is known",
     };
     let surge = (
@@ -190,8 +178,8 @@ fn policies() -> Vec<Plan> {
         ],
     );
     vec![
-        plan("RetrySurge", "warning", retried("gateway", "user", surge, usual, (s(75), s(80)))),
-        plan("RetryBudgetExhausted", "warning", retried("recommendation", "ml-api", exhausted, needs, (s(120), s(75)))),
+        plan("RetrySurge", "info", retried("gateway", "user", surge, usual, (s(160), s(80)))),
+        plan("RetryBudgetExhausted", "info", retried("recommendation", "ml-api", exhausted, needs, (s(120), s(75)))),
     ]
 }
 
@@ -209,11 +197,11 @@ fn slow() -> Vec<Plan> {
     let flapping = Raise {
         opens: Some(("gateway", "user")),
         labels: breaker_labels("gateway", "user"),
-        ..raise("user fails until gateway/user opens, four times over", steps, s(60), s(620))
+        ..raise("user fails until gateway/user opens, four times over", steps, s(60), s(320))
     };
     let failing = Raise {
         labels: breaker_labels("gateway", "catalog"),
-        muted_by: None,
+
         ..catalog_fails(
             "catalog fails until the answers kept by the gateway are too old (gateway.stale-after)",
             ERRORS,
@@ -230,9 +218,9 @@ fn slow() -> Vec<Plan> {
         ..raise("gateway fails every page", vec![Step::Fault("gateway", ERRORS)], s(900), s(320))
     };
     vec![
-        plan("FallbackFailing", "critical", failing),
+        plan("FallbackFailing", "info", failing),
         plan("CircuitBreakerFlapping", "warning", flapping),
-        plan("PlaybackAvailabilityBurnFast", "critical", burning),
+        plan("PlaybackAvailabilityBurn1h", "critical", burning),
     ]
 }
 
@@ -246,6 +234,10 @@ fn checkout() -> Vec<Plan> {
         // It fails three times in ten, and three times in a row every few dozen orders.
         heals: Some(Heal { target: "payment-gateway", breaker: ("checkout", "payment-gateway"), calm: s(400) }),
         ..raise(what, vec![Step::Fault("payment-gateway", fault)], ramp, fade)
+    };
+    let unavailable = Raise {
+        labels: vec![("service", "checkout")],
+        ..raise("inventory answers every request with an error", vec![Step::Fault("inventory", ERRORS)], s(75), s(75))
     };
     let outage = "payment-gateway answers every request with an error";
     let dead = Raise {
@@ -264,9 +256,10 @@ fn checkout() -> Vec<Plan> {
     };
     vec![
         plan("RetryQueueDeadLetters", "critical", dead),
-        plan("PaymentRevenueAtRisk", "critical", payment(outage, ERRORS, s(45), s(420))),
-        plan("RetryQueueBacklog", "warning", payment(outage, ERRORS, s(120), s(600))),
-        plan("RetryQueueStalled", "critical", payment(outage, ERRORS, s(480), s(720))),
+        plan("PaymentRevenueAtRisk", "critical", payment(outage, ERRORS, s(75), s(420))),
+        plan("RetryQueueBacklog", "info", payment(outage, ERRORS, s(120), s(600))),
+        plan("RetryQueueStalled", "warning", payment(outage, ERRORS, s(480), s(720))),
+        plan("CheckoutUnavailable", "critical", unavailable),
     ]
 }
 
@@ -281,28 +274,40 @@ fn cannot(
 
 /// Somebody has to do something to a process or to Prometheus.
 fn by_hand() -> Vec<Plan> {
+    [targets_by_hand(), settings_by_hand(), pipeline_by_hand()].concat()
+}
+
+fn targets_by_hand() -> Vec<Plan> {
     vec![
         cannot(
             "TargetDown",
             "critical",
             (
                 "a process has to die or hang, and the admin port can't do that to itself",
-                "--raise 'docker compose stop user' --clear 'docker compose start user'",
+                "--raise 'docker compose pause user' --clear 'docker compose unpause user'",
             ),
-            (20, 15),
+            (45, 15),
+        ),
+        cannot(
+            "TargetDown",
+            "warning",
+            (
+                "one of several processes has to die or hang",
+                "--raise 'docker pause breakerbox-checkout-2' --clear 'docker unpause breakerbox-checkout-2'",
+            ),
+            (45, 15),
         ),
         cannot(
             "TargetAbsent",
             "critical",
             (
-                "a target has to leave Prometheus' configuration",
-                "take the job out of scrape_configs and reload Prometheus; put it back",
+                "all targets of an expected job have to leave service discovery, or the configuration",
+                "--raise 'docker compose stop checkout' --clear 'docker compose start checkout'",
             ),
-            // Two minutes without a sample.
-            (140, 15),
+            (45, 15),
         ),
         cannot(
-            "TargetAbsent",
+            "TargetLost",
             "warning",
             (
                 "one of several targets has to leave service discovery",
@@ -312,20 +317,43 @@ fn by_hand() -> Vec<Plan> {
             (30, 30),
         ),
         cannot(
+            "CrashLoop",
+            "warning",
+            (
+                "a process has to die again and again, and be started again",
+                "kill its process four times, 10 s apart, where something starts it again (docker compose kill does not)",
+            ),
+            (60, 330),
+        ),
+        cannot(
             "MetricsAbsent",
-            "critical",
+            "warning",
             (
                 "something else has to answer at the target's address",
                 "stop a service and run `python3 -m http.server` on its admin port",
             ),
-            (20, 15),
+            (40, 15),
         ),
         cannot(
             "BreakerSeriesLost",
-            "warning",
+            "info",
             (
                 "a running process has to lose a breaker, which takes a restart with other settings",
                 "restart a service with one policy's circuit-breaker = false; fires while the old series is 5 minutes old",
+            ),
+            (80, 330),
+        ),
+    ]
+}
+
+fn settings_by_hand() -> Vec<Plan> {
+    vec![
+        cannot(
+            "RetryQueueFull",
+            "critical",
+            (
+                "the queue has to be full, and takes ten thousand orders by default",
+                "start with checkout.queue.capacity = 1, and fail all payments",
             ),
             (60, 330),
         ),
@@ -339,6 +367,29 @@ fn by_hand() -> Vec<Plan> {
             (15, 15),
         ),
         cannot(
+            "ServiceLabelClash",
+            "warning",
+            (
+                "Prometheus has to put a label `service` on its target",
+                "add `labels: {service: x}` to the target and honor_labels: false to its job, and reload Prometheus",
+            ),
+            (20, 30),
+        ),
+        cannot(
+            "ScrapeIntervalTooLong",
+            "warning",
+            (
+                "Prometheus has to scrape less often than the loaded rules are for",
+                "set scrape_interval: 20s for the job, and reload Prometheus",
+            ),
+            (120, 300),
+        ),
+    ]
+}
+
+fn pipeline_by_hand() -> Vec<Plan> {
+    vec![
+        cannot(
             "MonitoringTargetDown",
             "warning",
             (
@@ -349,7 +400,7 @@ fn by_hand() -> Vec<Plan> {
         ),
         cannot(
             "RuleEvaluationFailing",
-            "critical",
+            "warning",
             (
                 "Prometheus has to load a rule that fails when it is evaluated",
                 "load a rule that joins many to many, such as `up * on () up` with two targets, and reload Prometheus",
@@ -357,8 +408,17 @@ fn by_hand() -> Vec<Plan> {
             (30, 330),
         ),
         cannot(
+            "ConfigReloadFailed",
+            "warning",
+            (
+                "Prometheus or Alertmanager has to refuse its configuration",
+                "write a file that it can't read, and send it SIGHUP; mend the file, and send it again",
+            ),
+            (20, 20),
+        ),
+        cannot(
             "NotificationFailing",
-            "critical",
+            "warning",
             (
                 "Alertmanager or its receiver has to stop, and then no notification arrives to be seen",
                 "docker compose stop alertmanager, and look at /alerts of Prometheus",
@@ -376,7 +436,6 @@ fn hours() -> Vec<Plan> {
     };
     let catalog = |ramp, fade| Raise {
         labels: vec![("service", "gateway")],
-        muted_by: None,
         ..catalog_fails(
             "catalog answers every request with an error, with its breaker in metrics_only",
             ERRORS,
@@ -385,14 +444,15 @@ fn hours() -> Vec<Plan> {
         )
     };
     // The time is what the long window asks for: 72 % of an hour, 6 % and 30 % of six hours; and history that
-    // reaches back 15 and 90 minutes.
+    // reaches back 15 and 90 minutes, 6 and 18 hours.
+    let failing = |ramp, fade| gateway("gateway fails 3 pages of 10", r#"{"error_rate": 0.3}"#, ramp, fade);
     vec![
-        plan("PlaybackQualityBurnFast", "critical", catalog(s(2_700), s(330))),
-        plan(
-            "PlaybackAvailabilityBurnSlow",
-            "warning",
-            gateway("gateway fails 3 pages of 10", r#"{"error_rate": 0.3}"#, s(5_700), s(1_800)),
-        ),
-        plan("PlaybackQualityBurnSlow", "warning", catalog(s(6_900), s(1_500))),
+        plan("PlaybackQualityBurn1h", "critical", catalog(s(2_700), s(330))),
+        plan("PlaybackAvailabilityBurn6h", "critical", failing(s(5_700), s(1_800))),
+        plan("PlaybackQualityBurn6h", "critical", catalog(s(6_900), s(1_500))),
+        plan("PlaybackAvailabilityBurn1d", "warning", failing(s(22_000), s(7_300))),
+        plan("PlaybackQualityBurn1d", "warning", catalog(s(22_000), s(7_300))),
+        plan("PlaybackAvailabilityBurn3d", "warning", failing(s(65_000), s(21_700))),
+        plan("PlaybackQualityBurn3d", "warning", catalog(s(65_000), s(21_700))),
     ]
 }

@@ -54,8 +54,6 @@ pub struct Raise {
     pub ramp: Duration,
     /// From the end of the trouble until the expression no longer holds.
     pub fade: Duration,
-    /// The alert that may keep this one's notification back (Alertmanager's inhibition).
-    pub muted_by: Option<&'static str>,
     /// Without this the plan can't work here.
     pub needs: Option<Needs>,
     /// What is to be well first, or the alert may fire without anybody's help.
@@ -130,6 +128,12 @@ impl Plan {
         }
     }
 
+    /// Whether a receiver ever hears of it: severity `info` is for dashboards, and routed to nobody.
+    #[must_use]
+    pub fn reaches_a_receiver(&self) -> bool {
+        self.severity != "info"
+    }
+
     /// `Alert/severity`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -151,7 +155,6 @@ impl Plan {
             labels: usual.2,
             ramp: usual.0,
             fade: usual.1,
-            muted_by: None,
             needs: None,
             heals: None,
         };

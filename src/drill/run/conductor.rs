@@ -194,11 +194,11 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
         if let Some(error) = &rule.error {
             return blank(plan, Outcome::Refused, &format!("Prometheus can't evaluate this rule: {error}"));
         }
-        let Some(raise) = raise else { return self.heartbeat(plan, &subject, rule).await };
-        if let Some(drill) = self.unfit(plan, raise, rule).await {
+        let Some(raise) = raise else { return self.heartbeat(plan, &subject, &rule).await };
+        if let Some(drill) = self.unfit(plan, raise, &rule).await {
             return drill;
         }
-        let budget = self.session.options.budgets.apply(plan.alert, Budget::of(raise, rule));
+        let budget = self.session.options.budgets.apply(plan.alert, Budget::of(raise, &rule));
         self.session.tell(Event::Began { plan, number: place.0, of: place.1, budget });
         let mut drill = Drill {
             firing_budget_seconds: budget.firing.as_secs_f64(),

@@ -93,8 +93,9 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         let resolved = self.resolve(&start, &mut marks).await;
         drill.seconds = marks.times();
         if marks.muted() {
-            let by = self.raise.muted_by.unwrap_or("another alert");
-            drill.notes.push(format!("its notification was muted by {by}"));
+            drill.notes.push("its notification was muted by another alert, or a silence".to_owned());
+        } else if !self.subject.reaches_a_receiver() {
+            drill.notes.push("severity info reaches no receiver".to_owned());
         } else if !start.inbox {
             drill.notes.push("notifications can't be seen: no Watchdog arrives at the inbox".to_owned());
         }
@@ -183,7 +184,13 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
             drill.notes.push(note);
         }
         let before = Before::new(self.subject, &sight.inbox, &sight.transitions);
-        Ok(Start { faults, breakers, before, inbox: sight.inbox.connected, breaker })
+        Ok(Start {
+            faults,
+            breakers,
+            before,
+            inbox: sight.inbox.connected && self.subject.reaches_a_receiver(),
+            breaker,
+        })
     }
 
     /// Breaks what is to be broken, and watches until the alert fires and is delivered.
@@ -243,7 +250,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
             Some(_) if start.breaker.is_some() && !marks.breaker_open() => {
                 Err(Verdict::Failed("fired, but its breaker never opened".to_owned()))
             }
-            Some(_) if start.inbox && !marks.notified() && !marks.muted() && self.raise.muted_by.is_none() => {
+            Some(_) if start.inbox && !marks.notified() && !marks.muted() => {
                 let notify = seconds(self.session.options.notify);
                 Err(Verdict::Failed(format!("fired, but no notification arrived within {notify}")))
             }
@@ -390,8 +397,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         let look = || async {
             let (rules, inbox, transitions) = tokio::join!(world.rules(), world.inbox(), world.transitions());
             let (rules, inbox, transitions) = (rules?, inbox?, transitions?);
-            let rule =
-                self.subject.rule(&rules).cloned().ok_or_else(|| Trouble("Prometheus lost the rule".to_owned()))?;
+            let rule = self.subject.rule(&rules).ok_or_else(|| Trouble("Prometheus lost the rule".to_owned()))?;
             Ok(Sight { rule, inbox, transitions })
         };
         Ok(patiently(self.session.options.silence, look).await?)

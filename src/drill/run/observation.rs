@@ -11,6 +11,8 @@ pub(super) struct Subject {
     alert: &'static str,
     severity: &'static str,
     labels: Vec<(String, String)>,
+    /// See [`Plan::reaches_a_receiver`].
+    heard: bool,
 }
 
 /// What was there before the drill: none of it counts.
@@ -36,16 +38,28 @@ impl Subject {
         let own = raise.into_iter().flat_map(|raise| &raise.labels);
         let mut labels: Vec<_> = own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         labels.extend_from_slice(matchers);
-        Self { alert: plan.alert, severity: plan.severity, labels }
+        Self { alert: plan.alert, severity: plan.severity, labels, heard: plan.reaches_a_receiver() }
     }
 
     fn wanted(&self) -> impl Iterator<Item = (&str, &str)> {
         self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The rule that raises it.
-    pub(super) fn rule<'a>(&self, rules: &'a [RuleSeen]) -> Option<&'a RuleSeen> {
-        rules.iter().find(|rule| rule.alert == self.alert && has(&rule.labels, [("severity", self.severity)]))
+    /// Whether its notifications can be waited for.
+    pub(super) fn reaches_a_receiver(&self) -> bool {
+        self.heard
+    }
+
+    /// The rule that raises it. Several may, one for each job say: they count as one.
+    pub(super) fn rule(&self, rules: &[RuleSeen]) -> Option<RuleSeen> {
+        let mut own = rules.iter().filter(|rule| rule.alert == self.alert && has(&rule.labels, self.severity()));
+        let mut first = own.next()?.clone();
+        first.instances.extend(own.flat_map(|rule| rule.instances.iter().cloned()));
+        Some(first)
+    }
+
+    fn severity(&self) -> [(&str, &str); 1] {
+        [("severity", self.severity)]
     }
 
     /// Its alerts that are pending or firing.

@@ -1,0 +1,197 @@
+//! Recording rules and alerts, for each scrape interval from one source.
+//!
+//! ## Motivation
+//!
+//! A rate over a window needs samples in it: four, for peace of mind. Rules that catch an outage within half
+//! a minute need a scrape every 5 s, and are blind at 60 s, where `rate(x[1m])` is empty. So windows are
+//! parameters: `xtask/rules/*.yml` are templates, a [`Profile`] says what `@{rate}` and the like are, and what
+//! is committed is what they generate, which a test holds.
+//!
+//! Besides windows, what must be the same everywhere stands here once: the labels that series are aggregated
+//! by, and where links lead.
+
+mod expected;
+mod profile;
+mod slo;
+mod unit;
+
+use std::path::{Path, PathBuf};
+
+use crate::Generated;
+use profile::{PROFILES, Profile};
+
+/// Labels that tell one installation from another; with the labels of ours, series are aggregated by these
+/// alone. `exported_service` is our `service` where a target label has taken its name.
+const BY: &str = "cluster, environment, namespace, job, exported_service";
+/// As above, across jobs.
+const BY_ALL_JOBS: &str = "cluster, environment, namespace, exported_service";
+/// What a target is known by.
+const AT: &str = "cluster, environment, namespace, job, instance";
+/// The twin without protection fails on purpose.
+const PROTECTED: &str = r#"service!="gateway-bare",exported_service!="gateway-bare""#;
+
+/// Where an alert's links lead.
+pub struct Links {
+    /// The runbook's page, on an admin port.
+    pub runbook: String,
+    /// Grafana.
+    pub grafana: String,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self { runbook: "http://127.0.0.1:8090/runbook".to_owned(), grafana: "http://127.0.0.1:3000".to_owned() }
+    }
+}
+
+/// A template, and where what it gives belongs.
+struct Template {
+    /// Its file in `xtask/rules/`.
+    name: &'static str,
+    text: &'static str,
+    /// The folder of the profile that the repository's own configurations load.
+    folder: &'static str,
+    /// What it is called there.
+    file: &'static str,
+}
+
+const TEMPLATES: &[Template] = &[
+    Template {
+        name: "records-breakers.yml",
+        text: include_str!("../../rules/records-breakers.yml"),
+        folder: "prometheus/rules",
+        file: "breakers.yml",
+    },
+    Template {
+        name: "records-checkout.yml",
+        text: include_str!("../../rules/records-checkout.yml"),
+        folder: "prometheus/rules",
+        file: "checkout.yml",
+    },
+    Template {
+        name: "records-slo.yml",
+        text: include_str!("../../rules/records-slo.yml"),
+        folder: "prometheus/rules",
+        file: "slo.yml",
+    },
+    alert("breakers.yml", include_str!("../../rules/breakers.yml")),
+    alert("resilience.yml", include_str!("../../rules/resilience.yml")),
+    alert("slo.yml", include_str!("../../rules/slo.yml")),
+    alert("checkout.yml", include_str!("../../rules/checkout.yml")),
+    alert("targets.yml", include_str!("../../rules/targets.yml")),
+    alert("pipeline.yml", include_str!("../../rules/pipeline.yml")),
+];
+
+const fn alert(name: &'static str, text: &'static str) -> Template {
+    Template { name, text, folder: "alerts", file: name }
+}
+
+/// Every generated file: the first profile where the repository's configurations load it, the others in a
+/// folder each.
+pub fn files(links: &Links) -> Vec<Generated> {
+    let mut files = Vec::new();
+    for (number, profile) in PROFILES.iter().enumerate() {
+        let folder = Path::new("alerts/profiles").join(profile.name);
+        for template in TEMPLATES {
+            let path =
+                if number == 0 { Path::new(template.folder).join(template.file) } else { folder.join(template.name) };
+            files.push(generated(path, template.name, template.text, profile, links));
+        }
+        for test in unit::UNIT_TESTS.iter().filter(|test| test.every_profile || number == 0) {
+            let path = if number == 0 { "alerts/tests".into() } else { folder.join("tests") };
+            let source = format!("tests/{}", test.name);
+            files.push(generated(path.join(test.name), &source, &test.text_for(profile), profile, links));
+        }
+        for (name, text) in expected::templates() {
+            let path =
+                if number == 0 { Path::new("alerts/expected").join(name) } else { folder.join("expected").join(name) };
+            files.push(generated(path, "src/rules/expected.rs", &text, profile, links));
+        }
+    }
+    for (number, profile) in PROFILES.iter().enumerate() {
+        let folder = if number == 0 { "alerts".into() } else { Path::new("alerts/profiles").join(profile.name) };
+        let text = include_str!("../../rules/seeds.ko.yml");
+        files.push(generated(folder.join("optional/seeds.ko.yml"), "seeds.ko.yml", text, profile, links));
+    }
+    let minimal = include_str!("../../rules/minimal.yml");
+    files.push(generated("alerts/minimal.yml".into(), "minimal.yml", minimal, &PROFILES[0], links));
+    files
+}
+
+fn generated(path: PathBuf, source: &str, template: &str, profile: &Profile, links: &Links) -> Generated {
+    let source = if source.starts_with("src/") { source.to_owned() } else { format!("rules/{source}") };
+    let head = format!(
+        "# Generated from xtask/{source} for a scrape every {}: edit that, and run `cargo xtask rules`.\n#\n",
+        profile.name
+    );
+    Generated { path, text: head + &filled(template, profile, links) }
+}
+
+/// A template with every `@{…}` replaced.
+///
+/// # Panics
+///
+/// When it names a parameter that there is none of: that is a mistake in the template.
+fn filled(template: &str, profile: &Profile, links: &Links) -> String {
+    let mut text = String::with_capacity(template.len() * 2);
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("@{") {
+        let (name, after) = after.split_once('}').expect("a parameter is closed");
+        text.push_str(before);
+        let value = match name {
+            "by" => BY.to_owned(),
+            "by all jobs" => BY_ALL_JOBS.to_owned(),
+            "at" => AT.to_owned(),
+            "protected" => PROTECTED.to_owned(),
+            "runbook" => links.runbook.clone(),
+            "grafana" => links.grafana.clone(),
+            "slo short" => filled(slo::short_records().trim_end(), profile, links),
+            "slo long" => filled(slo::long_records().trim_end(), profile, links),
+            "slo alerts" => filled(slo::alerts().trim_end(), profile, links),
+            _ => profile.parameter(name).unwrap_or_else(|| panic!("@{{{name}}} is no parameter")),
+        };
+        text.push_str(&value);
+        rest = after;
+    }
+    text + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn committed_rules_are_what_the_templates_give() {
+        crate::check(&files(&Links::default())).unwrap();
+    }
+
+    #[test]
+    fn no_generated_file_has_a_parameter_left() {
+        for file in files(&Links::default()) {
+            assert!(!file.text.contains("@{"), "{}", file.path.display());
+        }
+    }
+
+    #[test]
+    fn links_come_from_one_place() {
+        let links = Links { runbook: "https://a.example/r".to_owned(), grafana: "https://b.example".to_owned() };
+        for file in files(&links) {
+            assert!(!file.text.contains("127.0.0.1"), "{} has a link of its own", file.path.display());
+        }
+    }
+
+    /// Four samples in a window that a rate is taken over, and three where that is only asked again.
+    #[test]
+    fn every_window_holds_enough_samples() {
+        for profile in PROFILES {
+            for (name, least) in [("rate", 4), ("again", 3), ("open", 5), ("absent", 5), ("lookback", 3)] {
+                let window = profile::seconds(profile.value(name).unwrap());
+                assert!(window >= least * profile.interval, "{}: {name} is {window} s", profile.name);
+            }
+            let of = |name| profile::seconds(profile.value(name).unwrap());
+            assert!(of("rate") > of("again"), "{}", profile.name);
+            assert!(of("probes") >= of("rate") + profile.interval, "{}", profile.name);
+            assert!(of("lost") > of("lookback") + of("patience") + profile.interval, "{}", profile.name);
+        }
+    }
+}
