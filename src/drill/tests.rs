@@ -30,7 +30,7 @@ fn changes(world: &Fake) -> Vec<String> {
     world.log.borrow().clone()
 }
 
-const SET: &str = r#"set catalog {"error_rate":1.0,"ttl":"230s"}"#;
+const SET: &str = r#"set catalog {"error_rate":1.0,"ttl":"260s"}"#;
 
 #[tokio::test(start_paused = true)]
 async fn an_alert_that_fires_arrives_and_resolves_passes_with_its_times() {
@@ -78,7 +78,7 @@ async fn an_alert_that_never_fires_fails_and_all_is_put_back() {
     let world = Fake::new(Script { fires: None, ..Script::default() });
     let report = run(&world).await.unwrap();
     assert_eq!(report.drills[0].outcome, Outcome::Failed);
-    assert_eq!(report.drills[0].why.as_deref(), Some("did not fire within 80 s: it only became pending"));
+    assert_eq!(report.drills[0].why.as_deref(), Some("did not fire within 110 s: it only became pending"));
     assert_eq!(report.exit_code(), 1);
     assert_eq!(changes(&world), [SET, "restore catalog"]);
 }
@@ -130,7 +130,7 @@ async fn what_is_never_quite_well_is_healed_first_and_given_back() {
     let options = Options::default();
     let report = Conductor::new(&world, &options, |_: Event<'_>| {}).run(&plans, pending()).await.unwrap();
     assert_eq!(report.drills[0].outcome, Outcome::Passed);
-    let heal = [r#"set catalog {"ttl":"705s"}"#, r#"breaker gateway/catalog {"state":"reset"}"#];
+    let heal = [r#"set catalog {"ttl":"745s"}"#, r#"breaker gateway/catalog {"state":"reset"}"#];
     let restore = [r#"breaker gateway/catalog {"state":"reset"}"#, "restore catalog"];
     assert_eq!(changes(&world), [&heal[..], &[SET], &heal[..], &restore[..]].concat());
 }
@@ -163,7 +163,7 @@ async fn a_breaker_that_stays_closed_fails_the_drill() {
 async fn an_alert_that_does_not_resolve_fails_the_drill() {
     let world = Fake::new(Script { resolves: None, ..Script::default() });
     let drill = only(&world).await;
-    assert_eq!(drill.why.as_deref(), Some("did not resolve within 75 s after the trouble was over"));
+    assert_eq!(drill.why.as_deref(), Some("did not resolve within 85 s after the trouble was over"));
     assert_eq!(drill.seconds.firing, Some(33.0), "what was seen until then is told");
 }
 
@@ -289,7 +289,7 @@ async fn a_fast_run_leaves_long_drills_out() {
     }
     let report = Conductor::new(&world, &options, |_: Event<'_>| {}).run(&plans, pending()).await.unwrap();
     assert_eq!(report.drills[0].outcome, Outcome::Skipped);
-    assert_eq!(report.drills[0].why.as_deref(), Some("takes about 11 min; leave --fast out"));
+    assert_eq!(report.drills[0].why.as_deref(), Some("takes about 12 min; leave --fast out"));
     assert_eq!((changes(&world).len(), report.exit_code()), (0, 0));
 }
 

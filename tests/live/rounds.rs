@@ -183,23 +183,26 @@ fn incident_of(message: &Message) -> Option<(u32, &'static str, f64)> {
 }
 
 fn judged(messages: &[Message], rounds: u32) -> (String, Vec<String>) {
-    let mut table =
-        String::from("| round | incident | fired | ended | messages |\n|---:|---|---:|---:|---|\n");
+    let mut table = String::from("| round | incident | fired | ended | messages |\n|---:|---|---:|---:|---|\n");
     let mut wrong = Vec::new();
     for message in messages.iter().filter(|message| incident_of(message).is_none()) {
         wrong.push(format!("{:.0} s: {} is about no incident: {:?}", message.at, message.component, message.fired));
     }
     for round in 0..rounds {
         for (name, ..) in INCIDENTS {
-            let own: Vec<_> =
-                messages.iter().filter_map(|m| Some((m, incident_of(m)?))).filter(|(_, i)| (i.0, i.1) == (round, *name)).collect();
+            let own: Vec<_> = messages
+                .iter()
+                .filter_map(|m| Some((m, incident_of(m)?)))
+                .filter(|(_, i)| (i.0, i.1) == (round, *name))
+                .collect();
             let fired = own.iter().filter(|(message, _)| !message.fired.is_empty()).count();
             let ended = own.iter().filter(|(message, _)| message.fired.is_empty()).count();
             let words: Vec<_> = own
                 .iter()
                 .map(|(m, _)| {
                     let (fired, ended) = (m.fired.join(", "), m.ended.join(", "));
-                    let sign = |sign: &str, text: &str| if text.is_empty() { String::new() } else { format!(" {sign}{text}") };
+                    let sign =
+                        |sign: &str, text: &str| if text.is_empty() { String::new() } else { format!(" {sign}{text}") };
                     format!("{:.0} s:{}{}", m.at - f64::from(round) * ROUND, sign("+", &fired), sign("−", &ended))
                 })
                 .collect();
@@ -221,7 +224,8 @@ fn judged(messages: &[Message], rounds: u32) -> (String, Vec<String>) {
 async fn firing(client: &reqwest::Client, alertmanager: &str) -> Vec<String> {
     let answer = client.get(format!("http://{alertmanager}/api/v2/alerts")).send().await.unwrap();
     let alerts: Vec<Value> = answer.json().await.unwrap();
-    let heard = alerts.iter().filter(|alert| !["info", "none"].contains(&alert["labels"]["severity"].as_str().unwrap()));
+    let heard =
+        alerts.iter().filter(|alert| !["info", "none"].contains(&alert["labels"]["severity"].as_str().unwrap()));
     heard.map(|alert| format!("{} {}", alert["labels"]["alertname"], alert["labels"]["component"])).collect()
 }
 

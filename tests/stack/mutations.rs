@@ -39,8 +39,18 @@ const VIEWERS: &str = "prometheus/rules/slo.yml";
 const MUTATIONS: &[Mutation] = &[
     // Wrong thresholds.
     change(BREAKERS, "[5m])) >= 3", "[5m])) > 2", ("breakers.yml", "CircuitBreakerFlapping")),
-    change(BREAKERS, "gateway-bare\"} > 0.5\n", "gateway-bare\"} > 0.85\n", ("breakers.yml", "CircuitBreakerFailureRatioHigh")),
-    change(BREAKERS, "gateway-bare\"} > 0.3\n", "gateway-bare\"} > 0.45\n", ("breakers.yml", "CircuitBreakerFailureRatioHigh")),
+    change(
+        BREAKERS,
+        "gateway-bare\"} > 0.5\n",
+        "gateway-bare\"} > 0.85\n",
+        ("breakers.yml", "CircuitBreakerFailureRatioHigh"),
+    ),
+    change(
+        BREAKERS,
+        "gateway-bare\"} > 0.3\n",
+        "gateway-bare\"} > 0.45\n",
+        ("breakers.yml", "CircuitBreakerFailureRatioHigh"),
+    ),
     change(BREAKERS, "0.8 * max", "1.2 * max", ("breakers.yml", "CircuitBreakerLatency")),
     change(BREAKERS, "[30s]) >= 0.8", "[30s]) == 1", ("breakers.yml", "CircuitBreakerOpen")),
     change(RESILIENCE, "> 1.2 * job_service", "> 0.9 * job_service", ("resilience.yml", "FallbackFailing")),
@@ -51,7 +61,12 @@ const MUTATIONS: &[Mutation] = &[
     // Dropped guards: low traffic, a fresh stack, history, probes, services without protection on purpose.
     change(RECORDED, "> 0.08)", "> 0)", ("breakers.yml", "CircuitBreakerFailureRatioHigh catches")),
     change(RECORDED, "> 0.08)", "> 0.2)", ("breakers.yml", "CircuitBreakerFailureRatioHigh catches")),
-    change(BREAKERS, "{service!=\"gateway-bare\",exported_service!=\"gateway-bare\"}", "", ("breakers.yml", "CircuitBreakerOpen leaves")),
+    change(
+        BREAKERS,
+        "{service!=\"gateway-bare\",exported_service!=\"gateway-bare\"}",
+        "",
+        ("breakers.yml", "CircuitBreakerOpen leaves"),
+    ),
     change(
         BREAKERS,
         "          unless\n            max_over_time(job_service_breaker:circuit_breaker_open:max[80s]) == 1\n        for: 30s",
@@ -74,7 +89,12 @@ const MUTATIONS: &[Mutation] = &[
     change(RESILIENCE, "[1m])) >= 3", "[1m])) > 0", ("resilience.yml", "RetryBudget")),
     change(RESILIENCE, "[1m]) > 0.08", "[1m]) > 0", ("resilience.yml", "BulkheadSaturated")),
     change("alerts/minimal.yml", "offset 15m", "offset 5m", ("minimal.yml", "PlaybackErrorsHigh and")),
-    change(SLO, "service:playback_requests:rate5m > 0.05", "service:playback_requests:rate5m > 0", ("burn.yml", "PlaybackAvailabilityBurn fires")),
+    change(
+        SLO,
+        "service:playback_requests:rate5m > 0.05",
+        "service:playback_requests:rate5m > 0",
+        ("burn.yml", "PlaybackAvailabilityBurn fires"),
+    ),
     change(SLO, "offset 90m", "offset 5m", ("burn.yml", "PlaybackAvailabilityBurn accepts")),
     change(
         TARGETS,
@@ -83,7 +103,12 @@ const MUTATIONS: &[Mutation] = &[
         ("targets.yml", "BreakerSeriesLost"),
     ),
     // The mistake that most people make: only `open`, only the gauge.
-    change(RECORDED, "state=~\"closed|disabled|metrics_only\"", "state=\"closed\"", ("breakers.yml", "CircuitBreakerOpen leaves")),
+    change(
+        RECORDED,
+        "state=~\"closed|disabled|metrics_only\"",
+        "state=\"closed\"",
+        ("breakers.yml", "CircuitBreakerOpen leaves"),
+    ),
     change(
         BREAKERS,
         "sum by (cluster, environment, namespace, job, exported_service, service, breaker, reason) (increase(circuit_breaker_transitions_total{from=\"closed\",to=\"open\"}[1m])) > 0",
@@ -106,7 +131,12 @@ const MUTATIONS: &[Mutation] = &[
     // Dropped labels and severities.
     change(BREAKERS, "service, breaker, reason) (", "service, breaker) (", ("breakers.yml", "CircuitBreakerTripped")),
     change(BREAKERS, "severity: warning", "severity: critical", ("breakers.yml", "CircuitBreakerOpen")),
-    change(BREAKERS, "component: \"{{ $labels.breaker }}\"", "component: \"{{ $labels.service }}\"", ("breakers.yml", "CircuitBreakerTripped")),
+    change(
+        BREAKERS,
+        "component: \"{{ $labels.breaker }}\"",
+        "component: \"{{ $labels.service }}\"",
+        ("breakers.yml", "CircuitBreakerTripped"),
+    ),
     // Patience.
     change(BREAKERS, "for: 30s", "for: 21m", ("breakers.yml", "CircuitBreaker")),
     change(TARGETS, "max_over_time(up[25s]) == 0)", "up == 0)", ("targets.yml", "TargetDown")),
@@ -124,7 +154,12 @@ const MUTATIONS: &[Mutation] = &[
         "outcome=\"success\"}[1m])) > 0.08",
         ("breakers.yml", "CircuitBreakerFailureRatioHigh"),
     ),
-    change(RECORDED, "circuit_breaker_slow_calls_total", "circuit_breaker_slow_total", ("breakers.yml", "CircuitBreakerSlow")),
+    change(
+        RECORDED,
+        "circuit_breaker_slow_calls_total",
+        "circuit_breaker_slow_total",
+        ("breakers.yml", "CircuitBreakerSlow"),
+    ),
     change(
         RECORDED,
         "record: job_service_breaker:fallback_failures:rate1m",
@@ -151,7 +186,12 @@ const MUTATIONS: &[Mutation] = &[
         ("burn.yml", "PlaybackAvailabilityBurn catches"),
     ),
     // Orders: what counts as a success, what is in one database for all instances, what is at risk.
-    change(ORDERS, "outcome=~\"paid|queued|payment_failed|unavailable\"", "outcome=~\"paid|queued\"", ("records.yml", "")),
+    change(
+        ORDERS,
+        "outcome=~\"paid|queued|payment_failed|unavailable\"",
+        "outcome=~\"paid|queued\"",
+        ("records.yml", ""),
+    ),
     change(ORDERS, "outcome=~\"paid|queued\"", "outcome=\"queued\"", ("records.yml", "")),
     change(ORDERS, "outcome=~\"kept|lost\"", "outcome=\"kept\"", ("records.yml", "")),
     change(ORDERS, "answered:rate1m > 0", "answered:rate1m", ("records.yml", "")),
@@ -168,8 +208,18 @@ const MUTATIONS: &[Mutation] = &[
         ("records.yml", ""),
     ),
     change(ORDERS, "deriv2m < -0.001", "deriv2m < 0.001", ("records.yml", "")),
-    change(MONEY, "job_service_queue:retry_queue_dead_items:max > 0", "retry_queue_dead_items > 0", ("checkout.yml", "RetryQueueDeadLetters")),
-    change(MONEY, "ratio_rate1m{outcome=\"payment_failed\"}", "ratio_rate1m{outcome=\"unavailable\"}", ("checkout.yml", "PaymentRevenueAtRisk fires on orders")),
+    change(
+        MONEY,
+        "job_service_queue:retry_queue_dead_items:max > 0",
+        "retry_queue_dead_items > 0",
+        ("checkout.yml", "RetryQueueDeadLetters"),
+    ),
+    change(
+        MONEY,
+        "ratio_rate1m{outcome=\"payment_failed\"}",
+        "ratio_rate1m{outcome=\"unavailable\"}",
+        ("checkout.yml", "PaymentRevenueAtRisk fires on orders"),
+    ),
     change(MONEY, "[15s])\n", "[5m])\n", ("checkout.yml", "PaymentRevenueAtRisk fires while")),
     // Words.
     change(

@@ -93,7 +93,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         let resolved = self.resolve(&start, &mut marks).await;
         drill.seconds = marks.times();
         if marks.muted() {
-            drill.notes.push("its notification was muted by another alert, or a silence".to_owned());
+            drill.notes.push("its notification was muted by another alert".to_owned());
         } else if !self.subject.reaches_a_receiver() {
             drill.notes.push("severity info reaches no receiver".to_owned());
         } else if !start.inbox {

@@ -31,11 +31,11 @@ const AT: &str = "cluster, environment, namespace, job, instance";
 const PROTECTED: &str = r#"service!="gateway-bare",exported_service!="gateway-bare""#;
 
 /// Where an alert's links lead.
-pub struct Links {
+pub(crate) struct Links {
     /// The runbook's page, on an admin port.
-    pub runbook: String,
+    pub(crate) runbook: String,
     /// Grafana.
-    pub grafana: String,
+    pub(crate) grafana: String,
 }
 
 impl Default for Links {
@@ -88,7 +88,7 @@ const fn alert(name: &'static str, text: &'static str) -> Template {
 
 /// Every generated file: the first profile where the repository's configurations load it, the others in a
 /// folder each.
-pub fn files(links: &Links) -> Vec<Generated> {
+pub(crate) fn files(links: &Links) -> Vec<Generated> {
     let mut files = Vec::new();
     for (number, profile) in PROFILES.iter().enumerate() {
         let folder = Path::new("alerts/profiles").join(profile.name);
