@@ -53,6 +53,7 @@ fn shipped_rules() -> Vec<(&'static str, String)> {
         ("checkout.yml", "alerts/checkout.yml"),
         ("targets.yml", "alerts/targets.yml"),
         ("pipeline.yml", "alerts/pipeline.yml"),
+        ("expected.yml", "alerts/expected/local.yml"),
     ];
     files.map(|(name, file)| (name, std::fs::read_to_string(root().join(file)).unwrap())).to_vec()
 }

@@ -52,7 +52,7 @@ const MUTATIONS: &[Mutation] = &[
         ("breakers.yml", "CircuitBreakerFailureRatioHigh"),
     ),
     change(BREAKERS, "0.8 * max", "1.2 * max", ("breakers.yml", "CircuitBreakerLatency")),
-    change(BREAKERS, "[30s]) >= 0.8", "[30s]) == 1", ("breakers.yml", "CircuitBreakerOpen")),
+    change(BREAKERS, "[30s]) >= 0.8", "[30s]) == 1", ("times.yml", "CircuitBreakerOpen goes")),
     change(RESILIENCE, "> 1.2 * job_service", "> 0.9 * job_service", ("resilience.yml", "FallbackFailing")),
     change(RESILIENCE, "> 3 * (", "> 60 * (", ("resilience.yml", "FallbackSurge")),
     change(MONEY, "[5m]) > 0.9", "[5m]) > -1", ("checkout.yml", "RetryQueueStalled")),
