@@ -139,7 +139,8 @@ const MUTATIONS: &[Mutation] = &[
     ),
     // Patience.
     change(BREAKERS, "for: 30s", "for: 21m", ("breakers.yml", "CircuitBreaker")),
-    change(TARGETS, "max_over_time(up[25s]) == 0)", "up == 0)", ("targets.yml", "TargetDown")),
+    change(TARGETS, " and max_over_time(up[25s]) == 0 and", " and", ("targets.yml", "TargetDown sits")),
+    change(TARGETS, "(up == 0 and up offset 25s)", "(up == 0)", ("targets.yml", "TargetDown sits")),
     change(TARGETS, "floor(quantile_over_time(0.5,", "floor(quantile_over_time(1,", ("targets.yml", "TargetLost")),
     change(
         "alerts/expected/compose.yml",
