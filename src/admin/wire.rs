@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use crate::client::Client;
 use crate::faults::{FaultPlan, TargetStatus};
 use breakerbox_resilience::breaker::{Command, State};
-use breakerbox_telemetry::TransitionRecord;
+use breakerbox_telemetry::{CallTotals, TransitionRecord};
 
 pub use super::inbox::{Alert, AlertStatus, Delivered, Delivery, Overview};
 pub use crate::services::checkout::{DeadLetters, QueueStatus, Replay, Replayed};
@@ -130,6 +130,11 @@ pub struct Breaker {
     pub generation: u64,
     /// 0–1: success rate × (1 − slow rate × 0.5).
     pub health_score: f64,
+    /// 0–100: 70 × success rate of what was recorded last, and 30 for a mean response time of a second or
+    /// less, none from five seconds on.
+    pub health_points: f64,
+    /// Its calls since the process began.
+    pub calls: BreakerCalls,
     /// Failed share of the window, 0–1; null below the minimum number of calls.
     pub failure_ratio: Option<f64>,
     /// Slow share of the window, 0–1; null below the minimum number of calls.
@@ -158,7 +163,7 @@ impl Breaker {
     /// The breaker of a client, if it has one.
     #[must_use]
     pub fn of(client: &Client) -> Option<Self> {
-        let now = client.snapshot()?;
+        let (now, telemetry) = (client.snapshot()?, client.telemetry()?);
         let ratio = |ratio: f64| (!ratio.is_nan()).then_some(ratio);
         Some(Self {
             service: client.service().to_owned(),
@@ -166,6 +171,8 @@ impl Breaker {
             state: now.state.into(),
             generation: now.generation,
             health_score: now.health_score,
+            health_points: telemetry.health_points(&now),
+            calls: telemetry.totals().into(),
             failure_ratio: ratio(now.failure_ratio),
             slow_ratio: ratio(now.slow_ratio),
             window_calls: now.window_calls,
@@ -177,6 +184,30 @@ impl Breaker {
             settings: with_underscores(serde_json::to_value(client.breaker_settings()).unwrap_or_default()),
             process: None,
         })
+    }
+}
+
+/// The calls through a breaker since its process began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BreakerCalls {
+    /// Answered well.
+    pub success: u64,
+    /// Failed, or timed out.
+    pub failure: u64,
+    /// Say nothing about the dependency: ignored errors, and callers that left.
+    pub ignored: u64,
+    /// Not let through.
+    pub rejected: u64,
+    /// Succeeded share of those that succeeded or failed, 0–1; null before the first.
+    pub success_rate: Option<f64>,
+    /// Mean response time of about the last forty, in seconds; null before the first.
+    pub mean_response_seconds: Option<f64>,
+}
+
+impl From<CallTotals> for BreakerCalls {
+    fn from(totals: CallTotals) -> Self {
+        let CallTotals { success, failure, ignored, rejected, mean_response_seconds } = totals;
+        Self { success, failure, ignored, rejected, success_rate: totals.success_rate(), mean_response_seconds }
     }
 }
 
@@ -519,6 +550,15 @@ mod tests {
             state,
             generation: 0,
             health_score,
+            health_points: 100.0 * health_score,
+            calls: BreakerCalls {
+                success: 0,
+                failure: 0,
+                ignored: 0,
+                rejected: 0,
+                success_rate: None,
+                mean_response_seconds: None,
+            },
             failure_ratio: None,
             slow_ratio: None,
             window_calls: 0,

@@ -40,7 +40,7 @@ pub use transport::{Transport, TransportError};
 use breakerbox_resilience::breaker::{Breaker, BreakerSettings, Command, Snapshot, Transition};
 use breakerbox_resilience::bulkhead::Bulkhead;
 use breakerbox_resilience::policy::{Attempt, Call, Policy, PolicySettings};
-use breakerbox_telemetry::{BulkheadTelemetry, Metrics, TransitionLog};
+use breakerbox_telemetry::{BulkheadTelemetry, Metrics, PolicyTelemetry, TransitionLog};
 use observe::Reporter;
 use span::AttemptSpan;
 use transport::Peer;
@@ -156,6 +156,15 @@ impl Client {
     #[must_use]
     pub fn snapshot(&self) -> Option<Snapshot> {
         self.policy()?.breaker().map(|breaker| breaker.snapshot(Instant::now().into_std()))
+    }
+
+    /// What telemetry knows of its calls; none in a bare client.
+    #[must_use]
+    pub fn telemetry(&self) -> Option<&PolicyTelemetry> {
+        match &self.inner.guard {
+            Guard::Policy { reporter, .. } => Some(reporter.telemetry()),
+            Guard::SharedPool(_) => None,
+        }
     }
 
     /// The breaker's settings as they stand now, live changes included.

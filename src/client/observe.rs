@@ -31,6 +31,11 @@ impl Reporter {
         receiver
     }
 
+    /// What of it telemetry knows.
+    pub(super) fn telemetry(&self) -> &PolicyTelemetry {
+        &self.telemetry
+    }
+
     /// Reports a transition that no call brought about.
     pub(super) fn transition(&self, transition: &Transition) {
         self.observe(Event::Transition(transition));

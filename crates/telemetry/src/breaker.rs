@@ -19,7 +19,7 @@ use prometheus::{Gauge, Histogram, IntCounter};
 
 use super::bulkhead::BulkheadTelemetry;
 use super::exemplars::TracedHistogram;
-use super::health::{RecentMean, health_points};
+use super::health::{RecentMean, health_points, success_share};
 use super::label::{CallOutcome, Children, ExecutedOutcome, Prediction, RetryReason};
 use super::metrics::Metrics;
 use super::names::{self, Family};
@@ -131,7 +131,7 @@ impl BreakerHandles {
         for ((_, value), gauge) in GAUGES.iter().zip(&self.gauges) {
             gauge.set(value(now));
         }
-        self.points.set(health_points(now.failure_ratio, response_seconds));
+        self.points.set(health_points(success_share(now), response_seconds));
     }
 }
 
@@ -168,6 +168,30 @@ impl Handles {
     }
 }
 
+/// The calls to one dependency since the process began, as they ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CallTotals {
+    /// Answered well.
+    pub success: u64,
+    /// Failed, or timed out.
+    pub failure: u64,
+    /// Say nothing about the dependency: ignored errors, and callers that left.
+    pub ignored: u64,
+    /// Not let through by the breaker.
+    pub rejected: u64,
+    /// Mean response time of about the last forty, in seconds; none before the first.
+    pub mean_response_seconds: Option<f64>,
+}
+
+impl CallTotals {
+    /// Succeeded share of those that succeeded or failed, 0-1; none before the first.
+    #[must_use]
+    pub fn success_rate(&self) -> Option<f64> {
+        let judged = self.success + self.failure;
+        (judged > 0).then(|| self.success as f64 / judged as f64)
+    }
+}
+
 /// Observes the policy around the calls to one dependency. Cheap to clone.
 #[derive(Clone)]
 pub struct PolicyTelemetry {
@@ -200,7 +224,7 @@ impl PolicyTelemetry {
     fn read(&self, policy: &Policy) {
         let (handles, now) = (&*self.handles, tokio::time::Instant::now().into_std());
         if let (Some(own), Some(breaker)) = (&handles.breaker, policy.breaker()) {
-            own.read(&breaker.snapshot(now), handles.response_time.seconds());
+            own.read(&breaker.snapshot(now), handles.response_time.seconds().unwrap_or(0.0));
         }
         let budget = policy.retry_budget().snapshot(now);
         handles.budget.0.set(budget.tokens);
@@ -208,6 +232,25 @@ impl PolicyTelemetry {
         if let Some(bulkhead) = policy.bulkhead_snapshot() {
             handles.bulkhead.read(bulkhead.in_flight, bulkhead.capacity, bulkhead.queued);
         }
+    }
+
+    /// The calls since the process began.
+    #[must_use]
+    pub fn totals(&self) -> CallTotals {
+        let calls = |outcome| self.handles.calls.of(outcome).get();
+        CallTotals {
+            success: calls(CallOutcome::Success),
+            failure: calls(CallOutcome::Failure) + calls(CallOutcome::Timeout),
+            ignored: calls(CallOutcome::Ignored) + calls(CallOutcome::Cancelled),
+            rejected: calls(CallOutcome::Rejected),
+            mean_response_seconds: self.handles.response_time.seconds(),
+        }
+    }
+
+    /// The health that the gauge shows, 0-100, for a breaker as it is now.
+    #[must_use]
+    pub fn health_points(&self, now: &Snapshot) -> f64 {
+        health_points(success_share(now), self.handles.response_time.seconds().unwrap_or(0.0))
     }
 
     /// The timeout of an attempt: later ones may have longer ones.

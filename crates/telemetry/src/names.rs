@@ -92,7 +92,7 @@ families! {
     CIRCUIT_BREAKER_HEALTH_SCORE = Gauge "circuit_breaker_health_score" [SERVICE, BREAKER]
         "Health 0-1: success rate x (1 - slow rate x 0.5) over the window; 0 while open.";
     CIRCUIT_BREAKER_HEALTH_POINTS = Gauge "circuit_breaker_health_points" [SERVICE, BREAKER]
-        "Health 0-100: 70 x success rate of the window + 30 for a mean response time of 1 s or less, none from 5 s on.";
+        "Health 0-100: 70 x success rate of what was recorded last + 30 for a mean response time of 1 s or less, none from 5 s on.";
     CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD = Gauge "circuit_breaker_failure_ratio_threshold" [SERVICE, BREAKER]
         "Failure ratio (0-1) at which the breaker trips; NaN when it has none.";
     CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD = Gauge "circuit_breaker_slow_call_ratio_threshold" [SERVICE, BREAKER]
