@@ -21,14 +21,16 @@ mod metrics;
 pub mod names;
 mod openmetrics;
 mod otlp;
+#[cfg(target_os = "linux")]
+mod process;
 mod records;
 mod spans;
 mod trace;
 mod transitions;
 
 pub use breaker::{
-    BulkheadRejected, CallFinished, CallRejected, CallThrottled, Fact, Handles, HedgeEnded, PolicyTelemetry,
-    RetryEnded, RetryPredicted, RetryScheduled, StateChanged,
+    BulkheadRejected, CallFinished, CallRejected, CallThrottled, CallTotals, Fact, Handles, HedgeEnded,
+    PolicyTelemetry, RetryEnded, RetryPredicted, RetryScheduled, StateChanged,
 };
 pub use bulkhead::BulkheadTelemetry;
 pub use checkout::{CheckoutTelemetry, LedgerTelemetry, QueueReading, QueueTelemetry};

@@ -153,8 +153,10 @@ impl Metrics {
         let families = Families::register(&registry, &call_bounds);
         let breaker_gauges = breaker::GAUGES.iter().map(|(family, _)| GaugeVec::register(&registry, family, &[]));
         let breaker_gauges = breaker_gauges.collect();
-        let process = prometheus::process_collector::ProcessCollector::for_self();
-        registry.register(Box::new(process)).expect("process metrics are registered once");
+        #[cfg(target_os = "linux")]
+        registry
+            .register(Box::new(super::process::ProcessCollector::default()))
+            .expect("process metrics are registered once");
         families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         let inner = Inner {
             registry,
