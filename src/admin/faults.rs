@@ -20,33 +20,50 @@ pub(super) async fn faults(State(admin): State<Admin>, Query(scope): Query<Scope
     Json(admin.joined(scope.everywhere, own).await)
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetQuery {
+    /// Leaves faults alone that were not set by a scenario.
+    #[serde(default)]
+    scenario: bool,
+}
+
 /// Injects faults at a target, instead of those injected there before.
 #[utoipa::path(
     put,
     path = "/faults/{target}",
-    params(("target" = String, Path, description = "A service, or a store of one")),
+    params(("target" = String, Path, description = "A service, or a store of one"), SetQuery),
     request_body = FaultPlan,
     responses((status = 200, body = Faults), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)),
 )]
 pub(super) async fn set_fault(
     State(admin): State<Admin>,
     Path(target): Path<String>,
+    Query(query): Query<SetQuery>,
     headers: HeaderMap,
     Body(plan): Body<FaultPlan>,
 ) -> Result<Response, Problem> {
     plan.validate().map_err(|error| Problem::bad_request(error.field(), error.why()))?;
     if admin.inner.parts.faults.target(&target).is_none() {
-        let path = format!("/faults/{target}");
+        let path = format!("/faults/{target}?scenario={}", query.scenario);
         let body = serde_json::to_value(&plan).unwrap_or_default();
         let command = Command { method: Method::PUT, path: &path, body: Some(&body) };
         return admin.to_peer(&target, &command, &headers).await;
     }
     let shown = serde_json::to_string(&plan).unwrap_or_default();
-    admin.inner.parts.faults.set(&target, plan).map_err(|error| match error {
+    let faults = &admin.inner.parts.faults;
+    let set =
+        if query.scenario { faults.set_by_scenario(&target, plan) } else { faults.set(&target, plan).map(|()| true) };
+    let replaced = set.map_err(|error| match error {
         Refused::Unknown(error) => Problem::not_found(error.to_string()),
         Refused::Invalid(error) => Problem::bad_request(error.field(), error.why()),
     })?;
-    tracing::info!(target, plan = shown, "fault set");
+    if replaced {
+        tracing::info!(target, plan = shown, "fault set");
+    } else {
+        tracing::info!(target, "a fault set by hand stays; the scenario's is left out");
+    }
     Ok(Json(admin.own_faults()).into_response())
 }
 
@@ -57,6 +74,9 @@ pub(super) struct ClearQuery {
     /// Restores the faults of the settings, instead of clearing all.
     #[serde(default)]
     baseline: bool,
+    /// With `baseline`: leaves faults alone that were not set by a scenario.
+    #[serde(default)]
+    scenario: bool,
 }
 
 /// Clears the faults of a target.
@@ -74,12 +94,16 @@ pub(super) async fn clear_fault(
 ) -> Result<Response, Problem> {
     let faults = &admin.inner.parts.faults;
     if faults.target(&target).is_none() {
-        let path = format!("/faults/{target}?baseline={}", query.baseline);
+        let path = format!("/faults/{target}?baseline={}&scenario={}", query.baseline, query.scenario);
         let command = Command { method: Method::DELETE, path: &path, body: None };
         return admin.to_peer(&target, &command, &headers).await;
     }
     tracing::info!(target, baseline = query.baseline, "fault cleared");
-    let cleared = if query.baseline { faults.restore(&target) } else { faults.clear(&target) };
+    let cleared = match (query.baseline, query.scenario) {
+        (true, true) => faults.restore_by_scenario(&target),
+        (true, false) => faults.restore(&target),
+        (false, _) => faults.clear(&target),
+    };
     cleared.map_err(|error| Problem::not_found(error.to_string()))?;
     Ok(Json(admin.own_faults()).into_response())
 }

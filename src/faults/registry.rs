@@ -72,6 +72,8 @@ struct Random {
 struct Current {
     plan: Arc<FaultPlan>,
     until: Option<Instant>,
+    /// Whether somebody set it, rather than a scenario.
+    by_hand: bool,
 }
 
 /// A target as it stands.
@@ -118,7 +120,7 @@ impl Faults {
         let targets = baselines.into_iter().map(|(name, baseline)| {
             // Each target rolls dice of its own: adding one must not change the others' luck.
             let own = name.bytes().fold(seed, |hash, byte| hash.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
-            let current = Current { plan: Arc::new(baseline.clone()), until: None };
+            let current = Current { plan: Arc::new(baseline.clone()), until: None, by_hand: false };
             let inner = Inner {
                 name: name.clone(),
                 baseline,
@@ -150,32 +152,52 @@ impl Faults {
 
     /// Replaces a target's plan, from the next request on.
     pub fn set(&self, target: &str, plan: FaultPlan) -> Result<(), Refused> {
+        self.checked(target, &plan)?.set(plan, true);
+        Ok(())
+    }
+
+    /// As [`set`](Self::set), for a scenario: a fault that somebody set by hand stays. Whether it was replaced.
+    pub fn set_by_scenario(&self, target: &str, plan: FaultPlan) -> Result<bool, Refused> {
+        let known = self.checked(target, &plan)?;
+        let free = !known.is_set_by_hand();
+        if free {
+            known.set(plan, false);
+        }
+        Ok(free)
+    }
+
+    /// The target, which can do what the plan says.
+    fn checked(&self, target: &str, plan: &FaultPlan) -> Result<&TargetFaults, Refused> {
         let known = self.known(target)?;
         let able = self.targets.values().filter(|target| target.inner.after_work.load(Ordering::Relaxed));
         let able: Vec<_> = able.map(|target| target.inner.name.as_str()).collect();
         plan.validate_at(target, &able)?;
-        known.set(plan);
-        Ok(())
+        Ok(known)
     }
 
     /// Mends a target.
     pub fn clear(&self, target: &str) -> Result<(), UnknownTarget> {
-        self.known(target)?.set(FaultPlan::default());
+        self.known(target)?.set(FaultPlan::default(), true);
         Ok(())
     }
 
     /// Mends all targets.
     pub fn clear_all(&self) {
         for target in self.targets.values() {
-            target.set(FaultPlan::default());
+            target.set(FaultPlan::default(), true);
         }
     }
 
     /// Gives a target back what is wrong there from the start.
     pub fn restore(&self, target: &str) -> Result<(), UnknownTarget> {
         let target = self.known(target)?;
-        target.set(target.inner.baseline.clone());
+        target.set(target.inner.baseline.clone(), false);
         Ok(())
+    }
+
+    /// As [`restore`](Self::restore), for a scenario: a fault that somebody set by hand stays.
+    pub fn restore_by_scenario(&self, target: &str) -> Result<(), UnknownTarget> {
+        if self.known(target)?.is_set_by_hand() { Ok(()) } else { self.restore(target) }
     }
 
     /// All targets as they stand.
@@ -190,9 +212,15 @@ impl Faults {
 }
 
 impl TargetFaults {
-    fn set(&self, plan: FaultPlan) {
+    fn set(&self, plan: FaultPlan, by_hand: bool) {
         let until = plan.ttl.map(|ttl| Instant::now() + ttl);
-        self.inner.current.send_replace(Current { plan: Arc::new(plan), until });
+        self.inner.current.send_replace(Current { plan: Arc::new(plan), until, by_hand });
+    }
+
+    /// Whether something is broken that somebody set by hand. What was mended by hand, a scenario may break.
+    fn is_set_by_hand(&self) -> bool {
+        let current = self.current();
+        current.by_hand && !current.plan.active().is_empty()
     }
 
     /// The plan in force: the one that was set, or the baseline once its time is over.
@@ -200,7 +228,7 @@ impl TargetFaults {
         let current = self.inner.current.borrow().clone();
         match current.until {
             Some(until) if until <= Instant::now() => {
-                Current { plan: Arc::new(self.inner.baseline.clone()), until: None }
+                Current { plan: Arc::new(self.inner.baseline.clone()), until: None, by_hand: false }
             }
             _ => current,
         }
@@ -215,7 +243,7 @@ impl TargetFaults {
     /// As it stands.
     #[must_use]
     pub fn status(&self) -> TargetStatus {
-        let Current { plan, until } = self.current();
+        let Current { plan, until, .. } = self.current();
         TargetStatus {
             target: self.inner.name.clone(),
             active: plan.active(),

@@ -24,27 +24,29 @@ impl Actuator {
         Self { faults, peers, set_rate }
     }
 
-    /// Breaks a target.
+    /// Breaks a target, unless somebody has broken it by hand.
     pub async fn apply(&self, target: &str, plan: FaultPlan) {
         if self.faults.target(target).is_some() {
-            if let Err(error) = self.faults.set(target, plan) {
-                tracing::warn!(target, %error, "fault not set");
+            match self.faults.set_by_scenario(target, plan) {
+                Ok(true) => {}
+                Ok(false) => tracing::info!(target, "a fault set by hand stays; the scenario's is left out"),
+                Err(error) => tracing::warn!(target, %error, "fault not set"),
             }
             return;
         }
         let plan = serde_json::to_value(&plan).ok();
-        self.send(Method::PUT, target, &format!("/faults/{target}"), plan).await;
+        self.send(Method::PUT, target, &format!("/faults/{target}?scenario=true"), plan).await;
     }
 
-    /// Gives a target back what is wrong there from the start.
+    /// Gives a target back what is wrong there from the start, unless somebody has broken it by hand.
     pub async fn restore(&self, target: &str) {
         if self.faults.target(target).is_some() {
-            if let Err(error) = self.faults.restore(target) {
+            if let Err(error) = self.faults.restore_by_scenario(target) {
                 tracing::warn!(target, %error, "fault not ended");
             }
             return;
         }
-        self.send(Method::DELETE, target, &format!("/faults/{target}?baseline=true"), None).await;
+        self.send(Method::DELETE, target, &format!("/faults/{target}?baseline=true&scenario=true"), None).await;
     }
 
     /// Changes the load; nothing gives back the usual one.

@@ -458,6 +458,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_fault_set_by_hand_wins() {
+        let stage = stage();
+        stage.scenario.set(Mode::Running);
+        stage.after(10).await;
+        let own = FaultPlan { error_rate: 0.5, ttl: Some(Duration::from_secs(60)), ..FaultPlan::default() };
+        stage.faults.set("ml-api", own).unwrap();
+        assert!((stage.after(11).await - 0.5).abs() < 1e-9, "the step began");
+        stage.scenario.set(Mode::Stopped);
+        assert!((stage.after(1).await - 0.5).abs() < 1e-9, "the scenario was stopped");
+        // What was mended by hand, the scenario may break again.
+        stage.faults.clear("ml-api").unwrap();
+        stage.scenario.set(Mode::Running);
+        assert!((stage.after(21).await - 1.0).abs() < 1e-9);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_paused_scenario_stays_broken_and_goes_on_where_it_was() {
         let stage = stage();
         stage.scenario.set(Mode::Running);
