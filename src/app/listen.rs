@@ -127,21 +127,36 @@ pub(super) async fn on(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Completes at Ctrl-C or SIGTERM.
+/// Completes at Ctrl-C, SIGTERM, or when the terminal is closed.
 pub async fn interrupted() {
-    let interrupt = tokio::signal::ctrl_c();
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(signal) => signal,
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM can't be waited for");
-            let _ = interrupt.await;
-            return;
+    use tokio::signal::unix::{SignalKind, signal};
+
+    // Whoever started it with `nohup` wants it to outlive the terminal.
+    let hangup = (!hangup_is_ignored()).then(|| signal(SignalKind::hangup()));
+    let wait = |kind: &'static str, signal: Option<std::io::Result<tokio::signal::unix::Signal>>| async move {
+        match signal {
+            Some(Ok(mut signal)) => {
+                signal.recv().await;
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, kind, "signal can't be waited for");
+                std::future::pending().await
+            }
+            None => std::future::pending().await,
         }
     };
     tokio::select! {
-        _ = interrupt => {}
-        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+        () = wait("SIGTERM", Some(signal(SignalKind::terminate()))) => {}
+        () = wait("SIGHUP", hangup) => {}
     }
+}
+
+/// Whether SIGHUP was ignored when the process began; only Linux can say.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// The loopback address that reaches `address` from this machine.

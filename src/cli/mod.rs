@@ -14,7 +14,9 @@ mod lab;
 mod place;
 mod queue;
 mod run;
+mod scenario;
 mod secrets;
+mod story;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -91,6 +93,8 @@ enum Command {
     Traffic(UpArgs),
     /// Switch faults on and off in a running process
     Fault(fault::FaultArgs),
+    /// Look at the timeline of faults of a running process, and pause, resume or move it
+    Scenario(scenario::ScenarioArgs),
     /// Look at breakers and command them in a running process
     Breaker(breaker::BreakerArgs),
     /// Prove that alerts fire, arrive and resolve: against a running process and a Prometheus
@@ -132,6 +136,9 @@ struct UpArgs {
     /// A timeline of faults instead of the default one (TOML)
     #[arg(long, value_name = "FILE", conflicts_with = "no_scenario")]
     scenario: Option<PathBuf>,
+    /// Adds this to every port that is not 0, so that a second one runs beside the first
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=50_000))]
+    port_offset: Option<u16>,
     /// Keep orders in this directory, and find them again [default: a new place, removed at exit]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -145,6 +152,7 @@ impl UpArgs {
             no_traffic: self.no_traffic || before.no_traffic,
             no_scenario: self.no_scenario || before.no_scenario,
             scenario: self.scenario.or(before.scenario),
+            port_offset: self.port_offset.or(before.port_offset),
             data: self.data.or(before.data),
         }
     }
@@ -156,6 +164,7 @@ impl UpArgs {
             ("--no-traffic", self.no_traffic),
             ("--no-scenario", self.no_scenario),
             ("--scenario", self.scenario.is_some()),
+            ("--port-offset", self.port_offset.is_some()),
             ("--data", self.data.is_some()),
         ];
         flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
@@ -211,6 +220,7 @@ fn other(command: Command, settings: &SettingsArgs) -> Result<ExitCode, Failure>
         Command::Serve { services } => with_settings(settings, |own| run::serve(own, &services)),
         Command::Export(args) => with_settings(settings, |own| export::run(&args, &own)),
         Command::Fault(args) => fault::run(args),
+        Command::Scenario(args) => scenario::run(args),
         Command::Breaker(args) => breaker::run(args),
         Command::Lab(args) => lab::run(*args),
         Command::Queue(args) => queue::run(args),

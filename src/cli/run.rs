@@ -1,18 +1,16 @@
 //! The commands that run something: everything, some services, or the viewers.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
-
 use super::place::Place;
+use super::story;
 use super::{Done, Failure, UpArgs};
 use crate::app::{self, Application, Parts};
 use crate::services::ServiceName;
 use crate::settings::Settings;
 use crate::traffic::Traffic;
-use breakerbox_telemetry::{LogFormat, Push, TransitionLog, TransitionRecord};
+use breakerbox_telemetry::{LogFormat, Push};
 
 /// How often the viewers' numbers are printed.
 const PROGRESS: Duration = Duration::from_secs(30);
@@ -48,6 +46,9 @@ pub(super) fn lay_over(settings: &mut Settings, args: &UpArgs) {
     }
     settings.traffic.enabled &= !args.no_traffic;
     settings.scenario.enabled &= !args.no_scenario;
+    if let Some(offset) = args.port_offset {
+        settings.move_ports(offset);
+    }
     if let Some(file) = &args.scenario {
         settings.scenario.file = Some(file.clone());
         settings.scenario.enabled = true;
@@ -112,14 +113,14 @@ async fn live(
     tokio::select! {
         () = application.run_until(shutdown) => {}
         never = breakerbox_telemetry::push(parts.telemetry.metrics.clone(), push.clone()), if !push.endpoint.is_empty() => match never {},
-        () = print_transitions(&parts.telemetry.transitions), if friendly => {}
+        () = story::run(&parts), if friendly => {}
         () = print_progress(parts.traffic.as_ref()), if parts.traffic.is_some() => {}
     }
     Ok(())
 }
 
 /// Says a line to whoever watches. A closed terminal is no reason to stop.
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
@@ -138,38 +139,15 @@ fn welcome(parts: &Parts, place: Option<&Place>) {
     }
     say(&format!("metrics    http://{admin}/metrics"));
     say(&format!("breakers   http://{admin}/breakers   faults, alerts, transitions and more at http://{admin}/"));
-    if parts.scenario.is_some() {
-        say("the first incident begins in 20 s; Ctrl-C ends everything");
+    if let Some(scenario) = &parts.scenario {
+        let first = scenario.timeline().incidents().next().map_or(0.0, |step| step.from.as_secs_f64());
+        let seen = if parts.traffic.is_some() { "" } else { ", and no viewers to notice it" };
+        say(&format!("the first incident begins in {first:.0} s{seen} (times are UTC); Ctrl-C ends everything"));
     } else {
         say(
             "nothing breaks by itself: try `breakerbox fault set ml-api --error-rate 1 --ttl 60s`; Ctrl-C ends everything",
         );
     }
-}
-
-async fn print_transitions(transitions: &TransitionLog) {
-    let mut feed = transitions.subscribe();
-    let start = tokio::time::Instant::now();
-    loop {
-        let line = match feed.recv().await {
-            Ok(record) => describe(&record),
-            Err(RecvError::Lagged(missed)) => format!("{missed} state changes not shown: this terminal is too slow"),
-            Err(RecvError::Closed) => return,
-        };
-        say(&format!("{:>7.1} s  {line}", start.elapsed().as_secs_f64()));
-    }
-}
-
-fn describe(record: &TransitionRecord) -> String {
-    let TransitionRecord { service, breaker, from, to, reason, calls, failures, slow_calls, .. } = record;
-    let (from, to, reason) = (from.as_str(), to.as_str(), reason.as_str());
-    let mut line =
-        format!("{service} → {breaker}: {from} → {to}  ({reason}; {failures} of {calls} failed, {slow_calls} slow)");
-    if let Some(wait) = record.open_wait {
-        // Writing into a String can't fail.
-        let _ = write!(line, ", next probe in {:.0} s", wait.as_secs_f64());
-    }
-    line
 }
 
 async fn print_progress(traffic: Option<&Traffic>) {

@@ -99,6 +99,15 @@ pub struct ScenarioSettings {
 }
 
 impl Settings {
+    /// Adds `offset` to every port of this process that is not left to the system.
+    pub(crate) fn move_ports(&mut self, offset: u16) {
+        let moved = |port: u16| if port == 0 { 0 } else { port.saturating_add(offset) };
+        self.admin.listen.set_port(moved(self.admin.listen.port()));
+        for service in self.services.values_mut() {
+            service.port = moved(service.port);
+        }
+    }
+
     /// Reads all layers but the flags, which the command line lays over the result.
     ///
     /// `variables` are those of the environment.
