@@ -92,7 +92,7 @@ impl Stack {
         self.by_hand("ConfigReloadFailed", &raise, &clear).await;
     }
 
-    /// A target label takes the name of ours, and honor_labels is off.
+    /// A target label takes the name of ours, and `honor_labels` is off.
     pub(crate) async fn a_label_that_hides_ours(&self) {
         let script = "/job_name: breakerbox-page/,/targets:/s/targets: .*/&\\n        labels: {service: x}/";
         let (raise, clear) = self.edited("prometheus.yml", script, &self.prometheus_process);

@@ -9,6 +9,7 @@
 //! BREAKERBOX_ROUNDS=3 cargo test --test live -- --ignored --nocapture rounds
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -149,7 +150,7 @@ fn start_prometheus(tools: &Tools, scratch: &Scratch, admin: &str, alertmanager:
 
 /// What each message says that the one before of its group did not, the watchdog left out.
 fn messages(heard: &[(f64, Value)], start: f64) -> Vec<Message> {
-    let mut firing: std::collections::BTreeMap<String, std::collections::BTreeSet<String>> = Default::default();
+    let mut firing: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut messages = Vec::new();
     for (at, message) in heard {
         let Some(component) = message["groupLabels"]["component"].as_str() else { continue };
@@ -173,12 +174,13 @@ fn messages(heard: &[(f64, Value)], start: f64) -> Vec<Message> {
 
 /// The incident that a message is about: the latest that had begun and points at its component.
 fn incident_of(message: &Message) -> Option<(u32, &'static str, f64)> {
-    let round = (message.at / ROUND).floor().max(0.0);
-    [round, round - 1.0].into_iter().filter(|round| *round >= 0.0).find_map(|round| {
-        let at = message.at - round * ROUND;
+    let round = Duration::from_secs_f64(message.at.max(0.0)).as_secs() / Duration::from_secs_f64(ROUND).as_secs();
+    let round = u32::try_from(round).ok()?;
+    [Some(round), round.checked_sub(1)].into_iter().flatten().find_map(|round| {
+        let at = message.at - f64::from(round) * ROUND;
         let own = INCIDENTS.iter().rev().filter(|(_, from, ..)| at >= *from);
         let mut own = own.filter(|(.., components)| components.contains(&message.component.as_str()));
-        own.next().map(|(name, _, to, _)| (round as u32, *name, at - to))
+        own.next().map(|(name, _, to, _)| (round, *name, at - to))
     })
 }
 
