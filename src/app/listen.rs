@@ -140,7 +140,7 @@ pub async fn interrupted() {
             }
             Some(Err(error)) => {
                 tracing::warn!(%error, kind, "signal can't be waited for");
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             None => std::future::pending().await,
         }

@@ -220,7 +220,7 @@ fn other(command: Command, settings: &SettingsArgs) -> Result<ExitCode, Failure>
         Command::Serve { services } => with_settings(settings, |own| run::serve(own, &services)),
         Command::Export(args) => with_settings(settings, |own| export::run(&args, &own)),
         Command::Fault(args) => fault::run(args),
-        Command::Scenario(args) => scenario::run(args),
+        Command::Scenario(args) => scenario::run(&args),
         Command::Breaker(args) => breaker::run(args),
         Command::Lab(args) => lab::run(*args),
         Command::Queue(args) => queue::run(args),

@@ -1,5 +1,8 @@
 //! `breakerbox scenario`: look at the timeline of faults of a running process, and move it.
 
+use std::fmt::Write as _;
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use reqwest::Method;
 
@@ -34,7 +37,7 @@ enum Action {
     Stop,
 }
 
-pub(super) fn run(args: ScenarioArgs) -> Done {
+pub(super) fn run(args: &ScenarioArgs) -> Done {
     let (method, path) = match &args.action {
         Action::List => (Method::GET, "/scenario".to_owned()),
         Action::Pause => (Method::POST, "/scenario/pause".to_owned()),
@@ -68,7 +71,8 @@ fn described(status: &Status) -> String {
     for step in &status.steps {
         let now = if status.active.contains(&step.name) { '▶' } else { ' ' };
         let (from, to) = (minutes(step.from_seconds), minutes(step.to_seconds));
-        text += &format!("{now} {from:>5} – {to:<5}  {:<24} {}\n", step.name, what(step));
+        // Writing into a String can't fail.
+        let _ = writeln!(text, "{now} {from:>5} – {to:<5}  {:<24} {}", step.name, what(step));
     }
     text
 }
@@ -83,7 +87,7 @@ fn what(step: &StepStatus) -> String {
 
 /// Minutes and seconds, as a clock shows them.
 fn minutes(seconds: f64) -> String {
-    let seconds = seconds.max(0.0) as u64;
+    let seconds = Duration::from_secs_f64(seconds.max(0.0)).as_secs();
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 

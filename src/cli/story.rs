@@ -49,7 +49,7 @@ async fn tell_transitions(transitions: &TransitionLog) {
         match feed.recv().await {
             Ok(record) => probing.line(&record).iter().for_each(|line| tell(line)),
             Err(RecvError::Lagged(missed)) => {
-                tell(&format!("{missed} state changes not shown: this terminal is too slow"))
+                tell(&format!("{missed} state changes not shown: this terminal is too slow"));
             }
             Err(RecvError::Closed) => return,
         }

@@ -139,7 +139,7 @@ fn expected_jobs_are_the_jobs_that_are_scraped() {
     }
 }
 
-/// A target label `service`, as every ServiceMonitor gives it, would rename ours.
+/// A target label `service`, as every `ServiceMonitor` gives it, would rename ours.
 #[test]
 fn every_scrape_of_ours_honours_our_labels() {
     for file in ["prometheus.yml", "local.yml", "snippets/scrape.yml", "snippets/http_sd.yml", "snippets/labels.yml"] {
