@@ -62,6 +62,7 @@ impl RecentMean {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "shares of whole numbers are exact")]
 mod tests {
     use std::time::Instant;
 
