@@ -13,7 +13,9 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 let program;
 let browser;
 before(async () => {
-  [program, browser] = await Promise.all([start({ flags: ['--no-scenario'] }), launch()]);
+  // One after the other, so that a browser that does not start leaves a program that is stopped.
+  program = await start({ flags: ['--no-scenario'] });
+  browser = await launch();
   // Recoveries are waited for; none needs to be as slow as in the demonstration.
   for (const [service, name] of [
     ['gateway', 'catalog'],

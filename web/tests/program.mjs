@@ -1,8 +1,8 @@
 /** The program under test, and the browser that looks at it. */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 const SERVICES = [
@@ -59,9 +59,16 @@ export async function start({ flags = [], env = {}, adminPort = 0 } = {}) {
   return { site: address('storefront'), twin: address('unprotected twin'), admin: address('metrics'), stop };
 }
 
+/** Where a program of the PATH is: the driver takes no names. */
+function found(name) {
+  if (name.includes('/')) return name;
+  const places = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, name));
+  return places.find((place) => existsSync(place)) ?? name;
+}
+
 export async function browser() {
   return chromium.launch({
-    executablePath: process.env.CHROMIUM,
+    executablePath: found(process.env.CHROMIUM),
     args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-proxy-server'],
   });
 }
