@@ -453,6 +453,8 @@ export interface components {
         AlertStatus: "firing" | "resolved";
         /** @description A breaker as it is now. */
         Breaker: {
+            /** @description Its calls since the process began. */
+            calls: components["schemas"]["BreakerCalls"];
             /**
              * Format: double
              * @description Failed share of the window, 0–1; null below the minimum number of calls.
@@ -473,6 +475,12 @@ export interface components {
              * @description Probes of half-open in flight or finished.
              */
             half_open_permits_in_use: number;
+            /**
+             * Format: double
+             * @description 0–100: 70 × success rate of what was recorded last, and 30 for a mean response time of a second or
+             *     less, none from five seconds on.
+             */
+            health_points: number;
             /**
              * Format: double
              * @description 0–1: success rate × (1 − slow rate × 0.5).
@@ -513,6 +521,39 @@ export interface components {
              * @description Calls in the window.
              */
             window_calls: number;
+        };
+        /** @description The calls through a breaker since its process began. */
+        BreakerCalls: {
+            /**
+             * Format: int64
+             * @description Failed, or timed out.
+             */
+            failure: number;
+            /**
+             * Format: int64
+             * @description Say nothing about the dependency: ignored errors, and callers that left.
+             */
+            ignored: number;
+            /**
+             * Format: double
+             * @description Mean response time of about the last forty, in seconds; null before the first.
+             */
+            mean_response_seconds?: number | null;
+            /**
+             * Format: int64
+             * @description Not let through.
+             */
+            rejected: number;
+            /**
+             * Format: int64
+             * @description Answered well.
+             */
+            success: number;
+            /**
+             * Format: double
+             * @description Succeeded share of those that succeeded or failed, 0–1; null before the first.
+             */
+            success_rate?: number | null;
         };
         /** @description `PATCH /breakers/{service}/{name}`: a state, settings, or both. */
         BreakerChange: {
@@ -1078,6 +1119,7 @@ export type Actions = components['schemas']['Actions'];
 export type Alert = components['schemas']['Alert'];
 export type AlertStatus = components['schemas']['AlertStatus'];
 export type Breaker = components['schemas']['Breaker'];
+export type BreakerCalls = components['schemas']['BreakerCalls'];
 export type BreakerChange = components['schemas']['BreakerChange'];
 export type BreakerCommand = components['schemas']['BreakerCommand'];
 export type BreakerState = components['schemas']['BreakerState'];
@@ -1454,7 +1496,10 @@ export interface operations {
     };
     set_fault: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Leaves faults alone that were not set by a scenario. */
+                scenario?: boolean;
+            };
             header?: never;
             path: {
                 /** @description A service, or a store of one */
@@ -1507,6 +1552,8 @@ export interface operations {
             query?: {
                 /** @description Restores the faults of the settings, instead of clearing all. */
                 baseline?: boolean;
+                /** @description With `baseline`: leaves faults alone that were not set by a scenario. */
+                scenario?: boolean;
             };
             header?: never;
             path: {
