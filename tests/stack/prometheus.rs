@@ -52,8 +52,15 @@ impl Prometheus {
         Some(started)
     }
 
-    /// One that takes OTLP, with a job for each of these names, whose targets [`scrape`](Self::scrape) names.
+    /// One that takes OTLP, with a job for each of these names, whose targets [`scrape`](Self::scrape) names. None
+    /// where the program was built without the receiver, as Debian's is.
     pub(crate) fn with_otlp_receiver(name: &str, jobs: &[&str]) -> Option<Self> {
+        let help = Command::new(tool("PROMETHEUS")?).arg("--help").output().unwrap();
+        let help = [help.stdout, help.stderr].concat();
+        if !String::from_utf8_lossy(&help).contains("--web.enable-otlp-receiver") {
+            eprintln!("SKIPPED: this Prometheus was built without its OTLP receiver; one from prometheus.io has it");
+            return None;
+        }
         let job = |job: &&str| {
             format!(
                 "  - {{job_name: {job}, scrape_interval: 1s, file_sd_configs: [{{files: [{job}.json], refresh_interval: 1s}}]}}\n"
