@@ -1,5 +1,6 @@
 //! A PostgreSQL of the test's own, that may be killed.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ impl Postgres {
     pub(crate) fn start(name: &str) -> Option<Self> {
         let Some(bin) = installed() else {
             assert!(std::env::var_os("CI").is_none(), "PostgreSQL is not installed, and CI must not skip this");
-            eprintln!("\n!!! SKIPPED: PostgreSQL is not installed, so nothing was tested against it !!!\n");
+            let _ =
+                writeln!(std::io::stderr(), "SKIPPED: PostgreSQL is not installed, so nothing was tested against it");
             return None;
         };
         let directory = std::env::temp_dir().join(format!("breakerbox-pg-{name}-{}", std::process::id()));

@@ -1,5 +1,6 @@
 //! The storefront and the console, used in a browser by `web/tests`.
 
+use std::io::Write as _;
 use std::process::Command;
 
 /// What `variable` names, or else the first of `names` that runs. `None`, said aloud, when there is none;
@@ -11,7 +12,10 @@ fn program(variable: &str, names: &[&str], package: &str) -> Option<String> {
     let found = given.into_iter().chain(names).find(runs);
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{variable} is missing: install Debian's package {package}");
-        eprintln!("SKIPPED: {variable} is missing, so the pages were not used; install Debian's package {package}");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: {variable} is missing, so the pages were not used; install Debian's package {package}"
+        );
     }
     found
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::process::within;
 use crate::scratch::Scratch;
-use crate::tools::tool;
+use crate::tools::{skipped, tool};
 
 pub(crate) struct Prometheus {
     child: Child,
@@ -58,7 +58,7 @@ impl Prometheus {
         let help = Command::new(tool("PROMETHEUS")?).arg("--help").output().unwrap();
         let help = [help.stdout, help.stderr].concat();
         if !String::from_utf8_lossy(&help).contains("--web.enable-otlp-receiver") {
-            eprintln!("SKIPPED: this Prometheus was built without its OTLP receiver; one from prometheus.io has it");
+            skipped("this Prometheus was built without its OTLP receiver; one from prometheus.io has it");
             return None;
         }
         let job = |job: &&str| {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -39,7 +40,10 @@ fn documents_in(folder: &Path) -> Vec<(PathBuf, Value)> {
 fn built(overlay: &str) -> Option<Vec<Value>> {
     let Some(kustomize) = std::env::var_os("KUSTOMIZE") else {
         assert!(std::env::var_os("CI").is_none(), "KUSTOMIZE is missing: scripts/tools.sh finds it");
-        eprintln!("SKIPPED: KUSTOMIZE is missing (scripts/tools.sh finds it), so no overlay was built");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: KUSTOMIZE is missing (scripts/tools.sh finds it), so no overlay was built"
+        );
         return None;
     };
     let output = Command::new(kustomize).arg("build").arg(folder().join(overlay)).output().unwrap();
@@ -192,7 +196,7 @@ fn the_operators_rules_are_the_files() {
 fn promtool_accepts_the_operators_rules() {
     let Some(promtool) = std::env::var_os("PROMTOOL") else {
         assert!(std::env::var_os("CI").is_none(), "PROMTOOL is missing: scripts/tools.sh finds it");
-        eprintln!("SKIPPED: PROMTOOL is missing (scripts/tools.sh finds it)");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: PROMTOOL is missing (scripts/tools.sh finds it)");
         return;
     };
     let file = std::env::temp_dir().join(format!("breakerbox-rules-{}.yml", std::process::id()));

@@ -1,5 +1,6 @@
 //! One table, two queues, a payment gateway and functions, on emulators.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -34,7 +35,8 @@ pub(crate) fn tool(name: &str) -> Option<String> {
     let path = found.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned);
     if path.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{name} is missing:\n{complaints}");
-        eprintln!("SKIPPED: {name} is missing, so nothing was checked with it:\n{complaints}");
+        let _ =
+            writeln!(std::io::stderr(), "SKIPPED: {name} is missing, so nothing was checked with it:\n{complaints}");
     }
     path
 }
