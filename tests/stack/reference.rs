@@ -71,6 +71,7 @@ fn unit(family: &Family) -> &'static str {
         ("_injected", "requests"),
         ("_journeys", "journeys"),
         ("_notifications", "alerts"),
+        ("_actions", "commands"),
     ];
     let found = endings.iter().find(|(ending, _)| name.ends_with(ending));
     found.unwrap_or_else(|| panic!("{} says no unit that is known here", family.name)).1
