@@ -124,14 +124,14 @@ impl BreakerHandles {
         }
     }
 
-    fn read(&self, now: &Snapshot, response_seconds: f64) {
+    fn read(&self, now: &Snapshot, health_points: f64) {
         for (state, gauge) in self.states.each() {
             gauge.set(f64::from(u8::from(state == now.state)));
         }
         for ((_, value), gauge) in GAUGES.iter().zip(&self.gauges) {
             gauge.set(value(now));
         }
-        self.points.set(health_points(success_share(now), response_seconds));
+        self.points.set(health_points);
     }
 }
 
@@ -224,7 +224,8 @@ impl PolicyTelemetry {
     fn read(&self, policy: &Policy) {
         let (handles, now) = (&*self.handles, tokio::time::Instant::now().into_std());
         if let (Some(own), Some(breaker)) = (&handles.breaker, policy.breaker()) {
-            own.read(&breaker.snapshot(now), handles.response_time.seconds().unwrap_or(0.0));
+            let shown = breaker.snapshot(now);
+            own.read(&shown, self.health_points(&shown));
         }
         let budget = policy.retry_budget().snapshot(now);
         handles.budget.0.set(budget.tokens);
