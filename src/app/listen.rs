@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use socket2::SockRef;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::client::Client;
@@ -129,26 +130,24 @@ pub(super) async fn on(mut stopped: watch::Receiver<bool>) {
 
 /// Completes at Ctrl-C, SIGTERM, or when the terminal is closed.
 pub async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    // Whoever started it with `nohup` wants it to outlive the terminal.
-    let hangup = (!hangup_is_ignored()).then(|| signal(SignalKind::hangup()));
-    let wait = |kind: &'static str, signal: Option<std::io::Result<tokio::signal::unix::Signal>>| async move {
-        match signal {
-            Some(Ok(mut signal)) => {
-                signal.recv().await;
-            }
-            Some(Err(error)) => {
-                tracing::warn!(%error, kind, "signal can't be waited for");
-                std::future::pending::<()>().await;
-            }
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
-        () = wait("SIGTERM", Some(signal(SignalKind::terminate()))) => {}
-        () = wait("SIGHUP", hangup) => {}
+        () = received("SIGTERM", SignalKind::terminate()) => {}
+        // A process that was started with `nohup` is meant to outlive its terminal.
+        () = received("SIGHUP", SignalKind::hangup()), if !hangup_is_ignored() => {}
+    }
+}
+
+/// Completes at a signal; never where it can't be waited for.
+async fn received(name: &'static str, kind: SignalKind) {
+    match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(error) => {
+            tracing::warn!(%error, kind = name, "signal can't be waited for");
+            std::future::pending::<()>().await;
+        }
     }
 }
 
