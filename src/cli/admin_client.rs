@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -50,6 +50,15 @@ impl AdminArgs {
             .map_err(|error| Failure::Refused(format!("--token-file {}: {error}", file.display())))?;
         Ok(Some(text.trim().to_owned()))
     }
+}
+
+/// A command to a running process: where that is, and what it is to do.
+#[derive(Debug, Args)]
+pub(super) struct Remote<A: Subcommand> {
+    #[command(flatten)]
+    pub(super) admin: AdminArgs,
+    #[command(subcommand)]
+    pub(super) action: A,
 }
 
 /// Sends one request and returns its answer.

@@ -3,20 +3,14 @@
 use clap::{Args, Subcommand};
 use reqwest::Method;
 
-use super::admin_client::{AdminArgs, print_unreachable, request};
+use super::admin_client::{AdminArgs, Remote, print_unreachable, request};
 use super::{Done, Failure};
 use crate::admin::wire::{Breaker, BreakerChange, BreakerCommand, Breakers};
 
-#[derive(Debug, Args)]
-pub(super) struct BreakerArgs {
-    #[command(flatten)]
-    admin: AdminArgs,
-    #[command(subcommand)]
-    action: Action,
-}
+pub(super) type BreakerArgs = Remote<Action>;
 
 #[derive(Debug, Subcommand)]
-enum Action {
+pub(super) enum Action {
     /// All breakers, worst health first
     List,
     /// Reject every call until the next command
@@ -32,7 +26,7 @@ enum Action {
 }
 
 #[derive(Debug, Args)]
-struct Target {
+pub(super) struct Target {
     /// The breaker, as `service/dependency`: gateway/recommendation
     #[arg(value_name = "SERVICE/DEPENDENCY")]
     breaker: String,

@@ -7,21 +7,15 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::admin_client::{AdminArgs, print_unreachable, request};
+use super::admin_client::{AdminArgs, Remote, print_unreachable, request};
 use super::{Done, Failure};
 use crate::admin::wire::Faults;
 use crate::services::ServiceName;
 
-#[derive(Debug, Args)]
-pub(super) struct FaultArgs {
-    #[command(flatten)]
-    admin: AdminArgs,
-    #[command(subcommand)]
-    action: Action,
-}
+pub(super) type FaultArgs = Remote<Action>;
 
 #[derive(Debug, Subcommand)]
-enum Action {
+pub(super) enum Action {
     /// What is broken now
     List,
     /// Break a service; takes the place of what was broken there before
@@ -39,7 +33,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 #[group(skip)]
-struct SetArgs {
+pub(super) struct SetArgs {
     #[arg(help = format!("The service: {}", ServiceName::fault_targets().collect::<Vec<_>>().join(", ")))]
     target: String,
     /// Share of requests answered with an error, 0–1

@@ -1,24 +1,18 @@
 //! `breakerbox queue`: look at the retry queue and replay what died in it.
 
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{ArgGroup, Subcommand};
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::admin_client::{AdminArgs, request};
+use super::admin_client::{AdminArgs, Remote, request};
 use super::{Done, Failure};
 use crate::admin::wire::{DeadLetters, QueueStatus, Replay, Replayed};
 
-#[derive(Debug, Args)]
-pub(super) struct QueueArgs {
-    #[command(flatten)]
-    admin: AdminArgs,
-    #[command(subcommand)]
-    action: Action,
-}
+pub(super) type QueueArgs = Remote<Action>;
 
 #[derive(Debug, Subcommand)]
-enum Action {
+pub(super) enum Action {
     /// How many orders wait, for how long, and how many died
     List,
     /// Orders that ran out of attempts, and why

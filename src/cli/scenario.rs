@@ -3,23 +3,17 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use reqwest::Method;
 
-use super::admin_client::{AdminArgs, request};
+use super::admin_client::{Remote, request};
 use super::{Done, Failure};
 use crate::scenario::{Mode, Status, StepStatus};
 
-#[derive(Debug, Args)]
-pub(super) struct ScenarioArgs {
-    #[command(flatten)]
-    admin: AdminArgs,
-    #[command(subcommand)]
-    action: Action,
-}
+pub(super) type ScenarioArgs = Remote<Action>;
 
 #[derive(Debug, Subcommand)]
-enum Action {
+pub(super) enum Action {
     /// Its steps, and where it is
     List,
     /// Stay where it is, faults included
