@@ -91,27 +91,21 @@ const fn alert(name: &'static str, text: &'static str) -> Template {
 pub(crate) fn files(links: &Links) -> Vec<Generated> {
     let mut files = Vec::new();
     for (number, profile) in PROFILES.iter().enumerate() {
-        let folder = Path::new("alerts/profiles").join(profile.name);
+        let first = number == 0;
+        let folder = if first { "alerts".into() } else { Path::new("alerts/profiles").join(profile.name) };
         for template in TEMPLATES {
-            let path =
-                if number == 0 { Path::new(template.folder).join(template.file) } else { folder.join(template.name) };
+            let path = if first { Path::new(template.folder).join(template.file) } else { folder.join(template.name) };
             files.push(generated(path, template.name, template.text, profile, links));
         }
-        for test in unit::UNIT_TESTS.iter().filter(|test| test.every_profile || number == 0) {
-            let path = if number == 0 { "alerts/tests".into() } else { folder.join("tests") };
-            let source = format!("tests/{}", test.name);
-            files.push(generated(path.join(test.name), &source, &test.text_for(profile), profile, links));
+        for test in unit::UNIT_TESTS.iter().filter(|test| test.every_profile || first) {
+            let (path, source) = (folder.join("tests").join(test.name), format!("tests/{}", test.name));
+            files.push(generated(path, &source, &test.text_for(profile), profile, links));
         }
         for (name, text) in expected::templates() {
-            let path =
-                if number == 0 { Path::new("alerts/expected").join(name) } else { folder.join("expected").join(name) };
-            files.push(generated(path, "src/rules/expected.rs", &text, profile, links));
+            files.push(generated(folder.join("expected").join(name), "src/rules/expected.rs", &text, profile, links));
         }
-    }
-    for (number, profile) in PROFILES.iter().enumerate() {
-        let folder = if number == 0 { "alerts".into() } else { Path::new("alerts/profiles").join(profile.name) };
-        let text = include_str!("../../rules/seeds.ko.yml");
-        files.push(generated(folder.join("optional/seeds.ko.yml"), "seeds.ko.yml", text, profile, links));
+        let seeds = include_str!("../../rules/seeds.ko.yml");
+        files.push(generated(folder.join("optional/seeds.ko.yml"), "seeds.ko.yml", seeds, profile, links));
     }
     let minimal = include_str!("../../rules/minimal.yml");
     files.push(generated("alerts/minimal.yml".into(), "minimal.yml", minimal, &PROFILES[0], links));
