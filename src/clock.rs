@@ -57,7 +57,9 @@ impl Clock {
     }
 }
 
-fn wall() -> Duration {
+/// The time of this machine since 1970; zero where its clock is set to before.
+#[must_use]
+pub fn wall() -> Duration {
     // A wall clock before 1970 is as good as one at 1970.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::body::Body;
@@ -17,6 +16,7 @@ use http::{Method, StatusCode, header};
 
 use super::Admin;
 use super::wire::{Action, Actions};
+use crate::clock;
 use crate::web::problem::Problem;
 use breakerbox_telemetry::{AdminAction, AdminOutcome, AdminTelemetry};
 
@@ -86,7 +86,7 @@ fn outcome(status: StatusCode) -> AdminOutcome {
 pub(super) async fn audited(State(audit): State<Audit>, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let Some(kind) = kind(request.uri().path()).filter(|_| !reads) else { return next.run(request).await };
-    let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let unix_seconds = clock::wall().as_secs_f64();
     let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(from)| from.ip().to_string());
     let method = request.method().to_string();
     let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);

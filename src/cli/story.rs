@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use breakerbox_resilience::breaker::State;
 use breakerbox_telemetry::{TransitionLog, TransitionRecord};
@@ -14,6 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::run::say;
 use crate::app::Parts;
+use crate::clock;
 use crate::scenario::{Scenario, StepStatus};
 use crate::traffic::{Seen, Traffic};
 
@@ -21,14 +22,13 @@ use crate::traffic::{Seen, Traffic};
 const LOOK: Duration = Duration::from_millis(250);
 
 /// The time of day in UTC, as a clock shows it.
-fn clock(unix_seconds: u64) -> String {
+fn time_of_day(unix_seconds: u64) -> String {
     let second = unix_seconds % 86_400;
     format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
 }
 
 fn tell(line: &str) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    say(&format!("{}  {line}", clock(now)));
+    say(&format!("{}  {line}", time_of_day(clock::wall().as_secs())));
 }
 
 /// Tells all of it, for as long as it is polled.
@@ -207,6 +207,6 @@ mod tests {
 
     #[test]
     fn the_clock_is_that_of_the_day() {
-        assert_eq!(clock(86_400 * 3 + 3_725), "01:02:05");
+        assert_eq!(time_of_day(86_400 * 3 + 3_725), "01:02:05");
     }
 }

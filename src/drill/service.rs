@@ -5,7 +5,7 @@
 //! changed when it is stopped, and is stopped when the process ends.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::routing::get;
@@ -20,6 +20,7 @@ use super::report::Outcome;
 use super::run::{Conductor, Event, Options};
 use super::world::{Access, Live};
 use crate::admin::wire::ProblemBody;
+use crate::clock;
 use crate::web::problem::{Body, Problem};
 
 /// Stages of a run that are kept.
@@ -282,7 +283,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 fn unix_seconds() -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let now = clock::wall().as_secs_f64();
     (now * 10.0).round() / 10.0
 }
 

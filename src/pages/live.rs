@@ -10,19 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Request, header};
-use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
-use tower::ServiceExt;
 
+use super::json_of;
 use super::storefront::{BreakerStatus, Storefront, statuses};
 use crate::web::problem::Problem;
 
@@ -114,13 +112,7 @@ impl Listener {
     /// The viewer's orders as the gateway gives them; none while it can't.
     async fn asked(&self) -> Option<Value> {
         let request = Request::get("/api/orders").header(header::AUTHORIZATION, self.viewer.as_ref()?);
-        let request = request.body(Body::empty()).ok()?;
-        let response = self.storefront.api.clone().oneshot(request).await.ok()?;
-        if !response.status().is_success() {
-            return None;
-        }
-        let body = http_body_util::Limited::new(response.into_body(), LARGEST).collect().await.ok()?;
-        serde_json::from_slice(&body.to_bytes()).ok()
+        json_of(&self.storefront.api, request, LARGEST).await
     }
 }
 
@@ -142,9 +134,11 @@ fn under_way(order: &Value) -> bool {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use axum::body::Body;
     use futures_util::StreamExt;
     use serde_json::json;
     use tokio_util::task::TaskTracker;
+    use tower::ServiceExt;
 
     use super::*;
     use crate::pages::Side;

@@ -15,6 +15,24 @@ mod twin;
 #[cfg(test)]
 mod tests;
 
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use http_body_util::{BodyExt, Limited};
+use serde_json::Value;
+use tower::ServiceExt;
+
 pub use console::console;
 pub use feed::Feed;
 pub use storefront::{Side, Storefront};
+
+/// What these routes of the program answer, as JSON of at most `largest` bytes; none when it could not be had.
+async fn json_of(routes: &Router, request: http::request::Builder, largest: usize) -> Option<Value> {
+    let request: Request<Body> = request.body(Body::empty()).ok()?;
+    let response = routes.clone().oneshot(request).await.ok()?;
+    if !response.status().is_success() {
+        return None;
+    }
+    let body = Limited::new(response.into_body(), largest).collect().await.ok()?;
+    serde_json::from_slice(&body.to_bytes()).ok()
+}

@@ -14,9 +14,8 @@ mod sample;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -25,16 +24,16 @@ use axum::{Json, Router};
 use futures_util::StreamExt;
 use futures_util::stream;
 use http::{HeaderMap, Request};
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 use self::sample::Sample;
+use super::json_of;
 use crate::admin::Admin;
+use crate::clock;
 use crate::web::problem::Problem;
 use breakerbox_telemetry::Metrics;
 
@@ -94,7 +93,7 @@ impl Feed {
     /// A feed of what these admin routes show; `storefront` is linked from the console.
     #[must_use]
     pub fn new(metrics: Metrics, admin: Admin, pages: Router, storefront: Option<String>) -> Self {
-        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let epoch = clock::wall().as_secs();
         let inner = Inner {
             metrics,
             admin,
@@ -208,13 +207,7 @@ impl Feed {
 
     /// A page of the admin port; none when it could not be had.
     async fn page(&self, path: &str) -> Option<Value> {
-        let request = Request::get(path).body(Body::empty()).ok()?;
-        let response = self.inner.pages.clone().oneshot(request).await.ok()?;
-        if !response.status().is_success() {
-            return None;
-        }
-        let body = http_body_util::Limited::new(response.into_body(), LARGEST_PAGE).collect().await.ok()?;
-        serde_json::from_slice(&body.to_bytes()).ok()
+        json_of(&self.inner.pages, Request::get(path), LARGEST_PAGE).await
     }
 
     fn state(&self) -> MutexGuard<'_, Known> {
@@ -283,6 +276,6 @@ async fn events(State(feed): State<Feed>, headers: HeaderMap) -> Response {
 }
 
 fn unix_seconds() -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let now = clock::wall().as_secs_f64();
     (now * 1000.0).round() / 1000.0
 }
