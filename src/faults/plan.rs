@@ -18,7 +18,7 @@ const LATE_BY: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FaultPlan {
-    /// Share answered with [`status`](Self::status).
+    /// Share answered with `status`.
     #[serde(alias = "error-rate", skip_serializing_if = "is_zero")]
     pub error_rate: f64,
     /// Status of injected errors, 400–599; 503 when left out.

@@ -699,7 +699,7 @@ export interface components {
             crash: boolean;
             /**
              * Format: double
-             * @description Share answered with [`status`](Self::status).
+             * @description Share answered with `status`.
              * @default 0
              */
             error_rate: number;

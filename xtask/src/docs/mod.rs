@@ -7,11 +7,14 @@
 #![allow(missing_docs, unreachable_pub)]
 
 mod alerts;
+mod api;
 mod commands;
 #[cfg(test)]
 mod pages;
 mod policies;
 mod settings;
+#[cfg(test)]
+mod translations;
 
 use crate::Generated;
 
@@ -25,6 +28,7 @@ pub fn files() -> Vec<Generated> {
     };
     vec![
         page("alerts", alerts::page()),
+        page("api", api::page()),
         page("commands", commands::page()),
         page("policies", policies::page()),
         page("settings", settings::page()),
