@@ -1,6 +1,7 @@
 //! Calendar time: the wall's, or one that moves with Tokio's clock, so that a paused test can wait out
 //! a token.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -57,9 +58,20 @@ impl Clock {
     }
 }
 
+/// Seconds by which this process takes the machine's clock to be ahead of what it shows.
+static WRONG_BY: AtomicI64 = AtomicI64::new(0);
+
+/// Makes this process live with a clock that is wrong by this many seconds: ahead, or behind when negative.
+pub fn go_wrong(seconds: i32) {
+    WRONG_BY.store(seconds.into(), Ordering::Relaxed);
+}
+
 /// The time of this machine since 1970; zero where its clock is set to before.
 #[must_use]
 pub fn wall() -> Duration {
     // A wall clock before 1970 is as good as one at 1970.
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wrong_by = WRONG_BY.load(Ordering::Relaxed);
+    let seconds = Duration::from_secs(wrong_by.unsigned_abs());
+    if wrong_by < 0 { now.saturating_sub(seconds) } else { now + seconds }
 }

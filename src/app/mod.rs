@@ -170,6 +170,9 @@ impl Running {
         self.parts.drills.stop();
         drain(&self.stop_load, &self.load, "the scenario's faults could not be taken back in time").await;
         drain(&self.stop, &self.tasks, "requests still in flight were dropped").await;
+        if tokio::time::timeout(DRAIN, self.parts.site.drained()).await.is_err() {
+            tracing::warn!(seconds = DRAIN.as_secs(), "changes of the databases still under way were dropped");
+        }
     }
 }
 

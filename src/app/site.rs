@@ -22,7 +22,7 @@ use crate::web::edge::{Edge, Entry, edge};
 use crate::web::trust;
 use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
 use breakerbox_resilience::policy::PolicySettings;
-use breakerbox_telemetry::{EdgeTelemetry, LedgerTelemetry};
+use breakerbox_telemetry::{EdgeTelemetry, LedgerTelemetry, Metrics, watch_clock};
 
 /// Largest request body, in bytes.
 const LARGEST_BODY: usize = 64 * 1024;
@@ -99,6 +99,32 @@ impl Site {
         probes
     }
 
+    /// Waits for what is under way in the databases: also what was begun for callers that have hung up.
+    pub(super) async fn drained(&self) {
+        if let Some(checkout) = &self.checkout {
+            checkout.store().drained().await;
+        }
+        if let Some(inventory) = &self.inventory {
+            inventory.store().drained().await;
+        }
+        if let Some(payment) = &self.payment {
+            payment.ledger().drained().await;
+        }
+    }
+
+    /// Exports how far this machine's clock is ahead of the databases'.
+    fn watch_clocks(&self, metrics: &Metrics) {
+        if let Some(own) = self.checkout.clone() {
+            watch_clock(metrics, ServiceName::Checkout.as_str(), move || own.store().skew());
+        }
+        if let Some(own) = self.inventory.clone() {
+            watch_clock(metrics, ServiceName::Inventory.as_str(), move || own.store().skew());
+        }
+        if let Some(own) = self.payment.clone() {
+            watch_clock(metrics, ServiceName::PaymentGateway.as_str(), move || own.ledger().skew());
+        }
+    }
+
     /// Attempt timeouts of the blueprint's policies, which become bounds of the latency histogram.
     pub(super) fn call_timeouts(blueprint: &Blueprint) -> Vec<Duration> {
         let own = [&blueprint.user.primary, &blueprint.user.replica];
@@ -139,7 +165,9 @@ impl Site {
         }
         let Builder { clients, checkout, inventory, payment, .. } = builder;
         let connections = blueprint.connections.clone();
-        Ok(Self { routers: built, clients, connections, faults, checkout, inventory, payment })
+        let own = Self { routers: built, clients, connections, faults, checkout, inventory, payment };
+        own.watch_clocks(&telemetry.metrics);
+        Ok(own)
     }
 }
 

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+use crate::clock;
 use crate::services::ServiceName;
 use crate::settings::{self, Settings};
 use breakerbox_telemetry::LogFormat;
@@ -77,6 +78,9 @@ struct SettingsArgs {
     /// Which log lines are written, such as `info` or `breakerbox=debug`
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
+    /// Live with a clock that is wrong by this many seconds, for tests: ahead, or behind when negative
+    #[arg(long, global = true, hide = true, value_name = "N", allow_hyphen_values = true, default_value_t = 0)]
+    clock_wrong_by: i32,
 }
 
 #[derive(Debug, Subcommand)]
@@ -200,6 +204,7 @@ type Done = Result<(), Failure>;
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { settings, up, command } = cli;
+    clock::go_wrong(settings.clock_wrong_by);
     let done = match command {
         None => with_settings(&settings, |own| run::up(own, &up)),
         Some(Command::Up(args)) => with_settings(&settings, |own| run::up(own, &args.over(up))),

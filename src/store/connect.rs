@@ -43,6 +43,11 @@ const CONFLICT_PAUSE: Duration = Duration::from_millis(40);
 /// How old the database's time may be. In between it is counted on the monotonic clock.
 const CLOCK_LIFETIME: Duration = Duration::from_secs(5);
 
+/// What is written to find out whether there is room again.
+const PROBE_BYTES: usize = 128 * 1024;
+/// A slower answer about the database's time says nothing about this machine's clock.
+const PRECISE_ANSWER: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     Sqlite,
@@ -176,9 +181,27 @@ impl Store {
         done
     }
 
-    /// Whether changes can be stored: false once one failed, and until one succeeds.
-    pub(super) fn writable(&self) -> bool {
-        self.inner.writable.load(Ordering::Relaxed)
+    /// Whether changes can be stored: reads, and writes where the last change failed. As much as a few orders
+    /// need: on a full disk there is often room for a row, and for no order.
+    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+        if self.inner.writable.load(Ordering::Relaxed) {
+            return self.read((), |_, ()| Box::pin(async { Ok(()) })).await;
+        }
+        for length in [PROBE_BYTES, 0] {
+            self.write((self.inner.component.room, length), |connection, (table, length)| {
+                Box::pin(async move {
+                    let statement = format!(
+                        "INSERT INTO {table} (id, filler) VALUES (1, $1)
+                         ON CONFLICT (id) DO UPDATE SET filler = excluded.filler"
+                    );
+                    let filler = "x".repeat(*length);
+                    sqlx::query(sqlx::AssertSqlSafe(statement)).bind(filler).execute(&mut *connection).await?;
+                    Ok(End::Commit(()))
+                })
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Runs something in a task of its own, again when it lost a conflict.
@@ -275,6 +298,7 @@ impl Store {
         {
             return Ok(asked.now());
         }
+        let (began, wall) = (Instant::now(), clock.unix_millis());
         let told = self
             .read((), |connection, ()| {
                 Box::pin(async move {
@@ -285,7 +309,14 @@ impl Store {
             .await;
         match (told, asked) {
             (Ok(millis), _) => {
-                let asked = Asked { at: Instant::now(), millis, ahead: clock.unix_millis() - millis };
+                let took = began.elapsed();
+                // The database read its clock at some time in between: a slow answer tells little.
+                let ahead = if took <= PRECISE_ANSWER {
+                    wall + super::millis(took / 2) - millis
+                } else {
+                    asked.map_or(0, |asked| asked.ahead)
+                };
+                let asked = Asked { at: Instant::now(), millis, ahead };
                 *self.inner.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
                 Ok(millis)
             }
@@ -464,9 +495,10 @@ mod tests {
         }
         let failed = failed.expect("the disk is full");
         assert_eq!(failed.code().as_deref(), Some("13"), "{failed}");
-        assert!(!store.store.writable());
+        let writable = || store.store.inner.writable.load(Ordering::Relaxed);
+        assert!(!writable());
         store.probe().await.unwrap();
-        assert!(store.store.writable());
+        assert!(writable());
         store.open(&new("afterwards"), 0).await.unwrap();
         store.close().await;
         std::fs::remove_file(&file).unwrap();

@@ -61,6 +61,17 @@ impl InventoryStore {
         self.store.close().await;
     }
 
+    /// Milliseconds that this machine's clock is ahead of the database's; none where they are one.
+    #[must_use]
+    pub fn skew(&self) -> Option<i64> {
+        self.store.skew()
+    }
+
+    /// Waits for what is under way.
+    pub async fn drained(&self) {
+        self.store.drained().await;
+    }
+
     /// Opens the database, and refuses one that this program is too old for.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.store.check().await
@@ -71,12 +82,9 @@ impl InventoryStore {
         self.store.now().await
     }
 
-    /// Whether changes can be stored. Writes nothing anybody sees.
+    /// Whether changes can be stored.
     pub async fn probe(&self) -> Result<(), StoreError> {
-        if self.store.writable() {
-            return self.store.read((), |_, ()| Box::pin(async { Ok(()) })).await;
-        }
-        self.release("probe", 0).await.map(|_| ())
+        self.store.probe().await
     }
 
     /// Holds a place for an order. The same order asks as often as it likes and holds one.

@@ -52,22 +52,9 @@ impl CheckoutStore {
         self.store.skew()
     }
 
-    /// Whether changes can be stored: reads, and writes where the last change failed.
+    /// Whether changes can be stored.
     pub async fn probe(&self) -> Result<(), StoreError> {
-        if self.store.writable() {
-            return self.store.read((), |_, ()| Box::pin(async { Ok(()) })).await;
-        }
-        self.store
-            .write((), |connection, ()| {
-                Box::pin(async move {
-                    // No order has a place of this shard.
-                    let statement = "INSERT INTO queue_places (shard, taken) VALUES (-1, 0)
-                        ON CONFLICT (shard) DO UPDATE SET taken = 0";
-                    sqlx::query(statement).execute(&mut *connection).await?;
-                    Ok(End::Commit(()))
-                })
-            })
-            .await
+        self.store.probe().await
     }
 
     /// Takes an order, unless its key is in use.

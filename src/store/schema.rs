@@ -17,6 +17,8 @@ pub(super) struct Component {
     name: &'static str,
     /// The migrations that were run.
     table: &'static str,
+    /// What readiness writes to.
+    pub(super) room: &'static str,
     /// Version, name and statements. None is ever changed once released; the next one is added at the end.
     migrations: &'static [(i64, &'static str, &'static str)],
 }
@@ -31,17 +33,32 @@ macro_rules! migration {
 pub(super) const CHECKOUT: Component = Component {
     name: "checkout",
     table: "checkout_migrations",
-    migrations: &[migration!("checkout", 1, "0001_orders"), migration!("checkout", 2, "0002_constraints")],
+    room: "checkout_room",
+    migrations: &[
+        migration!("checkout", 1, "0001_orders"),
+        migration!("checkout", 2, "0002_constraints"),
+        migration!("checkout", 3, "0003_room"),
+    ],
 };
 pub(super) const INVENTORY: Component = Component {
     name: "inventory",
     table: "inventory_migrations",
-    migrations: &[migration!("inventory", 1, "0001_stock"), migration!("inventory", 2, "0002_constraints")],
+    room: "inventory_room",
+    migrations: &[
+        migration!("inventory", 1, "0001_stock"),
+        migration!("inventory", 2, "0002_constraints"),
+        migration!("inventory", 3, "0003_room"),
+    ],
 };
 pub(super) const LEDGER: Component = Component {
     name: "ledger",
     table: "ledger_migrations",
-    migrations: &[migration!("ledger", 1, "0001_charges"), migration!("ledger", 2, "0002_constraints")],
+    room: "ledger_room",
+    migrations: &[
+        migration!("ledger", 1, "0001_charges"),
+        migration!("ledger", 2, "0002_constraints"),
+        migration!("ledger", 3, "0003_room"),
+    ],
 };
 
 /// Any number that nothing else in the database locks.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use breakerbox::store::{
-    Charged, CheckoutStore, Lane, LedgerStore, NewCharge, NewOrder, Opened, OrderKind, OrderState, StoreError,
+    Charged, CheckoutStore, Lane, LedgerStore, NewCharge, NewOrder, Opened, OrderKind, OrderState, Place, StoreError,
     StoreSettings,
 };
 use breakerbox_resilience::breaker::Command;
@@ -210,7 +210,7 @@ async fn a_schema_newer_than_the_program_is_refused() {
     .unwrap();
     let store = CheckoutStore::new(url, &StoreSettings::default(), false).unwrap();
     let refused = store.check().await.unwrap_err();
-    assert!(matches!(refused, StoreError::Newer { component: "checkout", found: 99, known: 2 }), "{refused}");
+    assert!(matches!(refused, StoreError::Newer { component: "checkout", found: 99, known: 3 }), "{refused}");
     assert!(store.order("any").await.is_err(), "and not worked on");
 }
 
@@ -286,4 +286,37 @@ async fn every_end_of_an_order_is_told_at_least_once() {
     assert!(messages.len() == 2 && messages.iter().all(|(_, _, sent)| *sent), "{messages:?}");
     assert!(messages.iter().any(|(id, order, _)| *order == paid.json["order_id"] && id.starts_with(order)));
     world.stop().await;
+}
+
+/// What was begun for callers that have hung up is ended before the process is, in each of the three databases.
+#[tokio::test]
+async fn a_shutdown_waits_for_the_databases() {
+    let files = Files::new("drained");
+    let world = files.world(&[]).await;
+    let orders = world.checkout.store().clone();
+    let (stock, books) = (world.inventory.store().clone(), world.payment.ledger().clone());
+    stock.check().await.unwrap();
+    books.check().await.unwrap();
+    let mut held = Vec::new();
+    for (_, url) in files.variables() {
+        let mut raw = AnyConnection::connect(&url).await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut raw).await.unwrap();
+        held.push(raw);
+    }
+    let soon = Duration::from_millis(100);
+    let place = Place { film_id: 1, kind: OrderKind::Rent, showing: 1, capacity: 5 };
+    let charge = NewCharge { key: "k", id: "c1", user_id: 7, amount: 4_500, declined: false };
+    assert!(tokio::time::timeout(soon, orders.open(&new("ord_1", 1), 0)).await.is_err());
+    assert!(tokio::time::timeout(soon, stock.reserve("ord_1", place, 0)).await.is_err());
+    assert!(tokio::time::timeout(soon, books.charge(charge, 0)).await.is_err());
+    let stopped = world.stop();
+    tokio::pin!(stopped);
+    for (number, mut raw) in held.into_iter().enumerate() {
+        assert!(tokio::time::timeout(soon, &mut stopped).await.is_err(), "{number} databases were waited for");
+        sqlx::query("ROLLBACK").execute(&mut raw).await.unwrap();
+    }
+    stopped.await;
+    assert!(orders.order("ord_1").await.unwrap().is_some());
+    assert_eq!(stock.audit().await.unwrap().held, ["ord_1"]);
+    assert_eq!(books.audit().await.unwrap().kept.len(), 1);
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that can't go on fails")]
 
 mod chaos;
+mod clocks;
+mod disk;
 mod durable;
 mod intent;
 mod kill;
@@ -13,6 +15,7 @@ mod promises;
 mod races;
 mod saga;
 mod shared;
+mod site;
 mod stores;
 mod throughput;
 mod viewers;

@@ -217,6 +217,18 @@ const MUTATIONS: &[Mutation] = &[
     ),
     change(
         MONEY,
+        "store_clock_ahead_seconds) > 2",
+        "store_clock_ahead_seconds) > 1",
+        ("checkout.yml", "InstanceClock"),
+    ),
+    change(
+        MONEY,
+        "store_clock_ahead_seconds) < -2",
+        "store_clock_ahead_seconds) < -9999",
+        ("checkout.yml", "InstanceClock"),
+    ),
+    change(
+        MONEY,
         "ratio_rate1m{outcome=\"payment_failed\"}",
         "ratio_rate1m{outcome=\"unavailable\"}",
         ("checkout.yml", "PaymentRevenueAtRisk fires on orders"),

@@ -126,6 +126,13 @@ impl QueueTelemetry {
     }
 }
 
+/// Exports how far this machine's clock is ahead of the database's of a service, as `skew` tells in
+/// milliseconds: nothing where both are one, or nobody has asked yet.
+pub fn watch_clock(metrics: &Metrics, service: &str, skew: impl Fn() -> Option<i64> + Send + Sync + 'static) {
+    let gauge = metrics.families().store_clock_ahead.with_label_values(&[service]);
+    metrics.on_scrape(move || gauge.set(skew().unwrap_or(0) as f64 / 1000.0));
+}
+
 /// Handles for the payment gateway's books. Cheap to clone.
 #[derive(Clone)]
 pub struct LedgerTelemetry {

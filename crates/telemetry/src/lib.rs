@@ -33,7 +33,7 @@ pub use breaker::{
     PolicyTelemetry, RetryEnded, RetryPredicted, RetryScheduled, StateChanged,
 };
 pub use bulkhead::BulkheadTelemetry;
-pub use checkout::{CheckoutTelemetry, LedgerTelemetry, QueueReading, QueueTelemetry};
+pub use checkout::{CheckoutTelemetry, LedgerTelemetry, QueueReading, QueueTelemetry, watch_clock};
 pub use connections::{ConnectionTelemetry, Dropped};
 pub use edge::{EdgeTelemetry, RequestGuard};
 pub use exposition::{Exposition, Format, encode};

@@ -95,6 +95,7 @@ families! {
     queue_dropped: IntCounterVec = RETRY_QUEUE_DROPPED;
     queue_attempts: IntCounterVec = RETRY_QUEUE_ATTEMPTS;
     queue_wait: HistogramVec = RETRY_QUEUE_WAIT (AGE_BOUNDS);
+    store_clock_ahead: GaugeVec = STORE_CLOCK_AHEAD;
     ledger_entries: IntCounterVec = PAYMENT_LEDGER_ENTRIES;
     fault_active: GaugeVec = FAULT_ACTIVE;
     fault_configured: GaugeVec = FAULT_CONFIGURED;

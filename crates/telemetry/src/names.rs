@@ -169,6 +169,8 @@ families! {
         "Attempts of the worker by how they ended.";
     RETRY_QUEUE_WAIT = Histogram "retry_queue_wait_seconds" [SERVICE, QUEUE]
         "Time that items spent in the queue until they were done with.";
+    STORE_CLOCK_AHEAD = Gauge "store_clock_ahead_seconds" [SERVICE]
+        "How far this machine's clock is ahead of its database's; negative when it is behind, 0 where both are one.";
     PAYMENT_LEDGER_ENTRIES = Counter "payment_ledger_entries_total" [SERVICE, OUTCOME]
         "Requests at the payment gateway by what they did to its books.";
     FAULT_ACTIVE = Gauge "fault_active" [TARGET, KIND]

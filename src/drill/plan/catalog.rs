@@ -358,6 +358,15 @@ fn settings_by_hand() -> Vec<Plan> {
             (60, 330),
         ),
         cannot(
+            "InstanceClockSkew",
+            "warning",
+            (
+                "the clock of a machine has to be wrong, and its database has to be on another one",
+                "start an instance of checkout on PostgreSQL with --clock-wrong-by 20",
+            ),
+            (75, 15),
+        ),
+        cannot(
             "CircuitBreakerStateInvalid",
             "warning",
             (

@@ -55,6 +55,9 @@ pub enum BreakerMode {
 pub struct StatelessSettings {
     /// Where Prometheus is.
     pub prometheus_url: String,
+    /// Labels of the series that it judges by, such as `cluster=eu,job=shop`, where that Prometheus has others'
+    /// as well. Empty: the calls of every checkout that it knows.
+    pub labels: String,
     /// Failed share (0–1) of the calls at which it turns calls away.
     pub failure_ratio: f64,
     /// Calls that it takes to judge.
@@ -71,6 +74,7 @@ impl Default for StatelessSettings {
     fn default() -> Self {
         Self {
             prometheus_url: "http://127.0.0.1:9090".to_owned(),
+            labels: String::new(),
             failure_ratio: 0.5,
             minimum_calls: 5,
             window: Duration::from_mins(1),
@@ -78,6 +82,9 @@ impl Default for StatelessSettings {
         }
     }
 }
+
+/// Labels that the query of a stateless breaker sets by itself.
+const OWN_LABELS: [&str; 4] = ["__name__", "service", "breaker", "outcome"];
 
 /// Settings of the retry queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -165,6 +172,7 @@ impl CheckoutSettings {
             let field = "checkout.stateless.failure-ratio";
             return Err(SettingsError::new(field, ratio, "from 0.01 to 1").to_string());
         }
+        self.stateless.matchers()?;
         for (field, value, most) in [
             ("checkout.queue.capacity", queue.capacity, 10_000_000),
             ("checkout.queue.max-attempts", queue.max_attempts, 10_000),
@@ -175,6 +183,32 @@ impl CheckoutSettings {
             }
         }
         Ok(())
+    }
+}
+
+impl StatelessSettings {
+    /// The labels as names and values.
+    pub(super) fn matchers(&self) -> Result<Vec<(&str, &str)>, String> {
+        let refused = |label: &str, why: &str| {
+            SettingsError::new("checkout.stateless.labels", format!("{label:?}"), why.to_owned()).to_string()
+        };
+        let labels = self.labels.split(',').map(str::trim).filter(|label| !label.is_empty());
+        let read = |label| {
+            let (name, value) = str::split_once(label, '=').ok_or_else(|| refused(label, "name=value"))?;
+            let (name, value) = (name.trim(), value.trim());
+            let begins_well = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+            if !begins_well || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                return Err(refused(label, "a label's name: letters, digits and _, no digit first"));
+            }
+            if value.contains(char::is_control) {
+                return Err(refused(label, "a value without control characters"));
+            }
+            if OWN_LABELS.contains(&name) {
+                return Err(refused(label, "another label than service, breaker and outcome, which the query sets"));
+            }
+            Ok((name, value))
+        };
+        labels.map(read).collect()
     }
 }
 
@@ -208,6 +242,11 @@ mod tests {
         assert_eq!(CheckoutSettings::default().validate(), Ok(()));
         assert!(refused("queue.capacity = 0").starts_with("checkout.queue.capacity = 0: must be from 1"));
         assert!(refused("lease = \"1ms\"").starts_with("checkout.lease = 1ms: must be from 100ms"));
+        let labels = |text: &str| refused(&format!("stateless.labels = {text:?}"));
+        assert_eq!(labels("eu"), "checkout.stateless.labels = \"eu\": must be name=value");
+        assert!(labels("cluster=eu,1job=x").contains("\"1job=x\": must be a label's name"));
+        assert!(labels("cluster\"}=eu").contains("must be a label's name"));
+        assert!(labels("outcome=success").contains("another label than service, breaker and outcome"));
         assert!(refused("url = \"mysql://x\"").starts_with("checkout.url: must begin with"));
     }
 }

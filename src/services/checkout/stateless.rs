@@ -30,17 +30,17 @@ impl Stateless {
     pub(super) fn new(client: &Client, settings: &StatelessSettings) -> Result<Self, String> {
         let transport = Transport::http(&settings.prometheus_url, Some(settings.timeout))
             .map_err(|error| format!("checkout.stateless.prometheus-url: {error}"))?;
-        Ok(Self::over(transport, client, settings))
+        Self::over(transport, client, settings)
     }
 
-    fn over(transport: Transport, client: &Client, settings: &StatelessSettings) -> Self {
-        Self {
+    fn over(transport: Transport, client: &Client, settings: &StatelessSettings) -> Result<Self, String> {
+        Ok(Self {
             transport,
-            query: query(client.service(), client.dependency(), settings),
+            query: query(client.service(), client.dependency(), settings)?,
             failure_ratio: settings.failure_ratio,
             timeout: settings.timeout,
             retry_after: settings.window / 2,
-        }
+        })
     }
 
     /// How long a call had better wait; nothing when it may be made.
@@ -59,12 +59,17 @@ impl Stateless {
 }
 
 /// The failed share of the recent calls, and nothing while there are too few of them.
-fn query(service: &str, dependency: &str, settings: &StatelessSettings) -> String {
+fn query(service: &str, dependency: &str, settings: &StatelessSettings) -> Result<String, String> {
     let (family, window) = (names::CIRCUIT_BREAKER_CALLS.name, settings.window.as_secs());
-    let own = format!(r#"service="{service}",breaker="{dependency}""#);
+    let mut own = format!(r#"service="{service}",breaker="{dependency}""#);
+    for (name, value) in settings.matchers()? {
+        // As PromQL reads a string.
+        let value = value.replace('\\', r"\\").replace('"', r#"\""#);
+        own = format!(r#"{own},{name}="{value}""#);
+    }
     let calls = |outcomes: &str| format!(r#"sum(increase({family}{{{own},outcome=~"{outcomes}"}}[{window}s]))"#);
     let (failed, all) = (calls("failure|timeout"), calls("success|failure|timeout"));
-    format!("{failed} / ({all} >= {})", settings.minimum_calls)
+    Ok(format!("{failed} / ({all} >= {})", settings.minimum_calls))
 }
 
 #[derive(Deserialize)]
@@ -113,7 +118,7 @@ mod tests {
         let transport = Transport::InProcess(slot);
         let pool = SharedPool::unwatched(Bulkhead::new(&BulkheadSettings::default()).unwrap());
         let client = Client::bare("checkout", "payment-gateway", transport.clone(), &pool);
-        Stateless::over(transport, &client, &StatelessSettings::default()).refusal().await
+        Stateless::over(transport, &client, &StatelessSettings::default()).unwrap().refusal().await
     }
 
     fn ratio(value: &str) -> String {
@@ -141,8 +146,18 @@ mod tests {
 
     #[test]
     fn the_query_names_the_dependency_s_own_calls() {
-        let query = query("checkout", "payment-gateway", &StatelessSettings::default());
+        let query = query("checkout", "payment-gateway", &StatelessSettings::default()).unwrap();
         let own = r#"{service="checkout",breaker="payment-gateway",outcome=~"failure|timeout"}[60s]"#;
         assert!(query.contains(own) && query.ends_with(">= 5)"), "{query}");
+    }
+
+    /// One Prometheus may hold the calls of several clusters, and a trip of one is none of another.
+    #[test]
+    fn the_query_can_be_narrowed_to_a_cluster_and_a_job() {
+        let labels = r#"cluster=eu, job=a"b\c"#.to_owned();
+        let settings = StatelessSettings { labels, ..StatelessSettings::default() };
+        let query = query("checkout", "payment-gateway", &settings).unwrap();
+        let own = r#"{service="checkout",breaker="payment-gateway",cluster="eu",job="a\"b\\c",outcome=~""#;
+        assert_eq!(query.matches(own).count(), 2, "failures and all calls alike: {query}");
     }
 }

@@ -55,7 +55,6 @@ impl CheckoutState {
             Gate::Shared(shared) => drop(tokio::join!(all, shared.keep_up(stopped.clone()))),
             Gate::Local | Gate::Stateless(_) => drop(all.await),
         }
-        self.inner.store.drained().await;
     }
 
     /// Works on one lane, in as many places as there are.

@@ -1,0 +1,192 @@
+//! Disks that fail under a running process: full, read-only, broken. Each is over when the disk is well again,
+//! without a restart, and readiness tells meanwhile.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::postgres::free_port;
+use crate::site::{Role, Site, client, ports, until};
+
+const SERVICES: &[&str] = &["user", "inventory", "checkout", "payment-gateway", "notification"];
+/// A start, in a test build on a busy machine.
+const START: Duration = Duration::from_secs(60);
+/// "Within seconds of the disk", with the busy machine in mind.
+const HEALED: Duration = Duration::from_secs(20);
+const SICK: Duration = Duration::from_secs(60);
+
+/// A file system of a few megabytes in memory.
+struct Disk {
+    path: PathBuf,
+}
+
+impl Disk {
+    /// Mounts one. Nothing where this user may not, said loudly.
+    fn small(name: &str) -> Option<Self> {
+        let path = std::env::temp_dir().join(format!("breakerbox-disk-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(&path).output();
+        if mounted.is_ok_and(|done| done.status.success()) {
+            return Some(Self { path });
+        }
+        let _ = std::fs::remove_dir(&path);
+        eprintln!("SKIPPED: this user may not mount a file system, so no disk was filled");
+        None
+    }
+
+    /// Mounts it anew, `ro` or `rw`. False where a file that is open for writing is in the way.
+    fn remount(&self, mode: &str) -> bool {
+        let options = format!("remount,{mode}");
+        Command::new("mount").args(["-o", &options]).arg(&self.path).output().unwrap().status.success()
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.path.join("filler")
+    }
+
+    /// Writes until nothing more fits.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.filler()).unwrap();
+        for size in [64 * 1024, 4096, 1] {
+            while std::io::Write::write(&mut file, &vec![0; size]).is_ok_and(|written| written > 0) {}
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Whoever held files here is dead by now, or a moment later.
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+        let _ = std::fs::remove_dir(&self.path);
+    }
+}
+
+/// One process with all that an order needs, its files in `directory`.
+struct Shop {
+    site: Site,
+    client: reqwest::Client,
+    orders: String,
+    ready: String,
+    placed: std::cell::Cell<u32>,
+}
+
+impl Shop {
+    fn start(name: &str, directory: &Path, through: &[&str]) -> Self {
+        let (ports, services) = ports(SERVICES);
+        let admin = free_port();
+        let url = |file: &str| format!("sqlite://{}", directory.join(file).display());
+        let settings = format!(
+            r#"
+            [admin]
+            listen = "127.0.0.1:{admin}"
+            [telemetry]
+            log-filter = "warn"
+            [checkout]
+            url = "{}"
+            [inventory]
+            url = "{}"
+            [payment-gateway]
+            url = "{}"
+            decline-rate = 0.0
+            [faults.payment-gateway]
+            error-rate = 0.0
+            [policies.checkout.inventory.circuit-breaker]
+            wait-duration-in-open-state = "500ms"
+            [policies.checkout.payment-gateway.circuit-breaker]
+            wait-duration-in-open-state = "500ms"
+            {services}"#,
+            url("checkout.db"),
+            url("inventory.db"),
+            url("ledger.db"),
+        );
+        let site = Site::new(name, &settings);
+        let through = through.iter().map(|word| (*word).to_owned()).collect();
+        site.start(Role { name: "shop", services: SERVICES, through, ..Role::default() });
+        Self {
+            site,
+            client: client(Duration::from_secs(20)),
+            orders: format!("http://127.0.0.1:{}/orders", ports["checkout"]),
+            ready: format!("http://127.0.0.1:{admin}/readyz"),
+            placed: std::cell::Cell::new(0),
+        }
+    }
+
+    async fn ready(&self) -> bool {
+        self.client.get(&self.ready).send().await.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Whether a new order is paid.
+    async fn sells(&self) -> bool {
+        let n = self.placed.replace(self.placed.get() + 1);
+        let body = json!({"user_id": 7, "film_id": 3, "kind": "buy", "retry_later": false});
+        let request = self.client.post(&self.orders).header("idempotency-key", format!("k{n}")).json(&body);
+        let Ok(answer) = request.send().await else { return false };
+        answer.status().is_success()
+            && answer.json::<serde_json::Value>().await.is_ok_and(|answer| answer["outcome"] == "paid")
+    }
+
+    /// Until it sells nothing and says that it is not ready.
+    async fn falls_ill(&self) {
+        until("no order is taken, and readiness tells", SICK, async || !self.sells().await && !self.ready().await)
+            .await;
+    }
+
+    async fn heals(&self, from: &str) {
+        let what = format!("well again after {from}");
+        let took = until(&what, HEALED, async || self.ready().await && self.sells().await).await;
+        eprintln!("well {:.1} s after {from}", took.as_secs_f64());
+        assert!(!self.site.log("shop").contains("panicked"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_was_full_is_worked_on_again_within_seconds() {
+    let Some(disk) = Disk::small("full") else { return };
+    let shop = Shop::start("full", &disk.path, &[]);
+    until("an order is paid", START, async || shop.sells().await).await;
+    for _ in 0..2 {
+        disk.fill();
+        shop.falls_ill().await;
+        std::fs::remove_file(disk.filler()).unwrap();
+        shop.heals("the disk was full").await;
+    }
+}
+
+/// A database that is read-only when it is opened: what an emergency remount leaves to a process that starts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_system_that_was_read_only_is_worked_on_again() {
+    let Some(disk) = Disk::small("read-only") else { return };
+    let shop = Shop::start("read-only", &disk.path, &[]);
+    until("an order is paid", START, async || shop.sells().await).await;
+    drop(shop);
+    assert!(disk.remount("ro"));
+    let shop = Shop::start("read-only", &disk.path, &[]);
+    // Its admin port answers before anything is known of the disk.
+    until("it is up", START, async || shop.client.get(&shop.ready).send().await.is_ok()).await;
+    shop.falls_ill().await;
+    assert!(disk.remount("rw"));
+    shop.heals("the file system was read-only").await;
+}
+
+/// A limit on the size of its files makes the kernel refuse writes with an error that is no full disk's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_fail_are_forgotten_when_they_succeed_again() {
+    let files = std::env::temp_dir().join(format!("breakerbox-disk-broken-{}", std::process::id()));
+    std::fs::create_dir_all(&files).unwrap();
+    // Without the signal that goes with it, which would end the process.
+    let shop = Shop::start("broken", &files, &["bash", "-c", r#"trap "" XFSZ; exec "$0" "$@""#]);
+    until("an order is paid", START, async || shop.sells().await).await;
+    let limit = |bytes: &str| {
+        let pid = shop.site.pid("shop").to_string();
+        let limited = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).output();
+        assert!(limited.is_ok_and(|done| done.status.success()), "prlimit is part of util-linux");
+    };
+    limit("4096");
+    shop.falls_ill().await;
+    limit("unlimited");
+    shop.heals("every write failed").await;
+    drop(shop);
+    std::fs::remove_dir_all(files).unwrap();
+}
