@@ -5,8 +5,17 @@
 mod apart;
 mod exporter;
 mod pages;
+#[cfg(target_os = "linux")]
+mod pods;
+#[cfg(target_os = "linux")]
+#[allow(dead_code, reason = "tests of checkout kill it")]
+#[path = "../checkout/postgres.rs"]
+mod postgres;
 #[path = "../support/process.rs"]
 mod process;
+#[cfg(target_os = "linux")]
+#[path = "../support/schema.rs"]
+mod schema;
 
 use std::net::TcpListener;
 use std::time::Duration;

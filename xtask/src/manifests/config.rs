@@ -20,6 +20,9 @@ pub fn map(source: &Source) -> Value {
     set("INTERNAL__HOST".to_owned(), "0.0.0.0".to_owned());
     set("ADMIN__LISTEN".to_owned(), format!("0.0.0.0:{ADMIN_PORT}"));
     set("ADMIN__TOKEN_FILE".to_owned(), format!("{}/{}", super::deployments::SECRETS, super::deployments::TOKEN));
+    // As many as fit into the memory limit.
+    set("CONNECTIONS__GATEWAY".to_owned(), "256".to_owned());
+    set("CONNECTIONS__INTERNAL".to_owned(), "128".to_owned());
     set("TELEMETRY__LOG_FORMAT".to_owned(), "json".to_owned());
     for service in ServiceName::ALL {
         let name = variable(service.as_str());

@@ -14,6 +14,8 @@ pub mod monitoring;
 mod network;
 #[cfg(test)]
 mod policy;
+#[cfg(test)]
+mod reach;
 mod scaling;
 #[cfg(test)]
 mod strict;

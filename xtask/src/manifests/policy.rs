@@ -14,7 +14,7 @@ use super::strict::{faults_of, schema};
 use super::{config, deployments, monitoring, processes, replicas};
 use crate::root;
 
-const OVERLAYS: &[&str] = &["minimal", "monitored", "mesh"];
+pub(super) const OVERLAYS: &[&str] = &["minimal", "monitored", "mesh"];
 
 fn folder() -> PathBuf {
     root().join(super::FOLDER)
@@ -37,7 +37,7 @@ fn documents_in(folder: &Path) -> Vec<(PathBuf, Value)> {
 }
 
 /// What kustomize makes of an overlay; nothing, said aloud, when it can't be had. In CI that is a failure.
-fn built(overlay: &str) -> Option<Vec<Value>> {
+pub(super) fn built(overlay: &str) -> Option<Vec<Value>> {
     let Some(kustomize) = std::env::var_os("KUSTOMIZE") else {
         assert!(std::env::var_os("CI").is_none(), "KUSTOMIZE is missing: scripts/tools.sh finds it");
         let _ = writeln!(
@@ -51,11 +51,11 @@ fn built(overlay: &str) -> Option<Vec<Value>> {
     Some(schema::documents(&String::from_utf8(output.stdout).unwrap()))
 }
 
-fn name(document: &Value) -> &str {
+pub(super) fn name(document: &Value) -> &str {
     document["metadata"]["name"].as_str().unwrap_or_default()
 }
 
-fn of_kind<'a>(all: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(super) fn of_kind<'a>(all: &'a [Value], kind: &str) -> Vec<&'a Value> {
     all.iter().filter(|document| document["kind"] == kind).collect()
 }
 
