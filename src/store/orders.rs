@@ -334,7 +334,8 @@ async fn make(
     log(connection, &order.id, changed.version, &change.steps, now).await?;
     queue::apply(connection, &changed, &change.effect, now).await?;
     if let Some(answer) = &change.answer {
-        sqlx::query("UPDATE idempotency_keys SET answer = $1 WHERE order_id = $2")
+        // The first answer stays.
+        sqlx::query("UPDATE idempotency_keys SET answer = $1 WHERE order_id = $2 AND answer IS NULL")
             .bind(answer.as_str())
             .bind(order.id.as_str())
             .execute(&mut *connection)

@@ -348,11 +348,13 @@ impl CheckoutStore {
 }
 
 async fn replay(connection: &mut AnyConnection, order: &str, now: i64) -> Result<End<Option<Replayed>>, StoreError> {
-    let row = sqlx::query("SELECT state, amount FROM orders WHERE id = $1").bind(order);
+    let row = sqlx::query("SELECT state, amount, deadline FROM orders WHERE id = $1").bind(order);
     let Some(row) = row.fetch_optional(&mut *connection).await? else { return Ok(End::Rollback(None)) };
-    // What died while it was given back goes on being given back.
+    // What died while it was given back goes on being given back, and what died before anything was reserved
+    // begins with that: a deadline comes with the reservation.
     let to_be_paid = text(&row, "state")? == OrderState::Dead.as_str();
-    let lane = if to_be_paid { Lane::Charge } else { Lane::Urgent };
+    let revived_as = if number(&row, "deadline")? > 0 { OrderState::Queued } else { OrderState::Pending };
+    let lane = if to_be_paid { Lane::of(revived_as) } else { Lane::Urgent };
     let revived = sqlx::query(
         "UPDATE retry_queue SET dead = 0, parked = 1, attempts = 0, claims = 0, lane = $1, due_at = $2,
          enqueued_at = $2 WHERE order_id = $3 AND dead = 1",
@@ -370,7 +372,7 @@ async fn replay(connection: &mut AnyConnection, order: &str, now: i64) -> Result
          updated_at = $3 WHERE id = $4",
     )
     .bind(OrderState::Dead.as_str())
-    .bind(OrderState::Queued.as_str())
+    .bind(revived_as.as_str())
     .bind(now)
     .bind(order)
     .execute(&mut *connection)

@@ -11,23 +11,26 @@ use crate::postgres::free_port;
 use crate::site::{Role, Site, client, ports, until};
 
 const SERVICES: &[&str] = &["user", "inventory", "checkout", "payment-gateway", "notification"];
+/// Room for a few orders.
+const SMALL: &str = "3m";
 /// A start, in a test build on a busy machine.
 const START: Duration = Duration::from_secs(60);
 /// "Within seconds of the disk", with the busy machine in mind.
 const HEALED: Duration = Duration::from_secs(20);
 const SICK: Duration = Duration::from_secs(60);
 
-/// A file system of a few megabytes in memory.
-struct Disk {
+/// A file system in memory.
+pub(crate) struct Disk {
     path: PathBuf,
 }
 
 impl Disk {
     /// Mounts one. Nothing where this user may not, said loudly.
-    fn small(name: &str) -> Option<Self> {
+    pub(crate) fn of(name: &str, size: &str) -> Option<Self> {
         let path = std::env::temp_dir().join(format!("breakerbox-disk-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(&path).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&path).output();
         if mounted.is_ok_and(|done| done.status.success()) {
             return Some(Self { path });
         }
@@ -42,12 +45,16 @@ impl Disk {
         Command::new("mount").args(["-o", &options]).arg(&self.path).output().unwrap().status.success()
     }
 
-    fn filler(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn filler(&self) -> PathBuf {
         self.path.join("filler")
     }
 
     /// Writes until nothing more fits.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = std::fs::File::create(self.filler()).unwrap();
         for size in [64 * 1024, 4096, 1] {
             while std::io::Write::write(&mut file, &vec![0; size]).is_ok_and(|written| written > 0) {}
@@ -143,7 +150,7 @@ impl Shop {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_was_full_is_worked_on_again_within_seconds() {
-    let Some(disk) = Disk::small("full") else { return };
+    let Some(disk) = Disk::of("full", SMALL) else { return };
     let shop = Shop::start("full", &disk.path, &[]);
     until("an order is paid", START, async || shop.sells().await).await;
     for _ in 0..2 {
@@ -157,7 +164,7 @@ async fn a_disk_that_was_full_is_worked_on_again_within_seconds() {
 /// A database that is read-only when it is opened: what an emergency remount leaves to a process that starts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_system_that_was_read_only_is_worked_on_again() {
-    let Some(disk) = Disk::small("read-only") else { return };
+    let Some(disk) = Disk::of("read-only", SMALL) else { return };
     let shop = Shop::start("read-only", &disk.path, &[]);
     until("an order is paid", START, async || shop.sells().await).await;
     drop(shop);

@@ -320,3 +320,32 @@ async fn a_shutdown_waits_for_the_databases() {
     assert_eq!(stock.audit().await.unwrap().held, ["ord_1"]);
     assert_eq!(books.audit().await.unwrap().kept.len(), 1);
 }
+
+/// A worker that dies again and again before it has reserved anything leaves a dead letter without a seat and a
+/// viewer without an answer. Replayed, the order gets both.
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_without_seat_or_answer_gets_both_when_replayed() {
+    let files = Files::new("unreserved");
+    let world = files.world(&[]).await;
+    let store = world.checkout.store();
+    let body = json!({"film_id": 1, "kind": "premiere", "retry_later": true});
+    world.fault("payment-gateway", r#"{"error_rate": 1}"#);
+    assert_eq!(world.order_with("known", &body).await.status, 202);
+    world.fault("payment-gateway", "{}");
+    let (_, url) = &files.variables()[0];
+    let mut raw = AnyConnection::connect(url).await.unwrap();
+    let fingerprint = sqlx::query_scalar::<_, String>("SELECT fingerprint FROM idempotency_keys");
+    let fingerprint = fingerprint.fetch_one(&mut raw).await.unwrap();
+    // As a process leaves it that dies right after it has taken the order.
+    let order = NewOrder { film_id: 1, kind: OrderKind::Premiere, fingerprint: &fingerprint, ..new("ord_1", 100) };
+    let now = store.now().await.unwrap();
+    let Opened::New(_, job) = store.open(&order, now).await.unwrap() else { panic!("a new key") };
+    assert!(store.bury(&job, "taken 10 times without a result", now).await.unwrap());
+    assert!(store.replay("ord_1", now).await.unwrap().is_some());
+    seconds(60).await;
+    assert_eq!(world.state_of("ord_1").await, OrderState::Paid);
+    let answer = world.order_with("ord_1", &body).await;
+    assert_eq!((answer.status, &answer.json["order_id"]), (201, &json!("ord_1")), "{answer:?}");
+    world.books_agree().await;
+    world.stop().await;
+}

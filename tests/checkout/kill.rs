@@ -1,39 +1,46 @@
-//! Processes are killed at random moments; afterwards the books agree to the won.
+//! Processes are killed and paused at random moments while the payment gateway lies; afterwards the books agree to
+//! the won.
 //!
-//! The ordinary run is short; `BREAKERBOX_KILL_TEST=long` places 2000 orders and kills at least 30
-//! times, against each database.
+//! The short form runs with the other tests. The long form:
+//!
+//! ```text
+//! cargo test --test checkout long_form -- --ignored --nocapture --test-threads=1
+//! ```
+//!
+//! Two instances of checkout work on one store. Seeds are printed; `BREAKERBOX_TEST_SEED` gives one back.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use breakerbox::services::checkout::{OrderAnswer, OrderOutcome};
-use breakerbox::store::{CheckoutStore, InventoryStore, LedgerStore, OrderState, StoreSettings};
-use serde_json::json;
-use tokio::sync::Mutex;
+use breakerbox::store::{CheckoutStore, InventoryStore, LedgerStore, OrderAudit, OrderState, StoreSettings};
+use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection};
 
+use crate::disk::Disk;
+use crate::liars::Outside;
 use crate::postgres::{Postgres, free_port};
+use crate::site::{Role, Site, client, ports, until};
 
 /// Orders under way at once.
 const CUSTOMERS: u32 = 8;
+/// Longer than a lease, so that what a paused instance works on is taken over.
+const PAUSE: Duration = Duration::from_millis(1_500);
+const FULL: Duration = Duration::from_secs(2);
 
 struct Size {
     orders: u32,
     kills: u32,
+    pauses: u32,
+    /// How often the disk fills up, where it may be filled.
+    full: u32,
 }
 
-fn size() -> Size {
-    if std::env::var("BREAKERBOX_KILL_TEST").is_ok_and(|value| value == "long") {
-        Size { orders: 2000, kills: 30 }
-    } else {
-        Size { orders: 160, kills: 6 }
-    }
-}
+const SHORT: Size = Size { orders: 160, kills: 6, pauses: 3, full: 0 };
+const LONG: Size = Size { orders: 5_000, kills: 110, pauses: 30, full: 5 };
 
 /// Where the three books are.
 struct Books {
@@ -42,66 +49,27 @@ struct Books {
     ledger: String,
 }
 
-struct Site {
-    directory: PathBuf,
-    config: PathBuf,
-    checkout_port: u16,
-    children: Mutex<BTreeMap<&'static str, Child>>,
+/// What may be broken besides the program's processes.
+struct Below<'a> {
+    postgres: Option<&'a Postgres>,
+    disk: Option<&'a Disk>,
 }
 
-impl Site {
-    fn start(name: &str, books: &Books) -> Self {
-        let directory = std::env::temp_dir().join(format!("breakerbox-kill-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir_all(&directory).unwrap();
-        let services = ["user", "inventory", "checkout", "payment-gateway", "notification"];
-        let ports: BTreeMap<_, _> = services.iter().map(|service| (*service, free_port())).collect();
-        let config = directory.join("breakerbox.toml");
-        std::fs::write(&config, settings(&ports, books)).unwrap();
-        let checkout_port = ports["checkout"];
-        let site = Self { directory, config, checkout_port, children: Mutex::default() };
-        let mut children = BTreeMap::new();
-        children.insert("others", site.spawn(&["user", "inventory", "notification"]));
-        children.insert("checkout", site.spawn(&["checkout"]));
-        children.insert("payment-gateway", site.spawn(&["payment-gateway"]));
-        Self { children: Mutex::new(children), ..site }
-    }
-
-    fn spawn(&self, services: &[&str]) -> Child {
-        let log = File::options().create(true).append(true).open(self.directory.join(services[0])).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_breakerbox"))
-            .arg("--config")
-            .arg(&self.config)
-            .arg("serve")
-            .args(services)
-            // No setting of the program.
-            .env_remove("BREAKERBOX_KILL_TEST")
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap()
-    }
-
-    async fn kill(&self, victim: &'static str) {
-        let mut children = self.children.lock().await;
-        let child = children.get_mut(victim).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        *child = self.spawn(&[victim]);
-    }
-
-    async fn stop(&self) {
-        for child in self.children.lock().await.values_mut() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+struct Torment {
+    site: Site,
+    outside: Outside,
+    /// Where the two instances of checkout answer, and their admin ports.
+    orders: [String; 2],
+    admin: [String; 2],
+    client: reqwest::Client,
+    done: AtomicU32,
+    replayed: AtomicU32,
+    over: AtomicBool,
 }
 
 /// Everything goes wrong that can, and little time passes in between.
-fn settings(ports: &BTreeMap<&str, u16>, books: &Books) -> String {
-    let mut text = format!(
+fn settings(books: &Books, services: &str, truth: u16, outside: u16) -> String {
+    format!(
         r#"
         [admin]
         listen = "127.0.0.1:0"
@@ -115,7 +83,7 @@ fn settings(ports: &BTreeMap<&str, u16>, books: &Books) -> String {
         first-delay = "50ms"
         max-delay = "500ms"
         visibility = "3s"
-        max-attempts = 1000
+        max-attempts = 3
         concurrency = 8
         [inventory]
         url = "{}"
@@ -124,135 +92,238 @@ fn settings(ports: &BTreeMap<&str, u16>, books: &Books) -> String {
         [payment-gateway]
         url = "{}"
         [faults.payment-gateway]
-        error-rate = 0.1
-        lost-answer-rate = 0.1
-        handled-twice-rate = 0.1
+        error-rate = 0.05
+        lost-answer-rate = 0.05
+        handled-twice-rate = 0.05
         late-answer-rate = 0.02
         late-by = "2s"
         [policies.checkout.payment-gateway.circuit-breaker]
         wait-duration-in-open-state = "300ms"
+        [policies.checkout.notification.circuit-breaker]
+        wait-duration-in-open-state = "300ms"
+        {services}
+        [services.payment-gateway]
+        port = {truth}
+        url = "http://127.0.0.1:{outside}"
+        [services.notification]
+        port = 0
+        url = "http://127.0.0.1:{outside}"
         "#,
         books.checkout, books.inventory, books.ledger
-    );
-    for (service, port) in ports {
-        writeln!(text, "[services.{service}]\nport = {port}").unwrap();
-    }
-    text
+    )
 }
 
-/// Asks until there is an answer, always with the same key.
-async fn order(client: &reqwest::Client, url: &str, n: u32) -> OrderAnswer {
-    let kind = ["rent", "buy", "premiere"][n as usize % 3];
-    let body = json!({"user_id": n % 200 + 1, "film_id": n % 5 + 1, "kind": kind, "retry_later": !n.is_multiple_of(4)});
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let request = client.post(url).header("idempotency-key", format!("order-{n}")).json(&body);
-        if let Ok(response) = request.send().await {
-            match response.status().as_u16() {
-                200 => {
-                    if let Ok(answer) = response.json().await {
-                        return answer;
+impl Torment {
+    /// `apart`: by how many seconds the clock of the second instance is ahead.
+    async fn begin(name: &str, books: &Books, seed: u64, apart: i32) -> Self {
+        let (_, services) = ports(&["user", "inventory", "checkout"]);
+        let truth = free_port();
+        let outside = Outside::new(format!("http://127.0.0.1:{truth}"), seed);
+        let settings = settings(books, &services, truth, outside.serve().await);
+        let site = Site::new(&format!("kill-{name}"), &settings);
+        site.start(Role { name: "others", services: &["user", "inventory"], ..Role::default() });
+        site.start(Role { name: "payment-gateway", services: &["payment-gateway"], ..Role::default() });
+        let mut own = Self {
+            site,
+            outside,
+            orders: Default::default(),
+            admin: Default::default(),
+            client: client(Duration::from_secs(4)),
+            done: AtomicU32::new(0),
+            replayed: AtomicU32::new(0),
+            over: AtomicBool::new(false),
+        };
+        for (index, (name, wrong_by)) in [("checkout-a", 0), ("checkout-b", apart)].into_iter().enumerate() {
+            let (port, admin) = (free_port(), free_port());
+            own.orders[index] = format!("http://127.0.0.1:{port}/orders");
+            own.admin[index] = format!("http://127.0.0.1:{admin}");
+            let variables = vec![
+                ("BREAKERBOX_SERVICES__CHECKOUT__PORT".to_owned(), port.to_string()),
+                ("BREAKERBOX_ADMIN__LISTEN".to_owned(), format!("127.0.0.1:{admin}")),
+            ];
+            let flags = vec!["--clock-wrong-by".to_owned(), wrong_by.to_string()];
+            own.site.start(Role { name, services: &["checkout"], flags, variables, ..Role::default() });
+        }
+        own
+    }
+
+    /// Asks one instance after the other until there is an answer, always with the same key.
+    async fn order(&self, n: u32) -> OrderAnswer {
+        let kind = ["rent", "buy", "premiere"][n as usize % 3];
+        let body =
+            json!({"user_id": n % 200 + 1, "film_id": n % 5 + 1, "kind": kind, "retry_later": !n.is_multiple_of(4)});
+        let deadline = Instant::now() + Duration::from_mins(2);
+        for instance in (0..self.orders.len()).cycle().skip(n as usize % 2) {
+            let request = self.client.post(&self.orders[instance]).header("idempotency-key", format!("order-{n}"));
+            if let Ok(response) = request.json(&body).send().await {
+                match response.status().as_u16() {
+                    200 => {
+                        if let Ok(answer) = response.json().await {
+                            return answer;
+                        }
                     }
+                    409 | 500..=599 => {}
+                    other => panic!("order {n}: {other}: {}", response.text().await.unwrap_or_default()),
                 }
-                409 | 500..=599 => {}
-                other => panic!("order {n}: {other}: {}", response.text().await.unwrap_or_default()),
+            }
+            assert!(Instant::now() < deadline, "order {n} gets no answer");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        unreachable!("the instances are asked for ever");
+    }
+
+    /// Orders from several customers at once, some of them at both instances at the same time.
+    async fn shop(self: &Arc<Self>, orders: u32) -> Vec<(u32, OrderAnswer)> {
+        let next = Arc::new(AtomicU32::new(0));
+        let customers = (0..CUSTOMERS).map(|_| {
+            let (own, next) = (Arc::clone(self), Arc::clone(&next));
+            tokio::spawn(async move {
+                let mut answers = Vec::new();
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= orders {
+                        return answers;
+                    }
+                    let answer = if n.is_multiple_of(10) {
+                        let (one, other) = tokio::join!(own.order(n), own.order(n));
+                        assert_eq!(one, other, "one key, one order, one answer");
+                        one
+                    } else {
+                        own.order(n).await
+                    };
+                    answers.push((n, answer));
+                    own.done.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        let mut answers = Vec::new();
+        for customer in customers.collect::<Vec<_>>() {
+            answers.extend(customer.await.unwrap());
+        }
+        answers
+    }
+
+    /// What happens to the processes and to what is below them, evenly over the orders, each time a little after an
+    /// order was answered.
+    async fn rage(&self, below: &Below<'_>, size: &Size) {
+        let of = |events: u32| (1..=events).map(move |n| n * size.orders / (events + 1));
+        let kills = of(size.kills).enumerate().map(|(n, due)| (due, n, 'k'));
+        let pauses = of(size.pauses).enumerate().map(|(n, due)| (due, n, 'p'));
+        let full = if below.disk.is_some() { size.full } else { 0 };
+        let full = of(full).enumerate().map(|(n, due)| (due, n, 'f'));
+        let mut events: Vec<_> = kills.chain(pauses).chain(full).collect();
+        events.sort_unstable();
+        for (due, n, kind) in events {
+            while self.done.load(Ordering::Relaxed) < due {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(u64::from(rand::random::<u8>()) / 4)).await;
+            let one = ["checkout-a", "checkout-b"][n / 4 % 2];
+            match (kind, n % 4, below.postgres) {
+                ('k', 3, Some(postgres)) => tokio::task::block_in_place(|| postgres.kill_and_restart()),
+                ('k', 3, None) => self.site.kill("others"),
+                ('k', 1, _) => self.site.kill("payment-gateway"),
+                ('k', 0, _) => self.site.kill(one),
+                ('k', _, _) => self.site.kill(if one == "checkout-a" { "checkout-b" } else { "checkout-a" }),
+                ('p', ..) => {
+                    let paused = ["checkout-a", "checkout-b", "payment-gateway"][n % 3];
+                    self.site.pause(paused);
+                    tokio::time::sleep(PAUSE).await;
+                    self.site.resume(paused);
+                }
+                _ => {
+                    let disk = below.disk.unwrap();
+                    disk.fill();
+                    tokio::time::sleep(FULL).await;
+                    std::fs::remove_file(disk.filler()).unwrap();
+                }
             }
         }
-        assert!(Instant::now() < deadline, "order {n} gets no answer");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
 
-/// Orders from several customers at once, some of them twice at the same time.
-async fn shop(site: &Site, orders: u32, done: Arc<AtomicU32>) -> Vec<OrderAnswer> {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(4)).build().unwrap();
-    let url: Arc<str> = format!("http://127.0.0.1:{}/orders", site.checkout_port).into();
-    let next = Arc::new(AtomicU32::new(0));
-    let customers = (0..CUSTOMERS).map(|_| {
-        let (client, url, next, done) = (client.clone(), Arc::clone(&url), Arc::clone(&next), Arc::clone(&done));
-        tokio::spawn(async move {
-            let mut answers = Vec::new();
-            loop {
-                let n = next.fetch_add(1, Ordering::Relaxed);
-                if n >= orders {
-                    return answers;
-                }
-                let answer = if n.is_multiple_of(10) {
-                    let (one, other) = tokio::join!(order(&client, &url, n), order(&client, &url, n));
-                    assert_eq!(one.order_id, other.order_id, "one key, one order");
-                    one
-                } else {
-                    order(&client, &url, n).await
-                };
-                answers.push(answer);
-                done.fetch_add(1, Ordering::Relaxed);
+    /// Gives every dead letter its attempts back, again and again, as a person would.
+    async fn replay(&self) {
+        for instance in self.admin.iter().cycle() {
+            if self.over.load(Ordering::Relaxed) {
+                return;
             }
-        })
-    });
-    let mut answers = Vec::new();
-    for customer in customers.collect::<Vec<_>>() {
-        answers.extend(customer.await.unwrap());
+            let request = self.client.post(format!("{instance}/queue/replay")).json(&json!({"all": true}));
+            if let Ok(answer) = request.send().await
+                && let Ok(answer) = answer.json::<Value>().await
+                && let Some(replayed) = answer["replayed"].as_u64()
+            {
+                self.replayed.fetch_add(u32::try_from(replayed).unwrap(), Ordering::Relaxed);
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
     }
-    answers
+
+    /// Until there were dead letters, nothing is under way or dead, and every message was received.
+    async fn settle(&self, books: &Books, size: &Size) -> OrderAudit {
+        let some = async || self.replayed.load(Ordering::Relaxed) > 0;
+        until("there are dead letters", Duration::from_mins(1), some).await;
+        self.outside.repent();
+        let orders = CheckoutStore::new(&books.checkout, &StoreSettings::default(), false).unwrap();
+        let patience = Duration::from_mins(1) + Duration::from_millis(50) * size.orders;
+        let settled = async || {
+            let Ok(audit) = orders.audit().await else { return false };
+            audit.unfinished == 0 && audit.dead == 0
+        };
+        until("every order is final", patience, settled).await;
+        let told =
+            async || orders.messages().await.is_ok_and(|messages| messages.iter().all(|(_, _, received)| *received));
+        until("every message is received", patience, told).await;
+        self.over.store(true, Ordering::Relaxed);
+        let audit = orders.audit().await.unwrap();
+        orders.close().await;
+        audit
+    }
 }
 
-/// Kills by turns, evenly over the orders, each time a little after an order was answered.
-async fn rage(site: &Site, postgres: Option<&Postgres>, size: &Size, done: &AtomicU32) -> u32 {
-    let mut kills = 0;
-    while kills < size.kills {
-        let due = (kills + 1) * size.orders / (size.kills + 1);
-        while done.load(Ordering::Relaxed) < due {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(u64::from(rand::random::<u8>()) / 4)).await;
-        match (kills % 3, postgres) {
-            (2, Some(postgres)) => tokio::task::block_in_place(|| postgres.kill_and_restart()),
-            (1, _) => site.kill("payment-gateway").await,
-            _ => site.kill("checkout").await,
-        }
-        kills += 1;
-    }
-    kills
+fn seed() -> u64 {
+    std::env::var("BREAKERBOX_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random)
 }
 
-async fn survive(name: &str, books: Books, postgres: Option<&Postgres>) {
-    let size = size();
-    let site = Site::start(name, &books);
+async fn survive(name: &str, books: &Books, below: Below<'_>, size: Size) {
+    let seed = seed();
+    eprintln!("{name}: seed {seed}");
+    // A SQLite database has the time of its machine, so its instances have one clock.
+    let apart = if below.postgres.is_some() { 20 } else { 0 };
+    let torment = Arc::new(Torment::begin(name, books, seed, apart).await);
     let started = Instant::now();
-    let done = Arc::new(AtomicU32::new(0));
-    let (answers, kills) =
-        tokio::join!(shop(&site, size.orders, Arc::clone(&done)), rage(&site, postgres, &size, &done));
+    let during = async {
+        let (answers, ()) = tokio::join!(torment.shop(size.orders), torment.rage(&below, &size));
+        let took = started.elapsed();
+        (answers, took, torment.settle(books, &size).await)
+    };
+    let ((answers, took, audit), ()) = tokio::join!(during, torment.replay());
     assert_eq!(answers.len(), size.orders as usize);
-    let (settled, audit) = settle(&books).await;
-    let outcomes = answers.iter().fold(BTreeMap::new(), |mut counts, answer| {
+    let outcomes = answers.iter().fold(BTreeMap::new(), |mut counts, (_, answer)| {
         *counts.entry(answer.outcome.as_str()).or_insert(0) += 1;
         counts
     });
+    let received = torment.outside.received();
+    let copies: u32 = received.values().map(|(_, times)| times - 1).sum();
     eprintln!(
-        "{name}: {} orders, {kills} kills, {:.1} s, {outcomes:?}, {} paid in the end, {settled:?}",
+        "{name}: {} orders in {:.0} s, {} kills, {} pauses, {} full disks; answers {outcomes:?}; lies {:?}; {} dead \
+         letters replayed; {} messages, {copies} of them again; in the end {} paid, {} cancelled; settled after {:.1} s",
         size.orders,
-        started.elapsed().as_secs_f64(),
-        audit.paid
+        took.as_secs_f64(),
+        size.kills,
+        size.pauses,
+        if below.disk.is_some() { size.full } else { 0 },
+        torment.outside.told(),
+        torment.replayed.load(Ordering::Relaxed),
+        received.len(),
+        audit.paid,
+        audit.orders - audit.paid,
+        started.elapsed().saturating_sub(took).as_secs_f64(),
     );
-    agree(&books, &answers).await;
-    site.stop().await;
+    agree(&torment, books, &answers).await;
 }
 
-/// Waits until no order is under way any more.
-async fn settle(books: &Books) -> (Duration, breakerbox::store::OrderAudit) {
-    let orders = CheckoutStore::new(&books.checkout, &StoreSettings::default(), false).unwrap();
-    let since = Instant::now();
-    loop {
-        let audit = orders.audit().await.unwrap();
-        if audit.unfinished == 0 {
-            return (since.elapsed(), audit);
-        }
-        assert!(since.elapsed() < Duration::from_secs(60), "{audit:?}, {:?}", orders.queue().await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-async fn agree(books: &Books, answers: &[OrderAnswer]) {
+/// Answers, orders, keys, ledger, stock, messages and queue say the same.
+async fn agree(torment: &Torment, books: &Books, answers: &[(u32, OrderAnswer)]) {
     let settings = StoreSettings::default();
     let orders = CheckoutStore::new(&books.checkout, &settings, false).unwrap();
     let ledger = LedgerStore::new(&books.ledger, &settings, false).unwrap().audit().await.unwrap();
@@ -267,8 +338,14 @@ async fn agree(books: &Books, answers: &[OrderAnswer]) {
     assert_eq!(stock.held, paid, "seats are held by paid orders alone");
     assert_eq!(stock.taken, i64::try_from(paid.len()).unwrap(), "the stock's count is that of its holders");
     assert_eq!((queue.depth, queue.dead), (0, 0), "the queue is empty");
-    assert_eq!(audit.orders, i64::try_from(answers.len()).unwrap(), "one order a key");
-    for answer in answers {
+    assert_eq!(orders.places().await.unwrap(), (0, 0), "no place in it is taken");
+    let placed = i64::try_from(answers.len()).unwrap();
+    assert_eq!(audit.orders, placed, "one order a key");
+    let mut raw = AnyConnection::connect(&books.checkout).await.unwrap();
+    let keys = "SELECT COUNT(*) FROM idempotency_keys WHERE answer IS NOT NULL";
+    assert_eq!(sqlx::query_scalar::<_, i64>(keys).fetch_one(&mut raw).await.unwrap(), placed, "one answer a key");
+    let messages = torment.outside.received();
+    for (n, answer) in answers {
         let state = orders.order(&answer.order_id).await.unwrap().unwrap().state;
         let kept = match answer.outcome {
             OrderOutcome::Paid => state == OrderState::Paid,
@@ -276,30 +353,61 @@ async fn agree(books: &Books, answers: &[OrderAnswer]) {
             _ => state == OrderState::Cancelled,
         };
         assert!(kept, "{answer:?} became {state:?}");
+        assert_eq!(torment.order(*n).await, *answer, "asked again, the same answer");
+        let about = messages.values().filter(|(message, _)| message.order_id == answer.order_id);
+        let last = about.max_by_key(|(message, _)| version(&message.id)).map(|(message, _)| message.text.as_str());
+        assert_eq!(last.map(|text| text.ends_with(", paid")), Some(state == OrderState::Paid), "{state:?}: {last:?}");
     }
+}
+
+/// The version of the order that a message is about, from its id.
+fn version(id: &str) -> i64 {
+    id.rsplit(':').next().and_then(|version| version.parse().ok()).unwrap_or_else(|| panic!("{id}"))
 }
 
 fn file(directory: &Path, name: &str) -> String {
     format!("sqlite://{}", directory.join(name).display())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_random_moments_the_books_agree_over_sqlite() {
-    let directory = std::env::temp_dir().join(format!("breakerbox-kill-books-{}", std::process::id()));
+async fn over_sqlite(name: &str, size: Size) {
+    let disk = if size.full > 0 { Disk::of(name, "64m") } else { None };
+    let own = std::env::temp_dir().join(format!("breakerbox-kill-books-{name}-{}", std::process::id()));
+    let directory: PathBuf = disk.as_ref().map_or_else(|| own.clone(), |disk| disk.path().to_owned());
     std::fs::create_dir_all(&directory).unwrap();
     let books = Books {
         checkout: file(&directory, "checkout.db"),
         inventory: file(&directory, "inventory.db"),
         ledger: file(&directory, "ledger.db"),
     };
-    survive("sqlite", books, None).await;
-    std::fs::remove_dir_all(directory).unwrap();
+    survive(name, &books, Below { postgres: None, disk: disk.as_ref() }, size).await;
+    let _ = std::fs::remove_dir_all(own);
+}
+
+async fn over_postgresql(name: &str, size: Size) {
+    let Some(postgres) = Postgres::start(name) else { return };
+    let books =
+        Books { checkout: postgres.url("shop"), inventory: postgres.url("shop"), ledger: postgres.url("ledger") };
+    survive(name, &books, Below { postgres: Some(&postgres), disk: None }, size).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_random_moments_the_books_agree_over_sqlite() {
+    over_sqlite("sqlite", SHORT).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_random_moments_the_books_agree_over_postgresql() {
-    let Some(postgres) = Postgres::start("kill") else { return };
-    let books =
-        Books { checkout: postgres.url("shop"), inventory: postgres.url("shop"), ledger: postgres.url("ledger") };
-    survive("postgresql", books, Some(&postgres)).await;
+    over_postgresql("postgresql", SHORT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the long form: some minutes"]
+async fn long_form_killed_the_books_agree_over_sqlite() {
+    over_sqlite("long-sqlite", LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the long form: some minutes"]
+async fn long_form_killed_the_books_agree_over_postgresql() {
+    over_postgresql("long-postgresql", LONG).await;
 }

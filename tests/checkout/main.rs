@@ -7,6 +7,7 @@ mod disk;
 mod durable;
 mod intent;
 mod kill;
+mod liars;
 mod money;
 mod outage;
 mod paying;

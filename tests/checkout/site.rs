@@ -1,9 +1,8 @@
 //! The program's processes, to be killed, paused and started anew.
-#![allow(dead_code, reason = "the kill test is next")]
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -49,7 +48,8 @@ impl Site {
 
     fn spawn(&self, role: &Role) -> Child {
         let log = File::options().create(true).append(true).open(self.directory.join(role.name)).unwrap();
-        let program = env!("CARGO_BIN_EXE_breakerbox").to_owned();
+        // Another build of it may be tried as well.
+        let program = std::env::var("BREAKERBOX_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_breakerbox").to_owned());
         let words: Vec<_> = role.through.iter().cloned().chain([program]).collect();
         Command::new(&words[0])
             .args(&words[1..])
@@ -58,8 +58,9 @@ impl Site {
             .arg(self.directory.join("breakerbox.toml"))
             .arg("serve")
             .args(role.services)
-            // No setting of the program.
-            .env_remove("BREAKERBOX_KILL_TEST")
+            // No settings of the program.
+            .env_remove("BREAKERBOX_TEST_SEED")
+            .env_remove("BREAKERBOX_TEST_PROGRAM")
             .envs(role.variables.iter().cloned())
             .stdout(Stdio::null())
             .stderr(log)
@@ -96,10 +97,6 @@ impl Site {
 
     pub(crate) fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.directory.join(name)).unwrap_or_default()
-    }
-
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
     }
 }
 

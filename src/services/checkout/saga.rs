@@ -235,8 +235,7 @@ impl CheckoutState {
         let answer = answer(&order, OrderOutcome::Paid, None);
         let late = order.state == OrderState::Queued;
         let change = Change {
-            // The first answer of an order that was queued was that; it stays.
-            answer: (!late).then(|| text(&answer)),
+            answer: Some(text(&answer)),
             ..change(OrderState::Paid, Effect::Remove, step("charge", "done", charge.charge_id.clone()))
         };
         let Some(paid) = self.store().change(&order, &change, self.now().await?).await? else { return Ok(None) };
@@ -383,7 +382,7 @@ impl CheckoutState {
         let change = Change {
             charge_sent: Some(order.charge_sent),
             reason: refusal.outcome.as_str().to_owned(),
-            answer: first.then(|| text(&answer)),
+            answer: Some(text(&answer)),
             ..change(OrderState::Cancelling, Effect::Keep, why)
         };
         let Some(given_up) = self.store().change(&order, &change, self.now().await?).await? else { return Ok(None) };
@@ -422,7 +421,7 @@ pub(super) fn change(state: OrderState, effect: Effect, why: Step) -> Change {
     Change { state, charge_sent: None, reason: String::new(), deadline: None, steps: vec![why], effect, answer: None }
 }
 
-fn answer(order: &Order, outcome: OrderOutcome, wait: Option<Duration>) -> OrderAnswer {
+pub(super) fn answer(order: &Order, outcome: OrderOutcome, wait: Option<Duration>) -> OrderAnswer {
     let notice = match outcome {
         OrderOutcome::Queued | OrderOutcome::PaymentFailed => Some(PAYMENT_NOTICE.to_owned()),
         _ => None,
@@ -437,6 +436,6 @@ fn answer(order: &Order, outcome: OrderOutcome, wait: Option<Duration>) -> Order
     }
 }
 
-fn text(answer: &OrderAnswer) -> String {
+pub(super) fn text(answer: &OrderAnswer) -> String {
     serde_json::to_string(answer).expect("wire types serialise")
 }

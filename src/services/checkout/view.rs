@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
 
-use super::saga::{change, step};
+use super::saga::{answer, change, step, text};
 use super::{CheckoutState, OrderList, OrderOutcome, OrderStep, OrderView};
 use crate::client::Context;
 use crate::services::inventory::away;
@@ -99,7 +99,10 @@ impl CheckoutState {
         let waited = order.state == OrderState::Queued;
         let now = self.now().await?;
         let seize = Effect::Seize { until: now + millis(self.inner.settings.lease) };
+        // One that died before it was answered has none so far.
+        let answered = text(&answer(&order, OrderOutcome::Cancelled, None));
         let cancelled = Change {
+            answer: Some(answered),
             reason: OrderOutcome::Cancelled.as_str().to_owned(),
             ..change(OrderState::Cancelling, seize, step("cancel", "done", "by the viewer"))
         };
