@@ -275,6 +275,16 @@ fn every_pod_of_the_overlay_starts_and_serves() {
     assert_eq!(breakerbox(&fault, &variables).code, 0);
     assert_ne!(breakerbox(&fault, &variables[..1]).code, 0, "no token, no fault");
 
+    // Alertmanager delivers to the address that the documentation gives it.
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/README.md")).unwrap();
+    let webhook = manual.lines().find_map(|line| line.trim().strip_prefix("- url: http://")).unwrap();
+    let (host, path) = webhook.split_once('/').unwrap();
+    let authorization = format!("Bearer {token}");
+    let headers = [("host", host), ("authorization", authorization.as_str())];
+    let delivery = json!({"version": "4", "status": "firing", "alerts": []});
+    let delivered = answer(reqwest::Method::POST, &format!("{admin}/{path}"), &headers, Some(delivery)).unwrap();
+    assert_eq!(delivered.0, 204, "{webhook}: {delivered:?}");
+
     // SIGTERM ends them with 0, within the grace period that the preStop hook leaves.
     for pod in &pods {
         assert!(Command::new("kill").args(["-TERM", &pod.child.id().to_string()]).status().unwrap().success());

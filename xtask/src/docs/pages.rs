@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use breakerbox::cli::Cli;
 use breakerbox::services::gateway::ROUTES;
@@ -124,6 +126,29 @@ fn every_path_that_is_named_exists() {
     assert!(seen > 20, "{seen}");
 }
 
+/// What the page tells the owner of a Prometheus to write into its configuration.
+#[test]
+fn promtool_accepts_the_configuration_of_the_pages() {
+    let Some(promtool) = std::env::var_os("PROMTOOL") else {
+        assert!(std::env::var_os("CI").is_none(), "PROMTOOL is missing: scripts/tools.sh finds it");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: PROMTOOL is missing (scripts/tools.sh finds it)");
+        return;
+    };
+    let text = fs::read_to_string(root().join("docs/prometheus.md")).unwrap();
+    let folder = std::env::temp_dir().join(format!("breakerbox-pages-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let copy = between(&text, "```sh\ncp ", " /etc/prometheus/")[0];
+    let copied = Command::new("cp").args(copy.split(' ')).arg(&folder).current_dir(root()).status().unwrap();
+    assert!(copied.success(), "{copy}");
+    let configuration = between(&text, "```yaml\n", "```")[0];
+    fs::write(folder.join("prometheus.yml"), configuration).unwrap();
+    let checked = Command::new(promtool).args(["check", "config", "prometheus.yml"]).current_dir(&folder).output();
+    let checked = checked.unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success() && said.contains("9 rule files found"), "{said}");
+}
+
 /// Where a command stands on its page.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
@@ -140,7 +165,13 @@ fn commands(text: &str) -> Vec<(Place, String)> {
     let joined = prose.replace('\n', " ");
     let spans: Vec<_> = between(&joined, "`", "`").into_iter().map(|span| (Place::Sentence, span.to_owned())).collect();
     let all = lines.map(|line| (Place::Block, line.to_owned())).chain(spans);
-    let own = all.filter(|(_, command)| command.trim_start().starts_with("breakerbox "));
+    // Variables of the command's own stand before it.
+    let bare = |command: String| {
+        let words = command.split_whitespace().skip_while(|word| word.starts_with("BREAKERBOX_") && word.contains('='));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let all = all.map(|(place, command)| (place, bare(command)));
+    let own = all.filter(|(_, command)| command == "breakerbox" || command.starts_with("breakerbox "));
     let program = |command: &str| command.split(['#', '&', '|', '>', ';']).next().unwrap_or_default().trim().to_owned();
     own.map(|(place, command)| (place, program(&command))).collect()
 }

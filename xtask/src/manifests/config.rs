@@ -4,9 +4,11 @@ use breakerbox::export::Source;
 use breakerbox::services::ServiceName;
 use serde_json::{Map, Value, json};
 
-use super::{ADMIN_PORT, processes};
+use super::{ADMIN_PORT, TRAFFIC, processes};
 
 pub const NAME: &str = "breakerbox-settings";
+/// The namespace that the overlays put everything into.
+const NAMESPACE: &str = "breakerbox";
 
 /// A name as a part of a variable.
 fn variable(name: &str) -> String {
@@ -19,6 +21,9 @@ pub fn map(source: &Source) -> Value {
     set("HOST".to_owned(), "0.0.0.0".to_owned());
     set("INTERNAL__HOST".to_owned(), "0.0.0.0".to_owned());
     set("ADMIN__LISTEN".to_owned(), format!("0.0.0.0:{ADMIN_PORT}"));
+    // The names that other namespaces know it by: Alertmanager delivers there.
+    let names = ["", ".svc", ".svc.cluster.local"].map(|zone| format!("{TRAFFIC}-admin.{NAMESPACE}{zone}"));
+    set("ADMIN__HOSTS".to_owned(), names.join(","));
     set("ADMIN__TOKEN_FILE".to_owned(), format!("{}/{}", super::deployments::SECRETS, super::deployments::TOKEN));
     // As many as fit into the memory limit.
     set("CONNECTIONS__GATEWAY".to_owned(), "256".to_owned());

@@ -240,8 +240,8 @@ fn every_overlay_is_built_and_valid() {
         let count = |kind: &str| of_kind(&all, kind).len();
         assert_eq!(count("Deployment"), processes().count(), "{overlay}");
         assert_eq!(count("StatefulSet"), 1, "{overlay}");
-        assert_eq!(count("PodMonitor") > 0, *overlay != "minimal", "{overlay}");
-        assert_eq!(count("PrometheusRule") > 0, *overlay != "minimal", "{overlay}");
+        assert_eq!(count("PodMonitor") > 0, *overlay == "monitored", "{overlay}");
+        assert_eq!(count("PrometheusRule") > 0, *overlay == "monitored", "{overlay}");
         assert_eq!(count("DestinationRule") > 0, *overlay == "mesh", "{overlay}");
         // References to generated names must have followed them.
         let secrets: BTreeSet<_> = of_kind(&all, "Secret").into_iter().map(|secret| name(secret).to_owned()).collect();

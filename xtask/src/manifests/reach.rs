@@ -95,7 +95,7 @@ fn network_policies_let_through_what_is_needed_alone() {
             let stores = ["checkout", "inventory", "payment-gateway"].contains(&from);
             assert_eq!(connects(&policies, &pod(from), &pod("postgres"), 5432), stores, "{overlay}: {from} → postgres");
             let scraped = connects(&policies, &outside("monitoring"), &pod(from), ADMIN_PORT);
-            assert_eq!(scraped, *overlay != "minimal", "{overlay}: scrapes of {from}");
+            assert_eq!(scraped, *overlay == "monitored", "{overlay}: scrapes of {from}");
             assert!(!connects(&policies, &outside("default"), &pod(from), ADMIN_PORT), "{overlay}: admin of {from}");
             let configured = connects(&policies, &pod(from), &outside("istio-system"), 15_012);
             assert_eq!(configured, *overlay == "mesh", "{overlay}: {from} → istiod");
