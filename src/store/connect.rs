@@ -28,7 +28,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::{StoreError, schema};
+use super::{StoreError, StoreSettings, Turns, schema};
 use crate::clock::Clock;
 
 /// How long a call waits for a connection, and SQLite for another process's write to end.
@@ -92,6 +92,7 @@ struct Inner {
     in_memory: bool,
     ready: OnceCell<()>,
     hold_clock: bool,
+    turns: Option<Turns>,
     tasks: TaskTracker,
     clock: Clock,
     /// The database's time when it was last asked.
@@ -112,7 +113,7 @@ impl Store {
     /// The database at `url`, opened when it is first used.
     pub(super) fn new(
         url: &str,
-        connections: u32,
+        settings: &StoreSettings,
         component: schema::Component,
         hold_clock: bool,
     ) -> Result<Self, String> {
@@ -131,7 +132,7 @@ impl Store {
                 let options = options.max_connections(1).test_before_acquire(false);
                 (options.after_connect(|connection, _| Box::pin(prepare_sqlite(connection))), url)
             }
-            Dialect::Postgres => (options.max_connections(connections), url.to_owned()),
+            Dialect::Postgres => (options.max_connections(settings.connections), url.to_owned()),
         };
         // The password stays out of the message.
         let pool = options.connect_lazy(&url).map_err(|error| format!("the store's URL: {error}"))?;
@@ -142,6 +143,7 @@ impl Store {
             in_memory,
             ready: OnceCell::new(),
             hold_clock,
+            turns: settings.turns.clone(),
             tasks: TaskTracker::new(),
             clock: Clock::of_a_store(hold_clock),
             asked: Mutex::new(None),
@@ -157,7 +159,7 @@ impl Store {
         T: Send + 'static,
     {
         let args = Arc::new(args);
-        self.run(move |store| {
+        self.run(None, move |store| {
             let args = Arc::clone(&args);
             async move { store.try_read(&*args, job).await }
         })
@@ -172,7 +174,7 @@ impl Store {
     {
         let args = Arc::new(args);
         let done = self
-            .run(move |store| {
+            .run(self.inner.turns.clone(), move |store| {
                 let args = Arc::clone(&args);
                 async move { store.try_write(&*args, job).await }
             })
@@ -205,7 +207,7 @@ impl Store {
     }
 
     /// Runs something in a task of its own, again when it lost a conflict.
-    async fn run<T, F, R>(&self, attempt: F) -> Result<T, StoreError>
+    async fn run<T, F, R>(&self, turns: Option<Turns>, attempt: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Fn(Self) -> R + Send + 'static,
@@ -213,6 +215,11 @@ impl Store {
     {
         let own = self.clone();
         let task = self.inner.tasks.spawn(async move {
+            if let Some(turns) = turns
+                && !turns.next(own.inner.component.name).await
+            {
+                return Err(StoreError::Interrupted);
+            }
             let _hold = own.hold();
             let mut tries = 1;
             loop {
@@ -455,7 +462,7 @@ fn is_busy(error: &sqlx::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CheckoutStore, NewOrder, OrderKind, StoreSettings};
+    use super::super::{CheckoutStore, NewOrder, OrderKind};
     use super::*;
 
     fn new(id: &str) -> NewOrder<'_> {

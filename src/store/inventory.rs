@@ -53,7 +53,7 @@ pub struct Place {
 impl InventoryStore {
     /// The database at `url`.
     pub fn new(url: &str, settings: &StoreSettings, hold_clock: bool) -> Result<Self, String> {
-        Ok(Self { store: Store::new(url, settings.connections, schema::INVENTORY, hold_clock)? })
+        Ok(Self { store: Store::new(url, settings, schema::INVENTORY, hold_clock)? })
     }
 
     /// Lets go of every connection.

@@ -73,7 +73,7 @@ pub struct NewCharge<'a> {
 impl LedgerStore {
     /// The database at `url`.
     pub fn new(url: &str, settings: &StoreSettings, hold_clock: bool) -> Result<Self, String> {
-        Ok(Self { store: Store::new(url, settings.connections, schema::LEDGER, hold_clock)? })
+        Ok(Self { store: Store::new(url, settings, schema::LEDGER, hold_clock)? })
     }
 
     /// Lets go of every connection.

@@ -31,6 +31,7 @@ mod orders;
 mod outbox;
 mod queue;
 mod schema;
+mod turns;
 mod url;
 
 use std::path::{Path, PathBuf};
@@ -49,6 +50,7 @@ pub use order::{Change, Effect, Known, NewOrder, Opened, Order, OrderAudit, Orde
 pub use orders::CheckoutStore;
 pub use outbox::Message;
 pub use queue::{DeadLetter, Job, Lane, QueueStats};
+pub use turns::{Turn, Turns};
 pub use url::DatabaseUrl;
 
 use connect::{Dialect, End, Store};
@@ -71,6 +73,9 @@ pub struct StoreSettings {
     pub directory: String,
     /// Connections to PostgreSQL that a service holds at most. SQLite always has one.
     pub connections: u32,
+    /// Who decides when changes happen, for tests; nobody otherwise.
+    #[serde(skip)]
+    pub turns: Option<Turns>,
 }
 
 impl Default for StoreSettings {
@@ -81,6 +86,7 @@ impl Default for StoreSettings {
             password: None,
             directory: String::new(),
             connections: 4,
+            turns: None,
         }
     }
 }

@@ -23,7 +23,7 @@ const TRACKED: &str = "SELECT o.id AS id, o.user_id AS user_id, o.film_id AS fil
 impl CheckoutStore {
     /// The database at `url`.
     pub fn new(url: &str, settings: &StoreSettings, hold_clock: bool) -> Result<Self, String> {
-        Ok(Self { store: Store::new(url, settings.connections, schema::CHECKOUT, hold_clock)? })
+        Ok(Self { store: Store::new(url, settings, schema::CHECKOUT, hold_clock)? })
     }
 
     /// Ends what is under way, then lets go of every connection.

@@ -14,7 +14,7 @@ use super::connect::Dialect;
 /// The tables of one component. Each has its own migrations, so that they can share a database.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Component {
-    name: &'static str,
+    pub(super) name: &'static str,
     /// The migrations that were run.
     table: &'static str,
     /// What readiness writes to.

@@ -6,6 +6,7 @@ mod clocks;
 mod disk;
 mod durable;
 mod intent;
+mod interleavings;
 mod kill;
 mod liars;
 mod money;

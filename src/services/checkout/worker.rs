@@ -82,6 +82,17 @@ impl CheckoutState {
         while running.join_next().await.is_some() {}
     }
 
+    /// Goes on once with what is due, in at most so many places of each lane, and says how many orders that were.
+    pub async fn work_once(&self, places: usize) -> Result<usize, StoreError> {
+        let mut running = JoinSet::new();
+        for lane in [Lane::Urgent, Lane::Charge] {
+            self.fill(lane, places, &mut running).await?;
+        }
+        let begun = running.len();
+        while running.join_next().await.is_some() {}
+        Ok(begun)
+    }
+
     /// Takes what is due into free places, and says when to look again.
     async fn fill(&self, lane: Lane, free: usize, running: &mut JoinSet<()>) -> Result<Duration, StoreError> {
         let Inner { store, settings, .. } = &*self.inner;
