@@ -1,4 +1,4 @@
-//! What the admin port was told to change: a log line, a counter, and the latest for whoever looks.
+//! Audit of admin commands: a log line, a counter, and the latest commands for `GET /actions`.
 //!
 //! Every command passes here, those that are refused too: an attempt without the token is what an audit
 //! is for. Tokens are never written down, only paths and bodies; a body that is not small is left out.

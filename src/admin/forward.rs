@@ -109,7 +109,7 @@ impl Admin {
         let others = answers.iter().filter(|answer| done(answer)).count();
         let (silent, mut answered): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_err);
         if let Some(Err(why)) = silent.into_iter().next() {
-            let rest = if others > 0 { format!("; {others} other did as told") } else { String::new() };
+            let rest = if others > 0 { format!("; {others} other applied it") } else { String::new() };
             return Some(Err(Problem::new(StatusCode::BAD_GATEWAY, format!("{why}{rest}"))));
         }
         answered.sort_by_key(done);

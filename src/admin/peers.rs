@@ -56,7 +56,7 @@ pub struct Command<'a> {
 /// What an admin port answered.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Whether it did as told.
+    /// Its HTTP status.
     pub status: StatusCode,
     /// What the body is.
     pub content_type: Option<HeaderValue>,
@@ -114,7 +114,7 @@ impl Peers {
 
     /// Has one of the processes behind a name do something: the first that answers.
     pub async fn tell_one(&self, name: &str, command: &Command<'_>) -> Result<Answer, String> {
-        let mut trouble = format!("nobody is behind {name}");
+        let mut trouble = format!("no process is behind {name}");
         for instance in self.behind(name).await? {
             match self.tell(name, &instance, command).await {
                 Ok(answer) => return Ok(answer),

@@ -25,7 +25,7 @@ pub struct AdminSettings {
     /// what a browser or a scraper puts into `Host`.
     pub hosts: String,
     /// Admin addresses of other processes, to which commands for their services are forwarded. A name
-    /// may have several, separated by commas, and so may an address: all instances are told.
+    /// may have several, separated by commas, and an address may resolve to several: all instances get the command.
     pub peers: BTreeMap<String, String>,
     /// Prometheus that drills started from here ask for alerts.
     pub prometheus: String,

@@ -72,7 +72,7 @@ pub(super) struct Served {
     pub(super) faults: TargetFaults,
 }
 
-/// Serves one service. While its crash fault is on, nobody listens and callers are refused.
+/// Serves one service. While its crash fault is on, the listener is closed and callers are refused.
 pub(super) async fn serve(served: Served, bound: Bound, mut stopped: watch::Receiver<bool>) {
     let Served { name: service, port, router, faults } = served;
     let Bound { listener, address } = bound;
@@ -123,7 +123,7 @@ pub(super) async fn tick(clients: Vec<Client>, stopped: watch::Receiver<bool>) {
     }
 }
 
-/// Completes when `stopped` becomes true, or nobody can set it any more.
+/// Completes when `stopped` becomes true, or its sender is dropped.
 pub(super) async fn on(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

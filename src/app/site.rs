@@ -28,7 +28,7 @@ use breakerbox_telemetry::{EdgeTelemetry, LedgerTelemetry, Metrics, watch_clock}
 const LARGEST_BODY: usize = 64 * 1024;
 /// Calls that `gateway-bare` has in flight at once, all dependencies taken together.
 const SHARED_POOL: u32 = 20;
-/// Nobody waits longer for a place in it: without protection, waiting has no end of its own.
+/// Longest wait for a place in it: without protection, waiting has no limit of its own.
 const NO_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// How services reach each other.

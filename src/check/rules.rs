@@ -48,7 +48,7 @@ pub(super) fn examine(observed: &Observed) -> Vec<Finding> {
     findings.extend(windows(observed, &about_us));
     if observed.alertmanagers == 0 && observed.rules.iter().any(|rule| rule.alert) {
         findings.push(Finding::hint(
-            "no Alertmanager is connected: alerts fire and reach nobody",
+            "no Alertmanager is connected: alerts fire but are not delivered",
             "name one under alerting.alertmanagers",
         ));
     }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_without_two_samples_is_a_problem_and_without_three_a_hint() {
+    fn windows_need_two_samples_and_should_have_three() {
         for (window, level) in [("9s", Level::Problem), ("14s", Level::Hint), ("20s", Level::Ok)] {
             let found = worst(&with_rule(&format!("rate(circuit_breaker_calls_total[{window}]) > 1")));
             assert_eq!(found.level, level, "{window}: {found:?}");

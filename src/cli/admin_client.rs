@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Failure;
 use crate::admin::wire::{ProblemBody, Unreachable};
 
-/// What a 401 means to whoever gave no token, and to whoever gave one.
+/// What a 401 means without a token, and with one.
 const NO_TOKEN: &str =
     "changes take the admin token there: give it with --token, --token-file or BREAKERBOX_ADMIN_TOKEN";
 const WRONG_TOKEN: &str = "the admin token is not the one that is set there; it was given with --token, --token-file \

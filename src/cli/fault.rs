@@ -60,7 +60,7 @@ pub(super) struct SetArgs {
     /// Share of answers that are cut off in their middle, 0–1
     #[arg(long, value_name = "SHARE")]
     malformed_rate: Option<f64>,
-    /// Nobody listens any more
+    /// The service stops listening
     #[arg(long)]
     crash: bool,
     #[arg(long, value_name = "SHARE", help = books("Share of requests that are done and whose answer is lost, 0–1"))]

@@ -119,7 +119,7 @@ async fn live(
     Ok(())
 }
 
-/// Says a line to whoever watches. A closed terminal is no reason to stop.
+/// Prints a line. A closed terminal is no reason to stop.
 pub(super) fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

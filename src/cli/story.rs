@@ -56,7 +56,7 @@ async fn tell_transitions(transitions: &TransitionLog) {
     }
 }
 
-/// How often breakers were probed in vain since they opened.
+/// Failed probes of each breaker since it opened.
 #[derive(Default)]
 struct Probing {
     failed: BTreeMap<(String, String), u32>,
@@ -87,8 +87,8 @@ impl Probing {
             (_, State::Closed) => {
                 let tried = match self.failed.remove(&key()) {
                     None | Some(0) => String::new(),
-                    Some(1) => " after one probe in vain".to_owned(),
-                    Some(times) => format!(" after {times} probes in vain"),
+                    Some(1) => " after one failed round of probes".to_owned(),
+                    Some(times) => format!(" after {times} failed rounds of probes"),
                 };
                 Some(format!("{name} closes{tried} ({})", reason.as_str()))
             }
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(line(State::Open, State::HalfOpen, Reason::WaitElapsed), None);
         assert_eq!(
             line(State::HalfOpen, State::Closed, Reason::ProbesSucceeded).unwrap(),
-            "gateway → catalog closes after 2 probes in vain (probes_succeeded)"
+            "gateway → catalog closes after 2 failed rounds of probes (probes_succeeded)"
         );
     }
 

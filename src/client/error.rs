@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_or_a_number_beyond_all_numbers_is_a_time_to_come_back_too() {
+    fn retry_after_accepts_dates_and_huge_numbers() {
         let asked = |value: &str| {
             let date = (http::header::DATE, "Sat, 21 Nov 2026 08:00:00 GMT".parse().unwrap());
             retry_after(&http::HeaderMap::from_iter([(http::header::RETRY_AFTER, value.parse().unwrap()), date]))

@@ -71,8 +71,8 @@ fn named(step: &str) -> Option<FallbackKind> {
 
 /// Last good answers: bounded in number, and no older than a bound when a chain serves them.
 ///
-/// What is asked for once makes way before what is asked for often, so that no client can push the
-/// pages that others need out by asking for many that nobody needs.
+/// Entries requested once are evicted before those requested often, so that no client can evict
+/// popular pages by requesting many rare ones.
 pub struct Cache<K: Hash + Eq, V> {
     entries: Mutex<Kept<K, (Instant, V)>>,
     bound: FallbackSettings,

@@ -286,7 +286,7 @@ impl Client {
         read: &impl Fn(Reply) -> Result<T, AttemptError>,
     ) -> Result<T, AttemptError> {
         let mut headers = request.headers.clone();
-        // The dependency is told how long this attempt will wait, not how long the page may take:
+        // The dependency gets the time that this attempt will wait, not how long the page may take:
         // work for a caller that has moved on to its next attempt is wasted.
         let context = if context.protection { attempt_context(context, &attempt) } else { *context };
         context.write(&mut headers);

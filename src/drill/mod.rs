@@ -1,15 +1,15 @@
 //! The drill: proves that each alert fires, is delivered, and resolves.
 //!
-//! An alert that nobody has ever seen fire is a hope. A drill raises the trouble that an alert is
+//! An alert that has never fired is unproven. A drill causes the problem that an alert is
 //! about, in a running stack, and times what follows: the breaker opens, the alert is pending, it
-//! fires, its notification arrives, and after the trouble is over all of that ends again.
+//! fires, its notification arrives, and after the problem is over all of that ends again.
 //!
 //! ## Theory of operation
 //!
 //! [`plans`] says for each alert how to raise it, or why that can't be done from here. A
 //! [`Conductor`] carries plans out one after another against a [`World`]: a Prometheus, the admin
 //! port, and a shell for what only the machine's owner can do. It polls rather than listens, because
-//! polling survives restarts and works against a Prometheus that belongs to somebody else. Times are
+//! polling survives restarts and works against another team's Prometheus. Times are
 //! taken by the drill's own clock at the moment it sees a thing, so that clocks need not agree; they
 //! are late by up to one poll.
 //!

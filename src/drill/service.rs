@@ -1,6 +1,6 @@
 //! Drills from the admin port: one at a time, with its stages as they come.
 //!
-//! A conductor tells what happens to whoever made it and is not meant to be shared between threads, so a
+//! A conductor reports to the thread that created it and is not `Sync`, so a
 //! drill has a thread of its own. It works through the same ports as `breakerbox drill`, undoes what it
 //! changed when it is stopped, and is stopped when the process ends.
 
@@ -169,7 +169,7 @@ impl Drillmaster {
         let options = Options { long: true, ..Options::default() };
         let conductor = Conductor::new(live, &options, |event: Event<'_>| self.tell(&event));
         let interrupted = async {
-            // Without a sender nobody can stop it.
+            // Without a sender it cannot be stopped.
             if stopped.wait_for(|stopped| *stopped).await.is_err() {
                 std::future::pending::<()>().await;
             }

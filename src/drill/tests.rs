@@ -33,7 +33,7 @@ fn changes(world: &Fake) -> Vec<String> {
 const SET: &str = r#"set catalog {"error_rate":1.0,"ttl":"260s"}"#;
 
 #[tokio::test(start_paused = true)]
-async fn an_alert_that_fires_arrives_and_resolves_passes_with_its_times() {
+async fn an_alert_that_fires_and_resolves_passes_with_its_times() {
     let world = Fake::new(Script::default());
     let drill = only(&world).await;
     assert_eq!((drill.outcome, &drill.why), (Outcome::Passed, &None));
@@ -84,7 +84,7 @@ async fn an_alert_that_never_fires_fails_and_all_is_put_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_alert_that_already_fires_is_refused_and_nothing_is_touched() {
+async fn an_alert_that_already_fires_is_refused() {
     let world = Fake::new(Script { already_firing: true, ..Script::default() });
     let report = run(&world).await.unwrap();
     assert_eq!(report.drills[0].outcome, Outcome::Refused);
@@ -96,7 +96,7 @@ async fn an_alert_that_already_fires_is_refused_and_nothing_is_touched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_by_hand_puts_all_back_and_says_which_drills_did_not_happen() {
+async fn an_interrupt_restores_all_and_lists_drills_not_run() {
     let world = Fake::new(Script::default());
     *world.scenario.borrow_mut() = Some(ScenarioSeen { running: true, active: false });
     let options = Options::default();
@@ -185,7 +185,7 @@ async fn a_muted_notification_is_no_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_watchdog_at_the_inbox_notifications_are_not_waited_for() {
+async fn without_a_watchdog_notifications_are_not_awaited() {
     let world = Fake::new(Script { notifies: None, connected: false, ..Script::default() });
     assert_eq!(only(&world).await.outcome, Outcome::Passed);
     let options = Options { need_inbox: true, ..Options::default() };
@@ -194,7 +194,7 @@ async fn without_a_watchdog_at_the_inbox_notifications_are_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_borne_for_a_while_and_then_fails_the_drill_and_restores() {
+async fn lasting_silence_fails_the_drill_and_restores() {
     let world = Fake::new(Script { silent: 10..30, ..Script::default() });
     assert_eq!(only(&world).await.outcome, Outcome::Passed);
     let world = Fake::new(Script { silent: 10..9999, ..Script::default() });
@@ -204,7 +204,7 @@ async fn silence_is_borne_for_a_while_and_then_fails_the_drill_and_restores() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_scenario_is_paused_between_incidents_and_stopped_within_one() {
+async fn the_scenario_pauses_between_incidents_and_stops_within_one() {
     for (active, halt) in [(false, "scenario pause"), (true, "scenario stop")] {
         let world = Fake::new(Script::default());
         *world.scenario.borrow_mut() = Some(ScenarioSeen { running: true, active });
@@ -231,7 +231,7 @@ async fn a_fault_of_somebody_else_s_is_a_reason_to_refuse() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_mended_by_hand_is_mended_again_and_not_given_its_baseline() {
+async fn a_target_cleared_by_hand_is_cleared_again_afterwards() {
     let world = Fake::new(Script::default());
     world.fault.borrow_mut().at_baseline = false;
     assert_eq!(only(&world).await.outcome, Outcome::Passed);

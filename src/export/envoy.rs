@@ -18,7 +18,7 @@ const ALWAYS: &[(&str, &str)] = &[
     ("a breaker judges the dependency as a whole", "outlier detection judges each host"),
     ("half-open: a few probes decide", "an ejected host gets its whole share back at once"),
     ("idempotency: a POST with a key is retried, one without is not", "only GET and HEAD are retried here"),
-    ("what is left of the caller's deadline is handed on (`x-deadline-ms`)", "each hop has a timeout of its own"),
+    ("the remaining time of the caller's deadline is passed on (`x-deadline-ms`)", "each hop has a timeout of its own"),
     ("an answer that cannot be parsed is a failure", "a proxy does not read bodies"),
     ("a breaker that all instances share through the store", "each proxy decides for itself"),
 ];

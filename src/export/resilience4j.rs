@@ -25,7 +25,7 @@ const ALWAYS: &[(&str, &str)] = &[
         "results are not tied to the state that admitted them",
     ),
     ("half-open: a success rate of its own", "the failure rate of the closed state decides"),
-    ("what is left of the caller's deadline is handed on (`x-deadline-ms`)", "no deadlines across services"),
+    ("the remaining time of the caller's deadline is passed on (`x-deadline-ms`)", "no deadlines across services"),
     ("`Retry-After` of the dependency ends the attempts", "only by an interval function of your own"),
     ("retries are bounded by a budget", "only by their number"),
     ("a breaker that all instances share through the store", "each instance decides for itself"),
@@ -219,7 +219,7 @@ fn breaker(policy: &PolicySettings, field: &str) -> Fate {
     let slow = breaker.slow_call_rate_threshold.is_some();
     match field {
         "consecutive-failure-threshold" if row_alone => Fate::Exported("a count window of that size and a rate of 100"),
-        "consecutive-failure-threshold" => Fate::Lost("beside another threshold there is no place for it"),
+        "consecutive-failure-threshold" => Fate::Lost("cannot be combined with another threshold"),
         "sliding-window-type" | "sliding-window-size" | "minimum-number-of-calls" if row_alone => Fate::Idle,
         "failure-rate-threshold"
         | "sliding-window-type"

@@ -22,7 +22,7 @@ const PIECES_PER_SECOND: u32 = 10;
 /// a caller in the same process gets its error from this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severed {
-    /// Nobody listened.
+    /// The listener was closed.
     Refused,
     /// The connection was reset.
     Reset,

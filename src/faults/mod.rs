@@ -8,11 +8,11 @@
 //! live falls back to the target's baseline by itself. Each target rolls its own seeded dice, so
 //! that a run can be repeated.
 //!
-//! Work that is done and whose answer is lost, late or given twice can't be told from outside: a service
-//! that keeps books carries that out itself, by the same plan.
+//! A lost, late or repeated answer to completed work cannot be produced from outside: a service with a ledger
+//! applies these faults itself, by the same plan.
 //!
 //! Faults are real where they can be: a reset is a TCP RST, a crash is a closed port, a slow body
-//! trickles. A dependency's client can't tell them from the faults of a service that is truly ill.
+//! trickles. A client cannot distinguish them from the faults of a service that really fails.
 
 mod inject;
 mod invalid;

@@ -57,7 +57,7 @@ pub struct FaultPlan {
     /// Share that is handled twice, as when a proxy in between sends it again.
     #[serde(alias = "handled-twice-rate", skip_serializing_if = "is_zero")]
     pub handled_twice_rate: f64,
-    /// Nobody listens.
+    /// The service stops listening.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub crash: bool,
     /// After this the target's baseline is back; never when left out.
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_edge_can_do_is_refused_where_the_service_does_not_either() {
+    fn faults_that_no_layer_can_apply_are_refused() {
         let plan = plan(r#"{"error_rate": 0.5, "handled_twice_rate": 0.1}"#);
         assert_eq!(plan.validate_at("books", &["books"]), Ok(()));
         let refused = plan.validate_at("catalog", &["books"]).unwrap_err();

@@ -29,7 +29,7 @@ pub struct UnknownTarget {
 /// A plan that was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Nobody there.
+    /// No such target.
     #[error(transparent)]
     Unknown(#[from] UnknownTarget),
     /// It can't be carried out there.
@@ -52,7 +52,7 @@ pub struct TargetFaults {
 struct Inner {
     name: String,
     baseline: FaultPlan,
-    /// Changes wake whoever waits for a crash or its end.
+    /// Changes wake tasks that wait for a crash or its end.
     current: watch::Sender<Current>,
     random: Mutex<Random>,
     /// Whether its service carries out what no edge can.
@@ -72,7 +72,7 @@ struct Random {
 struct Current {
     plan: Arc<FaultPlan>,
     until: Option<Instant>,
-    /// Whether somebody set it, rather than a scenario.
+    /// Whether it was set by a command rather than by a scenario.
     by_hand: bool,
 }
 
@@ -85,7 +85,7 @@ pub struct TargetStatus {
     pub plan: FaultPlan,
     /// Kinds that are switched on.
     pub active: Vec<&'static str>,
-    /// Whether that is what goes wrong there from the start, so that nobody set anything.
+    /// Whether the plan is the baseline of the settings.
     pub at_baseline: bool,
     /// Until its baseline is back; none when the plan has no end.
     pub remaining_seconds: Option<f64>,
@@ -156,7 +156,7 @@ impl Faults {
         Ok(())
     }
 
-    /// As [`set`](Self::set), for a scenario: a fault that somebody set by hand stays. Whether it was replaced.
+    /// As [`set`](Self::set), for a scenario: a fault that was set by hand stays. Returns whether it was replaced.
     pub fn set_by_scenario(&self, target: &str, plan: FaultPlan) -> Result<bool, Refused> {
         let known = self.checked(target, &plan)?;
         let free = !known.is_set_by_hand();
@@ -195,7 +195,7 @@ impl Faults {
         Ok(())
     }
 
-    /// As [`restore`](Self::restore), for a scenario: a fault that somebody set by hand stays.
+    /// As [`restore`](Self::restore), for a scenario: a fault that was set by hand stays.
     pub fn restore_by_scenario(&self, target: &str) -> Result<(), UnknownTarget> {
         if self.known(target)?.is_set_by_hand() { Ok(()) } else { self.restore(target) }
     }
@@ -217,7 +217,7 @@ impl TargetFaults {
         self.inner.current.send_replace(Current { plan: Arc::new(plan), until, by_hand });
     }
 
-    /// Whether something is broken that somebody set by hand. What was mended by hand, a scenario may break.
+    /// Whether a fault is active that was set by hand. A target cleared by hand is open to scenarios.
     fn is_set_by_hand(&self) -> bool {
         let current = self.current();
         current.by_hand && !current.plan.active().is_empty()
@@ -271,7 +271,7 @@ impl TargetFaults {
             if current.plan.crash == crashed {
                 return;
             }
-            // Either somebody changes the plan, or its time is over. The sender lives as long as
+            // Either the plan is changed, or its time is over. The sender lives as long as
             // `self`, so waiting for a change can't fail.
             let changed = changes.changed();
             match current.until {
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn clearing_mends_even_the_baseline_and_restoring_brings_it_back() {
+    async fn clearing_removes_the_baseline_and_restoring_returns_it() {
         let faults = faults(FaultPlan { error_rate: 0.3, ..FaultPlan::default() });
         faults.clear("ml-api").unwrap();
         assert!(faults.snapshot()[0].active.is_empty());

@@ -28,7 +28,7 @@ impl Connection {
     }
 }
 
-/// A connection that breaks when it is told to.
+/// A connection that can be broken on command.
 pub struct SeverableStream {
     stream: TcpStream,
     connection: Connection,

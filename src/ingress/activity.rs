@@ -65,7 +65,7 @@ impl Activity {
         self.enter(if body { Phase::Body } else { Phase::Served }, now);
     }
 
-    /// The body is complete, or nobody wants the rest of it.
+    /// The body is complete, or the rest of it is not needed.
     pub(super) fn body_done(&self, now: Instant) {
         self.with(|state| {
             if state.phase == Phase::Body {
@@ -98,7 +98,7 @@ impl Activity {
     pub(super) fn deadline(&self, limits: &Limits) -> Option<(Instant, Option<Dropped>)> {
         self.with(|state| {
             let own = match state.phase {
-                // A pool opens connections that it then has no use for: silence is nobody's failure.
+                // A pool opens connections that it then does not use: an idle connection is no failure.
                 Phase::Head => Some((state.since + limits.head, state.begun.then_some(Dropped::SlowHead))),
                 // The body's own limit answers 408 first.
                 Phase::Body => Some((state.since + limits.body + STALLED, Some(Dropped::SlowBody))),

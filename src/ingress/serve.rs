@@ -331,7 +331,7 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// Completes when `stopped` becomes true, or nobody can set it any more.
+/// Completes when `stopped` becomes true, or its sender is dropped.
 async fn on(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
@@ -356,7 +356,7 @@ mod tests {
         Port { name: "t", limits: ConnectionSettings::default().limits(8), telemetry }
     }
 
-    /// Serves on when nobody can stop it any more would end it: the sender is kept.
+    /// A dropped sender would stop it: the sender is kept.
     fn never() -> watch::Receiver<bool> {
         let (sender, receiver) = watch::channel(false);
         std::mem::forget(sender);

@@ -1,7 +1,7 @@
 //! The console, on the admin port: one page that shows what the program knows and does what it can.
 //!
-//! It is fed by [`Feed`](super::Feed) and never asks by itself. Labels come from whoever sends alerts, so
-//! the page never takes a text for markup.
+//! It is fed by [`Feed`](super::Feed) and never asks by itself. Labels come from outside, so
+//! the page never interprets a text as markup.
 
 use axum::Router;
 use axum::routing::get;

@@ -3,7 +3,7 @@
 //! `status` is the list of breakers, sent when one changes its state, and `orders` the viewer's orders,
 //! sent when one of them does; the page asks for nothing again and again. Only orders that are under way
 //! are looked after, since one that is settled stays as it is: a page that places another opens a new
-//! stream. The viewer is whoever the request's token says, and is asked for at the gateway's own route.
+//! stream. The viewer is the owner of the request's token, as the gateway's own route verifies it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ impl Listener {
     }
 }
 
-/// Whether nothing is to be told: no breaker changed its state, and none waits longer than it said it would,
+/// Whether there is nothing to send: no breaker changed its state, and none waits longer than it said it would,
 /// as one does whose probe failed between two looks.
 fn same(before: &[BreakerStatus], elapsed: Duration, now: &[BreakerStatus]) -> bool {
     let as_told = |(before, now): (&BreakerStatus, &BreakerStatus)| {
@@ -180,7 +180,7 @@ mod tests {
         }
         let seen = |what: &str| events.matches(what).count();
         assert_eq!((seen("event: status"), seen("event: orders"), seen("queued"), seen("Bearer me")), (1, 2, 1, 2));
-        // Nothing more is to be told; the stream ends with the process.
+        // No more events; the stream ends with the process.
         tasks.close();
         while let Some(more) = body.next().await {
             assert!(!std::str::from_utf8(&more.unwrap()).unwrap().contains("data: {"));

@@ -90,7 +90,7 @@ async fn the_twin_is_reached_under_the_same_origin() {
 }
 
 #[tokio::test]
-async fn a_twin_that_is_away_is_an_answer_and_without_one_there_is_no_such_path() {
+async fn an_absent_twin_is_reported_and_no_twin_is_no_path() {
     let away = storefront(Side::Protected, Some("http://127.0.0.1:1".to_owned()));
     let (status, _, body) = ask(&away, Request::get("/twin/api/home")).await;
     assert_eq!(status, StatusCode::BAD_GATEWAY);

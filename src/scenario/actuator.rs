@@ -24,7 +24,7 @@ impl Actuator {
         Self { faults, peers, set_rate }
     }
 
-    /// Breaks a target, unless somebody has broken it by hand.
+    /// Breaks a target, unless a fault was set there by hand.
     pub async fn apply(&self, target: &str, plan: FaultPlan) {
         if self.faults.target(target).is_some() {
             match self.faults.set_by_scenario(target, plan) {
@@ -38,7 +38,7 @@ impl Actuator {
         self.send(Method::PUT, target, &format!("/faults/{target}?scenario=true"), plan).await;
     }
 
-    /// Gives a target back what is wrong there from the start, unless somebody has broken it by hand.
+    /// Restores a target's baseline, unless a fault was set there by hand.
     pub async fn restore(&self, target: &str) {
         if self.faults.target(target).is_some() {
             if let Err(error) = self.faults.restore_by_scenario(target) {
@@ -59,7 +59,7 @@ impl Actuator {
             tracing::warn!(target, "no such target here, and admin.peers.{target} is not set");
             return;
         };
-        // A container that somebody killed can't be broken further.
+        // A container that is down can't be broken further.
         let answers = match self.peers.tell_all(name, &Command { method, path, body: body.as_ref() }).await {
             Ok(answers) => answers,
             Err(error) => return tracing::warn!(target, error, "fault not delivered"),

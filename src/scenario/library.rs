@@ -1,6 +1,6 @@
 //! Scenarios that can be chosen while the program runs: some that are written down, and one that is drawn.
 //!
-//! A drawn scenario is for whoever knows the others by heart: which target fails when and how comes from a
+//! A drawn scenario is for those who know the others by heart: which target fails, when and how, comes from a
 //! seed. The same seed gives the same scenario, so that a class can look at one incident together.
 
 use std::sync::LazyLock;

@@ -6,7 +6,7 @@
 //! faults through an [`Actuator`]. A paused scenario stays where it is, faults included.
 //!
 //! A fault is handed over once, with its end as a time to live, and that is what ends it. Should this
-//! process die, the target heals by itself; should somebody set another fault there by hand, theirs
+//! process die, the target recovers by itself; a fault that is set there by hand meanwhile
 //! stays. Only a pause holds a fault without an end, and only a stop takes one away.
 
 mod actuator;
@@ -21,5 +21,5 @@ pub use routes::{openapi, routes};
 pub use runner::{Mode, Scenario, Status, StepStatus, Unknown};
 pub use timeline::{Action, Step, Target, Timeline};
 
-/// The scenario that runs unless told otherwise.
+/// The default scenario.
 pub const DEFAULT: &str = include_str!("default.toml");

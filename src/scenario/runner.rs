@@ -53,7 +53,7 @@ pub struct Status {
     pub choices: Vec<Choice>,
 }
 
-/// A step, for whoever shows the time line.
+/// A step, as the time line shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ScenarioStep)]
 pub struct StepStatus {
@@ -103,7 +103,7 @@ struct Progress {
     timeline: Arc<Timeline>,
     telemetry: ScenarioTelemetry,
     seed: Option<u64>,
-    /// What a scenario that was exchanged had under way, to be ended by whoever carries this one out.
+    /// Active steps of the scenario that this one replaced; this one's runner ends them.
     leaving: Vec<Step>,
     rounds: u64,
     /// Position when it last began to move, and when that was.
@@ -205,7 +205,7 @@ impl Scenario {
             progress.since = progress.since.map(|_| Instant::now());
             progress.moved = true;
         });
-        // Wakes whoever carries it out, in any mode.
+        // Wakes the runner, in any mode.
         self.inner.mode.send_modify(|mode| {
             if *mode == Mode::Stopped {
                 *mode = Mode::Running;
@@ -326,8 +326,8 @@ impl Scenario {
             }
             match &step.action {
                 Action::Fault(target, _) if mode == Mode::Stopped || moved => actuator.restore(target.as_str()).await,
-                // Its time to live ends it, unless it isn't there any more: what somebody set by hand
-                // meanwhile is theirs.
+                // Its time to live ends it, unless it was replaced: a fault set by hand meanwhile
+                // stays.
                 Action::Fault(..) => {}
                 Action::Rate(_) => actuator.rate(None),
             }
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_step_breaks_its_target_and_ends_in_the_baseline_round_after_round() {
+    async fn a_step_breaks_its_target_and_ends_at_the_baseline_each_round() {
         let stage = stage();
         stage.scenario.set(Mode::Running);
         assert!((stage.after(19).await - 0.3).abs() < 1e-9);
@@ -564,7 +564,7 @@ mod tests {
 
     /// In real time, with a real socket: the other process takes its time to answer.
     #[tokio::test]
-    async fn a_step_that_becomes_due_while_another_process_is_slow_is_not_skipped() {
+    async fn a_step_due_while_another_process_is_slow_is_not_skipped() {
         const TWO: &str = r#"
             name = "slow"
             length = "20s"

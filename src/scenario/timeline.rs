@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_active_from_their_beginning_to_just_before_their_end() {
+    fn steps_are_active_from_begin_to_just_before_end() {
         let timeline = Timeline::parse(TWO).unwrap();
         assert_eq!(active(&timeline, 19), Vec::<&str>::new());
         assert_eq!(active(&timeline, 20), ["early"]);
@@ -292,14 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn the_default_scenario_shows_its_first_incident_after_twenty_seconds() {
+    fn the_first_incident_of_the_default_scenario_is_at_20_s() {
         let timeline = Timeline::parse(super::super::DEFAULT).unwrap();
         assert_eq!(timeline.incidents().next().map(|step| step.from), Some(Duration::from_secs(20)));
         assert!(timeline.looped);
     }
 
     #[test]
-    fn the_default_scenario_leaves_room_to_recover_between_faults_of_one_target() {
+    fn the_default_scenario_leaves_targets_time_to_recover() {
         let timeline = Timeline::parse(super::super::DEFAULT).unwrap();
         for one in timeline.incidents() {
             for other in timeline.incidents().filter(|other| other.from >= one.to) {

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_search_reads_titles_and_directors_and_ignores_case_and_accents() {
+    async fn searches_match_titles_and_directors_without_case_or_accents() {
         assert_eq!(titles("q=haxan").await, ["Häxan"]);
         assert_eq!(titles("q=MURNAU+nosferatu").await, ["Nosferatu"]);
         assert_eq!(titles("q=%EC%98%81%ED%99%94").await, Vec::<String>::new());

@@ -132,7 +132,7 @@ impl InventoryState {
         now / 1000 / self.length()
     }
 
-    /// Forgets what is too old now and then, beside the requests: whoever adds is who makes it grow.
+    /// Removes expired reservations from time to time, as part of requests that add some.
     fn prune(&self, now: i64) {
         let last = self.pruned.load(Ordering::Relaxed);
         let due = now - last >= millis(PRUNE);

@@ -31,7 +31,7 @@ pub struct Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ServiceName {
-    /// The viewers' door, protected.
+    /// The public gateway, protected.
     Gateway,
     /// The same door with every protection off.
     GatewayBare,

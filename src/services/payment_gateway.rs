@@ -75,7 +75,7 @@ struct Inner {
     store: LedgerStore,
     settings: PaymentSettings,
     telemetry: LedgerTelemetry,
-    /// What goes wrong after the work was done; nothing where nobody may break it.
+    /// Faults that the service applies itself, after its work is done; `None` where faults are off.
     faults: Option<TargetFaults>,
 }
 

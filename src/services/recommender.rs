@@ -10,7 +10,7 @@
 //!
 //! ## How it fails
 //!
-//! A film nobody watched is like no other and is never recommended, and a viewer without a history
+//! A film without views is like no other and is never recommended, and a viewer without a history
 //! gets nothing: callers fall back to what is popular. The similarities take films² × 4 bytes, which
 //! is 100 KiB here and would be too much for a hundred thousand films.
 
@@ -76,7 +76,7 @@ impl Recommender {
         Self { films, witnesses: tuning.witnesses, likeness }
     }
 
-    /// The best films for somebody who watched `watched`, at most `limit`, the best first; none that
+    /// The best films for a viewer who watched `watched`, at most `limit`, the best first; none that
     /// they watched and none of `exclude`.
     #[must_use]
     pub fn recommend(&self, watched: &[u32], exclude: &[u32], limit: usize) -> Vec<Suggestion> {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_without_a_history_and_a_film_without_a_viewer_get_nothing() {
+    fn no_history_and_no_views_give_no_recommendation() {
         let histories: [&[u32]; 1] = [&[1, 2]];
         let model = Recommender::train(histories, 3, Tuning::default());
         assert_eq!(model.recommend(&[], &[], 9), []);

@@ -204,7 +204,7 @@ pub struct Profile {
     pub films_watched: usize,
 }
 
-/// A film somebody watched.
+/// A film that was watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// The film.
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_spelled_in_lower_case_and_ordered_from_best_to_worst() {
+    fn sources_are_lower_case_and_ordered_best_to_worst() {
         let spelled =
             [Source::Live, Source::Cache, Source::Popular, Source::None].map(|s| serde_json::to_value(s).unwrap());
         assert_eq!(spelled, ["live", "cache", "popular", "none"]);

@@ -281,7 +281,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         match self {
             Node::Table(table) => visitor.visit_map(Fields { left: table.iter(), value: None }),
             Node::Leaf(Leaf::Typed(value), _) => Ok(value.clone().deserialize_any(visitor)?),
-            // Nobody says what it should be: what it looks like.
+            // No type is expected: it is guessed from the text.
             Node::Leaf(Leaf::Text(text), _) => {
                 if let Ok(truth) = text.parse::<bool>() {
                     visitor.visit_bool(truth)

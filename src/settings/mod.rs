@@ -160,7 +160,7 @@ impl Settings {
         self.blueprint().map(|_| ())
     }
 
-    /// No duration is so long that a moment so far away can't be told.
+    /// No duration is so long that its end cannot be represented.
     fn check_durations(&self) -> Result<(), String> {
         fn longer(path: &str, value: &serde_json::Value) -> Option<String> {
             match value {

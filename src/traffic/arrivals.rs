@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_comes_at_a_rate_of_zero_and_they_come_back_later_not_earlier() {
+    fn no_arrivals_at_rate_zero_and_none_early_afterwards() {
         let mut process = arrivals(Shape::Steady);
         assert_eq!(process.next(0.0), None);
         process.resume_at(Duration::from_secs(100));

@@ -92,7 +92,7 @@ mod tests {
     use rand::SeedableRng;
 
     #[test]
-    fn the_same_seed_draws_the_same_visits_and_every_kind_of_click_occurs() {
+    fn a_seed_repeats_its_visits_and_every_kind_of_click_occurs() {
         let visits = || {
             let mut random = ChaCha8Rng::seed_from_u64(3);
             (0..500).map(|_| draw(&mut random, 200, Duration::from_millis(500))).collect::<Vec<_>>()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// Longest response time that is told apart from longer ones, microseconds.
+/// Longest response time that is resolved, in microseconds; longer ones count as this.
 const LONGEST_MICROS: u64 = 120_000_000;
 
 /// How a request or a visit ended for the viewer; the later, the worse.

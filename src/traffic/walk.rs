@@ -21,7 +21,7 @@ use breakerbox_telemetry::{TraceContext, TrafficTelemetry};
 /// Every demonstration viewer's password.
 const PASSWORD: &str = "popcorn";
 
-/// Told of each request: when it was due, how it ended, and how long it took from then.
+/// Notified of each request: when it was due, how it ended, and how long it took from then.
 pub type Listener = dyn Fn(Instant, Outcome, Duration) + Send + Sync;
 
 /// Where journeys are walked.

@@ -108,7 +108,7 @@ struct Served<'a> {
 
 impl<'a> Served<'a> {
     fn begin(edge: &'a Edge, method: &'static str, route: Option<MatchedPath>, span: Span) -> Self {
-        // Whoever leaves before the page is there got no page.
+        // A client that disconnects early got no page.
         let page = route.as_ref().is_some_and(|route| (edge.is_page)(route.as_str()));
         let playback = page.then_some(Playback::Error);
         let active = edge.telemetry.begin();

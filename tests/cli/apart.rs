@@ -84,7 +84,7 @@ fn lists_tell_of_all_processes_and_of_those_that_are_silent() {
     // Half done is not done, and says so.
     let half = apart("breaker force-open checkout/payment-gateway");
     assert_eq!(half.code, 1);
-    assert!(half.stderr.contains(&gone) && half.stderr.contains("1 other did as told"), "{}", half.stderr);
+    assert!(half.stderr.contains(&gone) && half.stderr.contains("1 other applied it"), "{}", half.stderr);
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn longest_of(pages: usize, url: &str) -> Duration {
 }
 
 #[test]
-fn a_receiver_of_spans_that_never_answers_slows_no_request_and_no_farewell() {
+fn a_silent_span_receiver_slows_no_request_and_no_exit() {
     let nowhere = black_hole();
     let endpoint = ("BREAKERBOX_TELEMETRY__OTLP_ENDPOINT", nowhere.as_str());
     let process = Process::start(&["--no-traffic", "--no-scenario"], &[endpoint]);
@@ -104,7 +104,7 @@ impl Collector {
 }
 
 #[test]
-fn log_records_are_exported_with_their_trace_and_without_those_of_the_export_itself() {
+fn log_records_carry_their_trace_and_omit_the_exporters_own() {
     let (collector, endpoint) = Collector::start();
     let threshold = "BREAKERBOX_POLICIES__GATEWAY__CATALOG__CIRCUIT_BREAKER__CONSECUTIVE_FAILURE_THRESHOLD";
     let process = Process::start(

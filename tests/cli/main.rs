@@ -23,7 +23,7 @@ use std::time::Duration;
 use process::{Process, breakerbox};
 
 #[test]
-fn everything_starts_serves_metrics_and_ends_at_an_interrupt_with_zero() {
+fn everything_starts_serves_and_exits_with_zero() {
     let process = Process::start(&["--no-scenario"], &[]);
     assert_eq!(process.get("/healthz")["status"], "alive");
     assert_eq!(process.get("/readyz")["status"], "ready");
@@ -65,7 +65,7 @@ fn a_fault_takes_effect_at_once_and_ends_when_it_is_cleared() {
 }
 
 #[test]
-fn what_is_wrong_from_the_start_is_brought_back_for_one_target_and_for_all() {
+fn the_baseline_is_restored_for_one_target_and_for_all() {
     let process = Process::start(&["--no-scenario", "--no-traffic"], &[]);
     let admin = [("BREAKERBOX_ADMIN_URL", process.admin.as_str())];
     let broken = || {
@@ -116,7 +116,7 @@ fn what_can_t_be_is_said_in_one_line_with_exit_code_two() {
 }
 
 #[test]
-fn an_unknown_target_is_refused_by_the_running_process_with_the_known_ones() {
+fn an_unknown_target_is_refused_with_a_list_of_the_known_ones() {
     let process = Process::start(&["--no-scenario", "--no-traffic"], &[]);
     let admin = [("BREAKERBOX_ADMIN_URL", process.admin.as_str())];
     let done = breakerbox(&["fault", "set", "catalogue", "--crash"], &admin);

@@ -32,7 +32,7 @@ fn every_alert_has_a_severity_and_all_annotations() {
 }
 
 #[test]
-fn every_alert_is_seen_quiet_firing_at_each_severity_and_resolved() {
+fn every_alert_is_seen_quiet_firing_and_resolved() {
     for (file, name, rule) in alerts() {
         let cases: Vec<_> = cases(&file).into_iter().filter(|(_, case)| case.alertname == name).collect();
         let severity = &rule.labels["severity"];
@@ -91,7 +91,7 @@ fn every_test_names_an_alert_that_exists() {
 }
 
 #[test]
-fn the_minimal_file_needs_no_recording_rule_and_repeats_known_alerts() {
+fn the_minimal_file_is_self_contained_and_repeats_known_alerts() {
     let all = alerts();
     let full: BTreeSet<&String> =
         all.iter().filter(|(file, ..)| file != "minimal.yml").map(|(_, name, _)| name).collect();

@@ -203,7 +203,7 @@ fn recorded_names_are_level_metric_operation() {
 }
 
 #[test]
-fn every_recorded_series_of_ours_is_used_or_meant_for_dashboards() {
+fn every_recorded_series_is_used_or_meant_for_dashboards() {
     let rules = rules();
     let mut used: BTreeSet<String> =
         rules.iter().flat_map(|(_, rule)| metrics_in(&rule.expr)).map(|found| found.metric).collect();
@@ -247,7 +247,7 @@ fn the_queue_of_several_instances_is_never_added_up() {
 }
 
 #[test]
-fn a_renamed_series_a_strange_label_and_a_misspelt_value_are_caught() {
+fn renamed_series_unknown_labels_and_values_are_caught() {
     let known = known(&rules());
     for (expr, word) in [
         ("circuit_breaker_status == 1", "neither exported"),

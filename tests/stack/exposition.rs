@@ -103,7 +103,7 @@ fn check_exemplars(found: &Found) {
 }
 
 #[test]
-fn the_reference_parser_reads_both_forms_and_finds_the_same_series_in_them() {
+fn the_reference_parser_finds_the_same_series_in_both_forms() {
     let Some(python) = tool("PYTHON_PROMETHEUS") else { return };
     let process = running();
     let metrics = format!("{}/metrics", process.admin);

@@ -26,7 +26,7 @@ fn every_alert_has_a_section_and_every_section_an_alert() {
 }
 
 #[test]
-fn every_section_says_meaning_impact_three_places_to_look_and_how_to_make_it_fire() {
+fn every_section_has_all_its_parts() {
     for (heading, body) in sections() {
         let mut rest = body.as_str();
         for part in PARTS {

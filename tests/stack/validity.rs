@@ -83,7 +83,7 @@ fn unit_tests_of_every_profile_pass_in_both_versions() {
 }
 
 #[test]
-fn both_prometheus_configurations_load_every_rule_and_alert_file_but_the_minimal_one() {
+fn both_configurations_load_every_file_but_the_minimal_one() {
     let expected: Vec<String> =
         yaml_in("alerts").iter().map(|file| name_of(file)).filter(|name| name != "minimal.yml").collect();
     for (name, jobs) in [("prometheus/prometheus.yml", "compose"), ("prometheus/local.yml", "local")] {
@@ -101,7 +101,7 @@ fn both_prometheus_configurations_load_every_rule_and_alert_file_but_the_minimal
 }
 
 #[test]
-fn alertmanager_in_compose_and_on_this_machine_differ_in_their_receiver_alone() {
+fn both_alertmanager_files_differ_in_their_receiver_alone() {
     let mut compose: Value = read(&root().join("prometheus/alertmanager.yml"));
     let mut local: Value = read(&root().join("prometheus/alertmanager.local.yml"));
     assert_ne!(compose["receivers"], local["receivers"]);

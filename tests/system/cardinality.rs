@@ -91,7 +91,7 @@ fn documented() -> BTreeMap<String, (usize, usize)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_service_has_more_series_than_documented_whatever_happens_to_it() {
+async fn no_service_has_more_series_than_documented() {
     let site = TestSite::start(&[]);
     // What a whole process has besides its services.
     let _ = site.registry().inbox();

@@ -44,7 +44,7 @@ fn round() -> &'static Round {
 }
 
 #[test]
-fn a_page_always_loads_whatever_the_scenario_breaks_and_the_bare_twin_shows_what_it_costs() {
+fn pages_load_whatever_breaks_and_the_twin_shows_the_cost() {
     let Round { protected, bare, .. } = round();
     assert_eq!(protected.error, 0, "{protected:?}");
     assert!(protected.ok > 2_500 && protected.degraded > 100, "{protected:?}");
@@ -69,7 +69,7 @@ fn breakers_open_for_what_is_broken_and_close_when_it_is_mended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_incident_opens_a_breaker_and_it_has_recovered_within_three_minutes() {
+async fn the_first_incident_opens_a_breaker_that_recovers_in_time() {
     let site = TestSite::start(&[]);
     site.run_scenario(5.0, Duration::from_secs(19)).await;
     assert!(site.transitions().is_empty(), "{:#?}", site.transitions());
@@ -95,7 +95,7 @@ async fn the_same_seed_is_the_same_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn recommendations_come_from_live_then_cache_then_popular_and_say_so() {
+async fn recommendations_fall_back_from_live_to_cache_to_popular() {
     let site = TestSite::start(&[("BREAKERBOX_FAULTS__ML_API__ERROR_RATE", "0")]);
     let token = site.log_in(7).await;
     let live = site.recommendations(&token).await;
@@ -166,7 +166,7 @@ async fn seats_of_a_premiere_are_counted_for_anyone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dependency_that_hangs_takes_the_bare_gateway_s_other_pages_with_it() {
+async fn a_hanging_dependency_blocks_the_bare_gateways_other_pages() {
     let site = TestSite::start(&[]);
     site.break_service("recommendation", r#"{"hang_rate": 1}"#);
     site.run_traffic(20.0, Duration::from_secs(60)).await;
@@ -179,7 +179,7 @@ async fn a_dependency_that_hangs_takes_the_bare_gateway_s_other_pages_with_it() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_kind_of_fault_degrades_and_none_breaks_the_protected_site() {
+async fn faults_degrade_the_protected_site_and_none_breaks_it() {
     for plan in [
         r#"{"error_rate": 1}"#,
         r#"{"error_rate": 1, "status": 429}"#,
@@ -237,7 +237,7 @@ async fn every_series_stands_at_zero_before_the_first_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_much_of_a_target_is_broken_is_seen_even_when_no_call_reaches_it() {
+async fn the_broken_share_is_exported_without_any_call() {
     let site = TestSite::start(&[]);
     let share = |target, kind| site.gauge("fault_configured_ratio", &[("target", target), ("kind", kind)]);
     // What is wrong there from the start counts too.

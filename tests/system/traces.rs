@@ -163,7 +163,7 @@ async fn a_hedge_and_the_attempt_that_it_beat_are_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_timed_out_says_so_and_so_does_what_it_was_cut_off_from() {
+async fn a_timed_out_attempt_is_marked_on_both_sides() {
     let (kept, _recording) = recording(1.0);
     let site = TestSite::start(&[(&format!("{ML_API}__RETRY__MAX_ATTEMPTS"), "1")]);
     let token = site.log_in(7).await;

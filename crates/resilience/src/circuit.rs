@@ -126,7 +126,7 @@ impl<C> CircuitBreaker<C> {
         &self.name
     }
 
-    /// The breaker itself, for whoever has the time already.
+    /// The breaker itself, for callers that have the time already.
     #[must_use]
     pub fn breaker(&self) -> &Arc<Breaker> {
         &self.breaker
@@ -179,7 +179,7 @@ impl<C: Clock> CircuitBreaker<C> {
         let mut running = self.start().map_err(|rejected| self.rejected(rejected))?;
         let mut call = pin!(call);
         let result = poll_fn(|context| {
-            // Whoever unwinds while this is set, unwinds because of the call.
+            // An unwind while this is set was caused by the call.
             running.at_work = true;
             let polled = call.as_mut().poll(context);
             running.at_work = false;
@@ -239,7 +239,7 @@ impl<C: Clock> CircuitBreaker<C> {
     }
 
     /// Changes what time alone changes; see [`Breaker::tick`].
-    #[allow(clippy::must_use_candidate, reason = "whoever has an observer has no use for the transition")]
+    #[allow(clippy::must_use_candidate, reason = "callers with an observer get the transition there")]
     pub fn tick(&self) -> Option<Transition> {
         self.observed(self.breaker.tick(self.clock.now()))
     }
@@ -361,7 +361,7 @@ pub struct CallPermit<C: Clock = TokioClock>(Running<CircuitBreaker<C>, C>);
 
 impl<C: Clock> CallPermit<C> {
     /// Says what became of the call, which ends now.
-    #[allow(clippy::must_use_candidate, reason = "whoever watches nothing has no use for the transition")]
+    #[allow(clippy::must_use_candidate, reason = "callers without an observer ignore the transition")]
     pub fn record(self, outcome: Outcome) -> Recorded {
         self.0.finish(outcome)
     }

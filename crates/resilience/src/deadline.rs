@@ -4,7 +4,7 @@
 //!
 //! A *timeout* is a duration and belongs to one attempt; a *deadline* is an instant and belongs to
 //! the viewer who waits. Timeouts alone add up: three attempts of a second each, in three services
-//! one behind the other, are nine seconds of work for somebody who left after two. A deadline is
+//! one behind the other, are nine seconds of work for a caller who left after two. A deadline is
 //! handed on from service to service as the milliseconds that are left, and nobody starts what
 //! cannot be finished.
 //!
@@ -46,7 +46,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::{SettingsError, duration, ensure, within};
 
-/// The header that carries what is left of a deadline, in whole milliseconds.
+/// The header that carries the remaining time of a deadline, in whole milliseconds.
 pub const DEADLINE_HEADER: &str = "x-deadline-ms";
 
 /// How long attempts, connections and whole calls may take.
@@ -118,7 +118,7 @@ impl TimeLimiterSettings {
     }
 }
 
-/// What is left of a deadline: zero once it has passed, `None` without one.
+/// Remaining time of a deadline: zero once it has passed, `None` without one.
 #[must_use]
 pub fn remaining(deadline: Option<Instant>, now: Instant) -> Option<Duration> {
     deadline.map(|deadline| deadline.saturating_duration_since(now))

@@ -194,7 +194,7 @@ impl Durations {
         self.turns[current].add(took);
     }
 
-    /// Index of the histogram to fill `now`. Whoever finds that its turn has come clears it.
+    /// Index of the histogram to fill `now`. The caller that finds its turn has come clears it.
     fn current(&self, now: Instant) -> usize {
         let turn = now.saturating_duration_since(self.origin).as_secs() / HALF_LIFE.as_secs();
         let before = self.turn.load(Ordering::Acquire);
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_measured_delay_is_kept_for_a_moment_and_then_measured_again() {
+    fn a_measured_delay_is_cached_then_measured_again() {
         let now = Instant::now();
         let hedge = Hedge::new(&HedgeSettings::default(), now).unwrap();
         let answers = |took: u64| (0..100).for_each(|_| hedge.succeeded(Duration::from_millis(took), now));

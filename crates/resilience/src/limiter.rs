@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn many_keys_stay_within_the_bound_and_busy_ones_are_not_forgotten() {
+    fn many_keys_stay_within_the_bound_and_busy_ones_remain() {
         let now = Instant::now();
         let limiter = KeyedRateLimiter::new(&settings(1, 1), 10_000, now).unwrap();
         for key in 0..20_000 {
@@ -269,9 +269,9 @@ mod tests {
         assert_eq!(limiter.keys(), 2);
     }
 
-    /// Whoever came last may be the first to be forgotten.
+    /// The latest key may be the first to be evicted.
     #[test]
-    fn a_newcomer_that_is_as_good_as_new_makes_room_before_an_older_key_does() {
+    fn unused_newcomers_are_evicted_before_older_keys() {
         let now = Instant::now();
         let limiter = KeyedRateLimiter::new(&settings(4, 4), 2, now).unwrap();
         assert!((0..4).all(|_| limiter.check("busy", now).is_ok()));

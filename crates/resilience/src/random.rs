@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::sync::{AtomicU64, Ordering};
 
-/// A seed that differs each time, for whoever has no use for the same numbers again.
+/// A seed that differs each time, where repeatable numbers are not needed.
 #[must_use]
 pub fn entropy() -> u64 {
     // Every state of the standard library's hash maps is keyed from the system's entropy.

@@ -10,7 +10,7 @@
 //!
 //! Breakers are made when their key is first asked for. When there is no room for one more, one of
 //! those that were not asked for the longest makes way, if it is closed: a closed breaker that
-//! nobody uses has the least to tell. Where there is none, further keys share a common breaker.
+//! is not used has the least information. Where there is none, further keys share a common breaker.
 //! Keys are spread over shards with a lock each, and only a few breakers are looked at to make
 //! room, so that a lookup costs the same with a million keys as with ten.
 //!
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tripped_once_and_is_gone_makes_way_when_its_wait_is_over() {
+    fn tripped_and_unused_keys_make_way_when_their_wait_is_over() {
         let settings = BreakerSettings { consecutive_failure_threshold: Some(1), ..BreakerSettings::default() };
         let now = Instant::now();
         let registry = Registry::new(settings, 1, now, 1).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! A function instance lives for seconds and shares nothing with the next one, so the breaker lives in
 //! the database: each decision reads the item, computes its successor here, and writes it on the
-//! condition that nobody wrote in between (see [`crate::store`]). Time is an argument.
+//! condition that the item did not change in between (see [`crate::store`]). Time is an argument.
 //!
 //! # Semantics
 //!

@@ -90,7 +90,7 @@ pub enum Progress {
 pub struct Checkout<S> {
     store: S,
     queue: Queue,
-    /// Where orders go that nobody could finish.
+    /// Where orders go that could not be finished.
     dead_letters: Queue,
     payments: Payments,
     guard: Guard,

@@ -36,5 +36,5 @@ pub mod stateless;
 pub mod steps;
 pub mod store;
 
-/// What a customer is told while payments are blocked or in doubt.
+/// Message to customers while payments are blocked or in doubt.
 pub const NOTICE: &str = "현재 결제 서비스에 일시적인 오류가 발생했습니다. 나중에 다시 시도해 주세요.";

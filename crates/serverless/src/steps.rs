@@ -42,7 +42,7 @@ pub struct Answer {
     pub wait_seconds: u64,
     /// Attempts so far.
     pub attempts: u32,
-    /// What the customer is told while it waits.
+    /// Message to the customer while it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notice: Option<&'static str>,
 }

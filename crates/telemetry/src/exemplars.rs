@@ -2,7 +2,7 @@
 //!
 //! The `prometheus` crate knows none, so they are kept beside it and put together with its buckets
 //! when a scraper asks for OpenMetrics. Only requests whose trace is recorded leave one: an exemplar
-//! that leads nowhere helps nobody.
+//! that leads nowhere is useless.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

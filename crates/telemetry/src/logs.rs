@@ -1,4 +1,4 @@
-//! Log lines, and the start of everything that is told while the program runs.
+//! Log lines, and the start of all telemetry.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -101,7 +101,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Drop for TelemetryGuard {
     fn drop(&mut self) {
-        // Whoever receives them may be gone; leaving must not wait for it long.
+        // The receiver may be gone; the exit must not wait for it long.
         if let Some(spans) = &self.spans {
             let _ = spans.shutdown_with_timeout(FAREWELL);
         }

@@ -87,7 +87,7 @@ impl<'a> Histograms<'a> {
                 key(&mut own, values_in_order(self.order, metric));
                 series.get(&own)
             });
-            // Few and small: copied, so that nobody who is served waits for the body to be written.
+            // Few and small: copied, so that requests do not wait while the body is written.
             let places = places.map(|places| places.lock().unwrap_or_else(PoisonError::into_inner).clone());
             self.write_one(out, metric, &labels, places.as_deref().unwrap_or_default());
         }

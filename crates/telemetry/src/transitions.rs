@@ -84,7 +84,7 @@ impl TransitionLog {
         }
         latest.push_back(record.clone());
         drop(latest);
-        // Nobody listening is fine.
+        // No receiver is fine.
         let _ = self.feed.send(record);
     }
 

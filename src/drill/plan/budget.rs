@@ -18,7 +18,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// What the plan and the rule *as it is loaded* need: whoever shortens a rule's `for` gets a
+    /// What the plan and the rule *as it is loaded* need: a shorter `for` of a rule gives a
     /// tighter budget without saying so.
     #[must_use]
     pub fn of(raise: &Raise, rule: &RuleSeen) -> Self {

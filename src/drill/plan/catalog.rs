@@ -272,7 +272,7 @@ fn cannot(
     Plan { alert, severity, how: How::Cannot { reason, by_hand, ramp: s(ramp), fade: s(fade) } }
 }
 
-/// Somebody has to do something to a process or to Prometheus.
+/// A person has to change a process or Prometheus.
 fn by_hand() -> Vec<Plan> {
     [targets_by_hand(), settings_by_hand(), pipeline_by_hand()].concat()
 }

@@ -128,7 +128,7 @@ impl Plan {
         }
     }
 
-    /// Whether a receiver ever hears of it: severity `info` is for dashboards, and routed to nobody.
+    /// Whether it is delivered: severity `info` is for dashboards, and not routed to a receiver.
     #[must_use]
     pub fn reaches_a_receiver(&self) -> bool {
         self.severity != "info"

@@ -13,7 +13,7 @@ pub struct Report {
     pub drills: Vec<Drill>,
     /// What could not be put back, and how to do it by hand.
     pub not_restored: Vec<String>,
-    /// Whether somebody stopped it.
+    /// Whether it was interrupted.
     pub interrupted: bool,
 }
 
@@ -56,7 +56,7 @@ pub enum Outcome {
     Refused,
     /// It can't be drilled here, or was left out.
     Skipped,
-    /// Somebody stopped it.
+    /// It was interrupted.
     Interrupted,
 }
 

@@ -1,4 +1,4 @@
-//! Progress, for whoever watches.
+//! Progress, line by line.
 
 use std::io::Write;
 use std::time::Duration;

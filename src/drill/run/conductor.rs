@@ -86,7 +86,7 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
             // The scenario's own faults go with it.
             if !running {
                 return Err(Refused(format!(
-                    "a fault is on at {target} ({kinds}), so nobody could say what raised an alert: \
+                    "a fault is on at {target} ({kinds}), so the cause of an alert would be unclear: \
                      run `breakerbox fault clear {target}` first"
                 )));
             }

@@ -30,7 +30,7 @@ pub trait Monitor {
     fn targets(&self) -> impl Future<Output = Result<Vec<TargetSeen>, Trouble>>;
     /// Whether a `PromQL` expression gives anything.
     fn gives(&self, query: &str) -> impl Future<Output = Result<bool, Trouble>>;
-    /// Whether Alertmanager keeps the notification of this alert back; `None` when nobody knows.
+    /// Whether Alertmanager keeps the notification of this alert back; `None` when it is not known.
     fn suppressed(&self, alert: &Instance) -> impl Future<Output = Option<bool>>;
 }
 
@@ -122,7 +122,7 @@ pub struct FaultSeen {
     pub plan: Value,
     /// Kinds that are switched on.
     pub active: Vec<String>,
-    /// Whether nobody set anything.
+    /// Whether its faults are those of the settings.
     pub at_baseline: bool,
 }
 

@@ -3,7 +3,7 @@
 //! A browser that connects gets a `snapshot` of everything, then once a second a `delta` of what changed;
 //! it never asks again. Events are numbered; one that reconnects with `Last-Event-ID` gets the deltas it
 //! missed while they are still kept, else a new snapshot. Work is done once for all listeners, and beyond
-//! the history of what viewers got none is done while nobody listens.
+//! the history of what viewers got none is done without listeners.
 //!
 //! Everything in it is also to be had by a command line: the pages are the admin port's own JSON, the
 //! rates come from its metrics. `GET /console/sample` is how another process's console reads this one's numbers.
@@ -134,7 +134,7 @@ impl Feed {
         }
     }
 
-    /// Takes a sample; of all processes while somebody listens.
+    /// Takes a sample; of all processes while there are listeners.
     async fn measure(&self, everywhere: bool) {
         let mut now = sample::take(&self.inner.metrics);
         if everywhere {
@@ -265,7 +265,7 @@ async fn events(State(feed): State<Feed>, headers: HeaderMap) -> Response {
     let rest = stream::unfold((feed, deltas, place), |(feed, mut deltas, place)| async move {
         let event = match deltas.recv().await {
             Ok(delta) => feed.event(&delta),
-            // Too slow to be told each change: everything anew.
+            // Too slow for each delta: sends a new snapshot.
             Err(RecvError::Lagged(_)) => feed.beginning(None).await.pop()?,
             Err(RecvError::Closed) => return None,
         };

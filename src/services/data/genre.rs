@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_genre_is_spelled_the_same_in_json_in_queries_and_in_the_list() {
+    fn a_genre_is_spelled_the_same_everywhere() {
         for genre in Genre::ALL {
             assert_eq!(serde_json::to_value(genre).unwrap(), genre.as_str());
             assert_eq!(Genre::parse(genre.as_str()), Some(genre));

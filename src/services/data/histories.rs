@@ -12,7 +12,7 @@
 //! A film's weight for a viewer is its appeal (log-normal) times how well it fits the taste. Each
 //! viewer draws films without replacement in proportion to weight, by the keys u^(1/w) of Efraimidis
 //! and Spirakis (2006). Every viewer has a random stream of their own, so one viewer's history
-//! depends on the seed and on nobody else. Services that run apart and share a seed agree.
+//! depends on the seed alone. Services that run apart and share a seed agree.
 
 use std::ops::RangeInclusive;
 

@@ -1,4 +1,4 @@
-//! The viewers' door.
+//! Public API gateway.
 //!
 //! A page always loads. What a page needs from a service that fails is replaced, in this order: by
 //! the same answer given earlier, by what most viewers watch, by an honest notice. Each answer says
@@ -54,7 +54,7 @@ pub fn is_page(route: &str) -> bool {
 /// What viewers read when the catalog's rows are not the live ones.
 pub const CATALOG_NOTICE: &str = "영화 목록을 잠시 사용할 수 없습니다";
 
-/// Whether the door is protected.
+/// Whether the gateway is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {
     /// Policies and fallbacks.
@@ -75,7 +75,7 @@ pub struct GatewaySettings {
     pub stale_after: Duration,
     /// Answers kept for that, for each kind of page.
     pub cached_answers: usize,
-    /// How long a token that was verified is believed while nobody can verify it.
+    /// How long a verified token stays valid while the user service cannot be reached.
     #[serde(with = "humantime_serde")]
     pub session_grace: Duration,
     /// Orders a viewer may place or look at.

@@ -95,7 +95,7 @@ pub(super) async fn home(
     let title = "Popular now".to_owned();
     let rows = vec![HomeRow { title, source, age_seconds: seconds(age), items: popular.items }];
     let notice = (source != Source::Live).then(|| CATALOG_NOTICE.to_owned());
-    // Nobody who is not logged in misses recommendations of their own.
+    // Anonymous viewers have no recommendations of their own, which is no degradation.
     let recommendations = personal.unwrap_or_else(|| Recommendations::new(Source::Live, Vec::new()));
     let worst = source.max(recommendations.source);
     Ok(Page(Home { source: worst, rows, recommendations, notice }, worst))

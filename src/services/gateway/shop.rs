@@ -63,12 +63,14 @@ impl Shop {
 }
 
 impl GatewayState {
-    /// Who buys. Nobody buys in somebody else's name on the word of a cache that ran out.
+    /// Identifies the buyer. A session that is only cached does not suffice: orders need a verified token.
     async fn buyer(&self, context: &Context, headers: &HeaderMap) -> Result<u32, Problem> {
         let buyer = match self.viewer(context, headers).await? {
             Viewer::Known(user) => user,
             Viewer::Anonymous => return Err(Problem::unauthorized("log in first: POST /api/login")),
-            Viewer::Unverified(_) => return Err(Problem::unavailable("nobody can say who you are just now", None)),
+            Viewer::Unverified(_) => {
+                return Err(Problem::unavailable("your token cannot be verified at the moment", None));
+            }
         };
         if self.inner.protection == Protection::On {
             self.inner.shop.admit(buyer)?;

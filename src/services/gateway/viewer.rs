@@ -1,4 +1,4 @@
-//! Who asks.
+//! Identifies the caller from its bearer token.
 
 use http::{HeaderMap, header};
 
@@ -9,11 +9,11 @@ use crate::services::wire::{VerifyReply, VerifyRequest};
 use crate::web::problem::Problem;
 use breakerbox_telemetry::FallbackReason;
 
-/// Who asks.
+/// The caller of a request.
 pub(super) enum Viewer {
     Known(u32),
     Anonymous,
-    /// They showed a token that nobody can verify now, for this reason.
+    /// Their token cannot be verified at the moment, for this reason.
     Unverified(FallbackReason),
 }
 

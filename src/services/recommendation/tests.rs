@@ -74,7 +74,7 @@ async fn live_recommendations_have_titles_reasons_and_no_notice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_serves_the_viewers_last_live_answer_with_the_notice() {
+async fn a_failure_serves_the_last_live_answer_with_the_notice() {
     let (service, ml_api) = service();
     let live: Recommendations = get(service.clone(), "/recommendations/7?limit=3").await;
     ml_api.fail(StatusCode::INTERNAL_SERVER_ERROR);

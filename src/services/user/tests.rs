@@ -38,7 +38,7 @@ async fn a_token_ends_after_its_lifetime() {
 }
 
 #[tokio::test]
-async fn a_wrong_name_and_a_wrong_password_are_turned_away_with_the_same_words() {
+async fn wrong_names_and_wrong_passwords_get_the_same_answer() {
     let mut answers = Vec::new();
     for (name, password) in [("viewer1", "peanuts"), ("nobody", PASSWORD)] {
         answers.push(post(service(), "/login", &json!({"username": name, "password": password})).await);
@@ -48,7 +48,7 @@ async fn a_wrong_name_and_a_wrong_password_are_turned_away_with_the_same_words()
 }
 
 #[tokio::test]
-async fn tokens_of_another_process_are_not_valid_unless_it_shares_the_key() {
+async fn tokens_of_another_process_need_a_shared_key() {
     let shared = UserSettings { token_key: Some(TokenKey::new("k".repeat(32))), ..UserSettings::default() };
     let start = |settings: &UserSettings| router(UserState::new(settings, 7).unwrap());
     for (settings, expected) in [(UserSettings::default(), 401), (shared, 200)] {

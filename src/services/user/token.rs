@@ -33,7 +33,7 @@ impl TokenKey {
         Self(text.into())
     }
 
-    /// A key that nobody else has and that is gone with the process.
+    /// A random key of this process alone, lost when it ends.
     #[must_use]
     pub fn random() -> Self {
         Self(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))

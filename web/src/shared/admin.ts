@@ -693,7 +693,7 @@ export interface components {
         /** @description What goes wrong at a service. Shares are 0–1 of its requests and are drawn independently. */
         FaultPlan: {
             /**
-             * @description Nobody listens.
+             * @description The service stops listening.
              * @default false
              */
             crash: boolean;

@@ -263,7 +263,7 @@ fn texts(of: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn a_page_imported_elsewhere_finds_other_jobs_and_another_data_source() {
+fn an_imported_page_finds_other_jobs_and_data_sources() {
     // What a variable starts with is replaced by what is there; anything else would be asked for as it stands.
     const OWN_UIDS: &[&str] = &["prometheus", "jaeger"];
     for page in pages() {

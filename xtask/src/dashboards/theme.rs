@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_colours_of_health_stay_apart_for_every_kind_of_colour_blindness() {
+    fn health_colours_differ_for_every_colour_blindness() {
         for (a, b) in [(GOOD, WARN), (GOOD, BAD), (WARN, BAD), (PROTECTED, BARE), (FAULT, BAD), (FAULT, GOOD)] {
             for deficiency in &DEFICIENCIES {
                 let apart = distance(seen_with(deficiency, linear(a)), seen_with(deficiency, linear(b)));

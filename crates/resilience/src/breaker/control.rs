@@ -20,7 +20,7 @@ use crate::{
     sync::{MutexGuard, Ordering, fence, lock},
 };
 
-/// Transitions kept for [`Breaker::tick`] when nobody was there to receive them.
+/// Transitions kept for [`Breaker::tick`] while there was no observer to receive them.
 const KEPT: usize = 16;
 /// Epochs have 28 bits, like the payload that carries them.
 const EPOCH_MASK: u32 = (1 << 28) - 1;

@@ -14,7 +14,7 @@
 //! longer, with jitter. Then the first caller turns it **half-open**: at most N *probes* pass in
 //! all, and their success rate closes or reopens it; when they take too long, it is decided by
 //! what there is. A recovery can go through *stages* that admit a growing share of the traffic.
-//! By command it can be forced open, disabled, or told to record without ever tripping.
+//! By command it can be forced open, disabled, or set to record without ever tripping.
 //!
 //! Every permit carries the **generation** of the state that issued it. An outcome of another
 //! generation is *late* and changes nothing but a count: a call that was sent before the trip
@@ -37,7 +37,7 @@
 //!
 //! # When not to use it
 //!
-//! For calls so rare that a window never fills, for ones whose failure nobody minds (logging,
+//! For calls so rare that a window never fills, for ones whose failure does not matter (logging,
 //! statistics), and for work that a queue retries anyway. Against overload that comes in degrees,
 //! [throttling](crate::throttle) is gentler: a breaker knows only all and nothing.
 //!
@@ -225,7 +225,7 @@ impl Breaker {
     fn held_back(&self, word: Word, now: Instant) -> Option<Rejected> {
         let share = self.thresholds.share();
         let left = self.half_open_until.load(Ordering::Relaxed).saturating_sub(self.nanos(now));
-        // An overdue half-open is decided by whoever comes next, not by the lucky few.
+        // An overdue half-open is decided by the next caller, not only by its probes.
         (share < 1.0 && left > 0 && self.rng.uniform() >= share)
             .then(|| Rejected { state: word.state(), retry_after: Duration::from_nanos(left).min(HALF_OPEN_HINT) })
     }
@@ -242,7 +242,7 @@ impl Breaker {
         self.thresholds.is_slow(nanos_of(took))
     }
 
-    /// Passes a closed breaker, for which nobody has to know the time.
+    /// Passes a closed breaker, which takes no time argument.
     #[inline]
     pub(crate) fn pass_closed(&self) -> Option<Pass> {
         let word = self.word();

@@ -37,7 +37,7 @@ impl<'a> Permit<'a> {
         Self { breaker, issued, start, settled: false }
     }
 
-    /// Gives up the duty, for whoever keeps it by other means.
+    /// Gives up the duty; the caller fulfils it by other means.
     #[inline]
     pub(crate) fn into_pass(mut self) -> Pass {
         self.settled = true;
@@ -66,7 +66,7 @@ impl<'a> Permit<'a> {
     /// Says what became of the call, which ends `now`.
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
-    #[allow(clippy::must_use_candidate, reason = "whoever watches nothing has no use for the transition")]
+    #[allow(clippy::must_use_candidate, reason = "callers without an observer ignore the transition")]
     pub fn record(mut self, outcome: Outcome, now: Instant) -> Recorded {
         self.settled = true;
         self.breaker.settle_between(self.issued, (self.start, now), outcome)
@@ -137,7 +137,7 @@ impl OwnedPermit {
     }
 
     /// Says what became of the call, which ends `now`.
-    #[allow(clippy::must_use_candidate, reason = "whoever watches nothing has no use for the transition")]
+    #[allow(clippy::must_use_candidate, reason = "callers without an observer ignore the transition")]
     pub fn record(mut self, outcome: Outcome, now: Instant) -> Recorded {
         self.settled = true;
         self.breaker.settle_between(self.issued, (self.start, now), outcome)

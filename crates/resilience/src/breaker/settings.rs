@@ -355,12 +355,12 @@ mod tests {
         for (settings, field) in refused {
             assert_eq!(settings.validate().unwrap_err().field, field);
         }
-        // The minimum that nobody wrote gives way.
+        // A minimum that was not set explicitly is lowered.
         BreakerSettings { sliding_window_size: 10, ..base() }.validate().unwrap();
     }
 
     #[test]
-    fn waits_grow_by_the_multiplier_up_to_the_maximum_and_jitter_only_lengthens() {
+    fn waits_grow_to_the_maximum_and_jitter_only_lengthens() {
         let settings = BreakerSettings {
             wait_duration_in_open_state: Duration::from_secs(10),
             open_wait_multiplier: 2.0,

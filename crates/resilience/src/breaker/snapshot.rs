@@ -1,4 +1,4 @@
-//! A breaker at one moment, for whoever watches it.
+//! State of a breaker at one moment, for monitoring.
 
 use std::time::{Duration, Instant};
 

@@ -9,7 +9,7 @@ use super::{
     *,
 };
 
-/// A breaker and its time, which only moves when told.
+/// A breaker and its time, which the test advances.
 struct Bench {
     breaker: Breaker,
     now: Cell<Instant>,
@@ -71,7 +71,7 @@ fn settings() -> BreakerSettings {
 }
 
 #[test]
-fn three_failures_in_a_row_trip_and_a_success_in_between_does_not() {
+fn three_failures_trip_unless_a_success_is_in_between() {
     let bench = Bench::new(BreakerSettings {
         failure_rate_threshold: None,
         consecutive_failure_threshold: Some(3),
@@ -166,7 +166,7 @@ fn half_open_closes_at_the_success_rate_and_not_before() {
 }
 
 #[test]
-fn half_open_reopens_as_soon_as_the_success_rate_is_out_of_reach() {
+fn half_open_reopens_once_the_success_rate_is_out_of_reach() {
     let bench = Bench::tripped(settings());
     bench.after(10_000);
     bench.call(Outcome::Failure);
@@ -201,7 +201,7 @@ fn a_half_open_that_hangs_reopens_after_its_maximum_wait() {
 }
 
 #[test]
-fn an_overdue_half_open_with_too_little_traffic_closes_on_what_it_has_seen() {
+fn an_overdue_half_open_closes_on_the_probes_it_has_seen() {
     let bench = Bench::tripped(settings());
     bench.after(10_000);
     bench.call(Outcome::Success);
@@ -224,7 +224,7 @@ fn slow_probes_reopen_when_slowness_trips() {
 }
 
 #[test]
-fn each_trip_without_a_recovery_waits_longer_and_a_recovery_resets_that() {
+fn waits_grow_with_each_trip_and_a_recovery_resets_them() {
     let bench = Bench::tripped(BreakerSettings {
         open_wait_multiplier: 2.0,
         max_wait_duration_in_open_state: Duration::from_secs(30),
@@ -509,7 +509,7 @@ fn new_thresholds_are_applied_to_what_the_window_holds() {
 }
 
 #[test]
-fn another_window_size_keeps_the_newest_calls_and_the_run_of_failures() {
+fn a_new_window_size_keeps_the_newest_calls() {
     let bench = Bench::new(BreakerSettings { consecutive_failure_threshold: Some(5), ..settings() });
     for outcome in [Outcome::Success; 8].iter().chain(&[Outcome::Failure; 2]) {
         bench.call(*outcome);

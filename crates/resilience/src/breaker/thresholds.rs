@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Thresholds {
     slow_nanos: AtomicU64,
-    /// What a forced-open breaker tells its callers: nobody knows when it will end.
+    /// The wait that a forced-open breaker reports to callers: its end is not known.
     open_wait_nanos: AtomicU64,
     /// Percentages as bits; `NaN`, which nothing reaches, where there is no threshold.
     failure_rate: AtomicU64,

@@ -1,4 +1,4 @@
-//! What a breaker says: its states, what it is told about calls, and what it answers.
+//! Types of a breaker: its states, outcomes of calls, and answers.
 
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ spelled! {
         HalfOpenTimeout = "half_open_timeout",
         /// A stage of the recovery went well.
         StagePassed = "stage_passed",
-        /// Somebody said so.
+        /// By command.
         Command = "command",
         /// A peer that guards the same dependency did the same.
         Shared = "shared",
@@ -89,7 +89,7 @@ spelled! {
 /// What an operator can tell a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Reject everything until told otherwise.
+    /// Reject everything until another command.
     ForceOpen,
     /// Close now, from whatever state.
     Close,
@@ -112,7 +112,7 @@ pub struct Transition {
     pub generation: u64,
     /// Why.
     pub reason: Reason,
-    /// When, as the caller told the time.
+    /// When, by the time that the caller passed in.
     pub at: Instant,
     /// What was counted when the decision fell: the window's calls, or the probes of half-open.
     pub window: WindowSnapshot,

@@ -178,7 +178,7 @@ impl Bulkhead {
         Ok(OwnedPlace(self.clone()))
     }
 
-    /// Takes a place if one is free and nobody waits for it. Does not count as a rejection.
+    /// Takes a place if one is free and no caller waits for it. Does not count as a rejection.
     #[must_use]
     #[inline]
     pub fn try_enter(&self) -> Option<Place<'_>> {

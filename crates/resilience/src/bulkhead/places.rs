@@ -1,10 +1,10 @@
 //! Places, and the queue of those who wait for one.
 //!
-//! As long as nobody waits, taking a place and giving it back is one exchange of a word each. Only
-//! where somebody waits there is a lock, and Tokio's semaphore as the queue: it is first come, first
+//! Without waiters, taking a place and giving it back is one exchange of a word each. Only
+//! with waiters there is a lock, and Tokio's semaphore as the queue: it is first come, first
 //! served, and forgets a waiter that is dropped.
 //!
-//! What has to hold: whoever is in the semaphore's queue is either counted in the word as waiting, or
+//! What has to hold: a caller in the semaphore's queue is either counted in the word as waiting, or
 //! has a permit in the semaphore. It is counted and uncounted only under the lock, together with the
 //! permit that takes its place, so that a waiter that gives up knows which of the two it leaves behind.
 
@@ -12,12 +12,12 @@ use tokio::sync::Semaphore;
 
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// `[waiting: 32 | free: 32]`; while somebody waits, nothing is free.
+/// `[waiting: 32 | free: 32]`; while there are waiters, nothing is free.
 #[derive(Debug)]
 pub(super) struct Places {
     word: AtomicU64,
     queue: Semaphore,
-    /// Held while somebody joins the queue, leaves it, or gets a place there.
+    /// Held while a caller joins the queue, leaves it, or gets a place there.
     changing: Mutex<()>,
 }
 
@@ -42,7 +42,7 @@ impl Places {
         self.change(|word| (word & FREE > 0).then(|| word - 1)).is_some()
     }
 
-    /// Gives a place back: to whoever has waited longest, or to all.
+    /// Gives a place back: to the longest waiter, or to all.
     #[inline]
     pub(super) fn give_back(&self) {
         if self.change(|word| (word < WAITER).then(|| word + 1)).is_none() {
@@ -59,7 +59,7 @@ impl Places {
         }
     }
 
-    /// Takes a place, waiting for it. Whoever stops waiting leaves no trace.
+    /// Takes a place, waiting for it. Dropping the future leaves no trace.
     pub(super) async fn take(&self) {
         if !self.join() {
             return;
@@ -85,7 +85,7 @@ impl Places {
         if self.change(|word| (word >= WAITER).then(|| word - WAITER)).is_some() {
             return;
         }
-        // Nobody is counted as waiting, so that all who are in the queue have a permit each, and there is
+        // No caller is counted as waiting, so that all who are in the queue have a permit each, and there is
         // one more: this one's.
         if let Ok(permit) = self.queue.try_acquire() {
             permit.forget();
@@ -101,7 +101,7 @@ impl Places {
     }
 }
 
-/// Somebody in the queue. Declared before the future that waits, it is dropped after it.
+/// A caller in the queue. Declared before the future that waits, it is dropped after it.
 struct Waiting<'a> {
     places: &'a Places,
     served: bool,

@@ -162,7 +162,7 @@ impl PoolBulkhead {
         }
     }
 
-    /// Takes a place, waiting in the queue at most this long. Whoever gives up counts as rejected.
+    /// Takes a place, waiting in the queue at most this long. A caller that gives up counts as rejected.
     pub async fn enter_within(&self, limit: Duration) -> Result<PoolPlace, BulkheadFull> {
         let began = Instant::now();
         match tokio::time::timeout(limit, self.enter()).await {
@@ -236,7 +236,7 @@ impl Pool {
         }
     }
 
-    /// A call in the pool is over: its place goes to whoever waited longest.
+    /// A call in the pool is over: its place goes to the longest waiter.
     fn hand_on(self: Arc<Self>) {
         lock(&self.state).completed += 1;
         loop {
@@ -282,7 +282,7 @@ impl Drop for Queued<'_> {
         let mut state = lock(&self.pool.state);
         let left = state.queue.iter().position(|waiter| waiter.id == self.id);
         let waiter = left.and_then(|at| state.queue.remove(at));
-        // Its sender is dropped without the lock, should that ever wake somebody.
+        // Its sender is dropped without the lock, should that ever wake a task.
         drop(state);
         drop(waiter);
     }

@@ -34,7 +34,7 @@ use crate::bulkhead::{Bulkhead, OwnedPlace};
 pub struct BulkheadLayer(Arc<Bulkhead>);
 
 impl BulkheadLayer {
-    /// A layer that shares a bulkhead, with whoever watches it for example.
+    /// A layer that shares a bulkhead, for example with its metrics.
     #[must_use]
     pub fn new(bulkhead: Arc<Bulkhead>) -> Self {
         Self(bulkhead)

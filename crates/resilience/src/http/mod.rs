@@ -48,7 +48,7 @@ impl<B, E> Classifier<Response<B>, E> for HttpStatus {
 
 /// Reads the code of a gRPC answer, as [`Verdict::of_grpc`] does, where it is known with the headers:
 /// an error without a message is sent so. A stream that fails later says so in its trailers, which
-/// are read by whoever reads the stream.
+/// are left to the reader of the stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GrpcStatus;
 

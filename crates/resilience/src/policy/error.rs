@@ -14,7 +14,7 @@ pub enum CallError<E> {
     /// The breaker did not let it through.
     #[error(transparent)]
     Open(Rejected),
-    /// The bulkhead had no place for it.
+    /// The bulkhead was full.
     #[error(transparent)]
     BulkheadFull(BulkheadFull),
     /// The throttle turned it away.
@@ -78,7 +78,7 @@ impl<T, E> CallError<Result<T, E>> {
 }
 
 impl<E: Classify> CallError<E> {
-    /// When it is worth asking again, where somebody said so.
+    /// When to try again, if known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -1,4 +1,4 @@
-//! What a policy tells whoever watches.
+//! Events that a policy reports to its observer.
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@
 //! a healthy dependency could have been expected to answer [`EXPECTED`] times and did not answer
 //! once, further cuts are timeouts.
 //!
-//! It fails, as everything must, where nothing can be told: from callers so hasty that they never
+//! It cannot work where there is nothing to learn from: from callers so hasty that they never
 //! see an answer of a healthy dependency either.
 
 use std::time::Duration;

@@ -65,7 +65,7 @@ impl<'a, O: Observer> InFlight<'a, O> {
     fn end(&mut self, outcome: Outcome, now: Instant) {
         self.finished = true;
         let elapsed = now.saturating_duration_since(self.start);
-        // Whoever lost a race did not fail in it, however long it had taken by then.
+        // The loser of a race did not fail, however long it had taken by then.
         let lost = outcome == Outcome::Cancelled && self.fate.outrun.load(Ordering::Relaxed);
         let counts = if lost { Outcome::Ignored } else { outcome };
         let recorded = self.permit.take().map(|permit| permit.record_after(counts, elapsed, now));

@@ -397,7 +397,7 @@ impl Policy {
         let failed = match outcome {
             Outcome::Failure | Outcome::Timeout | Outcome::Panicked => true,
             Outcome::Success | Outcome::Ignored => false,
-            // Nobody waited for the answer, so there is none to learn from.
+            // The caller did not wait for the answer, so there is none to learn from.
             Outcome::Cancelled => return,
         };
         if outcome == Outcome::Success {

@@ -111,7 +111,7 @@ async fn a_call_that_must_not_be_repeated_is_not_even_after_a_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_cuts_the_last_attempt_and_no_attempt_starts_past_it() {
+async fn the_deadline_cuts_the_last_attempt_and_starts_no_other() {
     let (policy, log, start) = (policy(retrying()), Log::default(), clock());
     let deadline = Some(start + Duration::from_millis(1_700));
     let hang = |_| pending::<Result<(), Broken>>();
@@ -124,7 +124,7 @@ async fn the_deadline_cuts_the_last_attempt_and_no_attempt_starts_past_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_without_time_do_not_trip_the_breaker_of_a_dependency_that_is_well() {
+async fn callers_without_time_do_not_trip_a_healthy_dependency() {
     let policy = policy(PolicySettings { circuit_breaker: Some(breaking(3)), ..PolicySettings::default() });
     let takes_20_ms = |_| async {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -199,7 +199,7 @@ async fn a_breaker_that_opens_ends_the_retries() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_call_is_recorded_as_cancelled_and_gives_everything_back() {
+async fn a_dropped_call_counts_as_cancelled_and_releases_everything() {
     let policy = policy(PolicySettings {
         circuit_breaker: Some(breaking(1)),
         bulkhead: Some(BulkheadSettings::default()),

@@ -95,7 +95,7 @@ impl AdaptiveSettings {
 
 const KINDS: usize = ErrorKind::ALL.len();
 const FEATURES: usize = KINDS + 6;
-/// Shrinks weights towards zero, so that features nobody has seen for long lose their say.
+/// Shrinks weights towards zero, so that features not seen for long lose their weight.
 const FORGET: f64 = 1e-4;
 
 /// What a prediction was made from; handed back with the outcome.

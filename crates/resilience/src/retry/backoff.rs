@@ -77,7 +77,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_wait_is_longer_than_the_cap_or_shorter_than_its_jitter_allows(
+        fn waits_stay_between_jitter_and_cap(
             base in 1_u64..5_000, factor in 1_u64..50, multiplier in 1.0..10.0_f64,
             jitter in jitters(), failures in 1_u32..1_000, luck in 0.0..1.0_f64,
         ) {

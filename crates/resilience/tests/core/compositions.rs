@@ -92,7 +92,7 @@ impl Tally {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_attempt_that_hangs_counts_at_the_breaker_and_the_trip_ends_the_retries() {
+async fn hanging_attempts_count_and_the_trip_ends_the_retries() {
     let policy = policy(PolicySettings {
         circuit_breaker: Some(in_a_row(2)),
         retry: Some(retrying(5)),
@@ -241,7 +241,7 @@ async fn a_hedge_needs_a_place_of_its_own() {
 
 /// The first request was slow, and cancelled because the hedge had answered: that is no failure.
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_was_outrun_by_its_hedge_does_not_reopen_the_breaker() {
+async fn a_probe_beaten_by_its_hedge_does_not_reopen_the_breaker() {
     let policy = policy(PolicySettings {
         circuit_breaker: Some(BreakerSettings {
             slow_call_duration_threshold: Duration::from_millis(200),
@@ -305,7 +305,7 @@ async fn a_retry_budget_bounds_the_load_of_a_total_outage() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn adaptive_retries_learn_to_stop_and_their_predictions_are_told() {
+async fn adaptive_retries_learn_to_stop_and_report_predictions() {
     let policy = policy(PolicySettings {
         retry: Some(RetrySettings {
             adaptive: Some(AdaptiveSettings::default()),
@@ -438,7 +438,7 @@ proptest! {
     }
 
     #[test]
-    fn a_hedged_call_gives_exactly_one_answer_and_leaves_nothing_behind(
+    fn a_hedged_call_gives_one_answer_and_leaves_nothing_behind(
         (first, hedge) in (0_u64..100, 0_u64..100), (first_works, hedge_works) in any::<(bool, bool)>(),
     ) {
         paused(async {
@@ -479,7 +479,7 @@ proptest! {
 
 /// A layer above that catches panics drops the call when nothing unwinds any more.
 #[tokio::test(start_paused = true)]
-async fn a_panic_of_the_call_counts_even_if_it_is_caught_before_the_call_is_dropped() {
+async fn a_caught_panic_of_the_call_counts_as_well() {
     let policy = policy(PolicySettings { circuit_breaker: Some(in_a_row(1)), ..PolicySettings::default() });
     let call = policy.call_with(Call::idempotent(), &(), |_| async {
         tokio::task::yield_now().await;

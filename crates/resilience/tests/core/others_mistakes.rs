@@ -45,7 +45,7 @@ fn fail(breaker: &Breaker, times: u32, now: Instant) {
 }
 
 #[test]
-fn half_open_lets_its_permitted_probes_through_and_none_of_a_thousand_others() {
+fn half_open_admits_its_probes_and_none_of_a_thousand_others() {
     let permitted = 5;
     let (breaker, now) =
         breaker(BreakerSettings { permitted_number_of_calls_in_half_open_state: permitted, ..settings() });
@@ -115,7 +115,7 @@ fn a_window_slides_even_after_ten_thousand_successes() {
 }
 
 #[test]
-fn a_service_that_hangs_until_its_callers_give_up_trips_the_breaker() {
+fn a_service_that_hangs_until_callers_give_up_trips() {
     let (breaker, now) =
         breaker(BreakerSettings { slow_call_rate_threshold: Some(50.0), minimum_number_of_calls: 5, ..settings() });
     let gave_up = now + Duration::from_secs(1);
@@ -159,7 +159,7 @@ fn a_success_that_completes_the_minimum_trips_as_well() {
 }
 
 #[test]
-fn a_clock_that_goes_back_neither_empties_the_window_nor_extends_the_wait() {
+fn a_clock_that_goes_back_changes_neither_window_nor_wait() {
     let (breaker, start) =
         breaker(BreakerSettings { sliding_window_type: WindowType::TimeBased, sliding_window_size: 10, ..settings() });
     let (now, past) = (start + Duration::from_hours(1), start);

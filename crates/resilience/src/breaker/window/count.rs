@@ -94,7 +94,7 @@ impl CountWindow {
                     .map(|now| Totals(now).snapshot())
                     .expect("the same exchange has just succeeded"),
             ),
-            // The window has moved on after the slot was written: whoever moved it may have found the
+            // The window has moved on after the slot was written: the caller that moved it may have found the
             // outcome there and taken it over. Writing it anew could count it twice.
             Err(_) => Recording::Judge(self.totals()),
         }

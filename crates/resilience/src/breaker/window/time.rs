@@ -150,7 +150,7 @@ impl TimeWindow {
     #[cold]
     #[inline(never)]
     fn spread(&self, number: u64) {
-        // Whoever comes second drops what it has made.
+        // The second caller drops what it has made.
         let _ = self.shards.set((0..shard_count()).map(|_| Shard(array::from_fn(|_| AtomicU64::new(0)))).collect());
         let shards = self.shards.get().expect("set above, by this thread or another");
         self.add(&shards[thread_number() & (shards.len() - 1)].0[place(number)], number);
@@ -180,7 +180,7 @@ impl TimeWindow {
         self.restart(epoch, self.base.load(Ordering::Acquire).wrapping_add(BUCKETS), number + BUCKETS);
     }
 
-    /// Ends the epoch before: whoever still writes under it gives up, or has counted already.
+    /// Ends the epoch before: callers that still write under it give up, or have counted already.
     pub(super) fn close(&self, epoch: u32) {
         // Never fails: the closure always gives a word.
         let _ = self
@@ -266,7 +266,7 @@ impl TimeWindow {
         } else if number - since >= u64::from(self.span.load(Ordering::Relaxed)) {
             self.behind.store(NOT_BEHIND, Ordering::Relaxed);
             let base = self.base.load(Ordering::Acquire);
-            // Whoever else does the same, or starts the window afresh, makes this one fail.
+            // Another caller that does the same, or restarts the window, makes this one fail.
             let moved = base.wrapping_add(newest - number);
             let _ = self.base.compare_exchange(base, moved, Ordering::AcqRel, Ordering::Relaxed);
         }
@@ -360,7 +360,7 @@ fn count_in(cell: &AtomicU64, number: u64) -> u64 {
     if word >> COUNT_BITS == number & COUNT_MASK { word & COUNT_MASK } else { 0 }
 }
 
-/// Adds a count to a cell that nobody else writes yet.
+/// Adds a count to a cell that is not shared yet.
 fn put(cell: &AtomicU64, number: u64, count: u64) {
     let sum = (count_in(cell, number) + count).min(COUNT_MASK);
     // A swap rather than a store keeps all writers in one order, also for the model checker.
@@ -424,7 +424,7 @@ mod tests {
 
     /// A shorter span puts the zero of the clock before the first bucket.
     #[test]
-    fn it_can_be_made_shorter_late_and_changed_again_and_still_slides() {
+    fn a_window_still_slides_after_late_resizing() {
         let window = window(60);
         for _ in 0..7 {
             window.record(1, FAILED, 200 * SECOND);
