@@ -101,6 +101,9 @@ impl Process {
             ("BREAKERBOX_PAYMENT_GATEWAY__DECLINE_RATE", "0.0"),
             ("BREAKERBOX_FAULTS__PAYMENT_GATEWAY__ERROR_RATE", "0.0"),
             ("BREAKERBOX_CHECKOUT__QUEUE__MAX_ATTEMPTS", "1000"),
+            // They wait for a part of a time, by chance: a schedule would not determine its run any more.
+            ("BREAKERBOX_POLICIES__CHECKOUT__USER__RETRY", "false"),
+            ("BREAKERBOX_POLICIES__CHECKOUT__INVENTORY__RETRY", "false"),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let mut settings = Settings::load(None, variables.into_iter()).unwrap();
