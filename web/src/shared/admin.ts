@@ -991,7 +991,7 @@ export interface components {
             /** @description Its steps, in the order they begin. */
             steps: components["schemas"]["ScenarioStep"][];
         };
-        /** @description A step, for whoever shows the time line. */
+        /** @description A step, as the time line shows it. */
         ScenarioStep: {
             fault?: null | components["schemas"]["FaultPlan"];
             /**
