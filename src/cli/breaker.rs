@@ -11,15 +11,15 @@ pub(super) type BreakerArgs = Remote<Action>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// All breakers, worst health first
+    /// List all breakers, worst health first
     List,
     /// Reject every call until the next command
     ForceOpen(Target),
-    /// Close it; it works as usual from there
+    /// Close it, and let it work normally
     Close(Target),
     /// Let every call through and count nothing
     Disable(Target),
-    /// Let every call through, and go on counting
+    /// Let every call through, and keep counting
     MetricsOnly(Target),
     /// Close it with an empty window
     Reset(Target),

@@ -9,7 +9,7 @@ use crate::check::{Access, Finding, Level, examine, observe};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// Prometheus
+    /// Address of Prometheus
     #[arg(long, env = "BREAKERBOX_PROMETHEUS_URL", default_value = "http://127.0.0.1:9090", value_name = "URL")]
     prometheus: String,
     /// Bearer token of Prometheus
@@ -23,7 +23,7 @@ pub(super) struct CheckArgs {
     json: bool,
 }
 
-/// Exits 0 when nothing is blind, 1 when something is, 2 when Prometheus can't be asked.
+/// Exits 0 without problems, 1 with problems, 2 when Prometheus can't be queried.
 pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     reqwest::Url::parse(&args.prometheus)
         .map_err(|error| Failure::Refused(format!("--prometheus {:?}: {error}", args.prometheus)))?;

@@ -20,10 +20,10 @@ pub(super) struct DrillArgs {
     /// Alerts to prove: `CircuitBreakerOpen`, or `CircuitBreakerOpen/critical` for one of its rules
     #[arg(value_name = "ALERT", required_unless_present_any = ["all", "list"], conflicts_with = "all")]
     alerts: Vec<String>,
-    /// All that can be drilled
+    /// Drill every alert that can be drilled
     #[arg(long)]
     all: bool,
-    /// Say what would be done for each alert, and which can't be drilled
+    /// List what a drill does for each alert, and which can't be drilled
     #[arg(long)]
     list: bool,
     #[command(flatten)]
@@ -31,22 +31,22 @@ pub(super) struct DrillArgs {
     /// Admin address of another process, whose breakers and faults belong to the stack (repeatable)
     #[arg(long, value_name = "URL")]
     peer: Vec<String>,
-    /// Prometheus
+    /// Address of Prometheus
     #[arg(long, env = "BREAKERBOX_PROMETHEUS_URL", default_value = "http://127.0.0.1:9090", value_name = "URL")]
     prometheus: String,
     /// Bearer token of Prometheus
     #[arg(long, env = "BREAKERBOX_PROMETHEUS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     prometheus_token: Option<String>,
-    /// Alertmanager, which knows whether a notification was muted
+    /// Address of Alertmanager, to see whether a notification was muted
     #[arg(long, env = "BREAKERBOX_ALERTMANAGER_URL", value_name = "URL")]
     alertmanager: Option<String>,
     /// A label that your Prometheus gives Breakerbox's targets, as `cluster="one"` (repeatable)
     #[arg(long, value_name = "LABEL=\"VALUE\"", value_parser = matcher)]
     matcher: Vec<(String, String)>,
-    /// Leave out what takes more than three minutes, and look four times a second
+    /// Skip drills of more than three minutes, and poll four times a second
     #[arg(long)]
     fast: bool,
-    /// Include what takes more than half an hour; what is named is run however long it takes
+    /// Include drills of more than half an hour; named alerts are always drilled
     #[arg(long, conflicts_with = "fast")]
     long: bool,
     /// Time to fire, and to resolve: `2m`, `2m/5m`, or for one alert `NoTraffic=2m/30s` (repeatable)
@@ -58,10 +58,10 @@ pub(super) struct DrillArgs {
     /// Fail when notifications can't be seen
     #[arg(long)]
     require_notification: bool,
-    /// A command that raises the one alert that is named, for those that can't be raised from here
+    /// A command that raises the named alert, for those that can't be raised from here
     #[arg(long, value_name = "COMMAND", requires = "clear")]
     raise: Option<String>,
-    /// The command that undoes it; it runs also after Ctrl-C
+    /// The command that undoes --raise; it also runs after Ctrl-C
     #[arg(long, value_name = "COMMAND", requires = "raise")]
     clear: Option<String>,
     /// Write the results as JUnit XML

@@ -21,7 +21,7 @@ enum Format {
         /// The faults of the settings, as Istio injects them
         #[arg(long, conflicts_with = "gaps")]
         faults: bool,
-        /// For callers whose library stays on: no retries, and single bad pods only are ejected
+        /// For callers whose library stays on: without retries, and ejecting single bad pods only
         #[arg(long, conflicts_with_all = ["gaps", "faults"])]
         beside_library: bool,
     },

@@ -16,16 +16,16 @@ pub(super) type FaultArgs = Remote<Action>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// What is broken now
+    /// List the targets and their faults
     List,
-    /// Break a service; takes the place of what was broken there before
+    /// Inject faults at a target, replacing those injected before
     Set(Box<SetArgs>),
-    /// Mend one service, or all of them
+    /// Clear the faults of one target, or of all
     Clear {
-        /// Which; all when left out
+        /// The target; all if omitted
         target: Option<String>,
-        /// Back to what is wrong there from the start (ml-api and payment-gateway fail 30 % by default),
-        /// instead of nothing at all
+        /// Restore the faults of the settings (ml-api and payment-gateway fail 30 % by default) instead of
+        /// clearing all
         #[arg(long)]
         baseline: bool,
     },
@@ -54,10 +54,10 @@ pub(super) struct SetArgs {
     /// Share of connections that are reset, 0–1
     #[arg(long, value_name = "SHARE")]
     reset_rate: Option<f64>,
-    /// Answers come at this many bytes a second
+    /// Send answers at this many bytes per second
     #[arg(long, value_name = "BYTES_PER_SECOND")]
     slow_body: Option<u32>,
-    /// Share of answers that are cut off in their middle, 0–1
+    /// Share of answers that are truncated, 0–1
     #[arg(long, value_name = "SHARE")]
     malformed_rate: Option<f64>,
     /// The service stops listening
@@ -67,12 +67,12 @@ pub(super) struct SetArgs {
     lost_answer_rate: Option<f64>,
     #[arg(long, value_name = "SHARE", help = books("Share of requests that are done and answered late, 0–1"))]
     late_answer_rate: Option<f64>,
-    /// How late those are, such as 2s; 5s when left out
+    /// Delay of late answers, such as 2s [default: 5s]
     #[arg(long, value_name = "TIME", requires = "late_answer_rate", value_parser = humantime::parse_duration)]
     late_by: Option<Duration>,
     #[arg(long, value_name = "SHARE", help = books("Share of charges that are handled twice, 0–1"))]
     handled_twice_rate: Option<f64>,
-    /// How long it lasts, such as 60s; until cleared when left out
+    /// Time until the faults end, such as 60s; if omitted, until cleared
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
 }

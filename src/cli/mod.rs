@@ -72,7 +72,7 @@ struct SettingsArgs {
     /// Seed of everything random: faults, traffic, jitter
     #[arg(long, global = true, value_name = "N")]
     seed: Option<u64>,
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
     /// Which log lines are written, such as `info` or `breakerbox=debug`
@@ -85,37 +85,37 @@ struct SettingsArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything in one process (what no command does)
+    /// Run everything in one process (the default command)
     Up(UpArgs),
-    /// One service or several, without viewers
+    /// Run one or more services, without viewers
     Serve {
         /// Which
         #[arg(required = true, value_name = "SERVICE")]
         services: Vec<ServiceName>,
     },
-    /// Viewers and the timeline of faults, against services that run elsewhere
+    /// Run viewers and the timeline of faults against services that run elsewhere
     Traffic(UpArgs),
-    /// Switch faults on and off in a running process
+    /// Inject and clear faults in a running process
     Fault(fault::FaultArgs),
-    /// Look at the timeline of faults of a running process, and pause, resume or move it
+    /// Show, pause, resume or move the timeline of faults of a running process
     Scenario(scenario::ScenarioArgs),
-    /// Look at breakers and command them in a running process
+    /// Show and command the breakers of a running process
     Breaker(breaker::BreakerArgs),
-    /// Prove that alerts fire, arrive and resolve: against a running process and a Prometheus
+    /// Prove that alerts fire, arrive and resolve, against a running process and a Prometheus
     Drill(Box<drill::DrillArgs>),
-    /// Say what a Prometheus scrapes and loads of this, what is missing or clashes, and what to do
+    /// Check the targets, rules and labels of a Prometheus, and say how to fix problems
     Check(check::CheckArgs),
     /// Compare policies under the same faults in virtual time, and write a report
     Lab(Box<lab::LabArgs>),
-    /// Look at the retry queue of a running checkout, and give dead orders another chance
+    /// Show the retry queue of a running checkout, and replay dead letters
     Queue(queue::QueueArgs),
     /// Exit 0 if the process on this machine is healthy
     Health(health::HealthArgs),
-    /// The policies in the words of others: Istio, Envoy, Resilience4j
+    /// Export the policies for Istio, Envoy or Resilience4j
     Export(export::ExportArgs),
-    /// Make the secrets of a deployment, or show one
+    /// Generate the secrets of a deployment, or show one
     Secrets(secrets::SecretsArgs),
-    /// Print every setting as it stands, as TOML
+    /// Print every effective setting, as TOML
     Settings,
     /// Print a shell's completions
     Completions {

@@ -13,11 +13,11 @@ pub(super) type QueueArgs = Remote<Action>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// How many orders wait, for how long, and how many died
+    /// Show how many orders wait, for how long, and how many are dead letters
     List,
-    /// Orders that ran out of attempts, and why
+    /// List the dead letters: orders that ran out of attempts, and why
     Dead,
-    /// Give dead orders their attempts back
+    /// Replay dead letters, with new attempts
     #[command(group = ArgGroup::new("which").required(true))]
     Replay {
         /// Which

@@ -14,11 +14,11 @@ pub(super) type ScenarioArgs = Remote<Action>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Its steps, and where it is
+    /// List its steps and its position
     List,
-    /// Stay where it is, faults included
+    /// Pause it; active faults stay
     Pause,
-    /// Go on, or begin
+    /// Resume or start it
     Resume,
     /// Go to the beginning of the next step
     Skip,
@@ -27,7 +27,7 @@ pub(super) enum Action {
         /// Its name, as `list` shows it
         name: String,
     },
-    /// Take its faults away; `resume` begins anew
+    /// Stop it and clear its faults; `resume` starts from the beginning
     Stop,
 }
 
