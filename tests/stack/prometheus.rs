@@ -57,7 +57,8 @@ impl Prometheus {
     pub(crate) fn with_otlp_receiver(name: &str, jobs: &[&str]) -> Option<Self> {
         let help = Command::new(tool("PROMETHEUS")?).arg("--help").output().unwrap();
         let help = [help.stdout, help.stderr].concat();
-        if !String::from_utf8_lossy(&help).contains("--web.enable-otlp-receiver") {
+        // The help has it as `--[no-]web.enable-otlp-receiver`.
+        if !String::from_utf8_lossy(&help).contains("web.enable-otlp-receiver") {
             skipped("this Prometheus was built without its OTLP receiver; one from prometheus.io has it");
             return None;
         }
