@@ -205,7 +205,7 @@ impl Shop {
     async fn direct(&self, callers: usize, round: &str) -> Pace {
         let (client, url, round) = (self.client.clone(), self.orders.clone(), round.to_owned());
         in_turn(callers, move |n| {
-            let body = json!({"user_id": n % 1000 + 1, "film_id": 3, "kind": "rent", "retry_later": false});
+            let body = json!({"user_id": n % 200 + 1, "film_id": 3, "kind": "rent", "retry_later": false});
             let request = client.post(&url).header("idempotency-key", format!("{round}-{callers}-{n}")).json(&body);
             async move {
                 let answer = request.send().await.unwrap();

@@ -291,34 +291,40 @@ async fn every_end_of_an_order_is_told_at_least_once() {
 /// What was begun for callers that have hung up is ended before the process is, in each of the three databases.
 #[tokio::test]
 async fn a_shutdown_waits_for_the_databases() {
-    let files = Files::new("drained");
-    let world = files.world(&[]).await;
-    let orders = world.checkout.store().clone();
-    let (stock, books) = (world.inventory.store().clone(), world.payment.ledger().clone());
-    stock.check().await.unwrap();
-    books.check().await.unwrap();
-    let mut held = Vec::new();
-    for (_, url) in files.variables() {
-        let mut raw = AnyConnection::connect(&url).await.unwrap();
+    for held in 0..3 {
+        let files = Files::new("drained");
+        let world = files.world(&[]).await;
+        let orders = world.checkout.store().clone();
+        let (stock, books) = (world.inventory.store().clone(), world.payment.ledger().clone());
+        stock.check().await.unwrap();
+        books.check().await.unwrap();
+        let (_, url) = &files.variables()[held];
+        let mut raw = AnyConnection::connect(url).await.unwrap();
         sqlx::query("BEGIN IMMEDIATE").execute(&mut raw).await.unwrap();
-        held.push(raw);
-    }
-    let soon = Duration::from_millis(100);
-    let place = Place { film_id: 1, kind: OrderKind::Rent, showing: 1, capacity: 5 };
-    let charge = NewCharge { key: "k", id: "c1", user_id: 7, amount: 4_500, declined: false };
-    assert!(tokio::time::timeout(soon, orders.open(&new("ord_1", 1), 0)).await.is_err());
-    assert!(tokio::time::timeout(soon, stock.reserve("ord_1", place, 0)).await.is_err());
-    assert!(tokio::time::timeout(soon, books.charge(charge, 0)).await.is_err());
-    let stopped = world.stop();
-    tokio::pin!(stopped);
-    for (number, mut raw) in held.into_iter().enumerate() {
-        assert!(tokio::time::timeout(soon, &mut stopped).await.is_err(), "{number} databases were waited for");
+        let soon = Duration::from_millis(100);
+        let place = Place { film_id: 1, kind: OrderKind::Rent, showing: 1, capacity: 5 };
+        let charge = NewCharge { key: "k", id: "c1", user_id: 7, amount: 4_500, declined: false };
+        let order = new("ord_1", 1);
+        let left = match held {
+            0 => tokio::time::timeout(soon, orders.open(&order, 0)).await.is_err(),
+            1 => tokio::time::timeout(soon, stock.reserve("ord_1", place, 0)).await.is_err(),
+            _ => tokio::time::timeout(soon, books.charge(charge, 0)).await.is_err(),
+        };
+        assert!(left, "{url} is held");
+        let stopped = world.stop();
+        tokio::pin!(stopped);
+        // Longer than anything else takes to stop.
+        let patience = Duration::from_millis(1_500);
+        assert!(tokio::time::timeout(patience, &mut stopped).await.is_err(), "{url} was not waited for");
         sqlx::query("ROLLBACK").execute(&mut raw).await.unwrap();
+        stopped.await;
+        let changed = match held {
+            0 => orders.order("ord_1").await.unwrap().is_some(),
+            1 => stock.audit().await.unwrap().held == ["ord_1"],
+            _ => books.audit().await.unwrap().kept.len() == 1,
+        };
+        assert!(changed, "{url}");
     }
-    stopped.await;
-    assert!(orders.order("ord_1").await.unwrap().is_some());
-    assert_eq!(stock.audit().await.unwrap().held, ["ord_1"]);
-    assert_eq!(books.audit().await.unwrap().kept.len(), 1);
 }
 
 /// A worker that dies again and again before it has reserved anything leaves a dead letter without a seat and a

@@ -1,6 +1,7 @@
 //! Checkout, whole: money is never taken twice and never lost.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that can't go on fails")]
 
+mod breaks;
 mod chaos;
 mod clocks;
 mod disk;

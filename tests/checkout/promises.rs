@@ -6,12 +6,12 @@ use std::path::Path;
 
 const HEADING: &str = "## What it promises";
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Names in backticks in the last column of the table, by what is promised.
-fn promises() -> Vec<(String, Vec<String>)> {
+pub(crate) fn promises() -> Vec<(String, Vec<String>)> {
     let text = fs::read_to_string(root().join("docs/checkout.md")).unwrap();
     let (_, after) = text.split_once(HEADING).expect("the section is there");
     let section = after.split("\n## ").next().unwrap();
