@@ -236,8 +236,8 @@ impl Builder<'_> {
     fn user(&mut self) -> Result<user::UserState, String> {
         let Blueprint { user: settings, seed, .. } = self.blueprint;
         let plain = user::UserState::new(settings, *seed)?;
-        let mut store = |name: &'static str, policy: &PolicySettings| {
-            let router = user::store_routes(plain.clone());
+        let mut store = |name: &'static str, state: user::UserState, policy: &PolicySettings| {
+            let router = user::store_routes(state);
             let router = match self.faults.target(name) {
                 Some(target) => router.layer(middleware::from_fn_with_state(target, faults::inject)),
                 None => router,
@@ -248,13 +248,15 @@ impl Builder<'_> {
             self.clients.push(client.clone());
             Ok::<_, String>(client)
         };
-        let (primary, replica) = (store(user::PRIMARY, &settings.primary)?, store(user::REPLICA, &settings.replica)?);
+        let primary = store(user::PRIMARY, plain.clone(), &settings.primary)?;
+        let replica = store(user::REPLICA, plain.replica(settings.replication_lag), &settings.replica)?;
         Ok(plain.over(user::StoreClients::new(primary, replica, self.telemetry)))
     }
 
     fn checkout(&mut self) -> Result<checkout::CheckoutState, String> {
         let own = ServiceName::Checkout;
-        let pool = Self::unlimited_pool()?;
+        // One pool for everything an order without protection needs: what hangs takes all of it.
+        let pool = self.shared_pool(own)?;
         let mut pair = |dependency| -> Result<checkout::Pair, String> {
             let protected = self.client(own, dependency)?;
             Ok(checkout::Pair { protected, bare: self.bare_client(own, dependency, &pool)? })
@@ -271,13 +273,21 @@ impl Builder<'_> {
     }
 
     fn gateway(&self, service: ServiceName, protection: Protection, clients: Clients) -> Result<GatewayState, String> {
-        GatewayState::new(service, protection, &self.blueprint.gateway, clients, self.telemetry)
+        let Blueprint { gateway: own, seed, .. } = self.blueprint;
+        GatewayState::new(service, protection, own, clients, self.telemetry, *seed)
     }
 
     fn client(&mut self, service: ServiceName, dependency: ServiceName) -> Result<Client, String> {
         let fallback = PolicySettings::default();
         let policy = self.blueprint.policies.get(&(service, dependency)).unwrap_or(&fallback);
-        let transport = self.transport(dependency, Some(policy.time_limiter.connect_timeout))?;
+        let transport = self.transport(dependency, Some(policy.time_limiter.connect_timeout()))?;
+        if policy.hedge.is_some() && transport.is_single() && !self.host.virtual_time {
+            tracing::info!(
+                %service,
+                %dependency,
+                "there is one instance only: a hedge asks it again; give services.{dependency}.url a name of several"
+            );
+        }
         // Clients must not roll the same dice.
         let seed = self.blueprint.seed.wrapping_add(self.clients.len() as u64);
         let client = Client::new(service.as_str(), dependency.as_str(), policy, transport, self.telemetry, seed)?;

@@ -18,6 +18,7 @@ mod fallback;
 mod observe;
 mod presets;
 mod problem;
+mod replicas;
 mod request;
 mod span;
 mod transport;
@@ -33,7 +34,7 @@ use tracing::Instrument;
 pub use crate::web::context::{Context, DEADLINE_HEADER, PROTECTION_HEADER};
 pub use error::{AttemptError, Error};
 pub use fallback::{Cache, FallbackKind, Fallbacks};
-pub use presets::{pool_preset, preset, preset_names};
+pub use presets::{pool_preset, pool_preset_names, preset, preset_names};
 pub use request::{Reply, Request};
 pub use transport::{Transport, TransportError};
 
@@ -249,7 +250,8 @@ impl Client {
         request: Request,
         read: impl Fn(Reply) -> Result<T, AttemptError>,
     ) -> Result<T, Error> {
-        let attempt = |attempt: Attempt| self.attempt(context, &request, attempt, &read);
+        let turn = self.inner.transport.turn();
+        let attempt = |attempt: Attempt| self.attempt(context, &request, turn, attempt, &read);
         match &self.inner.guard {
             Guard::Policy { policy, reporter } => {
                 let deadline = context.deadline.map(Instant::into_std);
@@ -269,11 +271,12 @@ impl Client {
         &self,
         context: &Context,
         request: &Request,
+        turn: usize,
         attempt: Attempt,
         read: &impl Fn(Reply) -> Result<T, AttemptError>,
     ) -> Result<T, AttemptError> {
         let span = AttemptSpan::begin(&self.inner.peer, request, &attempt);
-        let result = self.exchange(context, request, attempt, read).instrument(span.span()).await;
+        let result = self.exchange(context, request, turn, attempt, read).instrument(span.span()).await;
         span.end(&result);
         result
     }
@@ -282,15 +285,18 @@ impl Client {
         &self,
         context: &Context,
         request: &Request,
+        turn: usize,
         attempt: Attempt,
         read: &impl Fn(Reply) -> Result<T, AttemptError>,
     ) -> Result<T, AttemptError> {
         let mut headers = request.headers.clone();
+        // Another instance than the attempt before, and than the one that is hedged.
+        let turn = turn + attempt.number as usize - 1 + usize::from(attempt.hedge);
         // The dependency gets the time that this attempt will wait, not how long the page may take:
         // work for a caller that has moved on to its next attempt is wasted.
         let context = if context.protection { attempt_context(context, &attempt) } else { *context };
         context.write(&mut headers);
-        let reply = self.inner.transport.send(request, headers).await?;
+        let reply = self.inner.transport.send_to(turn, request, headers).await?;
         tracing::Span::current().record("http.response.status_code", reply.status.as_u16());
         AttemptError::check(reply).and_then(read)
     }

@@ -23,6 +23,8 @@ pub fn preset_names() -> &'static [&'static str] {
         "database",
         "external-api",
         "critical-service",
+        "primary-database",
+        "replica-database",
     ]
 }
 
@@ -41,11 +43,20 @@ pub fn preset(name: &str) -> Option<PolicySettings> {
         "database" => either(3, 30.0, seconds(2), seconds(30)),
         "external-api" => either(5, 60.0, seconds(10), seconds(60)),
         "critical-service" => either(2, 20.0, seconds(1), seconds(15)),
+        // A database with a replica: both the number in a row and the rate.
+        "primary-database" => either(5, 50.0, seconds(3), seconds(60)),
+        "replica-database" => either(3, 70.0, seconds(2), seconds(30)),
         _ => return None,
     })
 }
 
-/// The pool for a part of a shop, by name: payment, inventory, shipping, notification.
+/// The names [`pool_preset`] knows.
+#[must_use]
+pub fn pool_preset_names() -> &'static [&'static str] {
+    &["payment", "inventory", "shipping", "notification"]
+}
+
+/// The pool for a part of a shop, by name.
 #[must_use]
 pub fn pool_preset(name: &str) -> Option<PoolSettings> {
     let (core_size, max_size, queue_capacity) = match name {
@@ -126,6 +137,8 @@ fn either(failures: u32, rate: f64, timeout: Duration, wait: Duration) -> Policy
             minimum_number_of_calls: 10,
             wait_duration_in_open_state: wait,
             permitted_number_of_calls_in_half_open_state: 3,
+            // One failed probe reopens.
+            half_open_success_rate_threshold: 100.0,
             ..BreakerSettings::default()
         }),
         time_limiter: TimeLimiterSettings { timeout_duration: timeout, ..TimeLimiterSettings::default() },
@@ -171,6 +184,8 @@ mod tests {
             ("external-api", Some(5), 60),
             ("critical-service", Some(2), 15),
             ("order-payment", None, 30),
+            ("primary-database", Some(5), 60),
+            ("replica-database", Some(3), 30),
         ];
         for (name, failures, wait) in table {
             let breaker = breaker(name);
@@ -181,11 +196,19 @@ mod tests {
             ("database", 30.0, 2),
             ("external-api", 60.0, 10),
             ("critical-service", 20.0, 1),
+            ("primary-database", 50.0, 3),
+            ("replica-database", 70.0, 2),
             ("order-payment", 50.0, 3),
         ] {
             assert_eq!(breaker(name).failure_rate_threshold, Some(rate), "{name}");
             let limiter = preset(name).unwrap().time_limiter;
             assert_eq!(limiter.timeout_duration.as_secs(), timeout, "{name}");
+        }
+        for name in ["database", "external-api", "critical-service", "primary-database", "replica-database"] {
+            let breaker = breaker(name);
+            assert_eq!(breaker.permitted_number_of_calls_in_half_open_state, 3, "{name}");
+            let all = breaker.half_open_success_rate_threshold;
+            assert!((all - 100.0).abs() < f64::EPSILON, "{name}: one failed probe reopens");
         }
         let gateway = breaker("payment-gateway");
         assert!((gateway.half_open_success_rate_threshold - 80.0).abs() < f64::EPSILON);

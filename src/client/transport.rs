@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::ServiceExt;
 
+use super::replicas::Replicas;
 use super::request::{Reply, Request};
 use crate::faults::Severed;
 use crate::web::trust::{self, Trust};
@@ -54,6 +55,8 @@ pub enum Transport {
         pool: reqwest::Client,
         /// Such as `http://127.0.0.1:8082`, without a slash at its end.
         base: Arc<str>,
+        /// The instances behind the base's host name; none where it is an address.
+        replicas: Option<Arc<Replicas>>,
     },
     /// Into a router of this process, which may be set later than the transport is made.
     InProcess(Arc<OnceLock<Router>>),
@@ -87,8 +90,11 @@ impl Transport {
         }
         let pool = builder.build().map_err(|error| error.to_string())?;
         let base = base.trim_end_matches('/');
-        reqwest::Url::parse(base).map_err(|error| format!("{base:?} is not a URL: {error}"))?;
-        Ok(Self::Http { pool, base: base.into() })
+        let url = reqwest::Url::parse(base).map_err(|error| format!("{base:?} is not a URL: {error}"))?;
+        // A name that a certificate is for must stay in the URL.
+        let named = url.domain().filter(|_| url.scheme() == "http");
+        let replicas = named.map(|host| Replicas::new(host, url.port_or_known_default().unwrap_or(80)));
+        Ok(Self::Http { pool, base: base.into(), replicas })
     }
 
     /// Whom requests to `dependency` go to by this way.
@@ -107,10 +113,50 @@ impl Transport {
         }
     }
 
+    /// The turn of a call among the instances, which its retries and hedges count on from.
+    pub(super) fn turn(&self) -> usize {
+        match self {
+            Self::Http { replicas: Some(replicas), .. } => replicas.turn(),
+            _ => 0,
+        }
+    }
+
+    /// Whether there is one instance only, whatever the resolver says.
+    pub(crate) fn is_single(&self) -> bool {
+        !matches!(self, Self::Http { replicas: Some(_), .. })
+    }
+
     /// Sends a request once and reads the whole answer.
     pub async fn send(&self, request: &Request, headers: http::HeaderMap) -> Result<Reply, TransportError> {
+        self.send_to(self.turn(), request, headers).await
+    }
+
+    /// The same to the instance whose turn it is.
+    pub(super) async fn send_to(
+        &self,
+        turn: usize,
+        request: &Request,
+        headers: http::HeaderMap,
+    ) -> Result<Reply, TransportError> {
         match self {
-            Self::Http { pool, base } => send_http(pool, base, request, headers).await,
+            Self::Http { pool, base, replicas: None } => send_http(pool, base, request, headers).await,
+            Self::Http { pool, base, replicas: Some(replicas) } => {
+                let refused = |error: std::io::Error| TransportError::Connect(error.to_string());
+                let address = replicas.address(turn).await.map_err(refused)?;
+                let mut url =
+                    reqwest::Url::parse(base).map_err(|error| TransportError::Malformed(error.to_string()))?;
+                let mut headers = headers;
+                if let (Ok(host), true) =
+                    (HeaderValue::from_str(url.authority()), url.set_ip_host(address.ip()).is_ok())
+                {
+                    headers.insert(http::header::HOST, host);
+                }
+                let sent = send_http(pool, url.as_str().trim_end_matches('/'), request, headers).await;
+                if let Err(TransportError::Connect(_)) = sent {
+                    replicas.refused(address);
+                }
+                sent
+            }
             Self::InProcess(router) => match router.get() {
                 Some(router) => send_in_process(router.clone(), request, headers).await,
                 None => Err(TransportError::Connect("the service has not started".to_owned())),
@@ -184,5 +230,66 @@ fn classify(error: &reqwest::Error) -> TransportError {
         TransportError::Malformed(text)
     } else {
         TransportError::Reset(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+
+    /// Listens on one port of two loopback addresses, each of which says its own.
+    async fn two() -> u16 {
+        let first = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = first.local_addr().unwrap().port();
+        let second = tokio::net::TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+        for (listener, name) in [(first, "first"), (second, "second")] {
+            let router = Router::new().route("/", get(move || async move { name }));
+            tokio::spawn(async { axum::serve(listener, router).await });
+        }
+        port
+    }
+
+    fn both(_: String, port: u16) -> BoxFuture<'static, std::io::Result<Vec<std::net::SocketAddr>>> {
+        Box::pin(async move { Ok([[127, 0, 0, 1], [127, 0, 0, 2]].map(|ip| (ip, port).into()).to_vec()) })
+    }
+
+    #[tokio::test]
+    async fn a_hedge_goes_to_another_instance() {
+        let port = two().await;
+        let Transport::Http { pool, base, .. } = Transport::http(&format!("http://catalog:{port}"), None).unwrap()
+        else {
+            unreachable!()
+        };
+        let transport = Transport::Http { pool, base, replicas: Some(Replicas::by("catalog", port, both)) };
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let turn = transport.turn();
+            for place in [turn, turn + 1] {
+                let reply = transport.send_to(place, &Request::get("/"), HeaderMap::new()).await.unwrap();
+                answers.push(String::from_utf8(reply.body.to_vec()).unwrap());
+            }
+        }
+        assert_eq!(answers, ["first", "second", "second", "first"]);
+    }
+
+    /// What isn't answered at all is known not to have been sent.
+    #[tokio::test]
+    async fn an_unanswered_connect_is_no_timeout_of_the_answer() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Fills the backlog, which is never accepted from: further connects are not answered.
+        let patience = Duration::from_millis(100);
+        let mut queued = Vec::new();
+        while let Ok(Ok(stream)) = tokio::time::timeout(patience, tokio::net::TcpStream::connect(address)).await {
+            queued.push(stream);
+        }
+        let transport = Transport::http(&format!("http://{address}"), Some(Duration::from_millis(50))).unwrap();
+        let sent = transport.send(&Request::get("/"), HeaderMap::new()).await;
+        assert!(matches!(sent, Err(TransportError::Connect(_))), "{:?}", sent.err());
     }
 }

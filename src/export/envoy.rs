@@ -54,7 +54,7 @@ fn cluster(source: &Source, relation: Relation<'_>) -> Value {
     let mut cluster = json!({
         "name": name(relation),
         "type": "STRICT_DNS",
-        "connect_timeout": seconds(policy.time_limiter.connect_timeout),
+        "connect_timeout": seconds(policy.time_limiter.connect_timeout()),
         "load_assignment": {
             "cluster_name": name(relation),
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],

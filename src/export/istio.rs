@@ -135,7 +135,7 @@ fn destination_rule(Relation { caller, dependency, policy }: Relation<'_>) -> Va
 }
 
 fn traffic_policy(policy: &PolicySettings) -> Value {
-    let mut pool = json!({"tcp": {"connectTimeout": seconds(policy.time_limiter.connect_timeout)}});
+    let mut pool = json!({"tcp": {"connectTimeout": seconds(policy.time_limiter.connect_timeout())}});
     if let Some((places, waiting)) = places(policy) {
         pool["tcp"]["maxConnections"] = places.into();
         pool["http"] = json!({"http1MaxPendingRequests": waiting, "http2MaxRequests": places});

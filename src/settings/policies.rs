@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::client::{preset, preset_names};
+use crate::client::{pool_preset, pool_preset_names, preset, preset_names};
 use breakerbox_resilience::policy::PolicySettings;
 
 /// Lays what is written over its preset; nothing written is the default policy.
@@ -25,9 +25,26 @@ pub(crate) fn resolve(written: Option<&Value>) -> Result<PolicySettings, String>
             .ok_or_else(|| format!("preset: {name:?} is unknown; there are {}", preset_names().join(", ")))?,
         Some(other) => return Err(format!("preset: {other} is not a name; there are {}", preset_names().join(", "))),
     };
+    if let Some(Value::Object(pool)) = written.get_mut("pool-bulkhead") {
+        from_pool_preset(pool)?;
+    }
     let mut merged = serde_json::to_value(&base).map_err(|error| error.to_string())?;
     lay_over(&mut merged, Value::Object(written));
     serde_path_to_error::deserialize(merged).map_err(|error| format!("{}: {}", error.path(), error.inner()))
+}
+
+/// Replaces the name of a pool's preset by what it says.
+fn from_pool_preset(pool: &mut Map<String, Value>) -> Result<(), String> {
+    let Some(name) = pool.remove("preset") else { return Ok(()) };
+    let preset = name.as_str().and_then(pool_preset).ok_or_else(|| {
+        format!("pool-bulkhead.preset: {name} is unknown; there are {}", pool_preset_names().join(", "))
+    })?;
+    let mut base = serde_json::to_value(&preset).map_err(|error| error.to_string())?;
+    lay_over(&mut base, Value::Object(std::mem::take(pool)));
+    if let Value::Object(laid) = base {
+        *pool = laid;
+    }
+    Ok(())
 }
 
 fn lay_over(base: &mut Value, over: Value) {
@@ -73,6 +90,19 @@ mod tests {
         let written = json!({"circuit-breaker": {"failure-rate-threshold": false, "consecutive-failure-threshold": 3}});
         let breaker = resolve(Some(&written)).unwrap().circuit_breaker.unwrap();
         assert_eq!((breaker.failure_rate_threshold, breaker.consecutive_failure_threshold), (None, Some(3)));
+    }
+
+    #[test]
+    fn a_pool_begins_with_its_preset() {
+        let written = json!({"pool-bulkhead": {"preset": "notification", "when-full": "reject"}});
+        let pool = resolve(Some(&written)).unwrap().pool_bulkhead.unwrap();
+        assert_eq!((pool.core_size, pool.max_size, pool.queue_capacity), (2, 5, 20));
+        assert_eq!(pool.when_full, breakerbox_resilience::bulkhead::WhenFull::Reject);
+        let error = resolve(Some(&json!({"pool-bulkhead": {"preset": "returns"}}))).unwrap_err();
+        assert_eq!(
+            error,
+            "pool-bulkhead.preset: \"returns\" is unknown; there are payment, inventory, shipping, notification"
+        );
     }
 
     #[test]

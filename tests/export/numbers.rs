@@ -41,7 +41,7 @@ fn each_destination_rule_has_its_policys_numbers() {
         assert_eq!(rule["spec"]["workloadSelector"]["matchLabels"][LABEL], caller.as_str());
         let traffic = &rule["spec"]["trafficPolicy"];
         let (tcp, http) = (&traffic["connectionPool"]["tcp"], &traffic["connectionPool"]["http"]);
-        assert_eq!(duration(&tcp["connectTimeout"]), Some(policy.time_limiter.connect_timeout), "{name}");
+        assert_eq!(duration(&tcp["connectTimeout"]), Some(policy.time_limiter.connect_timeout()), "{name}");
         let places = policy.bulkhead.as_ref().map(|bulkhead| u64::from(bulkhead.max_concurrent_calls));
         assert_eq!(http["http2MaxRequests"].as_u64(), places, "{name}");
         assert_eq!(tcp["maxConnections"].as_u64(), places, "{name}");
@@ -181,7 +181,7 @@ fn each_envoy_cluster_has_its_policys_numbers() {
             all[list].as_array().unwrap().iter().find(|item| item["name"] == *name).unwrap().clone()
         };
         let (cluster, host) = (named("clusters"), named("virtual_hosts"));
-        assert_eq!(duration(&cluster["connect_timeout"]), Some(policy.time_limiter.connect_timeout));
+        assert_eq!(duration(&cluster["connect_timeout"]), Some(policy.time_limiter.connect_timeout()));
         let breaker = policy.circuit_breaker.as_ref().unwrap();
         let outlier = &cluster["outlier_detection"];
         assert_eq!(duration(&outlier["base_ejection_time"]), breaker_wait(policy));

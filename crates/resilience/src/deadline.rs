@@ -56,9 +56,11 @@ pub struct TimeLimiterSettings {
     /// Timeout of the first attempt.
     #[serde(with = "humantime_serde")]
     pub timeout_duration: Duration,
-    /// Timeout of establishing a connection; the transport's to apply.
+    /// Timeout of establishing a connection; the transport's to apply. Shorter than an attempt's, so
+    /// that a connection that is never answered is told from an answer that is late: nothing was sent.
+    /// `None`: half of the attempt's timeout, 1 s at most.
     #[serde(with = "humantime_serde")]
-    pub connect_timeout: Duration,
+    pub connect_timeout: Option<Duration>,
     /// Timeout of the whole call, waiting and retries included. `None`: only the caller's deadline.
     #[serde(with = "humantime_serde")]
     pub total_timeout: Option<Duration>,
@@ -70,7 +72,7 @@ impl Default for TimeLimiterSettings {
     fn default() -> Self {
         Self {
             timeout_duration: Duration::from_secs(1),
-            connect_timeout: Duration::from_secs(1),
+            connect_timeout: None,
             total_timeout: None,
             timeout_multiplier: 1.0,
         }
@@ -82,7 +84,18 @@ impl TimeLimiterSettings {
     pub fn validate(&self) -> Result<(), SettingsError> {
         let tick = Duration::from_millis(1);
         duration("timeout-duration", self.timeout_duration, tick)?;
-        duration("connect-timeout", self.connect_timeout, tick)?;
+        if let Some(connect) = self.connect_timeout {
+            duration("connect-timeout", connect, tick)?;
+            ensure(
+                connect < self.timeout_duration,
+                "connect-timeout",
+                humantime::format_duration(connect),
+                &format!(
+                    "below {}, the timeout-duration, which would always end first",
+                    humantime::format_duration(self.timeout_duration)
+                ),
+            )?;
+        }
         if let Some(total) = self.total_timeout {
             duration("total-timeout", total, tick)?;
             // Every attempt would be cut short, and a breaker would see no timeout of the dependency's.
@@ -94,6 +107,12 @@ impl TimeLimiterSettings {
             )?;
         }
         within("timeout-multiplier", self.timeout_multiplier, 1.0..=10.0, "1–10")
+    }
+
+    /// Timeout of establishing a connection.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.unwrap_or_else(|| (self.timeout_duration / 2).min(Duration::from_secs(1)))
     }
 
     /// Timeout of the attempt with this number, counted from 1, deadlines aside.
@@ -153,6 +172,25 @@ mod tests {
         let timeouts: Vec<u64> = (1..=3).map(|n| settings.attempt_timeout(n).as_secs()).collect();
         assert_eq!(timeouts, [5, 10, 20]);
         assert!(settings.attempt_timeout(u32::MAX) <= Duration::from_hours(24));
+    }
+
+    #[test]
+    fn a_connection_is_given_up_before_its_attempt() {
+        let with = |timeout, connect| TimeLimiterSettings {
+            timeout_duration: Duration::from_millis(timeout),
+            connect_timeout: connect,
+            ..TimeLimiterSettings::default()
+        };
+        assert_eq!(with(500, None).connect_timeout(), Duration::from_millis(250));
+        assert_eq!(with(10_000, None).connect_timeout(), Duration::from_secs(1));
+        let given = with(500, Some(Duration::from_millis(499)));
+        given.validate().unwrap();
+        assert_eq!(given.connect_timeout(), Duration::from_millis(499));
+        let error = with(500, Some(Duration::from_millis(500))).validate().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "connect-timeout = 500ms: must be below 500ms, the timeout-duration, which would always end first"
+        );
     }
 
     #[test]

@@ -13,6 +13,11 @@
 //! arrival time* of the next call. There is nothing to refill and no timer, and in any time t no
 //! more than `limit × (1 + t / period)` calls pass.
 //!
+//! A bucket that is full lets a burst of `limit` through and then refills, so that a period that begins
+//! with the burst sees up to `2 × limit − 1` calls. Where the limit is a promise ("100 in a minute"),
+//! [`LimitBy::SlidingLog`] keeps the time of each call that passed, and no period of that length,
+//! wherever it begins, sees more than `limit`. It costs 8 bytes per call and a lock.
+//!
 //! [`KeyedRateLimiter`] has one timeline per key, for a bounded number of keys. A key whose time
 //! has passed is as good as new and can be forgotten; where none can, further keys share one.
 //!
@@ -31,7 +36,8 @@
 //! use breakerbox_resilience::limiter::{RateLimiter, RateLimiterSettings};
 //!
 //! let now = Instant::now();
-//! let settings = RateLimiterSettings { limit_for_period: 100, limit_refresh_period: Duration::from_secs(60) };
+//! let settings = RateLimiterSettings { limit_for_period: 100, ..RateLimiterSettings::default() };
+//! assert_eq!(settings.limit_refresh_period, Duration::from_secs(60));
 //! let limiter = RateLimiter::new(&settings, now)?;
 //! assert!((0..100).all(|_| limiter.check(now).is_ok()));
 //! let early = limiter.check(now).unwrap_err();
@@ -40,6 +46,7 @@
 //! ```
 
 use std::{
+    collections::VecDeque,
     hash::Hash,
     time::{Duration, Instant},
 };
@@ -50,7 +57,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     settings::{SettingsError, duration, ensure, within},
     shards::{Shards, make_way},
-    sync::{AtomicU64, Ordering, Padded},
+    sync::{AtomicU64, Mutex, Ordering, Padded, lock},
 };
 
 /// How many calls in which time.
@@ -62,19 +69,43 @@ pub struct RateLimiterSettings {
     /// The period.
     #[serde(with = "humantime_serde")]
     pub limit_refresh_period: Duration,
+    /// What is counted.
+    pub limit_by: LimitBy,
+}
+
+/// How a limiter counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitBy {
+    /// A bucket of `limit` tokens that refills evenly: one number and no lock.
+    #[default]
+    TokenBucket,
+    /// The times of the last `limit` calls: no period sees more than `limit`, wherever it begins.
+    SlidingLog,
 }
 
 impl Default for RateLimiterSettings {
     fn default() -> Self {
-        Self { limit_for_period: 100, limit_refresh_period: Duration::from_mins(1) }
+        Self { limit_for_period: 100, limit_refresh_period: Duration::from_mins(1), limit_by: LimitBy::default() }
     }
 }
+
+/// Longest log of one limiter or key: 80 kB.
+const LONGEST_LOG: u32 = 10_000;
 
 impl RateLimiterSettings {
     /// Whether a limiter can be built from these.
     pub fn validate(&self) -> Result<(), SettingsError> {
         within("limit-for-period", self.limit_for_period, 1..=1_000_000, "1–1000000")?;
         duration("limit-refresh-period", self.limit_refresh_period, Duration::from_millis(1))?;
+        if self.limit_by == LimitBy::SlidingLog {
+            return ensure(
+                self.limit_for_period <= LONGEST_LOG,
+                "limit-for-period",
+                self.limit_for_period,
+                &format!("1–{LONGEST_LOG} where the limit is by sliding-log, which keeps the time of each call"),
+            );
+        }
         // At 64ths of a nanosecond, an interval that is rounded up by more is no longer what was asked for.
         ensure(
             Rate::new(self).interval >= 50,
@@ -99,6 +130,9 @@ const PARTS: u64 = 64;
 
 #[derive(Clone, Copy, Debug)]
 struct Rate {
+    by: LimitBy,
+    limit: u32,
+    period: u64,
     interval: u64,
     /// As many intervals as calls in a period, which is a period, rounded up by less than 2 %.
     burst: u64,
@@ -106,20 +140,40 @@ struct Rate {
 
 impl Rate {
     fn new(settings: &RateLimiterSettings) -> Self {
+        let (limit, period) = (settings.limit_for_period, parts(settings.limit_refresh_period));
         // Rounded up: never more than the limit.
-        let interval = parts(settings.limit_refresh_period).div_ceil(settings.limit_for_period.into());
-        Self { interval, burst: interval.saturating_mul(settings.limit_for_period.into()) }
+        let interval = period.div_ceil(limit.into());
+        Self { by: settings.limit_by, limit, period, interval, burst: interval.saturating_mul(limit.into()) }
     }
 
     /// The theoretical arrival time after one more call at `now`.
     fn book(self, arrival: u64, now: u64) -> Result<u64, Limited> {
         let booked = arrival.max(now).saturating_add(self.interval);
         let latest = now.saturating_add(self.burst);
-        if booked <= latest {
-            Ok(booked)
-        } else {
-            Err(Limited { retry_after: Duration::from_nanos((booked - latest).div_ceil(PARTS)) })
+        if booked <= latest { Ok(booked) } else { Err(Limited::for_parts(booked - latest)) }
+    }
+
+    /// Adds a call at `now` to those that passed, the oldest first.
+    fn log(self, passed: &mut VecDeque<u64>, now: u64) -> Result<(), Limited> {
+        while passed.front().is_some_and(|first| first.saturating_add(self.period) <= now) {
+            passed.pop_front();
         }
+        match passed.front() {
+            Some(first) if passed.len() >= self.limit as usize => {
+                Err(Limited::for_parts(first.saturating_add(self.period).saturating_sub(now)))
+            }
+            _ => {
+                // In order, whatever the callers' clocks say.
+                passed.push_back(passed.back().map_or(now, |last| now.max(*last)));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Limited {
+    fn for_parts(parts: u64) -> Self {
+        Self { retry_after: Duration::from_nanos(parts.div_ceil(PARTS)) }
     }
 }
 
@@ -133,18 +187,23 @@ pub struct RateLimiter {
     rate: Rate,
     origin: Instant,
     arrival: Padded<AtomicU64>,
+    passed: Mutex<VecDeque<u64>>,
 }
 
 impl RateLimiter {
     /// A limiter that has seen nothing.
     pub fn new(settings: &RateLimiterSettings, now: Instant) -> Result<Self, SettingsError> {
         settings.validate()?;
-        Ok(Self { rate: Rate::new(settings), origin: now, arrival: Padded(AtomicU64::new(0)) })
+        let (arrival, passed) = (Padded(AtomicU64::new(0)), Mutex::new(VecDeque::new()));
+        Ok(Self { rate: Rate::new(settings), origin: now, arrival, passed })
     }
 
     /// Whether a call may be made `now`; if so, it is counted.
     pub fn check(&self, now: Instant) -> Result<(), Limited> {
         let now = parts(now.saturating_duration_since(self.origin));
+        if self.rate.by == LimitBy::SlidingLog {
+            return self.rate.log(&mut lock(&self.passed), now);
+        }
         let mut arrival = self.arrival.0.load(Ordering::Acquire);
         loop {
             let booked = self.rate.book(arrival, now)?;
@@ -152,6 +211,39 @@ impl RateLimiter {
                 Ok(_) => return Ok(()),
                 Err(other) => arrival = other,
             }
+        }
+    }
+}
+
+/// What is known of a key.
+#[derive(Debug)]
+enum Seen {
+    /// Its theoretical arrival time.
+    Arrival(u64),
+    /// When its calls passed.
+    Log(VecDeque<u64>),
+}
+
+impl Seen {
+    fn nothing(by: LimitBy) -> Self {
+        match by {
+            LimitBy::TokenBucket => Self::Arrival(0),
+            LimitBy::SlidingLog => Self::Log(VecDeque::new()),
+        }
+    }
+
+    fn check(&mut self, rate: Rate, now: u64) -> Result<(), Limited> {
+        match self {
+            Self::Arrival(arrival) => rate.book(*arrival, now).map(|booked| *arrival = booked),
+            Self::Log(passed) => rate.log(passed, now),
+        }
+    }
+
+    /// Whether forgetting it changes nothing.
+    fn is_as_good_as_new(&self, rate: Rate, now: u64) -> bool {
+        match self {
+            Self::Arrival(arrival) => *arrival <= now,
+            Self::Log(passed) => passed.back().is_none_or(|last| last.saturating_add(rate.period) <= now),
         }
     }
 }
@@ -165,7 +257,7 @@ impl RateLimiter {
 pub struct KeyedRateLimiter<K: Eq + Hash> {
     rate: Rate,
     origin: Instant,
-    shards: Shards<LruCache<K, u64>>,
+    shards: Shards<LruCache<K, Seen>>,
     /// For keys that found no place.
     overflow: RateLimiter,
 }
@@ -185,23 +277,24 @@ impl<K: Eq + Hash> KeyedRateLimiter<K> {
     /// Whether a call with this key may be made `now`; if so, it is counted.
     pub fn check(&self, key: K, now: Instant) -> Result<(), Limited> {
         let at = parts(now.saturating_duration_since(self.origin));
-        let (mut arrivals, capacity) = self.shards.of(&key);
-        if let Some(arrival) = arrivals.get_mut(&key) {
-            *arrival = self.rate.book(*arrival, at)?;
-            return Ok(());
+        let (mut keys, capacity) = self.shards.of(&key);
+        if let Some(seen) = keys.get_mut(&key) {
+            return seen.check(self.rate, at);
         }
-        if arrivals.len() >= capacity && !make_way(&mut arrivals, |arrival| *arrival <= at) {
-            drop(arrivals);
+        if keys.len() >= capacity && !make_way(&mut keys, |seen| seen.is_as_good_as_new(self.rate, at)) {
+            drop(keys);
             return self.overflow.check(now);
         }
-        arrivals.put(key, self.rate.book(0, at)?);
+        let mut seen = Seen::nothing(self.rate.by);
+        seen.check(self.rate, at)?;
+        keys.put(key, seen);
         Ok(())
     }
 
     /// Keys it knows now.
     #[must_use]
     pub fn keys(&self) -> usize {
-        self.shards.each().map(|arrivals| arrivals.len()).sum()
+        self.shards.each().map(|keys| keys.len()).sum()
     }
 }
 
@@ -210,7 +303,46 @@ mod tests {
     use super::*;
 
     fn settings(limit: u32, seconds: u64) -> RateLimiterSettings {
-        RateLimiterSettings { limit_for_period: limit, limit_refresh_period: Duration::from_secs(seconds) }
+        let limit_refresh_period = Duration::from_secs(seconds);
+        RateLimiterSettings { limit_for_period: limit, limit_refresh_period, ..RateLimiterSettings::default() }
+    }
+
+    fn by_log(limit: u32, seconds: u64) -> RateLimiterSettings {
+        RateLimiterSettings { limit_by: LimitBy::SlidingLog, ..settings(limit, seconds) }
+    }
+
+    /// A full bucket and its refill are 199 in a minute; the log keeps to the promise.
+    #[test]
+    fn a_log_lets_a_hundred_a_minute_through() {
+        let start = Instant::now();
+        let every_half_second = |settings: &RateLimiterSettings| {
+            let limiter = RateLimiter::new(settings, start).unwrap();
+            let burst = (0..100).filter(|_| limiter.check(start).is_ok()).count();
+            let later = (1..120).filter(|half| limiter.check(start + Duration::from_millis(half * 500)).is_ok());
+            burst + later.count()
+        };
+        assert_eq!(every_half_second(&settings(100, 60)), 199);
+        assert_eq!(every_half_second(&by_log(100, 60)), 100);
+    }
+
+    #[test]
+    fn a_log_says_when_its_oldest_call_ends() {
+        let now = Instant::now();
+        let limiter = KeyedRateLimiter::new(&by_log(2, 10), 4, now).unwrap();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert!(limiter.check("a", now).is_ok() && limiter.check("a", at(4)).is_ok());
+        assert_eq!(limiter.check("a", at(7)).unwrap_err().retry_after, Duration::from_secs(3));
+        assert!(limiter.check("b", at(7)).is_ok(), "another key");
+        assert!(limiter.check("a", at(10)).is_ok());
+        assert!(limiter.check("a", at(13)).is_err());
+        assert!(limiter.check("a", at(14)).is_ok());
+    }
+
+    #[test]
+    fn a_log_is_bounded() {
+        let error = by_log(10_001, 60).validate().unwrap_err().to_string();
+        assert!(error.starts_with("limit-for-period = 10001") && error.contains("1–10000 where"), "{error}");
+        by_log(10_000, 60).validate().unwrap();
     }
 
     #[test]
@@ -231,7 +363,11 @@ mod tests {
         let now = Instant::now();
         let millisecond = Duration::from_millis(1);
         for limit in [3, 7, 600_000, 999_999] {
-            let settings = RateLimiterSettings { limit_for_period: limit, limit_refresh_period: millisecond };
+            let settings = RateLimiterSettings {
+                limit_for_period: limit,
+                limit_refresh_period: millisecond,
+                ..RateLimiterSettings::default()
+            };
             let limiter = RateLimiter::new(&settings, now).unwrap();
             let passed = (0..1_100_000).filter(|_| limiter.check(now).is_ok()).count();
             assert_eq!(passed, limit as usize);
@@ -309,6 +445,25 @@ mod tests {
             }
             let elapsed = (now - start).as_secs_f64();
             proptest::prop_assert!(passed.len() as f64 <= f64::from(limit) * (1.0 + elapsed) + 1e-6);
+        }
+
+        /// Against a model that keeps every call for ever.
+        #[test]
+        fn no_period_of_a_log_sees_more_than_the_limit(
+            limit in 1_u32..20, steps in proptest::collection::vec(0_u64..200, 1..300),
+        ) {
+            let start = Instant::now();
+            let limiter = RateLimiter::new(&by_log(limit, 1), start).unwrap();
+            let (mut now, mut passed) = (start, Vec::<Instant>::new());
+            for step in steps {
+                now += Duration::from_millis(step);
+                let recent = passed.iter().filter(|at| **at + Duration::from_secs(1) > now).count();
+                let admitted = limiter.check(now).is_ok();
+                proptest::prop_assert_eq!(admitted, recent < limit as usize);
+                if admitted {
+                    passed.push(now);
+                }
+            }
         }
     }
 }

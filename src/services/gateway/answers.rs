@@ -16,7 +16,7 @@ use breakerbox_resilience::fallback::{Aged, Chain, FallbackSettings, Served};
 use breakerbox_telemetry::FallbackReason;
 
 /// Films in a row of the home page.
-const ROW: u32 = 12;
+pub(super) const ROW: u32 = 12;
 
 impl GatewayState {
     /// Without protection an error is the page's error; with it, it's something to fall back from.
@@ -57,7 +57,7 @@ impl GatewayState {
                 Ok(Sourced::live(films))
             }
             Err(error) => {
-                let chain = inner.popular.chain(&()).await.or(NOTICE, nothing_but(FilmList::default())).await;
+                let chain = inner.popular.chain(&()).await.or(POPULAR, self.shipped()).await;
                 Ok(Sourced::of(inner.catalog_fallbacks.settle(chain, error.reason())))
             }
         }
@@ -81,19 +81,32 @@ impl GatewayState {
         }
     }
 
-    /// What most viewers watch, or at least the notice.
+    /// What most viewers watch.
     pub(super) async fn impersonal(&self, reason: FallbackReason) -> Recommendations {
         self.or_impersonal(Chain::new(&FallbackSettings::default()), reason).await
     }
 
+    /// The popular titles that the program came with: they do not age, and a gateway has them before
+    /// the catalog answered for the first time.
+    fn shipped(&self) -> Ready<Option<Aged<FilmList>>> {
+        nothing_but(self.inner.shipped.clone())
+    }
+
+    /// What most viewers watch: by the catalog's last answer, or as the program came with it.
+    fn popular_titles(&self) -> Ready<Option<Aged<FilmList>>> {
+        self.inner.popular.last(&()).map_or_else(|| self.shipped(), |last| std::future::ready(Some(last)))
+    }
+
     async fn or_impersonal(&self, chain: Chain<Vec<Recommendation>>, reason: FallbackReason) -> Recommendations {
-        let Inner { popular, recommendation_fallbacks, .. } = &*self.inner;
+        let Inner { recommendation_fallbacks, .. } = &*self.inner;
         let unranked = |film| Recommendation { film, score: 0.0, because: None };
-        let popular = popular.last(&()).map(|Aged { value, age }| {
-            let items = value.items.into_iter().map(unranked).collect();
-            Aged { value: items, age }
-        });
-        let chain = chain.or(POPULAR, std::future::ready(popular)).await.or(NOTICE, nothing_but(Vec::new())).await;
+        let popular = async {
+            self.popular_titles().await.map(|Aged { value, age }| {
+                let items = value.items.into_iter().map(unranked).collect();
+                Aged { value: items, age }
+            })
+        };
+        let chain = chain.or(POPULAR, popular).await;
         let Sourced { value, source, age } = Sourced::of(recommendation_fallbacks.settle(chain, reason));
         Recommendations::new(source, value).aged(age)
     }
@@ -105,15 +118,16 @@ impl GatewayState {
         page: u32,
         per_page: u32,
     ) -> Sourced<FilmPage> {
-        let Inner { pages, popular, catalog_fallbacks, .. } = &*self.inner;
-        let popular = popular.last(&()).map(|Aged { value: FilmList { items }, age }| {
-            let total = items.len();
-            Aged { value: FilmPage { items, total, page, per_page }, age }
-        });
+        let Inner { pages, catalog_fallbacks, .. } = &*self.inner;
+        let popular = async {
+            self.popular_titles().await.map(|Aged { value: FilmList { items }, age }| {
+                let total = items.len();
+                Aged { value: FilmPage { items, total, page, per_page }, age }
+            })
+        };
+        let chain = pages.chain(&key.to_owned()).await.or(POPULAR, popular).await;
         let empty = FilmPage { items: Vec::new(), total: 0, page, per_page };
-        let chain = pages.chain(&key.to_owned()).await.or(POPULAR, std::future::ready(popular)).await;
-        let served = catalog_fallbacks.settle(chain.or(NOTICE, nothing_but(empty.clone())).await, reason);
-        Sourced::or(served, empty)
+        Sourced::or(catalog_fallbacks.settle(chain, reason), empty)
     }
 }
 
@@ -139,7 +153,7 @@ impl<T> Sourced<T> {
     }
 
     /// What a chain served; `empty` when even its last step had nothing.
-    fn or(served: Option<Served<T>>, empty: T) -> Self {
+    pub(super) fn or(served: Option<Served<T>>, empty: T) -> Self {
         match served {
             Some(Served { value, kind, age, .. }) => Self { value, source: source_of(kind), age },
             None => Self { value: empty, source: Source::None, age: None },

@@ -19,7 +19,7 @@ use crate::client::Telemetry;
 use crate::services::ServiceName;
 use crate::web::problem::Problem;
 use crate::web::trust::Outsider;
-use breakerbox_resilience::limiter::{KeyedRateLimiter, RateLimiterSettings};
+use breakerbox_resilience::limiter::{KeyedRateLimiter, LimitBy, RateLimiterSettings};
 
 /// Clients, and accounts, that have a limit of their own at a time.
 const MOST: usize = 10_000;
@@ -28,7 +28,11 @@ const LONGEST_NAME: usize = 128;
 
 /// So many in so many seconds.
 pub(super) fn per(limit_for_period: u32, seconds: u64) -> RateLimiterSettings {
-    RateLimiterSettings { limit_for_period, limit_refresh_period: Duration::from_secs(seconds) }
+    RateLimiterSettings {
+        limit_for_period,
+        limit_refresh_period: Duration::from_secs(seconds),
+        limit_by: LimitBy::TokenBucket,
+    }
 }
 
 /// The limiters and their counters.

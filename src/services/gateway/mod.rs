@@ -26,8 +26,9 @@ use super::ServiceName;
 use super::wire::{Film, FilmList, FilmPage, Recommendations, VerifyReply};
 use crate::client::{Cache, Client, FallbackKind, Fallbacks, Telemetry};
 use crate::clock::Clock;
+use crate::services::data::Histories;
 use crate::web::problem::Problem;
-use breakerbox_resilience::limiter::RateLimiterSettings;
+use breakerbox_resilience::limiter::{LimitBy, RateLimiterSettings};
 
 /// Methods and routes whose series exist before the first request.
 pub const ROUTES: &[(&str, &str)] = &[
@@ -95,7 +96,7 @@ impl Default for GatewaySettings {
             stale_after: Duration::from_secs(600),
             cached_answers: 512,
             session_grace: Duration::from_secs(300),
-            rate_limit: RateLimiterSettings::default(),
+            rate_limit: RateLimiterSettings { limit_by: LimitBy::SlidingLog, ..RateLimiterSettings::default() },
             client_limit: limits::per(200, 1),
             login_limit: limits::per(60, 60),
             account_limit: limits::per(20, 60),
@@ -153,6 +154,8 @@ struct Inner {
     pages: Cache<String, FilmPage>,
     films: Cache<u32, Film>,
     popular: Cache<(), FilmList>,
+    /// The popular titles that the program came with.
+    shipped: FilmList,
     profiles: Cache<u32, Me>,
     recommended: Cache<u32, Recommendations>,
     limits: limits::Limits,
@@ -161,15 +164,19 @@ struct Inner {
 }
 
 impl GatewayState {
-    /// A gateway over these clients; it counts its fallbacks under `service`.
+    /// A gateway over these clients; it counts its fallbacks under `service`. `seed` is that of the
+    /// viewing histories, which say what is popular.
     pub fn new(
         service: ServiceName,
         protection: Protection,
         settings: &GatewaySettings,
         clients: Clients,
         telemetry: &Telemetry,
+        seed: u64,
     ) -> Result<Self, String> {
         use FallbackKind::{Cache as Cached, Notice, Popular};
+        let most_watched = Histories::seeded(seed).most_watched();
+        let shipped = most_watched.into_iter().take(answers::ROW as usize).map(|(film, _)| film.clone()).collect();
         let fallbacks = |dependency: ServiceName, kinds: &[FallbackKind]| {
             Fallbacks::new(service.as_str(), dependency.as_str(), kinds, telemetry)
         };
@@ -177,13 +184,14 @@ impl GatewayState {
         let inner = Inner {
             user_fallbacks: fallbacks(ServiceName::User, &[Cached, Notice]),
             catalog_fallbacks: fallbacks(ServiceName::Catalog, &[Cached, Popular, Notice]),
-            recommendation_fallbacks: fallbacks(ServiceName::Recommendation, &[Cached, Popular, Notice]),
+            recommendation_fallbacks: fallbacks(ServiceName::Recommendation, &[Cached, Popular]),
             clients,
             protection,
             sessions: Cache::new(many, settings.session_grace),
             pages: Cache::new(many, stale),
             films: Cache::new(many, stale),
             popular: Cache::new(1, stale),
+            shipped: FilmList { items: shipped },
             profiles: Cache::new(many, stale),
             recommended: Cache::new(many, stale),
             limits: limits::Limits::new(service, settings, telemetry)?,

@@ -19,7 +19,6 @@ use crate::services::wire::{
 use crate::web::params;
 use crate::web::problem::{Body, Problem, Query};
 use crate::web::trust::Outsider;
-use breakerbox_resilience::fallback::Served;
 use breakerbox_telemetry::Playback;
 
 /// A page, and what the viewer got with it.
@@ -61,6 +60,16 @@ pub(super) struct Me {
     age_seconds: Option<u64>,
     profile: Profile,
     history: History,
+}
+
+impl Me {
+    /// What is shown of a viewer of whom nothing but the id is known.
+    fn default_of(user: u32) -> Self {
+        let profile =
+            Profile { id: user, username: format!("viewer {user}"), favourite_genres: Vec::new(), films_watched: 0 };
+        let history = History { items: Vec::new(), total: 0 };
+        Self { source: Source::None, age_seconds: None, profile, history }
+    }
 }
 
 /// Whole seconds, as ages are shown.
@@ -216,11 +225,11 @@ pub(super) async fn me(
             inner.profiles.put(user, me.clone());
             Ok(Json(me))
         }
-        Err(error) => match inner.user_fallbacks.settle(inner.profiles.chain(&user).await, error.reason()) {
-            Some(Served { value, age, .. }) => {
-                Ok(Json(Me { source: Source::Cache, age_seconds: seconds(age), ..value }))
-            }
-            None => Err(error.into()),
-        },
+        Err(error) => {
+            let chain = inner.profiles.chain(&user).await.or(NOTICE, nothing_but(Me::default_of(user))).await;
+            let served = inner.user_fallbacks.settle(chain, error.reason());
+            let Sourced { value, source, age } = Sourced::or(served, Me::default_of(user));
+            Ok(Json(Me { source, age_seconds: seconds(age), ..value }))
+        }
     }
 }

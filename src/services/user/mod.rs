@@ -59,6 +59,9 @@ pub struct UserSettings {
     pub primary: PolicySettings,
     /// How its reads of the replica are protected.
     pub replica: PolicySettings,
+    /// How long after the primary the replica learns of a write.
+    #[serde(with = "humantime_serde")]
+    pub replication_lag: Duration,
 }
 
 impl Default for UserSettings {
@@ -66,8 +69,9 @@ impl Default for UserSettings {
         Self {
             token_key: None,
             token_lifetime: Duration::from_hours(1),
-            primary: stores::policy(),
-            replica: stores::policy(),
+            primary: stores::policy("primary-database"),
+            replica: stores::policy("replica-database"),
+            replication_lag: Duration::from_secs(1),
         }
     }
 }
@@ -79,6 +83,10 @@ impl UserSettings {
         if !allowed.contains(&self.token_lifetime) {
             let lifetime = humantime::format_duration(self.token_lifetime);
             return Err(SettingsError::new("user.token-lifetime", lifetime, "from 1s to 30days").to_string());
+        }
+        if self.replication_lag > Duration::from_mins(1) {
+            let lag = humantime::format_duration(self.replication_lag);
+            return Err(SettingsError::new("user.replication-lag", lag, "from 0s to 1m").to_string());
         }
         for (field, policy) in [("user.primary", &self.primary), ("user.replica", &self.replica)] {
             policy.validate().map_err(|error| error.within(field).to_string())?;
@@ -121,6 +129,21 @@ impl UserState {
             clock,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The copy that is read when this one can't be: behind it by `lag`.
+    #[must_use]
+    pub fn replica(&self, lag: Duration) -> Self {
+        let Inner { accounts, viewers, key, lifetime, clock, .. } = &*self.inner;
+        let inner = Inner {
+            accounts: Arc::clone(accounts),
+            viewers: Arc::new(Viewers::replica(viewers, lag)),
+            stores: None,
+            key: key.clone(),
+            lifetime: *lifetime,
+            clock: *clock,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The same, its reads and writes going through two stores that can fail apart.

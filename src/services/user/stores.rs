@@ -5,8 +5,9 @@
 //! the replica away with the primary. A read that falls back says so, in a header; a write doesn't
 //! fall back, since a replica that is written is none.
 //!
-//! In this demonstration both copies are in the memory of the process and never apart. What matters
-//! here is real: they fail apart, as the fault targets `user-primary` and `user-replica`.
+//! Both copies are in the memory of the process, each with data of its own: the replica learns of a
+//! write [a while](super::UserSettings::replication_lag) after the primary. They fail apart, as the fault
+//! targets `user-primary` and `user-replica`.
 
 use std::time::Duration;
 
@@ -37,9 +38,10 @@ pub struct StoreClients {
     fallbacks: Fallbacks,
 }
 
-/// A database by the seed's numbers, quick enough that the replica can still be asked.
-pub(super) fn policy() -> PolicySettings {
-    let database = crate::client::preset("database").unwrap_or_default();
+/// A preset for one of both copies, with a timeout that leaves the caller time to ask the other: the
+/// preset's seconds are longer than a page may take.
+pub(super) fn policy(preset: &str) -> PolicySettings {
+    let database = crate::client::preset(preset).unwrap_or_default();
     let time_limiter = TimeLimiterSettings { timeout_duration: Duration::from_millis(200), ..database.time_limiter };
     PolicySettings { time_limiter, ..database }
 }

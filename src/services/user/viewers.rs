@@ -1,7 +1,13 @@
 //! What is kept about viewers: their taste and what they watched, in memory.
+//!
+//! A replica is a copy of its own that applies the primary's log, some time later. It looks at the log
+//! when it is read, so that there is no task that could stop and no reader who could tell.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::accounts::username;
 use crate::services::data::{Histories, VIEWERS};
@@ -12,11 +18,25 @@ pub(super) const LONGEST_HISTORY: usize = 500;
 /// Seconds between two films of a seeded history: a film every other evening or so.
 const SEEDED_INTERVAL: u64 = 37 * 3600;
 
+/// Writes that a replica may be behind by; one that is further behind copies everything.
+const LONGEST_LOG: usize = 10_000;
+
 /// Profiles and histories of every viewer.
 pub(super) struct Viewers {
     seeded: Histories,
+    copy: Mutex<Copy>,
+    /// The primary, for a replica, and how far behind it this one is.
+    follows: Option<(Arc<Viewers>, Duration)>,
+}
+
+/// One copy of the histories.
+struct Copy {
     /// The latest first. By id, from 1.
-    histories: Mutex<Vec<VecDeque<HistoryEntry>>>,
+    histories: Vec<VecDeque<HistoryEntry>>,
+    /// The latest writes, for replicas, the oldest first.
+    log: VecDeque<(Instant, u32, HistoryEntry)>,
+    /// Writes made, or, of a replica, applied.
+    writes: u64,
 }
 
 impl Viewers {
@@ -27,8 +47,18 @@ impl Viewers {
             let at = (1..).map(|place| now.saturating_sub(place * SEEDED_INTERVAL));
             watched.iter().zip(at).map(|(film_id, watched_at)| HistoryEntry { film_id: *film_id, watched_at }).collect()
         };
-        let histories = Mutex::new(seeded.iter().map(dated).collect());
-        Self { seeded, histories }
+        let copy = Copy { histories: seeded.iter().map(dated).collect(), log: VecDeque::new(), writes: 0 };
+        Self { seeded, copy: Mutex::new(copy), follows: None }
+    }
+
+    /// A copy that learns of each write this long after it.
+    pub(super) fn replica(primary: &Arc<Self>, lag: Duration) -> Self {
+        let seeded = primary.seeded.clone();
+        let copy = {
+            let original = lock(&primary.copy);
+            Copy { histories: original.histories.clone(), log: VecDeque::new(), writes: original.writes }
+        };
+        Self { seeded, copy: Mutex::new(copy), follows: Some((Arc::clone(primary), lag)) }
     }
 
     pub(super) fn profile(&self, id: u32) -> Option<Profile> {
@@ -47,28 +77,96 @@ impl Viewers {
 
     /// Adds an entry. False for an unknown viewer.
     pub(super) fn watched(&self, id: u32, entry: HistoryEntry) -> bool {
-        let added = self.with_history(id, |history| {
-            history.truncate(LONGEST_HISTORY - 1);
-            history.push_front(entry);
-        });
-        added.is_some()
+        if !(1..=VIEWERS).contains(&id) {
+            return false;
+        }
+        let mut copy = lock(&self.copy);
+        copy.apply(id, entry);
+        if copy.log.len() >= LONGEST_LOG {
+            copy.log.pop_front();
+        }
+        copy.log.push_back((Instant::now(), id, entry));
+        true
     }
 
-    fn with_history<T>(&self, id: u32, act: impl FnOnce(&mut VecDeque<HistoryEntry>) -> T) -> Option<T> {
+    fn with_history<T>(&self, id: u32, read: impl FnOnce(&VecDeque<HistoryEntry>) -> T) -> Option<T> {
         if !(1..=VIEWERS).contains(&id) {
             return None;
         }
-        let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
-        histories.get_mut(id as usize - 1).map(act)
+        let mut copy = lock(&self.copy);
+        if let Some((primary, lag)) = &self.follows {
+            copy.follow(&lock(&primary.copy), *lag);
+        }
+        copy.histories.get(id as usize - 1).map(read)
     }
+}
+
+impl Copy {
+    fn apply(&mut self, id: u32, entry: HistoryEntry) {
+        if let Some(history) = self.histories.get_mut(id as usize - 1) {
+            history.truncate(LONGEST_HISTORY - 1);
+            history.push_front(entry);
+        }
+        self.writes += 1;
+    }
+
+    fn follow(&mut self, primary: &Self, lag: Duration) {
+        let logged_from = primary.writes - primary.log.len() as u64;
+        let Some(known) = self.writes.checked_sub(logged_from) else {
+            // Further behind than the log is long.
+            self.histories.clone_from(&primary.histories);
+            self.writes = primary.writes;
+            return;
+        };
+        for (at, id, entry) in primary.log.iter().skip(usize::try_from(known).unwrap_or(usize::MAX)) {
+            if at.elapsed() < lag {
+                break;
+            }
+            self.apply(*id, *entry);
+        }
+    }
+}
+
+fn lock(copy: &Mutex<Copy>) -> MutexGuard<'_, Copy> {
+    copy.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_history_is_bounded_and_forgets_its_oldest_entries() {
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_is_behind_by_its_lag() {
+        let primary = Arc::new(Viewers::seeded(1, 10_000_000));
+        let replica = Viewers::replica(&primary, Duration::from_secs(1));
+        let latest = |viewers: &Viewers| viewers.history(7, 1).unwrap().items[0].watched_at;
+        for watched_at in [20_000_000, 20_000_001] {
+            assert!(primary.watched(7, HistoryEntry { film_id: 1, watched_at }));
+            tokio::time::advance(Duration::from_millis(600)).await;
+        }
+        assert_eq!((latest(&primary), latest(&replica)), (20_000_001, 20_000_000));
+        tokio::time::advance(Duration::from_millis(400)).await;
+        assert_eq!(latest(&replica), 20_000_001);
+        assert_eq!(primary.history(7, 500).unwrap(), replica.history(7, 500).unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_that_is_far_behind_copies_all() {
+        let primary = Arc::new(Viewers::seeded(1, 10_000_000));
+        let replica = Viewers::replica(&primary, Duration::from_secs(1));
+        for write in 0..LONGEST_LOG as u64 + 2 {
+            assert!(
+                primary.watched(u32::try_from(write).unwrap() % 5 + 1, HistoryEntry { film_id: 1, watched_at: write })
+            );
+        }
+        assert_eq!(lock(&primary.copy).log.len(), LONGEST_LOG);
+        for id in 1..=5 {
+            assert_eq!(primary.history(id, 500).unwrap(), replica.history(id, 500).unwrap());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_history_is_bounded_and_forgets_its_oldest_entries() {
         let viewers = Viewers::seeded(1, 10_000_000);
         for watched_at in 0..2_000 {
             assert!(viewers.watched(7, HistoryEntry { film_id: 1, watched_at }));

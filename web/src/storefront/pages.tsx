@@ -354,12 +354,12 @@ export function MePage() {
         {chip}
         {why}
       </header>
-      <p class="pad mu">
+      {me.source === 'none' ? null : <p class="pad mu">
         {t('likes', { g: me.profile.favourite_genres.map(genre).join(', ') })} ·{' '}
         {t('nWatched', { n: me.profile.films_watched })}
-      </p>
+      </p>}
       <h2 class="pad">{t('hist2')}</h2>
-      {me.history.items.length === 0 ? <p class="pad">{t('hist0')}</p> : null}
+      {me.history.items.length === 0 ? <p class="pad">{t(me.source === 'none' ? 'histAway' : 'hist0')}</p> : null}
       <ul class="grid">
         {me.history.items.map((entry) => {
           const film = films.value[entry.film_id];

@@ -187,7 +187,7 @@ proptest! {
     #[test]
     fn limits_are_refused_by_name_or_admit_no_more_than_they_say(limit in count(), period in duration()) {
         let (settings, now) =
-            (RateLimiterSettings { limit_for_period: limit, limit_refresh_period: period }, Instant::now());
+            (RateLimiterSettings { limit_for_period: limit, limit_refresh_period: period, ..RateLimiterSettings::default() }, Instant::now());
         if let Ok(limiter) = RateLimiter::new(&settings, now) {
             let asked = limit.min(400) + 1;
             let passed = (0..asked).filter(|_| limiter.check(now).is_ok()).count();

@@ -1,0 +1,217 @@
+//! The instances behind a name, and whose turn it is.
+//!
+//! A pool of connections sticks to the instance that it reached first, so that of three instances
+//! behind one name one would get every call. Here the name is resolved again every few seconds, calls
+//! take the addresses in turn, and a retry or a hedge goes to the next one. An address that refuses
+//! connections is left out for a while, unless all of them do.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+/// How long an answer of the resolver is believed.
+const BELIEVED: Duration = Duration::from_secs(5);
+/// How long the resolver may take before calls go on with what is known.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long an address that refused a connection is left out.
+const LEFT_OUT: Duration = Duration::from_secs(5);
+
+/// Finds the addresses of a host.
+pub(super) type Lookup = fn(String, u16) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>>;
+
+/// The instances of one dependency.
+pub struct Replicas {
+    host: String,
+    port: u16,
+    lookup: Lookup,
+    turn: AtomicUsize,
+    known: Mutex<Known>,
+    /// Held by the call that resolves the name; others go on with what is known.
+    resolving: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// In order, so that instances keep their places.
+    addresses: Vec<(SocketAddr, Option<Instant>)>,
+    resolved: Option<Instant>,
+}
+
+impl Replicas {
+    /// The instances behind `host`, by the system's resolver.
+    pub(super) fn new(host: &str, port: u16) -> Arc<Self> {
+        Self::by(host, port, |host, port| {
+            Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+        })
+    }
+
+    pub(super) fn by(host: &str, port: u16, lookup: Lookup) -> Arc<Self> {
+        let (turn, known, resolving) = Default::default();
+        Arc::new(Self { host: host.to_owned(), port, lookup, turn, known, resolving })
+    }
+
+    /// The turn of a call, which its retries and hedges count on from.
+    pub(super) fn turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The address whose turn it is; none while the name has none.
+    pub(super) async fn address(&self, turn: usize) -> std::io::Result<SocketAddr> {
+        self.refresh().await?;
+        let known = self.known();
+        let now = Instant::now();
+        let able =
+            |(address, out): &(SocketAddr, Option<Instant>)| out.is_none_or(|until| until <= now).then_some(*address);
+        let mut candidates: Vec<SocketAddr> = known.addresses.iter().filter_map(able).collect();
+        if candidates.is_empty() {
+            candidates = known.addresses.iter().map(|(address, _)| *address).collect();
+        }
+        match candidates.len() {
+            0 => Err(std::io::Error::other(format!("{} has no address", self.host))),
+            count => Ok(candidates[turn % count]),
+        }
+    }
+
+    /// An address refused a connection.
+    pub(super) fn refused(&self, address: SocketAddr) {
+        let until = Instant::now() + LEFT_OUT;
+        for (_, out) in self.known().addresses.iter_mut().filter(|(known, _)| *known == address) {
+            *out = Some(until);
+        }
+    }
+
+    async fn refresh(&self) -> std::io::Result<()> {
+        let (fresh, some) = {
+            let known = self.known();
+            (known.resolved.is_some_and(|at| at.elapsed() < BELIEVED), !known.addresses.is_empty())
+        };
+        if fresh {
+            return Ok(());
+        }
+        let _own = match self.resolving.try_lock() {
+            Ok(own) => own,
+            // Somebody asks already.
+            Err(_) if some => return Ok(()),
+            Err(_) => {
+                let own = self.resolving.lock().await;
+                if self.known().resolved.is_some_and(|at| at.elapsed() < BELIEVED) {
+                    return Ok(());
+                }
+                own
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, (self.lookup)(self.host.clone(), self.port)).await;
+        let mut known = self.known();
+        match found {
+            Ok(Ok(mut addresses)) if !addresses.is_empty() => {
+                addresses.sort_unstable();
+                addresses.dedup();
+                let out = |address: &SocketAddr| known.addresses.iter().find(|(one, _)| one == address)?.1;
+                known.addresses = addresses.iter().map(|address| (*address, out(address))).collect();
+                known.resolved = Some(Instant::now());
+                Ok(())
+            }
+            // A resolver that is away for a moment takes no instance away.
+            _ if some => {
+                known.resolved = Some(Instant::now());
+                Ok(())
+            }
+            Ok(Ok(_)) => Err(std::io::Error::other(format!("{} has no address", self.host))),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!("{} was not resolved within {}", self.host, humantime::format_duration(PATIENCE)),
+            )),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(number: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, number], 80))
+    }
+
+    fn three(_: String, _: u16) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>> {
+        Box::pin(async { Ok(vec![instance(3), instance(1), instance(2)]) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_take_the_instances_in_turn() {
+        let replicas = Replicas::by("checkout", 80, three);
+        let mut counts = [0; 4];
+        for _ in 0..30 {
+            let turn = replicas.turn();
+            let first = replicas.address(turn).await.unwrap();
+            assert_ne!(first, replicas.address(turn + 1).await.unwrap(), "a retry or a hedge goes elsewhere");
+            let std::net::IpAddr::V4(ip) = first.ip() else { unreachable!() };
+            counts[ip.octets()[3] as usize] += 1;
+        }
+        assert_eq!(counts, [0, 10, 10, 10]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusing_instance_is_left_out_for_a_while() {
+        let replicas = Replicas::by("checkout", 80, three);
+        let all = async || {
+            let mut asked = Vec::new();
+            for turn in 0..6 {
+                asked.push(replicas.address(turn).await.unwrap());
+            }
+            asked.sort_unstable();
+            asked.dedup();
+            asked
+        };
+        assert_eq!(all().await.len(), 3);
+        replicas.refused(instance(2));
+        assert_eq!(all().await, [instance(1), instance(3)]);
+        tokio::time::advance(LEFT_OUT).await;
+        assert_eq!(all().await.len(), 3);
+        for number in 1..=3 {
+            replicas.refused(instance(number));
+        }
+        assert_eq!(all().await.len(), 3, "all of them refuse: one of them may be back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn instances_come_and_go_and_outlive_the_resolver() {
+        use std::sync::atomic::AtomicU8;
+        static MOMENT: AtomicU8 = AtomicU8::new(0);
+        let replicas = Replicas::by("checkout", 80, |_, _| {
+            Box::pin(async {
+                match MOMENT.load(Ordering::Relaxed) {
+                    0 => Ok(vec![]),
+                    1 => Ok(vec![instance(1)]),
+                    2 => Ok(vec![instance(2), instance(3)]),
+                    3 => Err(std::io::Error::other("no resolver")),
+                    _ => std::future::pending().await,
+                }
+            })
+        });
+        let mut seen = Vec::new();
+        for moment in 0..5 {
+            MOMENT.store(moment, Ordering::Relaxed);
+            tokio::time::advance(BELIEVED).await;
+            seen.push(replicas.address(0).await.ok());
+        }
+        let known = [instance(1), instance(2)].map(Some);
+        assert_eq!(seen, [None, known[0], known[1], known[1], known[1]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_is_not_resolved_in_time_is_an_error() {
+        let replicas = Replicas::by("checkout", 80, |_, _| Box::pin(std::future::pending()));
+        let error = replicas.address(0).await.unwrap_err().to_string();
+        assert_eq!(error, "checkout was not resolved within 500ms");
+    }
+}
