@@ -136,12 +136,21 @@ fn gaps(policy: &PolicySettings, fate: impl Fn(&PolicySettings, &str) -> Fate) -
         .into_iter()
         .filter_map(|(setting, value)| match fate(policy, &setting) {
             Fate::Lost(why) => {
-                let value = value.as_str().map_or_else(|| yaml::document(&value).trim().to_owned(), str::to_owned);
+                let value = match &value {
+                    Value::String(text) => text.clone(),
+                    Value::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
+                    other => plain(other),
+                };
                 Some(Gap { setting, value, why })
             }
             Fate::Exported(_) | Fate::Idle => None,
         })
         .collect()
+}
+
+/// A value without parts, as settings spell it.
+fn plain(value: &Value) -> String {
+    yaml::document(value).trim().to_owned()
 }
 
 /// The gaps as a Markdown table for every relation, with what is lost whatever the settings are.

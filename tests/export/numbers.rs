@@ -42,7 +42,8 @@ fn each_destination_rule_has_its_policys_numbers() {
         let traffic = &rule["spec"]["trafficPolicy"];
         let (tcp, http) = (&traffic["connectionPool"]["tcp"], &traffic["connectionPool"]["http"]);
         assert_eq!(duration(&tcp["connectTimeout"]), Some(policy.time_limiter.connect_timeout()), "{name}");
-        let places = policy.bulkhead.as_ref().map(|bulkhead| u64::from(bulkhead.max_concurrent_calls));
+        let semaphore = policy.bulkhead.as_ref().map(|bulkhead| u64::from(bulkhead.max_concurrent_calls));
+        let places = semaphore.or(policy.pool_bulkhead.as_ref().map(|pool| u64::from(pool.max_size)));
         assert_eq!(http["http2MaxRequests"].as_u64(), places, "{name}");
         assert_eq!(tcp["maxConnections"].as_u64(), places, "{name}");
         let budget = retries(policy).map(|_| policy.retry_budget.retry_percent);

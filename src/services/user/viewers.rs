@@ -63,7 +63,7 @@ impl Viewers {
 
     pub(super) fn profile(&self, id: u32) -> Option<Profile> {
         let favourite_genres = self.seeded.taste(id)?.to_vec();
-        let films_watched = self.with_history(id, |history| history.len())?;
+        let films_watched = self.with_history(id, VecDeque::len)?;
         Some(Profile { id, username: username(id), favourite_genres, films_watched })
     }
 
