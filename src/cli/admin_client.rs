@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Failure;
+use super::out::note;
 use crate::admin::wire::{ProblemBody, Unreachable};
 
 /// What a 401 means without a token, and with one.
@@ -121,6 +122,6 @@ async fn send(args: &AdminArgs, method: Method, path: &str, body: Option<&Value>
 /// Prints which processes are missing in a page of all of them.
 pub(super) fn print_unreachable(unreachable: Option<&[Unreachable]>) {
     for Unreachable { name, why } in unreachable.into_iter().flatten() {
-        eprintln!("without {name}: {why}");
+        note!("without {name}: {why}");
     }
 }

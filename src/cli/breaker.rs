@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 
 use super::admin_client::{AdminArgs, Remote, print_unreachable, request};
+use super::out::say;
 use super::{Done, Failure};
 use crate::admin::wire::{Breaker, BreakerChange, BreakerCommand, Breakers};
 
@@ -50,34 +51,39 @@ pub(super) fn run(args: BreakerArgs) -> Done {
     let change = BreakerChange { state: Some(state), settings: None };
     let change = serde_json::to_value(change).map_err(|error| Failure::Failed(error.to_string()))?;
     let breaker = request(&args.admin, Method::PATCH, &format!("/breakers/{service}/{name}"), Some(&change))?;
-    print_one(&breaker);
-    Ok(())
+    print_one(&breaker)
 }
 
 fn list(admin: &AdminArgs) -> Done {
     let page: Breakers = request(admin, Method::GET, "/breakers?everywhere=true", None)?;
-    println!(
+    say!(
         "{:<32} {:<12} {:>7} {:>9} {:>9} {:>7} {:>11}",
-        "breaker", "state", "health", "failures", "slow", "calls", "next probe"
-    );
-    page.breakers.iter().for_each(print_one);
+        "breaker",
+        "state",
+        "health",
+        "failures",
+        "slow",
+        "calls",
+        "next probe"
+    )?;
+    page.breakers.iter().try_for_each(print_one)?;
     print_unreachable(page.unreachable.as_deref());
     Ok(())
 }
 
-fn print_one(breaker: &Breaker) {
+fn print_one(breaker: &Breaker) -> Done {
     let percent = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.0} %", ratio * 100.0));
     let name = format!("{}/{}", breaker.service, breaker.name);
     let remaining = breaker.open_remaining_seconds;
     let probe = if remaining > 0.0 { format!("{remaining:.0} s") } else { "-".to_owned() };
     // Where services run apart, which process it is in.
     let process = breaker.process.as_ref().map(|process| format!("  {process}")).unwrap_or_default();
-    println!(
+    say!(
         "{name:<32} {:<12} {:>7} {:>9} {:>9} {:>7} {probe:>11}{process}",
         breaker.state.as_str(),
         percent(Some(breaker.health_score)),
         percent(breaker.failure_ratio),
         percent(breaker.slow_ratio),
         breaker.window_calls,
-    );
+    )
 }

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Failure;
+use super::out::say;
+use super::{Done, Failure};
 use crate::check::{Access, Finding, Level, examine, observe};
 
 #[derive(Debug, Args)]
@@ -37,19 +38,17 @@ pub(super) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     if args.json {
         let json =
             serde_json::json!({"prometheus": args.prometheus, "version": observed.version, "findings": findings});
-        println!("{json:#}");
+        say!("{json:#}")?;
     } else {
-        println!("Prometheus {} at {}", observed.version, args.prometheus);
-        findings.iter().for_each(print);
+        say!("Prometheus {} at {}", observed.version, args.prometheus)?;
+        findings.iter().try_for_each(print)?;
     }
     let tolerated = if args.strict { Level::Ok } else { Level::Hint };
     let failed = findings.iter().any(|finding| finding.level > tolerated);
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-fn print(Finding { level, what, to_do }: &Finding) {
-    println!("{:<8} {what}", level.to_string());
-    if !to_do.is_empty() {
-        println!("         → {to_do}");
-    }
+fn print(Finding { level, what, to_do }: &Finding) -> Done {
+    say!("{:<8} {what}", level.to_string())?;
+    if to_do.is_empty() { Ok(()) } else { say!("         → {to_do}") }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::admin_client::AdminArgs;
+use super::out::say_all;
 use super::{Done, Failure};
 use crate::drill::report::progress::Progress;
 use crate::drill::{Access, Conductor, How, Live, Options, Overrides, Plan, Report, junit, plans, table};
@@ -78,7 +79,7 @@ pub(super) struct DrillArgs {
 /// `peers` are the admin ports that the settings name.
 pub(super) fn run(args: &DrillArgs, settings: &Settings) -> Result<ExitCode, Failure> {
     if args.list {
-        print!("{}", table::list(&chosen(args).unwrap_or_else(|_| plans())));
+        say_all!(table::list(&chosen(args).unwrap_or_else(|_| plans())))?;
         return Ok(ExitCode::SUCCESS);
     }
     let plans = chosen(args).map_err(Failure::Refused)?;
@@ -92,8 +93,8 @@ pub(super) fn run(args: &DrillArgs, settings: &Settings) -> Result<ExitCode, Fai
     let report = runtime
         .block_on(conductor.run(&plans, app::interrupted()))
         .map_err(|refused| Failure::Refused(refused.to_string()))?;
-    print!("{}", table::summary(&report));
     write(args, &report)?;
+    say_all!(table::summary(&report))?;
     Ok(ExitCode::from(report.exit_code()))
 }
 

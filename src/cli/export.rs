@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::out::say_all;
 use super::{Done, Failure};
 use crate::export::{Source, envoy, istio, resilience4j};
 use crate::settings::Settings;
@@ -57,6 +58,5 @@ pub(super) fn run(args: &ExportArgs, settings: &Settings) -> Done {
         Format::Resilience4j { output } if output.gaps => resilience4j::lost(&source),
         Format::Resilience4j { .. } => resilience4j::policies(&source),
     };
-    print!("{text}");
-    Ok(())
+    say_all!(text)
 }

@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::admin_client::{AdminArgs, Remote, print_unreachable, request};
+use super::out::say;
 use super::{Done, Failure};
 use crate::admin::wire::Faults;
 use crate::services::ServiceName;
@@ -93,7 +94,7 @@ pub(super) fn run(args: FaultArgs) -> Done {
         Action::Clear { target: None, baseline: true } => restore_all(&args.admin)?,
         Action::Clear { target: Some(target), baseline } => clear(&args.admin, &target, baseline)?,
     };
-    print(&answer);
+    print(&answer)?;
     print_unreachable(answer.unreachable.as_deref());
     Ok(())
 }
@@ -177,7 +178,7 @@ fn duration(text: &str) -> Result<String, String> {
         .map_err(|error| format!("{text:?}: {error}, such as 300ms or 2s"))
 }
 
-fn print(faults: &Faults) {
+fn print(faults: &Faults) -> Done {
     for target in &faults.targets {
         // Which of several, where services run apart.
         let name = match &target.process {
@@ -186,10 +187,11 @@ fn print(faults: &Faults) {
         };
         let state = if target.active.is_empty() { "healthy".to_owned() } else { target.active.join(", ") };
         match target.remaining_seconds {
-            Some(seconds) => println!("{name:<32} {state}, {seconds:.0} s left"),
-            None => println!("{name:<32} {state}"),
+            Some(seconds) => say!("{name:<32} {state}, {seconds:.0} s left")?,
+            None => say!("{name:<32} {state}")?,
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

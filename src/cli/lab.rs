@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::out::{note, say};
 use super::{Done, Failure};
 use crate::lab::{self, Episode, Experiment, Lang, Profile, Results};
 use crate::scenario::Timeline;
@@ -203,7 +204,7 @@ fn report(args: &ReportArgs) -> Done {
     let files = lab::report(&all).map_err(Failure::Failed)?;
     write(&args.out, &files)?;
     for (name, _) in files.iter().filter(|(name, _)| !name.contains('/')) {
-        println!("{}", args.out.join(name).display());
+        say!("{}", args.out.join(name).display())?;
     }
     failed_claims(&all)
 }
@@ -211,7 +212,7 @@ fn report(args: &ReportArgs) -> Done {
 fn tune(args: &TuneArgs) -> Done {
     let profile = tuned_profile(args)?;
     profile.validate().map_err(Failure::Refused)?;
-    eprintln!(
+    note!(
         "{:.1} calls/s, p50 {}, p99 {}, {:.1} % failures, {} time(s) of trouble",
         profile.rate,
         humantime::format_duration(profile.p50),
@@ -225,9 +226,9 @@ fn tune(args: &TuneArgs) -> Done {
     let settings = advice.toml(&args.caller, &args.dependency).map_err(Failure::Failed)?;
     let yaml = advice.resilience4j(&args.dependency).map_err(Failure::Failed)?;
     let table = advice.table();
-    println!("\n# Breakerbox settings\n{settings}\n# Resilience4j\n{yaml}\n{table}");
+    say!("\n# Breakerbox settings\n{settings}\n# Resilience4j\n{yaml}\n{table}")?;
     for warning in &advice.warnings {
-        println!("careful: {warning}");
+        say!("careful: {warning}")?;
     }
     let Some(folder) = &args.out else { return Ok(()) };
     let files = [("settings.toml", settings), ("resilience4j.yml", yaml), ("candidates.txt", table)];
@@ -284,8 +285,7 @@ fn replay(args: &ReplayArgs) -> Done {
     let results =
         lab::replay(&profile, &policies, &args.how.options(None), &progress("replay")).map_err(Failure::Refused)?;
     write(&args.out, &lab::render(&[results], Lang::En).map_err(Failure::Failed)?)?;
-    println!("{}", args.out.join("report.html").display());
-    Ok(())
+    say!("{}", args.out.join("report.html").display())
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
@@ -298,16 +298,16 @@ fn progress(name: &str) -> impl Fn(usize, usize) + Sync {
     let name = name.to_owned();
     move |done: usize, of: usize| {
         if terminal && (done.is_multiple_of(of.div_ceil(100)) || done == of) {
-            eprint!("\r{name:<12} {done}/{of} runs ");
-            let _ = std::io::stderr().flush();
+            let mut terminal = std::io::stderr().lock();
+            let _ = write!(terminal, "\r{name:<12} {done}/{of} runs ").and_then(|()| terminal.flush());
         }
     }
 }
 
 fn list() -> Done {
     for experiment in lab::built_in().map_err(Failure::Failed)? {
-        println!("{:<12} {}", experiment.name, experiment.title.en);
-        println!("{:<12} {}", "", experiment.question.en.split_whitespace().collect::<Vec<_>>().join(" "));
+        say!("{:<12} {}", experiment.name, experiment.title.en)?;
+        say!("{:<12} {}", "", experiment.question.en.split_whitespace().collect::<Vec<_>>().join(" "))?;
     }
     Ok(())
 }
@@ -318,7 +318,7 @@ fn run_experiments(args: &RunArgs) -> Done {
     let all = run_all(&chosen, &options)?;
     let files = lab::render(&all, args.language.into()).map_err(Failure::Failed)?;
     write(&args.out, &files)?;
-    println!("{}", args.out.join("report.html").display());
+    say!("{}", args.out.join("report.html").display())?;
     failed_claims(&all)
 }
 
@@ -378,7 +378,7 @@ fn run_all(chosen: &[Experiment], options: &lab::Options) -> Result<Vec<Results>
         let began = Instant::now();
         let results = lab::run(experiment, options, &progress(&experiment.name)).map_err(Failure::Refused)?;
         let took = began.elapsed().as_secs_f64();
-        eprintln!("{}{:<12} {took:.1} s", if terminal { "\r" } else { "" }, experiment.name);
+        note!("{}{:<12} {took:.1} s", if terminal { "\r" } else { "" }, experiment.name);
         all.push(results);
     }
     Ok(all)

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 it was tried and failed, 2 it can't be tried as asked (a bad flag or
 //! setting, an unknown service, a port in use), said in one line.
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "they panic on a closed pipe: see `out`")]
 
 mod admin_client;
 mod breaker;
@@ -11,6 +12,7 @@ mod export;
 mod fault;
 mod health;
 mod lab;
+mod out;
 mod place;
 mod queue;
 mod run;
@@ -23,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+use self::out::{note, say_all};
 use crate::clock;
 use crate::services::ServiceName;
 use crate::settings::{self, Settings};
@@ -233,12 +236,16 @@ fn other(command: Command, settings: &SettingsArgs) -> Result<ExitCode, Failure>
         Command::Check(args) => return check::run(&args),
         Command::Secrets(args) => secrets::run(args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "breakerbox", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "breakerbox", &mut script);
+            say_all!(String::from_utf8_lossy(&script))
         }
         Command::Man => {
-            let page = clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout());
-            page.map_err(|error| Failure::Failed(error.to_string()))
+            let mut page = Vec::new();
+            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
+            rendered
+                .map_err(|error| Failure::Failed(error.to_string()))
+                .and_then(|()| say_all!(String::from_utf8_lossy(&page)))
         }
         Command::Drill(args) => return settings_of(settings).and_then(|own| drill::run(&args, &own)),
     }
@@ -249,11 +256,11 @@ fn end(done: Result<ExitCode, Failure>) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(Failure::Failed(why)) => {
-            eprintln!("error: {why}");
+            note!("error: {why}");
             ExitCode::from(1)
         }
         Err(Failure::Refused(why)) => {
-            eprintln!("error: {why}");
+            note!("error: {why}");
             ExitCode::from(2)
         }
     }
@@ -284,8 +291,7 @@ fn print_settings(mut settings: Settings, args: &UpArgs) -> Done {
     run::lay_over(&mut settings, args);
     settings.validate().map_err(Failure::Refused)?;
     let text = toml::to_string(&settings).map_err(|error| Failure::Failed(error.to_string()))?;
-    print!("{text}");
-    Ok(())
+    say_all!(text)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::admin_client::{AdminArgs, Remote, request};
+use super::out::say;
 use super::{Done, Failure};
 use crate::admin::wire::{DeadLetters, QueueStatus, Replay, Replayed};
 
@@ -33,23 +34,26 @@ pub(super) fn run(args: QueueArgs) -> Done {
     match args.action {
         Action::List => {
             let queue: QueueStatus = ask(&args.admin, Method::GET, "/queue", None)?;
-            println!(
+            say!(
                 "{} of {} waiting, the oldest for {:.0} s; {} dead",
-                queue.depth, queue.capacity, queue.oldest_item_age_seconds, queue.dead
-            );
+                queue.depth,
+                queue.capacity,
+                queue.oldest_item_age_seconds,
+                queue.dead
+            )?;
         }
         Action::Dead => {
             let letters: DeadLetters = ask(&args.admin, Method::GET, "/queue/dead", None)?;
-            println!("{:<38} {:>10} {:>8}  why", "order", "won", "attempts");
+            say!("{:<38} {:>10} {:>8}  why", "order", "won", "attempts")?;
             for letter in letters.dead {
-                println!("{:<38} {:>10} {:>8}  {}", letter.order_id, letter.amount, letter.attempts, letter.error);
+                say!("{:<38} {:>10} {:>8}  {}", letter.order_id, letter.amount, letter.attempts, letter.error)?;
             }
         }
         Action::Replay { order, .. } => {
             let replay = Replay { all: order.is_none(), order_id: order };
             let body = serde_json::to_value(replay).map_err(|error| Failure::Failed(error.to_string()))?;
             let Replayed { replayed } = ask(&args.admin, Method::POST, "/queue/replay", Some(&body))?;
-            println!("{replayed} replayed");
+            say!("{replayed} replayed")?;
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use reqwest::Method;
 
 use super::admin_client::{Remote, request};
+use super::out::say_all;
 use super::{Done, Failure};
 use crate::scenario::{Mode, Status, StepStatus};
 
@@ -46,8 +47,7 @@ pub(super) fn run(args: &ScenarioArgs) -> Done {
         }
     };
     let status: Status = request(&args.admin, method, &path, None)?;
-    print!("{}", described(&status));
-    Ok(())
+    say_all!(described(&status))
 }
 
 fn described(status: &Status) -> String {

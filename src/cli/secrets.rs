@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::out::say;
 use super::{Done, Failure};
 use crate::web::secret::Secret;
 
@@ -52,8 +53,7 @@ pub(super) fn run(args: SecretsArgs) -> Done {
         }),
         Command::Show { file } => {
             let secret = Secret::read("secrets", &file).map_err(Failure::Refused)?;
-            println!("{}", secret.reveal());
-            Ok(())
+            say!("{}", secret.reveal())
         }
     }
 }

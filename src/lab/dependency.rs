@@ -96,6 +96,17 @@ pub(super) struct Dependency {
     tally: Rc<RefCell<Tally>>,
 }
 
+/// What a request asks of a worker.
+struct Job {
+    instance: usize,
+    /// How long it takes a healthy instance.
+    service: Duration,
+    /// What a fault adds to that.
+    late: Duration,
+    /// When its caller gives up, if the instance knows.
+    expires: Option<Instant>,
+}
+
 /// What becomes of a request.
 struct Fate {
     /// When its answer arrives; at once when left out.
@@ -190,6 +201,13 @@ impl Dependency {
         }
     }
 
+    /// The fault of an instance at this time of the run; of several, the one that is written last.
+    fn fault(&self, instance: usize, at: Duration) -> Option<&Active> {
+        let meets =
+            |fault: &&Active| fault.from <= at && at < fault.to && fault.instance.is_none_or(|only| only == instance);
+        self.faults.iter().rev().find(meets)
+    }
+
     /// Decides what becomes of a request that arrives `now`.
     fn receive(&self, errand: &Errand, attempt: Attempt, pinned: Option<usize>, now: Instant) -> Fate {
         let at = now - self.epoch;
@@ -200,13 +218,8 @@ impl Dependency {
         let dice: [f64; 6] = std::array::from_fn(|_| luck.random());
         let service = self.latency.sample(&mut luck);
         let mut server = self.servers[instance].borrow_mut();
-        let fault = self
-            .faults
-            .iter()
-            .rev()
-            .find(|fault| fault.from <= at && at < fault.to && fault.instance.is_none_or(|only| only == instance));
         let healthy = FaultPlan::default();
-        let (plan, slowdown) = fault.map_or((&healthy, 1.0), |fault| (&fault.plan, fault.slowdown));
+        let plan = self.fault(instance, at).map_or(&healthy, |fault| &fault.plan);
         if plan.crash {
             *server = Server { crashed: true, ..Server::default() };
             return Fate::failed(None, ErrorKind::Connect);
@@ -227,10 +240,9 @@ impl Dependency {
         if dice[3] < plan.error_rate {
             return Fate::failed(delayed, ErrorKind::ServerError);
         }
-        let factor = slowdown * Self::warmth(&mut server, self.cold);
-        let work = service.mul_f64(factor) + late;
         let expires = (attempt.timeout < Duration::MAX && self.drops_expired).then(|| now + attempt.timeout);
-        let Some(due) = self.enqueue(&mut server, now, work, expires) else {
+        let job = Job { instance, service, late, expires };
+        let Some(due) = self.enqueue(&mut server, now, &job) else {
             return Fate::failed(None, ErrorKind::RateLimited);
         };
         if self.effect {
@@ -247,31 +259,46 @@ impl Dependency {
     }
 
     /// How many times longer a request takes while the instance is cold.
-    fn warmth(server: &mut Server, cold: Option<spec::Cold>) -> f64 {
+    fn warmth(server: &Server, cold: Option<spec::Cold>) -> f64 {
         let Some(cold) = cold.filter(|_| server.crashed) else { return 1.0 };
-        if server.warm >= cold.requests {
-            server.crashed = false;
-            return 1.0;
-        }
         let left = 1.0 - f64::from(server.warm) / f64::from(cold.requests);
-        server.warm += 1;
         1.0 + (cold.factor - 1.0) * left
     }
 
+    /// A cold instance has begun with a request.
+    fn warm_up(server: &mut Server, cold: Option<spec::Cold>) {
+        if let Some(cold) = cold.filter(|_| server.crashed) {
+            server.warm += 1;
+            server.crashed = server.warm < cold.requests;
+        }
+    }
+
+    /// How long a worker takes that begins at `start`: an instance that is slow or cold by then works slowly,
+    /// whatever it was when the request arrived.
+    fn work(&self, server: &Server, job: &Job, start: Instant) -> Duration {
+        let slowdown = self.fault(job.instance, start - self.epoch).map_or(1.0, |fault| fault.slowdown);
+        job.service.mul_f64(slowdown * Self::warmth(server, self.cold)) + job.late
+    }
+
     /// When a request that arrives now is done; nothing when the queue is full.
-    fn enqueue(&self, server: &mut Server, now: Instant, work: Duration, expires: Option<Instant>) -> Option<Instant> {
-        let Some(capacity) = self.capacity else { return Some(now + work) };
+    fn enqueue(&self, server: &mut Server, now: Instant, job: &Job) -> Option<Instant> {
+        let Some(capacity) = self.capacity else {
+            let done = now + self.work(server, job, now);
+            Self::warm_up(server, self.cold);
+            return Some(done);
+        };
         while server.starts.front().is_some_and(|start| *start <= now) {
             server.starts.pop_front();
         }
         let worker = if server.free_at.len() < capacity as usize { None } else { server.free_at.peek().copied() };
         let start = worker.map_or(now, |Reverse(free)| free.max(now));
+        let work = self.work(server, job, start);
         if start > now {
             if server.starts.len() >= self.queue {
                 return None;
             }
             // It would come too late for its caller: no worker takes it up, and the caller is left waiting.
-            if expires.is_some_and(|expires| start + work > expires) {
+            if job.expires.is_some_and(|expires| start + work > expires) {
                 return Some(now + Duration::from_hours(24));
             }
             server.starts.push_back(start);
@@ -279,6 +306,7 @@ impl Dependency {
         if worker.is_some() {
             server.free_at.pop();
         }
+        Self::warm_up(server, self.cold);
         let done = start + work;
         server.free_at.push(Reverse(done));
         let counts = &mut self.tally.borrow_mut().counts;

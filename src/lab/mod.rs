@@ -65,7 +65,6 @@ pub use tune::{Advice, Candidate, tune};
 const BUILT_IN: &[&str] = &[
     include_str!("experiments/flaky.toml"),
     include_str!("experiments/outage.toml"),
-    include_str!("experiments/payment.toml"),
     include_str!("experiments/pool.toml"),
     include_str!("experiments/overload.toml"),
     include_str!("experiments/payment.toml"),

@@ -152,6 +152,41 @@ fn health_says_no_when_nobody_is_there() {
 }
 
 #[test]
+fn a_reader_that_closed_the_pipe_ends_no_command_badly() {
+    let process = Process::start(&["--no-traffic"], &[]);
+    let commands = [
+        "lab list",
+        "settings",
+        "man",
+        "completions bash",
+        "export istio",
+        "drill --list",
+        "fault list",
+        "scenario list",
+        "breaker list",
+        "queue list",
+        "queue dead",
+        "no-such-command",
+        "queue list --admin nowhere",
+    ];
+    for command in commands {
+        // Nobody reads, neither what it prints nor what it complains of.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let expected = breakerbox(&command.split(' ').collect::<Vec<_>>(), &[("BREAKERBOX_ADMIN_URL", &process.admin)]);
+        let status = std::process::Command::new(env!("CARGO_BIN_EXE_breakerbox"))
+            .args(command.split(' '))
+            .env("BREAKERBOX_ADMIN_URL", &process.admin)
+            .stdout(writer.try_clone().unwrap())
+            .stderr(writer)
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(expected.code), "{command}");
+        assert_ne!(expected.code, 101, "{command}: {}", expected.stderr);
+    }
+}
+
+#[test]
 fn the_settings_that_are_printed_can_be_read_again() {
     let printed = breakerbox(&["settings"], &[]);
     assert_eq!(printed.code, 0, "{}", printed.stderr);

@@ -151,3 +151,34 @@ fn a_trigger_leaves_naive_retries_down_and_a_budget_up() {
     holds(&text("1", r#""naive.after-served > 0.99", "naive.before-served > 0.99""#));
     holds(&text("3", r#""naive.before-served > 0.99", "naive.after-served < 0.2", "budget.after-served > 0.3""#));
 }
+
+/// A request that arrives while its dependency is slow, and is begun when that is over, takes no longer than any other.
+#[test]
+fn a_queue_drains_at_full_speed_once_the_slowness_ends() {
+    // Ten times slower for twenty seconds: about twenty of forty requests are left, two seconds of work at full speed.
+    holds(
+        r#"
+        name = "drain"
+        title.en = "Drain"
+        question.en = "?"
+        columns = ["after-p99"]
+        seeds = 4
+        expect = ["plain.during-p99 > 5", "plain.after-p99 < 3"]
+        [[case]]
+        name = "drain"
+        duration = "2m"
+        load = { rate = 2, patience = "1m" }
+        [[case.dependency]]
+        name = "api"
+        latency = { fixed = "100ms" }
+        capacity = 1
+        [[case.fault]]
+        at = "20s"
+        for = "20s"
+        target = "api"
+        slowdown = 10
+        [[case.variant]]
+        name = "plain"
+        "#,
+    );
+}

@@ -77,8 +77,10 @@ fn the_page_holds_its_plots_and_needs_nothing_from_outside() {
 #[test]
 fn every_built_in_experiment_is_valid_and_in_both_languages() {
     let all = lab::built_in().unwrap();
-    assert!(all.len() >= 3);
+    let names: std::collections::BTreeSet<_> = all.iter().map(|experiment| experiment.name.as_str()).collect();
+    assert_eq!((names.len(), all.len()), (12, 12), "{names:?}");
     for experiment in &all {
+        assert!(experiment.seeds >= 20, "{}: intervals over {} seeds", experiment.name, experiment.seeds);
         for text in [&experiment.title, &experiment.question, &experiment.reading] {
             assert!(!text.en.is_empty() && !text.ko.is_empty(), "{}", experiment.name);
         }
