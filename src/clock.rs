@@ -29,7 +29,8 @@ impl Clock {
     /// even if they began before the machine slept or its clock was set. `counted` is for a paused clock.
     #[must_use]
     pub fn of_a_store(counted: bool) -> Self {
-        if counted { Self::system() } else { Self(Kind::Wall) }
+        // From a whole second on: how far into one a run began must not show in its results.
+        if counted { Self::starting_at(Duration::from_secs(wall().as_secs())) } else { Self(Kind::Wall) }
     }
 
     /// A clock that shows this time, since 1970, now.

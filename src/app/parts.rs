@@ -127,7 +127,8 @@ impl<'a> Draft<'a> {
         let metrics = Metrics::new(&Site::call_timeouts(&blueprint));
         let telemetry = Telemetry { metrics, transitions: TransitionLog::new() };
         let faults = targets(&blueprint.faults, services, settings.seed, &telemetry.metrics);
-        let host = Host { virtual_time: matches!(wiring, Wiring::InProcess), tasks: TaskTracker::new() };
+        let host =
+            Host { virtual_time: matches!(wiring, Wiring::InProcess), seed: settings.seed, tasks: TaskTracker::new() };
         let mut site = Site::build(&blueprint, services, &wiring, &telemetry, faults, &host)?;
         if let Wiring::Sockets(addresses) = &wiring {
             storefronts(&mut site, &settings.admin, &blueprint, (addresses, admin_address), &host)?;

@@ -203,7 +203,7 @@ fn report(args: &ReportArgs) -> Done {
     let all = run_all(&lab::built_in().map_err(Failure::Failed)?, &args.how.options(None))?;
     let files = lab::report(&all).map_err(Failure::Failed)?;
     write(&args.out, &files)?;
-    for (name, _) in files.iter().filter(|(name, _)| !name.contains('/')) {
+    for (name, _) in files.iter().filter(|(name, _)| !name.contains("report/")) {
         say!("{}", args.out.join(name).display())?;
     }
     failed_claims(&all)

@@ -96,9 +96,5 @@ pub(crate) fn with_interval(unit: Unit, estimate: &super::stats::Estimate) -> St
     if !half.is_finite() {
         return mean;
     }
-    match unit {
-        Unit::Share => format!("{mean} ± {:.1}", half * 100.0),
-        Unit::Seconds if half == 0.0 => format!("{mean} ± 0"),
-        _ => format!("{mean} ± {}", metrics::write(unit, half)),
-    }
+    format!("{mean} ± {}", metrics::write_half(unit, estimate.mean, half))
 }

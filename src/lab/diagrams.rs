@@ -1,5 +1,6 @@
 //! Diagrams of the report, drawn like its plots.
 
+use super::facts::{Facts, spoken};
 use super::metrics::phrase;
 use super::spec::Lang;
 use super::svg::{Anchor, Canvas};
@@ -32,28 +33,39 @@ fn arrow(canvas: &mut Canvas, from: (f64, f64), to: (f64, f64), breaker: bool) {
     }
 }
 
+fn in_lang(lang: Lang, en: String, ko: String) -> String {
+    match lang {
+        Lang::En => en,
+        Lang::Ko => ko,
+    }
+}
+
 /// The diagram with this name.
-pub(crate) fn draw(name: &str, lang: Lang) -> Result<String, String> {
+pub(crate) fn draw(name: &str, lang: Lang, facts: &Facts) -> Result<String, String> {
     match name {
-        "architecture" => Ok(architecture(lang)),
-        "spread" => Ok(spread(lang)),
-        "states" => Ok(states(lang)),
+        "architecture" => architecture(lang, facts),
+        "spread" => spread(lang, facts),
+        "states" => states(lang, facts),
         _ => Err(format!("no diagram {name:?}")),
     }
 }
 
-fn architecture(lang: Lang) -> String {
+fn architecture(lang: Lang, facts: &Facts) -> Result<String, String> {
     let say = |en, ko| phrase(lang, en, ko);
     let title = say(
         "Where the breakers stand: one for each dependency, at its caller",
         "브레이커의 위치: 호출하는 쪽에, 의존 서비스마다 하나씩",
     );
+    let failing = |name| {
+        let share = facts.baseline(name)?;
+        Ok::<_, String>(in_lang(lang, format!("external, fails {share}"), format!("외부, {share} 실패")))
+    };
     let mut canvas = Canvas::new(title, 400.0);
     node(&mut canvas, (14.0, 150.0), ("gateway", say("API gateway", "API 게이트웨이")), CALM);
     let rows = [
         (60.0, "user", say("sign-in, profile", "인증, 프로필")),
         (130.0, "catalog", say("list, details", "목록, 상세")),
-        (200.0, "recommendation", say("fallback: cache, popular", "대체: 캐시, 인기작")),
+        (200.0, "recommendation", say("cache, then popular", "대체: 캐시, 인기작")),
         (290.0, "checkout", say("saga, retry queue", "사가, 재시도 대기열")),
     ];
     for (y, name, below) in rows {
@@ -64,10 +76,10 @@ fn architecture(lang: Lang) -> String {
     node(&mut canvas, (560.0, 92.0), ("replica", say("fallback of primary", "주 저장소의 대체")), CALM);
     arrow(&mut canvas, (382.0, 76.0), (560.0, 62.0), true);
     arrow(&mut canvas, (382.0, 88.0), (560.0, 114.0), true);
-    node(&mut canvas, (560.0, 180.0), ("ml-api", say("external, fails 30 %", "외부, 30 % 실패")), HURT);
+    node(&mut canvas, (560.0, 180.0), ("ml-api", &failing("ml-api")?), HURT);
     arrow(&mut canvas, (382.0, 222.0), (560.0, 202.0), true);
     node(&mut canvas, (560.0, 240.0), ("inventory", say("check and reserve", "확인과 차감")), CALM);
-    node(&mut canvas, (560.0, 292.0), ("payment-gateway", say("external, fails 30 %", "외부, 30 % 실패")), HURT);
+    node(&mut canvas, (560.0, 292.0), ("payment-gateway", &failing("payment-gateway")?), HURT);
     node(&mut canvas, (560.0, 344.0), ("notification", say("best effort", "부가 기능")), CALM);
     arrow(&mut canvas, (382.0, 304.0), (560.0, 262.0), true);
     arrow(&mut canvas, (382.0, 312.0), (560.0, 314.0), true);
@@ -78,11 +90,12 @@ fn architecture(lang: Lang) -> String {
         say("circuit breaker (with timeout, bulkhead, retry)", "서킷 브레이커(타임아웃, 벌크헤드, 재시도 포함)"),
         Anchor::Start,
     );
-    canvas.finish()
+    Ok(canvas.finish())
 }
 
-fn spread(lang: Lang) -> String {
+fn spread(lang: Lang, facts: &Facts) -> Result<String, String> {
     let say = |en, ko| phrase(lang, en, ko);
+    let trips = facts.about_policy("checkout payment-gateway trips", lang)?;
     let title = say("How a payment fault spreads, and where it stops", "결제 장애는 어떻게 번지고 어디서 멈추는가");
     let mut canvas = Canvas::new(title, 330.0);
     let steps = |canvas: &mut Canvas, y: f64, texts: [(&str, &str); 5], hurt: usize| {
@@ -124,7 +137,7 @@ fn spread(lang: Lang) -> String {
         184.0,
         [
             ("payment-gateway", say("hangs", "응답 없음")),
-            ("checkout", say("breaker opens (3 in a row)", "브레이커 열림(3연속)")),
+            ("checkout", say("its breaker opens", "브레이커가 열림")),
             (say("retry queue", "재시도 대기열"), say("orders are kept", "주문을 보관")),
             ("gateway", say("answers at once", "즉시 응답")),
             (say("every page", "모든 페이지"), say("as ever", "평소대로")),
@@ -134,10 +147,10 @@ fn spread(lang: Lang) -> String {
     canvas.line((159.0, 176.0), (159.0, 240.0), STOPPED, 4.0);
     canvas.coloured(
         (20.0, 262.0),
-        say(
-            "the circuit breaker stands here, where the fault enters",
-            "서킷 브레이커는 장애가 들어오는 바로 이 자리에 선다",
-        ),
+        &match lang {
+            Lang::En => format!("the circuit breaker stands here, where the fault enters, and opens on {trips}"),
+            Lang::Ko => format!("서킷 브레이커는 장애가 들어오는 바로 이 자리에 서고, {trips}이면 열린다"),
+        },
         STOPPED,
     );
     canvas.faint(
@@ -148,31 +161,48 @@ fn spread(lang: Lang) -> String {
         ),
         Anchor::Start,
     );
-    canvas.finish()
+    Ok(canvas.finish())
 }
 
-fn states(lang: Lang) -> String {
+fn states(lang: Lang, facts: &Facts) -> Result<String, String> {
     let say = |en, ko| phrase(lang, en, ko);
+    let breaker = facts.breaker("checkout", "payment-gateway")?;
+    let trips = facts.about_policy("checkout payment-gateway trips", lang)?;
+    let probes = breaker.permitted_number_of_calls_in_half_open_state;
+    let share = breaker.half_open_success_rate_threshold;
+    // It opens again as soon as the share can't be reached any more.
+    let needed = (f64::from(probes) * share / 100.0).ceil();
+    let failing = f64::from(probes) - needed + 1.0;
+    let wait = spoken(breaker.wait_duration_in_open_state, lang);
     let mut canvas = Canvas::new(
         say("The three states, with the payment gateway's numbers", "세 상태와 결제 게이트웨이의 설정값"),
         240.0,
     );
-    node(&mut canvas, (40.0, 90.0), ("Closed", say("calls pass, are counted", "호출을 통과시키고 센다")), "#dff2ea");
+    node(&mut canvas, (40.0, 90.0), ("Closed", say("passes and counts", "통과시키고 센다")), "#dff2ea");
     node(&mut canvas, (314.0, 90.0), ("Open", say("answers at once", "즉시 대체 응답")), HURT);
-    node(&mut canvas, (588.0, 90.0), ("Half-Open", say("5 probes", "시험 호출 5번")), "#fdf0d5");
+    node(
+        &mut canvas,
+        (588.0, 90.0),
+        ("Half-Open", &in_lang(lang, format!("{probes} probes"), format!("시험 호출 {probes}번"))),
+        "#fdf0d5",
+    );
     arrow(&mut canvas, (172.0, 104.0), (314.0, 104.0), false);
-    canvas.faint((243.0, 96.0), say("3 failures in a row", "3회 연속 실패"), Anchor::Middle);
+    canvas.faint((243.0, 96.0), &trips, Anchor::Middle);
     arrow(&mut canvas, (446.0, 104.0), (588.0, 104.0), false);
-    canvas.faint((517.0, 96.0), say("after 300 s", "300초 뒤"), Anchor::Middle);
+    canvas.faint((517.0, 96.0), &in_lang(lang, format!("after {wait}"), format!("{wait} 뒤")), Anchor::Middle);
     arrow(&mut canvas, (588.0, 124.0), (446.0, 124.0), false);
-    canvas.faint((517.0, 144.0), say("2 probes fail", "시험 2번 실패"), Anchor::Middle);
+    canvas.faint(
+        (517.0, 144.0),
+        &in_lang(lang, format!("{failing} probes fail"), format!("시험 {failing}번 실패")),
+        Anchor::Middle,
+    );
     canvas.line((654.0, 134.0), (654.0, 184.0), "#555", 1.5);
     canvas.line((654.0, 184.0), (106.0, 184.0), "#555", 1.5);
     arrow(&mut canvas, (106.0, 184.0), (106.0, 134.0), false);
     canvas.faint(
         (380.0, 202.0),
-        say("at least 80 % of the probes succeed", "시험 호출의 80 % 이상 성공"),
+        &in_lang(lang, format!("at least {share} % of the probes succeed"), format!("시험 호출의 {share} % 이상 성공")),
         Anchor::Middle,
     );
-    canvas.finish()
+    Ok(canvas.finish())
 }

@@ -147,7 +147,6 @@ pub(crate) fn write(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Share if value > 0.999 && value < 0.999_95 => format!("{:.2} %", value * 100.0),
         Unit::Share => format!("{:.1} %", value * 100.0),
-        Unit::Seconds if value.abs() < 0.001 => format!("{value:.0} s"),
         Unit::Seconds if value.abs() < 1.0 => format!("{:.0} ms", value * 1000.0),
         Unit::Seconds if value.abs() < 10.0 => format!("{value:.2} s"),
         Unit::Seconds => format!("{value:.1} s"),
@@ -155,6 +154,19 @@ pub(crate) fn write(unit: Unit, value: f64) -> String {
         Unit::Count => thousands(value),
         Unit::Ratio => format!("{value:.3}"),
         Unit::Won => format!("₩{}", thousands(value)),
+    }
+}
+
+/// Writes half the width of an interval, with the unit and the digits of its figure.
+pub(crate) fn write_half(unit: Unit, value: f64, half: f64) -> String {
+    match unit {
+        Unit::Share => format!("{:.1}", half * 100.0),
+        Unit::Seconds if value.abs() < 1.0 => format!("{:.0}", half * 1000.0),
+        Unit::Seconds if value.abs() < 10.0 => format!("{half:.2}"),
+        Unit::Seconds => format!("{half:.1}"),
+        Unit::Count if value.abs() < 10.0 => format!("{half:.1}"),
+        Unit::Count | Unit::Won => thousands(half),
+        Unit::Ratio => format!("{half:.3}"),
     }
 }
 
@@ -187,6 +199,10 @@ mod tests {
         assert_eq!(write(Unit::Seconds, 12.34), "12.3 s");
         assert_eq!(write(Unit::Won, 1_234_567.0), "₩1,234,567");
         assert_eq!(write(Unit::Count, f64::NAN), "–");
+        assert_eq!(write(Unit::Seconds, 0.0), "0 ms");
+        assert_eq!(write_half(Unit::Seconds, 0.25, 0.0123), "12");
+        assert_eq!(write_half(Unit::Seconds, 12.34, 0.5), "0.5");
+        assert_eq!(write_half(Unit::Won, 1_234_567.0, 4321.0), "4,321");
     }
 
     #[test]

@@ -13,8 +13,9 @@
 //! `[case.site]` the services with them; simulated are dependencies with seeded service
 //! times and finite capacity.
 //!
-//! - **Repeatable.** A run depends on its seed alone: the same seed gives the same bytes, whatever
-//!   `--jobs` is.
+//! - **Repeatable.** A run over simulated dependencies depends on its seed alone: the same seed gives the same
+//!   bytes, whatever `--jobs` is. Databases of the whole site answer from threads of their own, and what happens
+//!   within one virtual millisecond there can change its order.
 //! - **Open loop.** Journeys begin at the instants of a Poisson process, however slow the answers are, and
 //!   are timed from those instants; all that began are waited for.
 //! - **Common random numbers.** With the same seed all variants meet the same arrivals, service times and
@@ -32,6 +33,7 @@ mod arrivals;
 mod claims;
 mod dependency;
 mod diagrams;
+mod facts;
 mod fleet;
 mod metrics;
 mod model;
@@ -55,7 +57,7 @@ pub use output::{Files, render};
 pub use profile::{Episode, Profile};
 pub use prometheus::ask_prometheus;
 pub use replay::{Logged, episodes, planned, read_log, replay};
-pub use report::report;
+pub use report::{Fixed, fixed, report};
 pub use run::{Options, Progress, Results, run};
 pub use spec::{Experiment, Lang, Text};
 pub use stats::Estimate;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 use serde::Serialize;
 
 use super::claims::{self, Claim, with_interval};
@@ -173,18 +173,31 @@ fn table(columns: &[String], result: &CaseResult, lang: Lang) -> Result<String, 
         let coordinates = result.coordinates(cell).join(" · ");
         let _ = write!(out, "| {} {coordinates}", label(&cell.variant, lang));
         for metric in &metrics {
-            let _ = write!(out, " | {}", with_interval(metric.unit, &cell.estimate(metric.key)));
+            let _ = write!(out, " | {}", in_a_cell(&with_interval(metric.unit, &cell.estimate(metric.key))));
         }
         out.push_str(" |\n");
     }
     Ok(out)
 }
 
+/// A figure and its interval on two lines, which keeps columns narrow.
+pub(crate) fn in_a_cell(figure: &str) -> String {
+    figure.replace(" ± ", "<br>± ")
+}
+
 fn checked(claims: &[Claim], lang: Lang) -> String {
     if claims.is_empty() {
         return String::new();
     }
-    let mut out = format!("\n{}\n\n", phrase(lang, "Checked with these runs:", "이 실행으로 확인한 주장:"));
+    let failed = claims.iter().filter(|claim| !claim.holds).count();
+    let (open, of) = (if failed > 0 { " open" } else { "" }, claims.len());
+    let head = match (lang, failed) {
+        (Lang::En, 0) => format!("Claims checked with these runs: all {of} hold"),
+        (Lang::En, _) => format!("Claims checked with these runs: {failed} of {of} do not hold"),
+        (Lang::Ko, 0) => format!("이 실행으로 확인한 주장 {of}개: 모두 성립"),
+        (Lang::Ko, _) => format!("이 실행으로 확인한 주장 {of}개: {failed}개가 성립하지 않음"),
+    };
+    let mut out = format!("\n<details{open}><summary>{head}</summary>\n\n");
     for Claim { text, figures, holds } in claims {
         let mark = match (holds, lang) {
             (true, _) => "✓",
@@ -193,6 +206,7 @@ fn checked(claims: &[Claim], lang: Lang) -> String {
         };
         let _ = writeln!(out, "- {mark} `{text}` ({figures})");
     }
+    out.push_str("\n</details>\n");
     out
 }
 
@@ -207,7 +221,25 @@ pub(crate) fn with_files(markdown: &str, drawn: &[Drawn], folder: &str) -> Strin
 pub(crate) fn page(title: &str, markdown: &str, drawn: &[Drawn], lang: Lang) -> String {
     let mut body = String::new();
     let mut inside = false;
+    let mut heading = false;
+    let mut headings: Vec<String> = Vec::new();
     let events = Parser::new_ext(markdown, Options::ENABLE_TABLES).filter_map(|event| match event {
+        Event::Start(Tag::Heading { level: HeadingLevel::H2, classes, attrs, .. }) => {
+            heading = true;
+            headings.push(String::new());
+            let id = Some(CowStr::from(format!("part-{}", headings.len())));
+            Some(Event::Start(Tag::Heading { level: HeadingLevel::H2, id, classes, attrs }))
+        }
+        Event::End(TagEnd::Heading(HeadingLevel::H2)) => {
+            heading = false;
+            Some(event)
+        }
+        Event::Text(text) if heading => {
+            if let Some(last) = headings.last_mut() {
+                last.push_str(&text);
+            }
+            Some(Event::Text(text))
+        }
         Event::Start(Tag::Image { dest_url, .. }) if drawn.iter().any(|plot| *plot.name == *dest_url) => {
             inside = true;
             let svg = drawn.iter().find(|plot| *plot.name == *dest_url).map_or("", |plot| plot.svg.as_str());
@@ -222,6 +254,13 @@ pub(crate) fn page(title: &str, markdown: &str, drawn: &[Drawn], lang: Lang) -> 
         other => Some(other),
     });
     html::push_html(&mut body, events);
+    // The contents stand before the first part.
+    let links = headings
+        .iter()
+        .enumerate()
+        .map(|(index, heading)| format!("<a href=\"#part-{}\">{}</a>", index + 1, super::svg::escape(heading)));
+    let contents = format!("<nav>{}</nav>\n<h2 id=\"part-1\"", links.collect::<String>());
+    let body = body.replacen("<h2 id=\"part-1\"", &contents, 1);
     let language = phrase(lang, "en", "ko");
     format!(
         "<!doctype html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \

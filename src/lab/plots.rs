@@ -4,7 +4,7 @@ use super::metrics::{self, Metric, Series, Unit, phrase};
 use super::run::{CaseResult, Cell, Results};
 use super::spec::{Case, Lang, Plot, PlotKind, Variant};
 use super::stats::Estimate;
-use super::svg::{Anchor, Canvas, Frame, Scale, WIDTH, colour};
+use super::svg::{Anchor, Canvas, Frame, Scale, WIDTH, colour, width_of};
 
 /// A plot, drawn.
 #[derive(Clone, Debug)]
@@ -106,17 +106,20 @@ impl View<'_> {
             let ends = estimates.iter().map(|e| if e.high.is_finite() { e.high } else { e.mean });
             ends.filter(|end| end.is_finite()).fold(0.0, f64::max) * 1.05
         };
-        let x = Scale::linear((0.0, top_value), (240.0, WIDTH - 120.0));
+        let labels: Vec<String> = self.cells.iter().map(|cell| self.cell_label(cell)).collect();
+        let figures: Vec<String> =
+            estimates.iter().map(|estimate| super::claims::with_interval(metric.unit, estimate)).collect();
+        let left = widest(&labels, 12.0).clamp(90.0, 330.0) + 30.0;
+        let x = Scale::linear((0.0, top_value), (left, WIDTH - widest(&figures, 12.0) - 22.0));
         for tick in x.ticks() {
             canvas.line((x.at(tick), 44.0), (x.at(tick), bottom), "#e3e3e3", 1.0);
             canvas.faint((x.at(tick), bottom + 16.0), &axis_figure(metric.unit, tick), Anchor::Middle);
         }
-        for (index, (cell, estimate)) in self.cells.iter().zip(&estimates).enumerate() {
+        for (index, (label, estimate)) in labels.iter().zip(&estimates).enumerate() {
             let y = 50.0 + row * index as f64;
-            canvas.text((232.0, y + 15.0), &self.cell_label(cell), Anchor::End);
-            let written = super::claims::with_interval(metric.unit, estimate);
+            canvas.text((left - 8.0, y + 15.0), label, Anchor::End);
             if !estimate.mean.is_finite() {
-                canvas.faint((246.0, y + 15.0), phrase(self.lang, "none", "없음"), Anchor::Start);
+                canvas.faint((left + 6.0, y + 15.0), phrase(self.lang, "none", "없음"), Anchor::Start);
                 continue;
             }
             canvas.rect((x.at(0.0), y + 2.0), (x.at(estimate.mean) - x.at(0.0), row - 12.0), colour(index));
@@ -129,9 +132,9 @@ impl View<'_> {
                 canvas.line((high, middle - 4.0), (high, middle + 4.0), "#222", 1.5);
                 end = end.max(high);
             }
-            canvas.text((end + 8.0, y + 15.0), &written, Anchor::Start);
+            canvas.text((end + 8.0, y + 15.0), &figures[index], Anchor::Start);
         }
-        canvas.faint((x.at(0.0), bottom + 36.0), &axis_title(metric, self.lang), Anchor::Start);
+        canvas.faint((14.0, bottom + 36.0), &axis_title(metric, self.lang), Anchor::Start);
         let runs = self.cells.first().map_or(0, |cell| cell.runs.len());
         canvas.faint((WIDTH - 14.0, bottom + 36.0), &interval_note(self.lang, runs), Anchor::End);
         Ok(canvas.finish())
@@ -146,8 +149,13 @@ impl View<'_> {
     /// A quantity over time: the mean over seeds, and the interval as a band.
     fn timeline(&self) -> Result<String, String> {
         let series = metrics::series(&self.plot.metric)?;
-        let legend_rows = self.cells.len().div_ceil(3) as f64;
-        let top = 44.0 + 18.0 * legend_rows;
+        let labels: Vec<String> = self.cells.iter().map(|cell| self.cell_label(cell)).collect();
+        let entry = widest(&labels, 12.5) + 50.0;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 1 and at most 4")]
+        let columns = ((WIDTH - 72.0) / entry).clamp(1.0, 4.0) as usize;
+        let incidents = self.incidents();
+        let named = if incidents.iter().any(|(_, title)| !title.is_empty()) { 16.0 } else { 0.0 };
+        let top = 40.0 + 18.0 * self.cells.len().div_ceil(columns) as f64 + named;
         let bottom = top + 230.0;
         let mut canvas = Canvas::new(&self.title, bottom + 40.0);
         let lines: Vec<Vec<Estimate>> = self.cells.iter().map(|cell| over_seeds(cell, &self.plot.metric)).collect();
@@ -164,27 +172,29 @@ impl View<'_> {
             Scale::linear((0.0, most * 1.1), (bottom, top))
         };
         let length = self.result.length.as_secs_f64();
-        let frame = Frame { x: Scale::linear((0.0, length), (58.0, WIDTH - 20.0)), y };
-        for (span, title) in self.incidents() {
-            frame.shade(&mut canvas, span, &title);
+        let unit = clock_unit(length);
+        let frame = Frame { x: Scale::linear((0.0, length / unit), (58.0, WIDTH - 20.0)), y };
+        for ((from, to), title) in incidents {
+            frame.shade(&mut canvas, (from / unit, to / unit), &title);
         }
         let write_y = |value: f64| if share { format!("{:.0}", value * 100.0) } else { plain(value) };
-        frame.draw(&mut canvas, clock(length), write_y);
+        frame.draw(&mut canvas, plain, write_y);
         canvas.upright((14.0, f64::midpoint(top, bottom)), series.title(self.lang));
         canvas.faint((WIDTH - 20.0, bottom + 34.0), clock_title(length, self.lang), Anchor::End);
         for (number, line) in lines.iter().enumerate() {
-            let point = |index: usize, value: f64| (frame.x.at((index as f64 + 0.5) * bin), y_of(&frame, share, value));
+            let point =
+                |index: usize, value: f64| (frame.x.at((index as f64 + 0.5) * bin / unit), y_of(&frame, share, value));
             let place = |pick: fn(&Estimate) -> f64| -> Vec<_> {
                 line.iter().enumerate().map(|(index, e)| point(index, pick(e))).collect()
             };
             canvas.band(&place(|e| e.high), &place(|e| e.low), number);
             canvas.path(&place(|e| e.mean), number);
         }
-        for (number, cell) in self.cells.iter().enumerate() {
-            let (column, row) = (number % 3, number / 3);
-            let at = (58.0 + 232.0 * column as f64, 44.0 + 18.0 * row as f64);
+        for (number, label) in labels.iter().enumerate() {
+            let (column, row) = (number % columns, number / columns);
+            let at = (58.0 + entry * column as f64, 44.0 + 18.0 * row as f64);
             canvas.path(&[(at.0, at.1 - 4.0), (at.0 + 26.0, at.1 - 4.0)], number);
-            canvas.coloured((at.0 + 32.0, at.1), &self.cell_label(cell), colour(number));
+            canvas.coloured((at.0 + 32.0, at.1), label, colour(number));
         }
         Ok(canvas.finish())
     }
@@ -241,6 +251,7 @@ impl View<'_> {
         frame.draw(&mut canvas, |x| axis_figure(across.unit, x), |y| axis_figure(up.unit, y));
         canvas.upright((14.0, f64::midpoint(top, bottom)), &axis_title(up, self.lang));
         canvas.faint((WIDTH - 160.0, bottom + 36.0), &axis_title(across, self.lang), Anchor::End);
+        let mut shown = Vec::new();
         for (index, (cell, (x, y))) in self.cells.iter().zip(&points).enumerate() {
             if !x.mean.is_finite() || !y.mean.is_finite() {
                 continue;
@@ -253,8 +264,9 @@ impl View<'_> {
                 canvas.line((at.0, frame.y.at(y.low)), (at.0, frame.y.at(y.high)), colour(index), 1.5);
             }
             canvas.circle(at, 5.0, colour(index));
-            canvas.coloured((at.0 + 9.0, at.1 - 7.0), &self.cell_label(cell), colour(index));
+            shown.push((at, self.cell_label(cell), colour(index)));
         }
+        label_points(&mut canvas, &shown, (top, bottom));
         Ok(canvas.finish())
     }
 
@@ -284,7 +296,11 @@ impl View<'_> {
                 Some(false) => 1.0 - share,
                 _ => share,
             };
-            canvas.rect(corner, (width - 2.0, height - 2.0), &shade(good));
+            canvas.rect(
+                corner,
+                (width - 2.0, height - 2.0),
+                &if mean.is_finite() { shade(good) } else { "#eee".to_owned() },
+            );
             let middle = (corner.0 + width / 2.0 - 1.0, corner.1 + height / 2.0 + 4.0);
             let ink = if good > 0.6 { "#fff" } else { "#222" };
             canvas.cell_text(middle, &short_figure(metric.unit, *mean), ink);
@@ -306,7 +322,15 @@ impl View<'_> {
             canvas.faint((72.0, y), &super::run::spelled(value), Anchor::End);
         }
         canvas.upright((14.0, f64::midpoint(top, bottom)), first.title.of(self.lang));
-        let note = phrase(self.lang, "darker is better", "진할수록 좋음");
+        let note = if means.iter().all(|mean| mean.is_finite()) {
+            phrase(self.lang, "darker is better", "진할수록 좋음")
+        } else {
+            phrase(
+                self.lang,
+                "darker is better; –: not even the normal state was good",
+                "진할수록 좋음. –: 평소에도 정상이 아니어서 회복을 잴 수 없음",
+            )
+        };
         canvas.faint((WIDTH - 14.0, bottom + 54.0), note, Anchor::End);
         Ok(canvas.finish())
     }
@@ -319,27 +343,35 @@ impl View<'_> {
             let mut breakers: Vec<&str> = run.transitions.iter().map(|moved| moved.breaker.as_str()).collect();
             breakers.sort_unstable();
             breakers.dedup();
-            if breakers.len() > 8 {
-                breakers.truncate(8);
+            breakers.truncate(8);
+            let variant = label(&cell.variant, self.lang);
+            // A breaker that never opened was closed all the time.
+            if breakers.is_empty() {
+                rows.push((variant.to_owned(), Vec::new()));
             }
+            let several = breakers.len() > 1;
             for breaker in breakers {
                 let own: Vec<_> = run.transitions.iter().filter(|moved| moved.breaker == breaker).collect();
-                let name = if self.cells.len() > 1 {
-                    format!("{} · {breaker}", label(&cell.variant, self.lang))
-                } else {
-                    breaker.to_owned()
+                let name = match (self.cells.len() > 1, several) {
+                    (true, true) => format!("{variant} · {breaker}"),
+                    (true, false) => variant.to_owned(),
+                    (false, _) => breaker.to_owned(),
                 };
                 rows.push((name, own));
             }
         }
+        let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
+        let left = widest(&names, 12.0).clamp(90.0, 330.0) + 30.0;
         let (top, row) = (62.0, 26.0);
         let bottom = top + row * rows.len().max(1) as f64;
         let mut canvas = Canvas::new(&self.title, bottom + 44.0);
         let length = self.result.length.as_secs_f64();
-        let x = Scale::linear((0.0, length), (210.0, WIDTH - 20.0));
+        let unit = clock_unit(length);
+        let minutes = Scale::linear((0.0, length / unit), (left, WIDTH - 20.0));
+        let x = Scale::linear((0.0, length), (left, WIDTH - 20.0));
         for ((from, to), title) in self.incidents() {
             canvas.rect((x.at(from), top - 14.0), (x.at(to) - x.at(from), bottom - top + 14.0), "#fbe3d6");
-            canvas.faint((x.at(from) + 3.0, top - 3.0), &title, Anchor::Start);
+            canvas.above((x.at(from) + 3.0, top - 3.0), &title);
         }
         let fill = |state: &str| match state {
             "closed" => "#009E73",
@@ -349,7 +381,7 @@ impl View<'_> {
         };
         for (index, (name, moves)) in rows.iter().enumerate() {
             let y = top + row * index as f64;
-            canvas.text((202.0, y + 15.0), name, Anchor::End);
+            canvas.text((left - 8.0, y + 15.0), name, Anchor::End);
             let (mut since, mut state) = (0.0, "closed");
             for moved in moves {
                 canvas.rect((x.at(since), y + 3.0), (x.at(moved.at) - x.at(since), row - 10.0), fill(state));
@@ -357,12 +389,12 @@ impl View<'_> {
             }
             canvas.rect((x.at(since), y + 3.0), (x.at(length) - x.at(since), row - 10.0), fill(state));
         }
-        for tick in x.ticks() {
-            canvas.faint((x.at(tick), bottom + 16.0), &clock(length)(tick), Anchor::Middle);
+        for tick in minutes.ticks() {
+            canvas.faint((minutes.at(tick), bottom + 16.0), &plain(tick), Anchor::Middle);
         }
         let legend = [("closed", "Closed"), ("open", "Open"), ("half_open", "Half-Open")];
         for (index, (state, name)) in legend.iter().enumerate() {
-            let at = 210.0 + 100.0 * index as f64;
+            let at = left + 90.0 * index as f64;
             canvas.rect((at, bottom + 26.0), (12.0, 12.0), fill(state));
             canvas.faint((at + 17.0, bottom + 36.0), name, Anchor::Start);
         }
@@ -451,17 +483,60 @@ fn shade(share: f64) -> String {
     format!("rgb({},{},{})", mix(247.0, 0.0), mix(251.0, 90.0), mix(255.0, 160.0))
 }
 
-fn clock(length: f64) -> impl Fn(f64) -> String {
-    move |seconds: f64| {
-        if length > 600.0 { format!("{:.0}", seconds / 60.0) } else { format!("{seconds:.0}") }
-    }
+/// Seconds of what a clock counts: long runs are shown in minutes.
+fn clock_unit(length: f64) -> f64 {
+    if length > 300.0 { 60.0 } else { 1.0 }
 }
 
 fn clock_title(length: f64, lang: Lang) -> &'static str {
-    if length > 600.0 {
+    if clock_unit(length) > 1.0 {
         phrase(lang, "time, minutes", "시간, 분")
     } else {
         phrase(lang, "time, seconds", "시간, 초")
+    }
+}
+
+/// Width of the widest of these texts.
+fn widest(texts: &[String], size: f64) -> f64 {
+    texts.iter().map(|text| width_of(text, size)).fold(0.0, f64::max)
+}
+
+/// A place on a drawing, what it is called and its colour.
+type Named<'a> = ((f64, f64), String, &'a str);
+
+/// Writes the names of points beside them, where none covers another one or a point.
+fn label_points(canvas: &mut Canvas, points: &[Named<'_>], (top, bottom): (f64, f64)) {
+    let mut taken: Vec<[f64; 4]> = points.iter().map(|((x, y), _, _)| [x - 6.0, y - 6.0, x + 6.0, y + 6.0]).collect();
+    for ((x, y), name, colour) in points {
+        let width = width_of(name, 12.5);
+        let places = (0..12_i32).flat_map(|step| {
+            let away = f64::from(step) * 9.0;
+            [
+                (9.0, 4.0 - away, Anchor::Start),
+                (9.0, 4.0 + away, Anchor::Start),
+                (-9.0, 4.0 - away, Anchor::End),
+                (-9.0, 4.0 + away, Anchor::End),
+            ]
+        });
+        let around = |(dx, dy, anchor): &(f64, f64, Anchor)| {
+            let left = if matches!(anchor, Anchor::End) { x + dx - width } else { x + dx };
+            [left, y + dy - 11.0, left + width, y + dy + 3.0]
+        };
+        let free = |place: &(f64, f64, Anchor)| {
+            let own = around(place);
+            let inside = own[0] > 40.0 && own[2] < WIDTH - 4.0 && own[1] > top - 12.0 && own[3] < bottom;
+            inside
+                && taken
+                    .iter()
+                    .all(|other| own[2] < other[0] || other[2] < own[0] || own[3] < other[1] || other[3] < own[1])
+        };
+        let place = places.clone().find(free).unwrap_or((9.0, -7.0, Anchor::Start));
+        let at = (x + place.0, y + place.1);
+        if (place.1 - 4.0).abs() > 12.0 {
+            canvas.line((*x, *y), (at.0, at.1 - 4.0), colour, 0.75);
+        }
+        taken.push(around(&place));
+        canvas.anchored(at, name, (place.2, colour));
     }
 }
 
@@ -476,7 +551,7 @@ fn plain(value: f64) -> String {
 fn axis_figure(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Share => format!("{:.0} %", value * 100.0),
-        Unit::Won => format!("₩{}", plain(value)),
+        Unit::Won => metrics::write(unit, value),
         Unit::Seconds => format!("{} s", plain(value)),
         _ => plain(value),
     }

@@ -4,16 +4,27 @@
 use std::fmt::Write;
 
 use super::diagrams;
-use super::metrics::phrase;
-use super::output::{Files, method, page, section, with_files};
+use super::facts::{self, Facts};
+use super::metrics::{self, phrase};
+use super::output::{Files, in_a_cell, method, page, section, with_files};
 use super::plots::{Drawn, label};
 use super::run::Results;
 use super::spec::Lang;
 use super::template;
 use super::{claims, tally::Moved};
 
+/// Each language with the folder its report goes to, which ends with a slash unless it is empty.
 const TEMPLATES: [(Lang, &str, &str); 2] =
-    [(Lang::En, "report", include_str!("report.en.md")), (Lang::Ko, "report.ko", include_str!("report.ko.md"))];
+    [(Lang::En, "", include_str!("report.en.md")), (Lang::Ko, "ko/", include_str!("report.ko.md"))];
+
+/// What the summary compares: an experiment, a case, and variants of it.
+const SUMMARY: &[(&str, &str, &[&str])] = &[
+    ("flaky", "flaky", &["none", "retry", "breaker", "all"]),
+    ("outage", "outage", &["none", "timeout", "breaker", "fallback"]),
+    ("payment", "outage", &["bare", "seed", "short"]),
+    ("payment", "flaky", &["bare", "seed", "retry"]),
+    ("pool", "pool", &["shared", "isolated", "breaker"]),
+];
 
 /// Sources that the report shows parts of.
 const SOURCES: &[(&str, &str)] = &[
@@ -31,54 +42,152 @@ const MOST_ROWS: usize = 24;
 /// The report in both languages, from runs of all built-in experiments.
 pub fn report(all: &[Results]) -> Result<Files, String> {
     let mut files = Vec::new();
-    for (lang, name, text) in TEMPLATES {
-        let drawn = std::cell::RefCell::new(Vec::new());
+    let facts = Facts::new()?;
+    for (lang, folder, text) in TEMPLATES {
+        let report = Report { all, lang, facts: &facts, drawn: std::cell::RefCell::default() };
         let markdown =
-            template::fill(text, |place| fill(place, all, lang, &drawn)).map_err(|error| format!("{name}: {error}"))?;
-        let drawn: Vec<Drawn> = drawn.into_inner();
+            template::fill(text, |place| report.fill(place)).map_err(|error| format!("{folder}report: {error}"))?;
+        let drawn = report.drawn.into_inner();
         let title = phrase(lang, "Breakerbox: circuit breakers, measured", "Breakerbox: 서킷 브레이커 설계와 측정");
-        files.push((format!("{name}.html"), page(title, &markdown, &drawn, lang)));
-        files.push((format!("{name}.md"), with_files(&markdown, &drawn, name)));
-        files.extend(drawn.into_iter().map(|plot| (format!("{name}/{}.svg", plot.name), plot.svg)));
+        // Each form links to the same form in the other language.
+        let linked = markdown.replace("report.md)", "report.html)");
+        files.push((format!("{folder}report.html"), page(title, &linked, &drawn, lang)));
+        files.push((format!("{folder}report.md"), with_files(&markdown, &drawn, "report")));
+        files.extend(drawn.into_iter().map(|plot| (format!("{folder}report/{}.svg", plot.name), plot.svg)));
     }
     Ok(files)
 }
 
-/// What stands at a place of the template: a kind, and what it is about.
-fn fill(place: &str, all: &[Results], lang: Lang, drawn: &std::cell::RefCell<Vec<Drawn>>) -> Result<String, String> {
-    let (kind, about) = place.split_once(' ').unwrap_or((place, ""));
-    let of = |name: &str| {
-        all.iter().find(|results| results.experiment.name == name).ok_or_else(|| format!("no experiment {name:?}"))
-    };
-    match kind {
-        "method" => Ok(method(all, lang)),
-        "experiment" => {
-            let (text, plots) = section(of(about)?, lang, "###")?;
-            drawn.borrow_mut().extend(plots);
-            Ok(text)
+/// What no run changes in a report: a committed one must have it.
+#[derive(Clone, Debug)]
+pub struct Fixed {
+    /// Pieces of its prose, code and settings, in order.
+    pub prose: Vec<String>,
+    /// Names and drawings of its diagrams.
+    pub diagrams: Vec<(String, String)>,
+}
+
+/// Stands for what runs write.
+const WRITTEN_BY_RUNS: &str = "\u{0}";
+
+/// The report in a language without what runs write.
+pub fn fixed(lang: Lang) -> Result<Fixed, String> {
+    let without_runs = |experiment| Results { experiment, quick: false, seeds: 0, cases: Vec::new() };
+    let all: Vec<Results> = super::built_in()?.into_iter().map(without_runs).collect();
+    let facts = Facts::new()?;
+    let report = Report { all: &all, lang, facts: &facts, drawn: std::cell::RefCell::default() };
+    let (_, _, text) = TEMPLATES.iter().find(|(own, _, _)| *own == lang).ok_or("no template")?;
+    let filled = template::fill(text, |place| match place.split(' ').next() {
+        Some("method" | "summary" | "figure" | "transitions") => Ok(WRITTEN_BY_RUNS.to_owned()),
+        Some("experiment") => {
+            let experiment = &report.of(place.trim_start_matches("experiment "))?.experiment;
+            let reading = template::fill(experiment.reading.of(lang), |_| Ok(WRITTEN_BY_RUNS.to_owned()))?;
+            let (title, question) = (experiment.title.of(lang), experiment.question.of(lang).trim());
+            Ok(format!("### {title}{WRITTEN_BY_RUNS}{question}{WRITTEN_BY_RUNS}{reading}"))
         }
-        "figure" => {
-            let (name, reference) = about.split_once(' ').ok_or("figure: an experiment and a reference")?;
-            claims::fill(of(name)?, &format!("{{{{{reference}}}}}"))
-        }
-        "transitions" => {
-            let mut words = about.split(' ');
-            let (Some(name), Some(case), Some(variant)) = (words.next(), words.next(), words.next()) else {
-                return Err("transitions: an experiment, a case and a variant".to_owned());
-            };
-            transitions(of(name)?, case, variant, lang)
-        }
-        "diagram" => {
-            let svg = diagrams::draw(about, lang)?;
-            drawn.borrow_mut().push(Drawn { name: about.to_owned(), title: about.to_owned(), svg });
-            Ok(format!("![{about}]({about})"))
-        }
-        "code" => {
-            let (file, name) = about.split_once(' ').ok_or("code: a file and a function")?;
-            excerpt(file, name)
-        }
-        _ => Err(format!("{place:?} is unknown")),
+        Some("diagram") => report.fill(place).map(|_| WRITTEN_BY_RUNS.to_owned()),
+        _ => report.fill(place),
+    })?;
+    let pieces = filled.split(WRITTEN_BY_RUNS).map(str::trim).filter(|piece| !piece.is_empty());
+    let prose = pieces.map(str::to_owned).collect();
+    let drawn = report.drawn.into_inner();
+    Ok(Fixed { prose, diagrams: drawn.into_iter().map(|diagram| (diagram.name, diagram.svg)).collect() })
+}
+
+/// A report in one language, while its template is filled.
+struct Report<'a> {
+    all: &'a [Results],
+    lang: Lang,
+    facts: &'a Facts,
+    drawn: std::cell::RefCell<Vec<Drawn>>,
+}
+
+impl Report<'_> {
+    fn of(&self, name: &str) -> Result<&Results, String> {
+        let found = self.all.iter().find(|results| results.experiment.name == name);
+        found.ok_or_else(|| format!("no experiment {name:?}"))
     }
+
+    /// What stands at a place of the template: a kind, and what it is about.
+    fn fill(&self, place: &str) -> Result<String, String> {
+        let (kind, about) = place.split_once(' ').unwrap_or((place, ""));
+        let (all, lang) = (self.all, self.lang);
+        match kind {
+            "method" => Ok(method(all, lang)),
+            "summary" => self.summary(about),
+            "title" => Ok(self.of(about)?.experiment.title.of(lang).to_owned()),
+            "policy" => self.facts.about_policy(about, lang),
+            "baseline" => self.facts.baseline(about),
+            "chance" => self.facts.chance(about),
+            "given" => {
+                let [name, case, what] = three(about).ok_or("given: an experiment, a case and what")?;
+                facts::given(&self.of(name)?.experiment, case, what, lang)
+            }
+            "experiment" => {
+                let (text, plots) = section(self.of(about)?, lang, "###")?;
+                self.drawn.borrow_mut().extend(plots);
+                Ok(text)
+            }
+            "figure" => {
+                let (name, reference) = about.split_once(' ').ok_or("figure: an experiment and a reference")?;
+                claims::fill(self.of(name)?, &format!("{{{{{reference}}}}}"))
+            }
+            "transitions" => {
+                let [name, case, variant] = three(about).ok_or("transitions: an experiment, a case and a variant")?;
+                transitions(self.of(name)?, case, variant, lang)
+            }
+            "diagram" => {
+                let svg = diagrams::draw(about, lang, self.facts)?;
+                self.drawn.borrow_mut().push(Drawn { name: about.to_owned(), title: about.to_owned(), svg });
+                Ok(format!("![{about}]({about})"))
+            }
+            "code" => {
+                let (file, name) = about.split_once(' ').ok_or("code: a file and a function")?;
+                excerpt(file, name)
+            }
+            _ => Err(format!("{place:?} is unknown")),
+        }
+    }
+
+    /// The experiments that the assignments ask for, in one table with these columns.
+    fn summary(&self, columns: &str) -> Result<String, String> {
+        let metrics: Vec<_> = columns.split(' ').map(metrics::find).collect::<Result<_, _>>()?;
+        let mut out =
+            format!("| {} | {} |", phrase(self.lang, "experiment", "실험"), phrase(self.lang, "variant", "방식"));
+        for metric in &metrics {
+            let _ = write!(out, " {} |", metric.title(self.lang));
+        }
+        out.push_str("\n|---|---|");
+        out.push_str(&"--:|".repeat(metrics.len()));
+        for (name, case, variants) in SUMMARY {
+            let results = self.of(name)?;
+            for (row, variant) in variants.iter().enumerate() {
+                let cells = metrics
+                    .iter()
+                    .map(|metric| results.look_up(&format!("{case}:{variant}.{}", metric.key)))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let Some((_, cell)) = cells.first() else { continue };
+                let title = if row == 0 { self.case_title(results, case) } else { "" };
+                let _ = write!(out, "\n| {title} | {} |", label(&cell.variant, self.lang));
+                for (metric, cell) in &cells {
+                    let figure = claims::with_interval(metric.unit, &cell.estimate(metric.key));
+                    let _ = write!(out, " {} |", in_a_cell(&figure));
+                }
+            }
+        }
+        Ok(out + "\n")
+    }
+
+    /// The title of a case, or of its experiment where it has none of its own.
+    fn case_title<'a>(&self, results: &'a Results, case: &str) -> &'a str {
+        let own = results.experiment.case(case).map_or("", |case| case.title.of(self.lang));
+        if own.is_empty() { results.experiment.title.of(self.lang) } else { own }
+    }
+}
+
+/// Three words.
+fn three(about: &str) -> Option<[&str; 3]> {
+    about.split(' ').collect::<Vec<_>>().try_into().ok()
 }
 
 /// A function, as it stands in the sources.
@@ -195,6 +304,32 @@ mod tests {
         let code = excerpt("crates/resilience/src/breaker/mod.rs", "try_acquire").unwrap();
         assert!(code.contains("pub fn try_acquire") && code.ends_with("}\n```"), "{code}");
         assert!(excerpt("crates/resilience/src/breaker/mod.rs", "no_such").is_err());
+    }
+
+    #[test]
+    fn the_prose_has_no_typed_figures() {
+        for (_, folder, text) in TEMPLATES {
+            let prose = template::fill(text, |_| Ok(String::new())).unwrap();
+            for line in prose.lines() {
+                // Numbers of headings and of list items are no figures, and code is quoted.
+                let line = line.trim_start_matches('#').trim_start();
+                let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+                let words: String = line.split('`').step_by(2).collect();
+                assert!(!words.contains(|c: char| c.is_ascii_digit()), "{folder}report: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn both_languages_show_the_same() {
+        let places = |text: &str| {
+            let mut places: Vec<String> =
+                text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()).map(str::to_owned).collect();
+            places.sort();
+            places.dedup();
+            places
+        };
+        assert_eq!(places(TEMPLATES[0].2), places(TEMPLATES[1].2));
     }
 
     #[test]

@@ -18,7 +18,12 @@ pub(crate) struct Canvas {
     body: String,
     height: f64,
     title: String,
+    /// Lines of the title.
+    lines: Vec<String>,
 }
+
+/// Height of a line of the title.
+const TITLE_LINE: f64 = 19.0;
 
 /// Where a text is anchored.
 #[derive(Clone, Copy)]
@@ -30,9 +35,7 @@ pub(crate) enum Anchor {
 
 impl Canvas {
     pub(crate) fn new(title: &str, height: f64) -> Self {
-        let mut canvas = Self { body: String::new(), height, title: title.to_owned() };
-        canvas.styled_text((14.0, 24.0), title, Anchor::Start, "15", INK, "600");
-        canvas
+        Self { body: String::new(), height, title: title.to_owned(), lines: wrapped(title, 16.5, WIDTH - 28.0) }
     }
 
     pub(crate) fn text(&mut self, at: (f64, f64), text: &str, anchor: Anchor) {
@@ -43,8 +46,22 @@ impl Canvas {
         self.styled_text(at, text, anchor, "11", FAINT, "400");
     }
 
+    /// A faint text that begins at a place, or ends at the right edge if it would not fit.
+    pub(crate) fn above(&mut self, (x, y): (f64, f64), text: &str) {
+        let right = WIDTH - 8.0;
+        if x + width_of(text, 11.0) > right {
+            self.faint((right, y), text, Anchor::End);
+        } else {
+            self.faint((x, y), text, Anchor::Start);
+        }
+    }
+
     pub(crate) fn coloured(&mut self, at: (f64, f64), text: &str, colour: &str) {
         self.styled_text(at, text, Anchor::Start, "12", colour, "600");
+    }
+
+    pub(crate) fn anchored(&mut self, at: (f64, f64), text: &str, (anchor, colour): (Anchor, &str)) {
+        self.styled_text(at, text, anchor, "12", colour, "600");
     }
 
     pub(crate) fn cell_text(&mut self, at: (f64, f64), text: &str, ink: &str) {
@@ -132,12 +149,50 @@ impl Canvas {
     }
 
     pub(crate) fn finish(self) -> String {
-        let Self { body, height, title } = self;
+        let Self { body, title, lines, .. } = &self;
+        // What was drawn assumes a title of one line.
+        let extra = TITLE_LINE * lines.len().saturating_sub(1) as f64;
+        let height = self.height + extra;
+        let mut head = String::new();
+        for (index, line) in lines.iter().enumerate() {
+            let _ = write!(
+                head,
+                r#"<text x="14" y="{:.0}" font-size="15" font-weight="600" fill="{INK}">{}</text>"#,
+                24.0 + TITLE_LINE * index as f64,
+                escape(line)
+            );
+        }
         format!(
-            r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" aria-label="{}" font-family="system-ui, 'Noto Sans KR', 'Apple SD Gothic Neo', 'Malgun Gothic', sans-serif"><rect width="100%" height="100%" fill="#fff"/>{body}</svg>"##,
-            escape(&title)
+            r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" aria-label="{}" font-family="system-ui, 'Noto Sans KR', 'Apple SD Gothic Neo', 'Malgun Gothic', sans-serif"><rect width="100%" height="100%" fill="#fff"/>{head}<g transform="translate(0 {extra})">{body}</g></svg>"##,
+            escape(title)
         )
     }
+}
+
+/// How wide a text is drawn, about: which font a reader has is not known.
+pub(crate) fn width_of(text: &str, size: f64) -> f64 {
+    let wide = |c: char| match c {
+        'i' | 'j' | 'l' | 't' | 'f' | 'r' | '.' | ',' | ':' | ';' | '(' | ')' | ' ' | '·' | '/' => 0.36,
+        'm' | 'w' | 'M' | 'W' | '%' => 0.9,
+        c if c >= '\u{1100}' => 0.95,
+        _ => 0.6,
+    };
+    text.chars().map(wide).sum::<f64>() * size
+}
+
+/// Lines that are no wider than `room`.
+fn wrapped(text: &str, size: f64, room: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if width_of(line, size) + width_of(word, size) + size * 0.36 <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 pub(crate) fn colour(number: usize) -> &'static str {
@@ -249,14 +304,12 @@ impl Frame {
         canvas.line((left, top), (left, bottom), FAINT, 1.0);
     }
 
-    /// Shades the time of a fault.
+    /// Shades the time of a fault, and names it above the frame.
     pub(crate) fn shade(&self, canvas: &mut Canvas, (from, to): (f64, f64), label: &str) {
         let (bottom, top) = self.y.pixels;
         let (x, end) = (self.x.at(from), self.x.at(to));
         canvas.rect((x, top), (end - x, bottom - top), FAULT);
-        if !label.is_empty() {
-            canvas.faint((x + 3.0, top + 12.0), label, Anchor::Start);
-        }
+        canvas.above((x, top - 5.0), label);
     }
 }
 
@@ -268,6 +321,16 @@ mod tests {
     fn ticks_are_round_and_within_the_scale() {
         assert_eq!(Scale::linear((0.0, 1.0), (0.0, 100.0)).ticks(), [0.0, 0.2, 0.4, 0.600_000_000_000_000_1, 0.8, 1.0]);
         assert_eq!(Scale::logarithmic((0.01, 1.0), (0.0, 100.0)).ticks().len(), 7);
+    }
+
+    #[test]
+    fn a_long_title_takes_two_lines_and_makes_room() {
+        let title =
+            "Revenue lost in eleven minutes with an outage of two: five minutes of blocking cost more than that";
+        let svg = Canvas::new(title, 100.0).finish();
+        assert_eq!(svg.matches("<text").count(), 2);
+        assert!(svg.contains("viewBox=\"0 0 760 119\"") && svg.contains("translate(0 19)"), "{svg}");
+        assert!(wrapped(title, 15.5, 700.0).iter().all(|line| width_of(line, 15.5) <= 700.0));
     }
 
     #[test]

@@ -305,7 +305,10 @@ impl Tally {
         ]);
         let won = |end: End| self.order_won * whole.ends[end as usize] as f64;
         let [kept, at_risk, lost] = self.revenue.unwrap_or([won(End::Ok), won(End::Degraded), won(End::Error)]);
-        all.extend([("kept", kept), ("at-risk", at_risk), ("lost", lost)]);
+        // Where nothing is sold there is no revenue, rather than none of it.
+        if self.revenue.is_some() || self.order_won > 0.0 {
+            all.extend([("kept", kept), ("at-risk", at_risk), ("lost", lost)]);
+        }
         if let Some((begin, end)) = self.incident {
             self.incident_metrics(&mut all, begin, end);
         }
@@ -344,7 +347,8 @@ impl Tally {
     /// the rest of the run if that never happens.
     fn recovered(&self, begin: Duration, end: Duration) -> f64 {
         let usual = self.phases[0].share(&[End::Ok]);
-        if usual.is_nan() || begin.is_zero() {
+        // Where hardly anything worked before, there is nothing to come back to.
+        if usual.is_nan() || usual < 0.5 || begin.is_zero() {
             return f64::NAN;
         }
         let seconds = self.bin.as_secs_f64();

@@ -121,6 +121,7 @@ fn candidates(profile: &Profile) -> Vec<Value> {
                         "retry-budget": {"retry-percent": (profile.failures * 200.0).clamp(20.0, 100.0).round()},
                         "circuit-breaker": {
                             "failure-rate-threshold": threshold,
+                            "sliding-window-type": "count-based",
                             "sliding-window-size": window,
                             "minimum-number-of-calls": 10,
                             "wait-duration-in-open-state": wait,
@@ -145,6 +146,21 @@ fn timeout(profile: &Profile) -> Duration {
 
 fn written(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
+}
+
+/// Says `false` of each part that the advised policy is without: a file of settings is laid over the defaults, whose
+/// parts would stay on otherwise.
+fn switch_off(resolved: &Value, settings: &mut Value) {
+    let (Value::Object(resolved), Value::Object(settings)) = (resolved, settings) else { return };
+    for (name, part) in resolved {
+        match (part, settings.get_mut(name)) {
+            (Value::Null, None) => {
+                settings.insert(name.clone(), Value::Bool(false));
+            }
+            (Value::Object(_), Some(own)) => switch_off(part, own),
+            _ => {}
+        }
+    }
 }
 
 /// As Spring reads it: one number and one unit.
@@ -269,7 +285,10 @@ impl Advice {
     /// As settings of Breakerbox.
     pub fn toml(&self, caller: &str, dependency: &str) -> Result<String, String> {
         let best = self.candidates.first().ok_or("there is no candidate")?;
-        let body = toml::to_string(&best.settings).map_err(|error| error.to_string())?;
+        let resolved = serde_json::to_value(self.policy()?).map_err(|error| error.to_string())?;
+        let mut settings = best.settings.clone();
+        switch_off(&resolved, &mut settings);
+        let body = toml::to_string(&settings).map_err(|error| error.to_string())?;
         let mut out = format!("[policies.{caller}.{dependency}]\n");
         let head = format!("policies.{caller}.{dependency}");
         for line in body.lines() {
@@ -377,6 +396,45 @@ mod tests {
     fn the_timeout_comes_from_the_p99() {
         // 800 ms: 1 to 1.5 s, as the source texts advise.
         assert_eq!(timeout(&profile()), Duration::from_millis(1250));
+    }
+
+    /// The defaults protect calls of the catalog with parts that were not simulated: they must be off.
+    #[test]
+    fn the_advice_as_settings_is_the_policy_that_was_simulated() {
+        let estimate = Estimate::of(&[1.0, 1.0]);
+        for settings in candidates(&profile()) {
+            let candidate = Candidate {
+                settings,
+                success: estimate,
+                wasted: estimate,
+                recover: estimate,
+                cost: estimate,
+                on_frontier: true,
+                costs: Vec::new(),
+            };
+            let advice = Advice { profile: profile(), candidates: vec![candidate], ties: 0, warnings: Vec::new() };
+            let written: toml::Value = toml::from_str(&advice.toml("gateway", "catalog").unwrap()).unwrap();
+            let written = serde_json::to_value(&written["policies"]["gateway"]["catalog"]).unwrap();
+            let defaults: toml::Value = toml::from_str(include_str!("../settings/default.toml")).unwrap();
+            let mut merged = serde_json::to_value(&defaults["policies"]["gateway"]["catalog"]).unwrap();
+            over(&mut merged, written);
+            let resolved = crate::settings::policies::resolve(Some(&merged)).unwrap();
+            let advised = advice.policy().unwrap();
+            assert_eq!(resolved.circuit_breaker, advised.circuit_breaker);
+            assert_eq!((resolved.hedge.is_some(), resolved.bulkhead.is_some()), (false, false));
+            assert_eq!((resolved.retry, resolved.time_limiter), (advised.retry, advised.time_limiter));
+        }
+    }
+
+    fn over(base: &mut Value, value: Value) {
+        match (base, value) {
+            (Value::Object(base), Value::Object(value)) => {
+                for (key, value) in value {
+                    over(base.entry(key).or_insert(Value::Null), value);
+                }
+            }
+            (base, value) => *base = value,
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ use tokio_util::task::TaskTracker;
 pub struct Host {
     /// Whether Tokio's clock may be paused: it is where no sockets are.
     pub virtual_time: bool,
+    /// Seed of what is drawn under a paused clock, where the same run is to be had again.
+    pub seed: u64,
     /// Work that goes on when its request has been answered. A shutdown waits for it.
     pub tasks: TaskTracker,
 }

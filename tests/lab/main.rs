@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't read its input fails")]
 
 mod known;
+mod report;
 mod same;
 
 use breakerbox::lab::{self, Experiment, Options, Results};

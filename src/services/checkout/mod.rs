@@ -38,13 +38,16 @@ mod view;
 mod wire;
 mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::HeaderMap;
+use rand::distr::{Distribution, StandardUniform};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
@@ -126,10 +129,30 @@ struct Inner {
     payment_fallbacks: Fallbacks,
     verified: Cache<u32, ()>,
     gate: Gate,
+    luck: Luck,
     /// Something became due sooner than the worker expects.
     wake: Wakes,
     /// What goes on when its request has been answered.
     tasks: TaskTracker,
+}
+
+/// What orders are numbered and spread with: the operating system's randomness, or a seed's under a paused clock.
+struct Luck(Option<Mutex<ChaCha8Rng>>);
+
+impl Luck {
+    fn of(host: &Host) -> Self {
+        Self(host.virtual_time.then(|| Mutex::new(ChaCha8Rng::seed_from_u64(host.seed))))
+    }
+
+    fn draw<T>(&self) -> T
+    where
+        StandardUniform: Distribution<T>,
+    {
+        match &self.0 {
+            None => rand::random(),
+            Some(seeded) => seeded.lock().unwrap_or_else(PoisonError::into_inner).random(),
+        }
+    }
 }
 
 /// What each of the worker's loops waits for.
@@ -190,6 +213,7 @@ impl CheckoutState {
             store,
             clients,
             gate,
+            luck: Luck::of(host),
             wake: Wakes::default(),
             tasks: host.tasks.clone(),
         };
@@ -249,7 +273,7 @@ impl CheckoutState {
             return self.answer_again(known, request.user_id, key).await;
         }
         self.verify(&context, request.user_id).await?;
-        let id = format!("ord_{:032x}", rand::random::<u128>());
+        let id = format!("ord_{:032x}", self.inner.luck.draw::<u128>());
         let new = NewOrder {
             id: &id,
             user_id: request.user_id,

@@ -315,7 +315,7 @@ impl CheckoutState {
         if !tried {
             // No attempt was made, so none is counted. A part of the wait keeps those that were
             // turned away together from coming back together.
-            let spread = Duration::from_millis(u64::from(rand::random::<u8>()) * 4);
+            let spread = Duration::from_millis(u64::from(self.inner.luck.draw::<u8>()) * 4);
             let park = Effect::Park {
                 due_at: self.due(&order, retry_after(error) + spread).await?,
                 attempts: job.attempts,
