@@ -158,7 +158,8 @@ struct TuneArgs {
 #[derive(Debug, Args)]
 struct ReplayArgs {
     /// The log of transitions, as `GET /transitions` of the admin port gives it (JSON)
-    #[arg(value_name = "FILE")]
+    // The name of the field would be taken for the global `--log`.
+    #[arg(id = "transitions", value_name = "FILE")]
     log: PathBuf,
     /// The breaker, as `caller/dependency`
     #[arg(long, value_name = "CALLER/DEPENDENCY")]
