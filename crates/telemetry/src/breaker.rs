@@ -39,6 +39,7 @@ pub(super) const GAUGES: &[(Family, Reading)] = &[
     (names::CIRCUIT_BREAKER_HEALTH_SCORE, |now| now.health_score),
     (names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD, |now| now.failure_ratio_threshold.unwrap_or(f64::NAN)),
     (names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD, |now| now.slow_ratio_threshold.unwrap_or(f64::NAN)),
+    (names::CIRCUIT_BREAKER_CONSECUTIVE_FAILURES, |now| now.consecutive_failures.into()),
     (names::CIRCUIT_BREAKER_CONSECUTIVE_FAILURES_THRESHOLD, |now| {
         now.consecutive_failure_threshold.map_or(f64::NAN, f64::from)
     }),

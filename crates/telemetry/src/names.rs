@@ -97,6 +97,8 @@ families! {
         "Failure ratio (0-1) at which the breaker trips; NaN when it has none.";
     CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD = Gauge "circuit_breaker_slow_call_ratio_threshold" [SERVICE, BREAKER]
         "Slow-call ratio (0-1) at which the breaker trips; NaN when it has none.";
+    CIRCUIT_BREAKER_CONSECUTIVE_FAILURES = Gauge "circuit_breaker_consecutive_failures" [SERVICE, BREAKER]
+        "Failures in a row up to now; a success sets it back to zero.";
     CIRCUIT_BREAKER_CONSECUTIVE_FAILURES_THRESHOLD = Gauge "circuit_breaker_consecutive_failures_threshold"
         [SERVICE, BREAKER]
         "Failures in a row at which the breaker trips; NaN when it has no such threshold.";
