@@ -98,7 +98,7 @@ fn settings(plan: &Plan<'_>) -> Result<Settings, String> {
         "inventory": {"premiere-seats": 1_000_000, "licences": 1_000_000},
         "traffic": {"max-in-flight": 100_000, "enabled": false},
         "scenario": {"enabled": false},
-        "gateway": {"rate-limit": {"limit-for-period": 1_000_000}},
+        "gateway": {"rate-limit": {"limit-for-period": 1_000_000, "limit-by": "token-bucket"}},
     });
     let mut all = Vec::new();
     let own = [plan.site.settings.as_ref(), plan.variant.settings.as_ref()];

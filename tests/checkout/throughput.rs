@@ -58,6 +58,7 @@ fn start(checkout: &str, ledger: &str) -> Running {
         .env("BREAKERBOX_PAYMENT_GATEWAY__DECLINE_RATE", "0.0")
         .env("BREAKERBOX_FAULTS__PAYMENT_GATEWAY__ERROR_RATE", "0.0")
         .env("BREAKERBOX_GATEWAY__RATE_LIMIT__LIMIT_FOR_PERIOD", "1000000")
+        .env("BREAKERBOX_GATEWAY__RATE_LIMIT__LIMIT_BY", "token-bucket")
         .env("BREAKERBOX_GATEWAY__CLIENT_LIMIT__LIMIT_FOR_PERIOD", "1000000")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
