@@ -120,19 +120,16 @@ async fn replay(State(state): State<CheckoutState>, Body(replay): Body<Replay>) 
             letters.into_iter().map(|letter| letter.order_id).collect()
         }
     };
-    let mut replayed = 0;
     let now = state.now().await.map_err(|error| away(&error))?;
-    for id in &wanted {
-        if let Some(revived) = store.replay(id, now).await.map_err(|error| away(&error))? {
-            replayed += 1;
-            if revived.to_be_paid {
-                // Once more it may be kept or lost.
-                state.inner.telemetry.revenue(RevenueStatus::AtRisk, revived.amount);
-            }
-        } else if wanted.len() == 1 {
-            return Err(Problem::not_found(format!("no dead item {id}")));
-        }
+    let revived = store.replay(wanted.clone(), now).await.map_err(|error| away(&error))?;
+    if let (true, [id]) = (revived.is_empty(), wanted.as_slice()) {
+        return Err(Problem::not_found(format!("no dead item {id}")));
     }
+    for order in revived.iter().filter(|order| order.to_be_paid) {
+        // Once more it may be kept or lost.
+        state.inner.telemetry.revenue(RevenueStatus::AtRisk, order.amount);
+    }
+    let replayed = revived.len() as u64;
     state.inner.wake.charge.notify_one();
     state.inner.wake.urgent.notify_one();
     Ok(Json(Replayed { replayed }))
