@@ -30,6 +30,7 @@ export async function start({ flags = [], env = {}, adminPort = 0 } = {}) {
     // Nothing fails but what a test breaks.
     BREAKERBOX_FAULTS__ML_API__ERROR_RATE: '0',
     BREAKERBOX_FAULTS__PAYMENT_GATEWAY__ERROR_RATE: '0',
+    BREAKERBOX_PAYMENT_GATEWAY__DECLINE_RATE: '0',
     ...env,
   };
   const child = spawn(process.env.BREAKERBOX, flags, { env: own, stdio: ['ignore', 'pipe', 'inherit'] });
