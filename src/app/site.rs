@@ -18,6 +18,7 @@ use crate::services::{
     Host, ServiceName, catalog, checkout, inventory, ml_api, notification, payment_gateway, recommendation, user,
 };
 use crate::settings::Blueprint;
+use crate::store::Database;
 use crate::web::edge::{Edge, Entry, edge};
 use crate::web::trust;
 use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
@@ -74,54 +75,37 @@ struct Builder<'a> {
 }
 
 impl Site {
-    /// Whether the stores behind these services can store.
+    /// The databases behind these services.
+    fn databases(&self) -> impl Iterator<Item = (ServiceName, Database)> {
+        let checkout = self.checkout.as_ref().map(|own| (ServiceName::Checkout, own.store().database()));
+        let inventory = self.inventory.as_ref().map(|own| (ServiceName::Inventory, own.store().database()));
+        let payment = self.payment.as_ref().map(|own| (ServiceName::PaymentGateway, own.ledger().database()));
+        [checkout, inventory, payment].into_iter().flatten().map(|(service, own)| (service, own.clone()))
+    }
+
+    /// Whether they can store.
     #[must_use]
     pub fn probes(&self) -> Vec<Probe> {
-        let mut probes: Vec<Probe> = Vec::new();
-        if let Some(checkout) = self.checkout.clone() {
-            probes.push(Arc::new(move || {
-                let own = checkout.clone();
-                Box::pin(async move { own.probe().await })
-            }));
-        }
-        if let Some(inventory) = self.inventory.clone() {
-            probes.push(Arc::new(move || {
-                let own = inventory.clone();
-                Box::pin(async move { own.probe().await })
-            }));
-        }
-        if let Some(payment) = self.payment.clone() {
-            probes.push(Arc::new(move || {
-                let own = payment.clone();
-                Box::pin(async move { own.probe().await })
-            }));
-        }
-        probes
+        let probe = |(service, database): (ServiceName, Database)| -> Probe {
+            Arc::new(move || {
+                let own = database.clone();
+                Box::pin(async move { own.probe().await.map_err(|error| format!("{service}: {error}")) })
+            })
+        };
+        self.databases().map(probe).collect()
     }
 
     /// Waits for what is under way in the databases: also what was begun for callers that have hung up.
     pub(super) async fn drained(&self) {
-        if let Some(checkout) = &self.checkout {
-            checkout.store().drained().await;
-        }
-        if let Some(inventory) = &self.inventory {
-            inventory.store().drained().await;
-        }
-        if let Some(payment) = &self.payment {
-            payment.ledger().drained().await;
+        for (_, database) in self.databases() {
+            database.drained().await;
         }
     }
 
     /// Exports how far this machine's clock is ahead of the databases'.
     fn watch_clocks(&self, metrics: &Metrics) {
-        if let Some(own) = self.checkout.clone() {
-            watch_clock(metrics, ServiceName::Checkout.as_str(), move || own.store().skew());
-        }
-        if let Some(own) = self.inventory.clone() {
-            watch_clock(metrics, ServiceName::Inventory.as_str(), move || own.store().skew());
-        }
-        if let Some(own) = self.payment.clone() {
-            watch_clock(metrics, ServiceName::PaymentGateway.as_str(), move || own.ledger().skew());
+        for (service, database) in self.databases() {
+            watch_clock(metrics, service.as_str(), move || database.skew());
         }
     }
 

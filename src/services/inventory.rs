@@ -117,11 +117,6 @@ impl InventoryState {
         Place { film_id, kind, showing: self.showing(now), capacity: capacity.into() }
     }
 
-    /// Whether changes can be stored just now.
-    pub async fn probe(&self) -> Result<(), String> {
-        self.store.probe().await.map_err(|error| format!("inventory: {error}"))
-    }
-
     /// Seconds that a showing lasts.
     fn length(&self) -> i64 {
         i64::try_from(self.settings.showing.as_secs()).unwrap_or(i64::MAX / 1_000_000).max(1)

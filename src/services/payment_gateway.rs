@@ -102,11 +102,6 @@ impl PaymentState {
         &self.inner.store
     }
 
-    /// Whether changes can be stored just now.
-    pub async fn probe(&self) -> Result<(), String> {
-        self.inner.store.probe().await.map_err(|error| format!("payment-gateway: {error}"))
-    }
-
     async fn charge(&self, key: &str, request: &ChargeRequest) -> Result<Response, Problem> {
         let Inner { store, settings, telemetry, .. } = &*self.inner;
         let id = format!("ch_{:032x}", rand::random::<u128>());

@@ -80,7 +80,7 @@ type Job<A, T> = for<'c> fn(&'c mut AnyConnection, &'c A) -> Work<'c, T>;
 
 /// One database. Cheap to clone; clones share their connections.
 #[derive(Clone)]
-pub(crate) struct Store {
+pub struct Store {
     inner: Arc<Inner>,
 }
 
@@ -185,7 +185,7 @@ impl Store {
 
     /// Whether changes can be stored: reads, and writes where the last change failed. As much as a few orders
     /// need: on a full disk there is often room for a row, and for no order.
-    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+    pub async fn probe(&self) -> Result<(), StoreError> {
         if self.inner.writable.load(Ordering::Relaxed) {
             return self.read((), |_, ()| Box::pin(async { Ok(()) })).await;
         }
@@ -335,12 +335,19 @@ impl Store {
 
     /// How far this machine's clock is ahead of the database's; none before that was asked, or where
     /// they are one.
-    pub(super) fn skew(&self) -> Option<i64> {
+    #[must_use]
+    pub fn skew(&self) -> Option<i64> {
         self.asked().map(|asked| asked.ahead)
     }
 
     fn asked(&self) -> Option<Asked> {
         *self.inner.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it ends with this process, which shares it with no other.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        self.inner.in_memory
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -359,7 +366,7 @@ impl Store {
     }
 
     /// Waits for what is under way.
-    pub(super) async fn drained(&self) {
+    pub async fn drained(&self) {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }
@@ -504,7 +511,7 @@ mod tests {
         assert_eq!(failed.code().as_deref(), Some("13"), "{failed}");
         let writable = || store.store.inner.writable.load(Ordering::Relaxed);
         assert!(!writable());
-        store.probe().await.unwrap();
+        store.store.probe().await.unwrap();
         assert!(writable());
         store.open(&new("afterwards"), 0).await.unwrap();
         store.close().await;

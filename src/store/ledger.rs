@@ -81,25 +81,15 @@ impl LedgerStore {
         self.store.close().await;
     }
 
-    /// Milliseconds that this machine's clock is ahead of the database's; none where they are one.
-    #[must_use]
-    pub fn skew(&self) -> Option<i64> {
-        self.store.skew()
-    }
-
-    /// Waits for what is under way.
-    pub async fn drained(&self) {
-        self.store.drained().await;
-    }
-
     /// Opens the database, and refuses one that this program is too old for.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.store.check().await
     }
 
-    /// Whether changes can be stored.
-    pub async fn probe(&self) -> Result<(), StoreError> {
-        self.store.probe().await
+    /// The database that it is in.
+    #[must_use]
+    pub fn database(&self) -> &Store {
+        &self.store
     }
 
     /// The database's time, Unix milliseconds.

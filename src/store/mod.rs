@@ -44,6 +44,7 @@ use self::url::with_password;
 use crate::web::secret::Secret;
 
 pub use breaker::{BreakerRecord, SharedBreakers};
+pub use connect::Store as Database;
 pub use inventory::{InventoryStore, Place, Reserved, StockAudit};
 pub use ledger::{Charged, LedgerAudit, LedgerStore, NewCharge, Voided};
 pub use order::{Change, Effect, Known, NewOrder, Opened, Order, OrderAudit, OrderKind, OrderState, Step, Tracked};

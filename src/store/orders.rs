@@ -31,11 +31,6 @@ impl CheckoutStore {
         self.store.close().await;
     }
 
-    /// Waits for what is under way.
-    pub async fn drained(&self) {
-        self.store.drained().await;
-    }
-
     /// Opens the database, and refuses one that this program is too old for.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.store.check().await
@@ -46,15 +41,10 @@ impl CheckoutStore {
         self.store.now().await
     }
 
-    /// Milliseconds that this machine's clock is ahead of the database's; none where they are one.
+    /// The database that it is in.
     #[must_use]
-    pub fn skew(&self) -> Option<i64> {
-        self.store.skew()
-    }
-
-    /// Whether changes can be stored.
-    pub async fn probe(&self) -> Result<(), StoreError> {
-        self.store.probe().await
+    pub fn database(&self) -> &Store {
+        &self.store
     }
 
     /// Takes an order, unless its key is in use.

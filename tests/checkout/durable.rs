@@ -182,7 +182,7 @@ async fn callers_that_hang_up_leave_no_half_transaction() {
         let patience = Duration::from_micros(n * 20);
         let _ = tokio::time::timeout(patience, store.open(&new(id, 1000), now)).await;
     }
-    store.drained().await;
+    store.database().drained().await;
     for n in 0..20 {
         let id = format!("stayed-{n}");
         assert!(matches!(store.open(&new(&id, 1000), now).await.unwrap(), Opened::New(..)));

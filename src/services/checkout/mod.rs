@@ -64,7 +64,7 @@ use super::Host;
 use super::data::films;
 use super::inventory::away;
 use crate::client::{Cache, Client, Context, Error, FallbackKind, Fallbacks, Request, Telemetry};
-use crate::store::{CheckoutStore, Job, Known, NewOrder, Opened, Order, StoreError, StoreSettings};
+use crate::store::{CheckoutStore, Database, Job, Known, NewOrder, Opened, Order, StoreError, StoreSettings};
 use crate::web::problem::{Body, Problem};
 use breakerbox_resilience::breaker::Command;
 use breakerbox_telemetry::{CheckoutTelemetry, KeyOutcome, QueueTelemetry, SagaStep, StepOutcome};
@@ -141,8 +141,8 @@ struct Inner {
 struct Luck(Option<Mutex<ChaCha8Rng>>);
 
 impl Luck {
-    fn of(host: &Host, database: &str) -> Self {
-        let alone = host.virtual_time && database.contains(":memory:");
+    fn of(host: &Host, database: &Database) -> Self {
+        let alone = host.virtual_time && database.is_in_memory();
         Self(alone.then(|| Mutex::new(ChaCha8Rng::seed_from_u64(host.seed))))
     }
 
@@ -210,12 +210,12 @@ impl CheckoutState {
             payment_fallbacks: fallbacks(&clients.payment.protected, &[FallbackKind::Queue, FallbackKind::Notice]),
             telemetry: CheckoutTelemetry::new(&telemetry.metrics, &service),
             queue: QueueTelemetry::new(&telemetry.metrics, &service, QUEUE, settings.queue.capacity),
+            luck: Luck::of(host, store.database()),
             verified: Cache::new(VERIFIED.0, VERIFIED.1),
             settings: settings.clone(),
             store,
             clients,
             gate,
-            luck: Luck::of(host, &url),
             wake: Wakes::default(),
             tasks: host.tasks.clone(),
         };
@@ -231,11 +231,6 @@ impl CheckoutState {
     /// The time that all instances agree on, Unix milliseconds.
     async fn now(&self) -> Result<i64, StoreError> {
         self.inner.store.now().await
-    }
-
-    /// Whether orders can be stored just now.
-    pub async fn probe(&self) -> Result<(), String> {
-        self.inner.store.probe().await.map_err(|error| format!("checkout: {error}"))
     }
 
     /// Refuses a viewer that doesn't exist. The gateway has seen their token; while nobody can be
