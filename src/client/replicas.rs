@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use http::HeaderValue;
+use reqwest::Url;
 use tokio::time::Instant;
 
 /// How long an answer of the resolver is believed.
@@ -25,8 +27,12 @@ pub(super) type Lookup = fn(String, u16) -> BoxFuture<'static, std::io::Result<V
 
 /// The instances of one dependency.
 pub struct Replicas {
+    /// With the name in it.
+    url: Url,
     host: String,
     port: u16,
+    /// The `Host` of every request: the name, whichever instance is asked.
+    header: HeaderValue,
     lookup: Lookup,
     turn: AtomicUsize,
     known: Mutex<Known>,
@@ -34,24 +40,36 @@ pub struct Replicas {
     resolving: tokio::sync::Mutex<()>,
 }
 
+/// One of them.
+#[derive(Clone)]
+pub(super) struct Instance {
+    pub(super) address: SocketAddr,
+    /// The URL with this address in place of the name, without a slash at its end.
+    pub(super) base: Arc<str>,
+    /// When it may be asked again after it refused a connection.
+    out: Option<Instant>,
+}
+
 #[derive(Default)]
 struct Known {
-    /// In order, so that instances keep their places.
-    addresses: Vec<(SocketAddr, Option<Instant>)>,
+    /// In order of their addresses, so that instances keep their places.
+    instances: Vec<Instance>,
     resolved: Option<Instant>,
 }
 
 impl Replicas {
-    /// The instances behind `host`, by the system's resolver.
-    pub(super) fn new(host: &str, port: u16) -> Arc<Self> {
-        Self::by(host, port, |host, port| {
-            Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
-        })
+    /// The instances behind the name in `url`, by the system's resolver; none where it has no name.
+    pub(super) fn new(url: &Url) -> Option<Arc<Self>> {
+        Self::by(url, |host, port| Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }))
     }
 
-    pub(super) fn by(host: &str, port: u16, lookup: Lookup) -> Arc<Self> {
+    pub(super) fn by(url: &Url, lookup: Lookup) -> Option<Arc<Self>> {
+        let host = url.domain()?.to_owned();
+        let port = url.port_or_known_default()?;
+        let header = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+        let header = HeaderValue::try_from(header).ok()?;
         let (turn, known, resolving) = Default::default();
-        Arc::new(Self { host: host.to_owned(), port, lookup, turn, known, resolving })
+        Some(Arc::new(Self { url: url.clone(), host, port, header, lookup, turn, known, resolving }))
     }
 
     /// The turn of a call, which its retries and hedges count on from.
@@ -59,35 +77,44 @@ impl Replicas {
         self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The address whose turn it is; none while the name has none.
-    pub(super) async fn address(&self, turn: usize) -> std::io::Result<SocketAddr> {
+    /// The `Host` of a request to any of them.
+    pub(super) fn header(&self) -> HeaderValue {
+        self.header.clone()
+    }
+
+    /// The instance whose turn it is; an error while the name has none.
+    pub(super) async fn instance(&self, turn: usize) -> std::io::Result<Instance> {
         self.refresh().await?;
         let known = self.known();
         let now = Instant::now();
-        let able =
-            |(address, out): &(SocketAddr, Option<Instant>)| out.is_none_or(|until| until <= now).then_some(*address);
-        let mut candidates: Vec<SocketAddr> = known.addresses.iter().filter_map(able).collect();
-        if candidates.is_empty() {
-            candidates = known.addresses.iter().map(|(address, _)| *address).collect();
-        }
-        match candidates.len() {
-            0 => Err(std::io::Error::other(format!("{} has no address", self.host))),
-            count => Ok(candidates[turn % count]),
-        }
+        let able = || known.instances.iter().filter(|one| one.out.is_none_or(|until| until <= now));
+        let chosen = match (able().count(), known.instances.len()) {
+            (0, 0) => None,
+            (0, all) => known.instances.get(turn % all),
+            (some, _) => able().nth(turn % some),
+        };
+        chosen.cloned().ok_or_else(|| std::io::Error::other(format!("{} has no address", self.host)))
     }
 
     /// An address refused a connection.
     pub(super) fn refused(&self, address: SocketAddr) {
         let until = Instant::now() + LEFT_OUT;
-        for (_, out) in self.known().addresses.iter_mut().filter(|(known, _)| *known == address) {
-            *out = Some(until);
+        for one in self.known().instances.iter_mut().filter(|one| one.address == address) {
+            one.out = Some(until);
         }
+    }
+
+    /// The URL of one instance; none where the URL's scheme allows no other host.
+    fn base(&self, address: SocketAddr) -> Option<Arc<str>> {
+        let mut url = self.url.clone();
+        url.set_ip_host(address.ip()).ok()?;
+        Some(url.as_str().trim_end_matches('/').into())
     }
 
     async fn refresh(&self) -> std::io::Result<()> {
         let (fresh, some) = {
             let known = self.known();
-            (known.resolved.is_some_and(|at| at.elapsed() < BELIEVED), !known.addresses.is_empty())
+            (known.resolved.is_some_and(|at| at.elapsed() < BELIEVED), !known.instances.is_empty())
         };
         if fresh {
             return Ok(());
@@ -110,8 +137,11 @@ impl Replicas {
             Ok(Ok(mut addresses)) if !addresses.is_empty() => {
                 addresses.sort_unstable();
                 addresses.dedup();
-                let out = |address: &SocketAddr| known.addresses.iter().find(|(one, _)| one == address)?.1;
-                known.addresses = addresses.iter().map(|address| (*address, out(address))).collect();
+                let instance = |address: SocketAddr| {
+                    let before = known.instances.iter().find(|one| one.address == address).cloned();
+                    before.or_else(|| Some(Instance { address, base: self.base(address)?, out: None }))
+                };
+                known.instances = addresses.into_iter().filter_map(instance).collect();
                 known.resolved = Some(Instant::now());
                 Ok(())
             }
@@ -138,6 +168,10 @@ impl Replicas {
 mod tests {
     use super::*;
 
+    fn named(url: &str, lookup: Lookup) -> Arc<Replicas> {
+        Replicas::by(&Url::parse(url).unwrap(), lookup).unwrap()
+    }
+
     fn instance(number: u8) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, number], 80))
     }
@@ -148,12 +182,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn calls_take_the_instances_in_turn() {
-        let replicas = Replicas::by("checkout", 80, three);
+        let replicas = named("http://checkout", three);
         let mut counts = [0; 4];
         for _ in 0..30 {
             let turn = replicas.turn();
-            let first = replicas.address(turn).await.unwrap();
-            assert_ne!(first, replicas.address(turn + 1).await.unwrap(), "a retry or a hedge goes elsewhere");
+            let first = replicas.instance(turn).await.unwrap().address;
+            assert_ne!(first, replicas.instance(turn + 1).await.unwrap().address, "a retry or a hedge goes elsewhere");
             let std::net::IpAddr::V4(ip) = first.ip() else { unreachable!() };
             counts[ip.octets()[3] as usize] += 1;
         }
@@ -161,12 +195,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_host_is_the_name_without_the_credentials() {
+        let of = async |url: &str| {
+            let replicas = named(url, three);
+            let base = replicas.instance(0).await.unwrap().base.to_string();
+            (replicas.header().to_str().unwrap().to_owned(), base)
+        };
+        let pair = |host: &str, base: &str| (host.to_owned(), base.to_owned());
+        assert_eq!(
+            of("http://reader:s3cret@catalog:8082/v1/").await,
+            pair("catalog:8082", "http://reader:s3cret@10.0.0.1:8082/v1")
+        );
+        assert_eq!(of("http://catalog").await, pair("catalog", "http://10.0.0.1"));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_refusing_instance_is_left_out_for_a_while() {
-        let replicas = Replicas::by("checkout", 80, three);
+        let replicas = named("http://checkout", three);
         let all = async || {
             let mut asked = Vec::new();
             for turn in 0..6 {
-                asked.push(replicas.address(turn).await.unwrap());
+                asked.push(replicas.instance(turn).await.unwrap().address);
             }
             asked.sort_unstable();
             asked.dedup();
@@ -187,7 +236,7 @@ mod tests {
     async fn instances_come_and_go_and_outlive_the_resolver() {
         use std::sync::atomic::AtomicU8;
         static MOMENT: AtomicU8 = AtomicU8::new(0);
-        let replicas = Replicas::by("checkout", 80, |_, _| {
+        let replicas = named("http://checkout", |_, _| {
             Box::pin(async {
                 match MOMENT.load(Ordering::Relaxed) {
                     0 => Ok(vec![]),
@@ -202,7 +251,7 @@ mod tests {
         for moment in 0..5 {
             MOMENT.store(moment, Ordering::Relaxed);
             tokio::time::advance(BELIEVED).await;
-            seen.push(replicas.address(0).await.ok());
+            seen.push(replicas.instance(0).await.ok().map(|one| one.address));
         }
         let known = [instance(1), instance(2)].map(Some);
         assert_eq!(seen, [None, known[0], known[1], known[1], known[1]]);
@@ -210,8 +259,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_name_that_is_not_resolved_in_time_is_an_error() {
-        let replicas = Replicas::by("checkout", 80, |_, _| Box::pin(std::future::pending()));
-        let error = replicas.address(0).await.unwrap_err().to_string();
+        let replicas = named("http://checkout", |_, _| Box::pin(std::future::pending()));
+        let error = replicas.instance(0).await.map(|one| one.address).unwrap_err().to_string();
         assert_eq!(error, "checkout was not resolved within 500ms");
     }
 }

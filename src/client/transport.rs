@@ -92,8 +92,7 @@ impl Transport {
         let base = base.trim_end_matches('/');
         let url = reqwest::Url::parse(base).map_err(|error| format!("{base:?} is not a URL: {error}"))?;
         // A name that a certificate is for must stay in the URL.
-        let named = url.domain().filter(|_| url.scheme() == "http");
-        let replicas = named.map(|host| Replicas::new(host, url.port_or_known_default().unwrap_or(80)));
+        let replicas = (url.scheme() == "http").then(|| Replicas::new(&url)).flatten();
         Ok(Self::Http { pool, base: base.into(), replicas })
     }
 
@@ -140,20 +139,14 @@ impl Transport {
     ) -> Result<Reply, TransportError> {
         match self {
             Self::Http { pool, base, replicas: None } => send_http(pool, base, request, headers).await,
-            Self::Http { pool, base, replicas: Some(replicas) } => {
+            Self::Http { pool, replicas: Some(replicas), .. } => {
                 let refused = |error: std::io::Error| TransportError::Connect(error.to_string());
-                let address = replicas.address(turn).await.map_err(refused)?;
-                let mut url =
-                    reqwest::Url::parse(base).map_err(|error| TransportError::Malformed(error.to_string()))?;
+                let instance = replicas.instance(turn).await.map_err(refused)?;
                 let mut headers = headers;
-                if let (Ok(host), true) =
-                    (HeaderValue::from_str(url.authority()), url.set_ip_host(address.ip()).is_ok())
-                {
-                    headers.insert(http::header::HOST, host);
-                }
-                let sent = send_http(pool, url.as_str().trim_end_matches('/'), request, headers).await;
+                headers.insert(http::header::HOST, replicas.header());
+                let sent = send_http(pool, &instance.base, request, headers).await;
                 if let Err(TransportError::Connect(_)) = sent {
-                    replicas.refused(address);
+                    replicas.refused(instance.address);
                 }
                 sent
             }
@@ -259,11 +252,10 @@ mod tests {
     #[tokio::test]
     async fn a_hedge_goes_to_another_instance() {
         let port = two().await;
-        let Transport::Http { pool, base, .. } = Transport::http(&format!("http://catalog:{port}"), None).unwrap()
-        else {
-            unreachable!()
-        };
-        let transport = Transport::Http { pool, base, replicas: Some(Replicas::by("catalog", port, both)) };
+        let url = format!("http://catalog:{port}");
+        let Transport::Http { pool, base, .. } = Transport::http(&url, None).unwrap() else { unreachable!() };
+        let replicas = Replicas::by(&url.parse().unwrap(), both);
+        let transport = Transport::Http { pool, base, replicas };
         let mut answers = Vec::new();
         for _ in 0..2 {
             let turn = transport.turn();
