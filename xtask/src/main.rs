@@ -91,6 +91,18 @@ fn generate(files: &[Generated], output: &Output) -> Result<(), String> {
     if output.check { check(files) } else { write(files, root()) }
 }
 
+/// The promtool that tests check files with; where there is none, CI fails and a newcomer is told.
+#[cfg(test)]
+fn promtool() -> Option<std::ffi::OsString> {
+    use std::io::Write as _;
+    let found = std::env::var_os("PROMTOOL");
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "PROMTOOL is missing: scripts/tools.sh finds it");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: PROMTOOL is missing (scripts/tools.sh finds it)");
+    }
+    found
+}
+
 /// The repository's root.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ is a folder of the repository")
