@@ -124,6 +124,7 @@ impl Application {
                     tasks.spawn(serve(served, bound, stopped.clone()));
                 }
             }
+            tasks.spawn(parts.site.clone().keep_asking(stopped.clone()));
             if let Some(feed) = parts.feed.clone() {
                 tasks.spawn(feed.run(stopped.clone()));
             }

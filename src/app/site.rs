@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
+use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::admin::Probe;
@@ -23,10 +24,12 @@ use crate::web::edge::{Edge, Entry, edge};
 use crate::web::trust;
 use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
 use breakerbox_resilience::policy::PolicySettings;
-use breakerbox_telemetry::{EdgeTelemetry, LedgerTelemetry, Metrics, watch_clock};
+use breakerbox_telemetry::{EdgeTelemetry, LedgerTelemetry, Metrics, StoreReading, watch_store};
 
 /// Largest request body, in bytes.
 const LARGEST_BODY: usize = 64 * 1024;
+/// How often the databases are used even if nobody else does.
+const ASKED_EVERY: Duration = Duration::from_secs(5);
 /// Calls that `gateway-bare` has in flight at once, all dependencies taken together.
 const SHARED_POOL: u32 = 20;
 /// Longest wait for a place in it: without protection, waiting has no limit of its own.
@@ -102,10 +105,23 @@ impl Site {
         }
     }
 
-    /// Exports how far this machine's clock is ahead of the databases'.
-    fn watch_clocks(&self, metrics: &Metrics) {
+    /// Exports how the databases are.
+    fn watch_databases(&self, metrics: &Metrics) {
         for (service, database) in self.databases() {
-            watch_clock(metrics, service.as_str(), move || database.skew());
+            let read = move || StoreReading { up: database.is_up(), ahead: database.skew() };
+            watch_store(metrics, service.as_str(), read);
+        }
+    }
+
+    /// Uses the databases now and then, so that an idle service finds out about its own, too.
+    pub(super) async fn keep_asking(self, mut stopped: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                () = tokio::time::sleep(ASKED_EVERY) => {}
+            }
+            // At once: one that is away answers late. `is_up` has the result.
+            futures_util::future::join_all(self.databases().map(|(_, own)| async move { own.probe().await })).await;
         }
     }
 
@@ -150,7 +166,7 @@ impl Site {
         let Builder { clients, checkout, inventory, payment, .. } = builder;
         let connections = blueprint.connections.clone();
         let own = Self { routers: built, clients, connections, faults, checkout, inventory, payment };
-        own.watch_clocks(&telemetry.metrics);
+        own.watch_databases(&telemetry.metrics);
         Ok(own)
     }
 }

@@ -99,6 +99,9 @@ struct Inner {
     asked: Mutex<Option<Asked>>,
     /// Whether the last transaction that was to write could.
     writable: AtomicBool,
+    /// Whether the last reads and the last changes found the database in order.
+    answers: AtomicBool,
+    takes: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -148,6 +151,8 @@ impl Store {
             clock: Clock::of_a_store(hold_clock),
             asked: Mutex::new(None),
             writable: AtomicBool::new(true),
+            answers: AtomicBool::new(true),
+            takes: AtomicBool::new(true),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -159,11 +164,14 @@ impl Store {
         T: Send + 'static,
     {
         let args = Arc::new(args);
-        self.run(None, move |store| {
-            let args = Arc::clone(&args);
-            async move { store.try_read(&*args, job).await }
-        })
-        .await
+        let done = self
+            .run(None, move |store| {
+                let args = Arc::clone(&args);
+                async move { store.try_read(&*args, job).await }
+            })
+            .await;
+        self.saw(&self.inner.answers, &done);
+        done
     }
 
     /// Changes something, whole or not at all.
@@ -180,7 +188,24 @@ impl Store {
             })
             .await;
         self.inner.writable.store(done.is_ok(), Ordering::Relaxed);
+        self.saw(&self.inner.takes, &done);
         done
+    }
+
+    fn saw<T>(&self, what: &AtomicBool, done: &Result<T, StoreError>) {
+        match done {
+            Err(error) => what.store(!error.is_outage() && what.load(Ordering::Relaxed), Ordering::Relaxed),
+            Ok(_) => {
+                what.store(true, Ordering::Relaxed);
+                self.inner.answers.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether reads and changes found it in order when they were tried last.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.inner.answers.load(Ordering::Relaxed) && self.inner.takes.load(Ordering::Relaxed)
     }
 
     /// Whether changes can be stored: reads, and writes where the last change failed. As much as a few orders

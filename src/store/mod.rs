@@ -213,6 +213,21 @@ impl StoreError {
         self.code().is_some_and(|code| matches!(&*code, "40001" | "40P01" | "5" | "261" | "517"))
     }
 
+    /// Whether the database, and not what it was asked, is the cause.
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(_)) => {
+                // PostgreSQL's classes: connection, read-only transaction, resources, operator, system, internal.
+                let classes = ["08", "25006", "53", "57", "58", "XX"];
+                let postgres =
+                    |code: String| code.len() == 5 && classes.into_iter().any(|class| code.starts_with(class));
+                self.breaks_connection() || self.code().is_some_and(postgres)
+            }
+            Self::Database(_) | Self::Newer { .. } | Self::Migration { .. } => true,
+            Self::Unknown { .. } | Self::Interrupted => false,
+        }
+    }
+
     /// Whether the connection it happened on may not be used again.
     fn breaks_connection(&self) -> bool {
         match self {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::postgres::free_port;
+use crate::postgres::{Postgres, free_port};
 use crate::site::{Role, Site, client, ports, until};
 
 const SERVICES: &[&str] = &["user", "inventory", "checkout", "payment-gateway", "notification"];
@@ -76,6 +76,7 @@ struct Shop {
     client: reqwest::Client,
     orders: String,
     ready: String,
+    metrics: String,
     placed: std::cell::Cell<u32>,
 }
 
@@ -116,12 +117,19 @@ impl Shop {
             client: client(Duration::from_secs(20)),
             orders: format!("http://127.0.0.1:{}/orders", ports["checkout"]),
             ready: format!("http://127.0.0.1:{admin}/readyz"),
+            metrics: format!("http://127.0.0.1:{admin}/metrics"),
             placed: std::cell::Cell::new(0),
         }
     }
 
     async fn ready(&self) -> bool {
         self.client.get(&self.ready).send().await.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Whether its series say that its databases are in order.
+    async fn up(&self, service: &str) -> bool {
+        let page = self.client.get(&self.metrics).send().await.unwrap().text().await.unwrap();
+        page.contains(&format!("store_up{{service=\"{service}\"}} 1\n"))
     }
 
     /// Whether a new order is paid.
@@ -138,12 +146,16 @@ impl Shop {
     async fn falls_ill(&self) {
         until("no order is taken, and readiness tells", SICK, async || !self.sells().await && !self.ready().await)
             .await;
+        until("its series say so", SICK, async || !self.up("checkout").await).await;
     }
 
     async fn heals(&self, from: &str) {
         let what = format!("well again after {from}");
         let took = until(&what, HEALED, async || self.ready().await && self.sells().await).await;
         eprintln!("well {:.1} s after {from}", took.as_secs_f64());
+        for service in ["checkout", "inventory", "payment-gateway"] {
+            until("its series say so", HEALED, async || self.up(service).await).await;
+        }
         assert!(!self.site.log("shop").contains("panicked"));
     }
 }
@@ -196,4 +208,29 @@ async fn writes_that_fail_are_forgotten_when_they_succeed_again() {
     shop.heals("every write failed").await;
     drop(shop);
     std::fs::remove_dir_all(files).unwrap();
+}
+
+/// Nobody orders meanwhile: a service looks after its database by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_away_is_a_series() {
+    let Some(postgres) = Postgres::start("away") else { return };
+    let (_, services) = ports(&["inventory"]);
+    let admin = free_port();
+    let settings = format!(
+        "[admin]\nlisten = \"127.0.0.1:{admin}\"\n[telemetry]\nlog-filter = \"warn\"\n[inventory]\nurl = \"{}\"\n{services}",
+        postgres.url("shop")
+    );
+    let site = Site::new("away", &settings);
+    site.start(Role { name: "inventory", services: &["inventory"], ..Role::default() });
+    let client = client(Duration::from_secs(20));
+    let is = async |value: u8| {
+        let asked = client.get(format!("http://127.0.0.1:{admin}/metrics")).send();
+        let Ok(answer) = asked.await else { return false };
+        answer.text().await.is_ok_and(|page| page.contains(&format!("store_up{{service=\"inventory\"}} {value}\n")))
+    };
+    until("it is in order", START, async || is(1).await).await;
+    postgres.kill();
+    until("it is away", SICK, async || is(0).await).await;
+    postgres.launch();
+    until("it is in order again", HEALED, async || is(1).await).await;
 }

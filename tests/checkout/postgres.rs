@@ -53,13 +53,18 @@ impl Postgres {
 
     /// Kills it where it stands, and starts it anew.
     pub(crate) fn kill_and_restart(&self) {
-        let pid = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
-        let pid = pid.lines().next().unwrap().to_owned();
-        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        self.kill();
         self.launch();
     }
 
-    fn launch(&self) {
+    /// Kills it where it stands.
+    pub(crate) fn kill(&self) {
+        let pid = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
+        let pid = pid.lines().next().unwrap().to_owned();
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    }
+
+    pub(crate) fn launch(&self) {
         // Its orphaned processes need a moment to see that it is gone.
         let deadline = Instant::now() + Duration::from_secs(20);
         let (data, log) = (self.directory.join("data"), self.directory.join("log"));

@@ -79,8 +79,8 @@ fn expected(without: &[&str]) -> BTreeMap<String, String> {
 }
 
 fn check_families(found: &Found, form: &str) {
-    // There are no viewers and no scenario.
-    let expected = expected(&["traffic_", "scenario_"]);
+    // There are no viewers, no scenario and no breaker that asks Prometheus.
+    let expected = expected(&["traffic_", "scenario_", "stateless_"]);
     let ours = found.families.iter().filter(|(name, _)| !name.starts_with("process_"));
     let ours: BTreeMap<_, _> = ours.map(|(name, kind)| (name.clone(), kind.clone())).collect();
     assert_eq!(ours, expected, "{form}");

@@ -22,5 +22,6 @@ mod reference;
 mod runbook;
 mod scratch;
 mod slo;
+mod stateless;
 mod tools;
 mod validity;

@@ -217,6 +217,31 @@ const MUTATIONS: &[Mutation] = &[
     ),
     change(
         MONEY,
+        "service) (max_over_time(store_up[15s])) == 0",
+        "service) (min_over_time(store_up[15s])) < 0",
+        ("checkout.yml", "DatabaseDown"),
+    ),
+    change(
+        MONEY,
+        "max by (cluster, environment, namespace, job, exported_service, service) (max_over_time(store_up[15s])) == 1",
+        "max by (cluster, environment, namespace, job, exported_service, service) (max_over_time(store_up[15s])) >= 0",
+        ("checkout.yml", "DatabaseDown"),
+    ),
+    change(
+        MONEY,
+        "decisions_total{outcome=\"rejected\"}",
+        "decisions_total{outcome=\"permitted\"}",
+        ("checkout.yml", "StatelessBreakerRejecting"),
+    ),
+    change(
+        MONEY,
+        "decisions_total{outcome=\"unanswered\"}",
+        "decisions_total{outcome=\"rejected\"}",
+        ("checkout.yml", "StatelessBreakerBlind"),
+    ),
+    change(MONEY, "source_age_seconds) > 90", "source_age_seconds) > 70", ("checkout.yml", "StatelessBreakerBlind")),
+    change(
+        MONEY,
         "store_clock_ahead_seconds) > 2",
         "store_clock_ahead_seconds) > 1",
         ("checkout.yml", "InstanceClock"),

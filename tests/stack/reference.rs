@@ -31,6 +31,7 @@ const VALUES: &[(&str, &str, &[&str])] = &[
     ("step", "orders", value::SAGA_STEPS),
     ("outcome", "steps of orders", value::SAGA_OUTCOMES),
     ("outcome", "idempotency keys", value::IDEMPOTENCY_OUTCOMES),
+    ("outcome", "breakers that ask Prometheus", value::STATELESS_OUTCOMES),
     ("outcome", "the retry queue", value::QUEUE_OUTCOMES),
     ("outcome", "the payment gateway's books", value::LEDGER_OUTCOMES),
     ("kind", "faults", value::FAULT_KINDS),
@@ -52,6 +53,7 @@ fn unit(family: &Family) -> &'static str {
         ("_tokens", "retries"),
         ("_items", "items"),
         ("checkout_revenue", "won"),
+        ("store_up", "0 or 1"),
         ("circuit_breaker_state", "0 or 1"),
         ("_active", "0 or 1"),
         ("_build_info", "1"),
@@ -72,6 +74,7 @@ fn unit(family: &Family) -> &'static str {
         ("_journeys", "journeys"),
         ("_notifications", "alerts"),
         ("_actions", "commands"),
+        ("_decisions", "calls"),
     ];
     let found = endings.iter().find(|(ending, _)| name.ends_with(ending));
     found.unwrap_or_else(|| panic!("{} says no unit that is known here", family.name)).1

@@ -10,7 +10,8 @@ use prometheus::{Gauge, Histogram, IntCounter};
 use tokio::time::Instant;
 
 use super::label::{
-    Children, KeyOutcome, LedgerEntry, OrderStatus, QueueOutcome, RevenueStatus, SagaStep, StepOutcome,
+    Children, KeyOutcome, LedgerEntry, OrderStatus, QueueOutcome, RevenueStatus, SagaStep, StatelessOutcome,
+    StepOutcome,
 };
 use super::metrics::Metrics;
 
@@ -126,11 +127,72 @@ impl QueueTelemetry {
     }
 }
 
-/// Exports how far this machine's clock is ahead of the database's of a service, as `skew` tells in
-/// milliseconds: nothing where both are one, or nobody has asked yet.
-pub fn watch_clock(metrics: &Metrics, service: &str, skew: impl Fn() -> Option<i64> + Send + Sync + 'static) {
-    let gauge = metrics.families().store_clock_ahead.with_label_values(&[service]);
-    metrics.on_scrape(move || gauge.set(skew().unwrap_or(0) as f64 / 1000.0));
+/// A service's database at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreReading {
+    /// Whether it took what it was asked last.
+    pub up: bool,
+    /// Milliseconds that this machine's clock is ahead of its own; nothing where both are one, or nobody has
+    /// asked yet.
+    pub ahead: Option<i64>,
+}
+
+/// Exports a service's database as `read` finds it at each scrape.
+pub fn watch_store(metrics: &Metrics, service: &str, read: impl Fn() -> StoreReading + Send + Sync + 'static) {
+    let up = metrics.families().store_up.with_label_values(&[service]);
+    let ahead = metrics.families().store_clock_ahead.with_label_values(&[service]);
+    metrics.on_scrape(move || {
+        let reading = read();
+        up.set(f64::from(reading.up));
+        ahead.set(reading.ahead.unwrap_or(0) as f64 / 1000.0);
+    });
+}
+
+/// What a breaker that asks Prometheus was answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StatelessReading {
+    /// The failed share, 0 to 1; nothing while there are too few calls.
+    pub failure_ratio: Option<f64>,
+    /// Age of the newest sample that it rests on, in seconds.
+    pub source_age: Option<f64>,
+}
+
+/// Handles for one breaker that asks Prometheus. Cheap to clone.
+#[derive(Clone)]
+pub struct StatelessTelemetry {
+    decisions: Arc<Children<StatelessOutcome, IntCounter>>,
+    rejecting: Gauge,
+    failure_ratio: Gauge,
+    source_age: Gauge,
+}
+
+impl StatelessTelemetry {
+    /// Creates every series, counters at zero.
+    #[must_use]
+    pub fn new(metrics: &Metrics, service: &str, breaker: &str) -> Self {
+        let (f, own) = (metrics.families(), [service, breaker]);
+        let decisions = Children::new(|outcome| f.stateless_decisions.with_label_values(&[service, breaker, outcome]));
+        let telemetry = Self {
+            decisions: Arc::new(decisions),
+            rejecting: f.stateless_rejecting.with_label_values(&own),
+            failure_ratio: f.stateless_failure_ratio.with_label_values(&own),
+            source_age: f.stateless_source_age.with_label_values(&own),
+        };
+        telemetry.show(StatelessReading::default());
+        telemetry
+    }
+
+    /// A call was decided on.
+    pub fn decided(&self, outcome: StatelessOutcome, reading: StatelessReading) {
+        self.decisions.of(outcome).inc();
+        self.rejecting.set(f64::from(outcome == StatelessOutcome::Rejected));
+        self.show(reading);
+    }
+
+    fn show(&self, reading: StatelessReading) {
+        self.failure_ratio.set(reading.failure_ratio.unwrap_or(f64::NAN));
+        self.source_age.set(reading.source_age.unwrap_or(f64::NAN));
+    }
 }
 
 /// Handles for the payment gateway's books. Cheap to clone.

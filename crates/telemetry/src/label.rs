@@ -255,6 +255,15 @@ labels! {
         /// Its first request is not answered yet.
         InProgress = "in_progress",
     }
+    /// `outcome` of `stateless_breaker_decisions_total`.
+    StatelessOutcome {
+        /// Prometheus answered, and the call was made.
+        Permitted = "permitted",
+        /// Prometheus answered, and the call was turned away.
+        Rejected = "rejected",
+        /// Prometheus gave no answer in time, and the call was made.
+        Unanswered = "unanswered",
+    }
     /// `outcome` of `retry_queue_attempts_total`.
     QueueOutcome {
         /// It succeeded.
@@ -400,6 +409,7 @@ mod tests {
         assert_eq!(texts::<SagaStep>(), value::SAGA_STEPS);
         assert_eq!(texts::<StepOutcome>(), value::SAGA_OUTCOMES);
         assert_eq!(texts::<KeyOutcome>(), value::IDEMPOTENCY_OUTCOMES);
+        assert_eq!(texts::<StatelessOutcome>(), value::STATELESS_OUTCOMES);
         assert_eq!(texts::<QueueOutcome>(), value::QUEUE_OUTCOMES);
         assert_eq!(texts::<LedgerEntry>(), value::LEDGER_OUTCOMES);
         assert_eq!(texts::<HedgeOutcome>(), value::HEDGE_OUTCOMES);

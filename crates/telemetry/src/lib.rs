@@ -33,7 +33,10 @@ pub use breaker::{
     PolicyTelemetry, RetryEnded, RetryPredicted, RetryScheduled, StateChanged,
 };
 pub use bulkhead::BulkheadTelemetry;
-pub use checkout::{CheckoutTelemetry, LedgerTelemetry, QueueReading, QueueTelemetry, watch_clock};
+pub use checkout::{
+    CheckoutTelemetry, LedgerTelemetry, QueueReading, QueueTelemetry, StatelessReading, StatelessTelemetry,
+    StoreReading, watch_store,
+};
 pub use connections::{ConnectionTelemetry, Dropped};
 pub use edge::{EdgeTelemetry, RequestGuard};
 pub use exposition::{Exposition, Format, encode};
@@ -41,7 +44,7 @@ pub use fallback::FallbackTelemetry;
 pub use label::{
     AdminAction, AdminOutcome, AlertStatus, CallOutcome, ExecutedOutcome, FallbackKind, FallbackReason, FaultKind,
     KeyOutcome, Label, LedgerEntry, OrderStatus, Playback, Prediction, QueueOutcome, RetryReason, RevenueStatus,
-    SagaStep, StepOutcome,
+    SagaStep, StatelessOutcome, StepOutcome,
 };
 pub use logs::{LogFormat, TelemetryGuard, TelemetrySettings, init};
 pub use metrics::{AdminTelemetry, FaultTelemetry, InboxTelemetry, Metrics, ScenarioTelemetry, TrafficTelemetry};

@@ -96,6 +96,11 @@ families! {
     queue_attempts: IntCounterVec = RETRY_QUEUE_ATTEMPTS;
     queue_wait: HistogramVec = RETRY_QUEUE_WAIT (AGE_BOUNDS);
     store_clock_ahead: GaugeVec = STORE_CLOCK_AHEAD;
+    store_up: GaugeVec = STORE_UP;
+    stateless_decisions: IntCounterVec = STATELESS_BREAKER_DECISIONS;
+    stateless_rejecting: GaugeVec = STATELESS_BREAKER_REJECTING;
+    stateless_failure_ratio: GaugeVec = STATELESS_BREAKER_FAILURE_RATIO;
+    stateless_source_age: GaugeVec = STATELESS_BREAKER_SOURCE_AGE;
     ledger_entries: IntCounterVec = PAYMENT_LEDGER_ENTRIES;
     fault_active: GaugeVec = FAULT_ACTIVE;
     fault_configured: GaugeVec = FAULT_CONFIGURED;

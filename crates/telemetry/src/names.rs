@@ -173,6 +173,16 @@ families! {
         "Time that items spent in the queue until they were done with.";
     STORE_CLOCK_AHEAD = Gauge "store_clock_ahead_seconds" [SERVICE]
         "How far this machine's clock is ahead of its database's; negative when it is behind, 0 where both are one.";
+    STORE_UP = Gauge "store_up" [SERVICE]
+        "1 while the service's database takes what it is asked, 0 since it failed to.";
+    STATELESS_BREAKER_DECISIONS = Counter "stateless_breaker_decisions_total" [SERVICE, BREAKER, OUTCOME]
+        "Decisions of a breaker that asks Prometheus; only with `checkout.breaker = \"stateless\"`.";
+    STATELESS_BREAKER_REJECTING = Gauge "stateless_breaker_rejecting_active" [SERVICE, BREAKER]
+        "1 while the last decision of a breaker that asks Prometheus was to reject.";
+    STATELESS_BREAKER_FAILURE_RATIO = Gauge "stateless_breaker_failure_ratio" [SERVICE, BREAKER]
+        "Failed share (0-1) that the last decision rested on; NaN when there were too few calls, or no answer.";
+    STATELESS_BREAKER_SOURCE_AGE = Gauge "stateless_breaker_source_age_seconds" [SERVICE, BREAKER]
+        "Age of the newest sample that the last decision rested on; NaN when there was none.";
     PAYMENT_LEDGER_ENTRIES = Counter "payment_ledger_entries_total" [SERVICE, OUTCOME]
         "Requests at the payment gateway by what they did to its books.";
     FAULT_ACTIVE = Gauge "fault_active" [TARGET, KIND]
@@ -262,6 +272,8 @@ pub mod value {
     pub const SAGA_OUTCOMES: &[&str] = &["done", "refused", "failed"];
     /// `outcome` of `checkout_idempotency_requests_total`.
     pub const IDEMPOTENCY_OUTCOMES: &[&str] = &["new", "replayed", "mismatch", "in_progress"];
+    /// `outcome` of `stateless_breaker_decisions_total`.
+    pub const STATELESS_OUTCOMES: &[&str] = &["permitted", "rejected", "unanswered"];
     /// `outcome` of `retry_queue_attempts_total`.
     pub const QUEUE_OUTCOMES: &[&str] = &["done", "retried", "postponed", "dead"];
     /// `outcome` of `payment_ledger_entries_total`.

@@ -358,6 +358,42 @@ fn settings_by_hand() -> Vec<Plan> {
             (60, 330),
         ),
         cannot(
+            "DatabaseDown",
+            "critical",
+            (
+                "the database has to be a server of its own, which no drill stops",
+                "stop PostgreSQL: docker compose stop postgres",
+            ),
+            (30, 15),
+        ),
+        cannot(
+            "DatabaseDown",
+            "warning",
+            (
+                "the database has to be a server of its own, and out of reach of one instance only",
+                "cut one instance's way to PostgreSQL",
+            ),
+            (30, 15),
+        ),
+        cannot(
+            "StatelessBreakerBlind",
+            "warning",
+            (
+                "Prometheus has to be away from checkout, and it is what sees the alert",
+                "start with checkout.breaker = \"stateless\" and a wrong checkout.stateless.prometheus-url",
+            ),
+            (75, 60),
+        ),
+        cannot(
+            "StatelessBreakerRejecting",
+            "warning",
+            (
+                "checkout asks Prometheus only where checkout.breaker = \"stateless\"",
+                "start with that, and fail all payments: breakerbox fault set payment-gateway --error-rate 1.0",
+            ),
+            (90, 75),
+        ),
+        cannot(
             "InstanceClockSkew",
             "warning",
             (

@@ -199,7 +199,7 @@ impl CheckoutState {
             BreakerMode::Stateless => {
                 // It keeps nothing, not even by accident.
                 payment.command(Command::Disable);
-                Gate::Stateless(Stateless::new(payment, &settings.stateless)?)
+                Gate::Stateless(Stateless::new(payment, &settings.stateless, &telemetry.metrics)?)
             }
         };
         let fallbacks = |client: &Client, kinds: &[FallbackKind]| {

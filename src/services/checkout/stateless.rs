@@ -14,7 +14,11 @@ use serde::Deserialize;
 
 use super::settings::StatelessSettings;
 use crate::client::{Client, Request, Transport};
-use breakerbox_telemetry::names;
+use breakerbox_telemetry::{Metrics, StatelessOutcome, StatelessReading, StatelessTelemetry, names};
+
+/// Values of the label `is`, by which the two results of the query are told apart.
+const RATIO: &str = "ratio";
+const AGE: &str = "age";
 
 /// A stateless breaker.
 pub(super) struct Stateless {
@@ -24,41 +28,58 @@ pub(super) struct Stateless {
     timeout: Duration,
     /// What callers that are turned away are told: by then the window has moved on by half.
     retry_after: Duration,
+    telemetry: StatelessTelemetry,
 }
 
 impl Stateless {
-    pub(super) fn new(client: &Client, settings: &StatelessSettings) -> Result<Self, String> {
+    pub(super) fn new(client: &Client, settings: &StatelessSettings, metrics: &Metrics) -> Result<Self, String> {
         let transport = Transport::http(&settings.prometheus_url, Some(settings.timeout))
             .map_err(|error| format!("checkout.stateless.prometheus-url: {error}"))?;
-        Self::over(transport, client, settings)
+        Self::over(transport, client, settings, metrics)
     }
 
-    fn over(transport: Transport, client: &Client, settings: &StatelessSettings) -> Result<Self, String> {
+    fn over(
+        transport: Transport,
+        client: &Client,
+        settings: &StatelessSettings,
+        metrics: &Metrics,
+    ) -> Result<Self, String> {
         Ok(Self {
             transport,
             query: query(client.service(), client.dependency(), settings)?,
             failure_ratio: settings.failure_ratio,
             timeout: settings.timeout,
             retry_after: settings.window / 2,
+            telemetry: StatelessTelemetry::new(metrics, client.service(), client.dependency()),
         })
     }
 
     /// How long a call had better wait; nothing when it may be made.
     pub(super) async fn refusal(&self) -> Option<Duration> {
+        let Some(reading) = self.ask().await else {
+            tracing::debug!("Prometheus doesn't answer; the call is let through");
+            self.telemetry.decided(StatelessOutcome::Unanswered, StatelessReading::default());
+            return None;
+        };
+        let rejects = reading.failure_ratio.is_some_and(|ratio| ratio >= self.failure_ratio);
+        let outcome = if rejects { StatelessOutcome::Rejected } else { StatelessOutcome::Permitted };
+        self.telemetry.decided(outcome, reading);
+        rejects.then_some(self.retry_after)
+    }
+
+    /// What Prometheus knows; nothing where it gives no answer that is understood.
+    async fn ask(&self) -> Option<StatelessReading> {
         let request = Request::get("/api/v1/query").query(&[("query", &self.query)]);
         let asked = self.transport.send(&request, HeaderMap::new());
-        let ratio = match tokio::time::timeout(self.timeout, asked).await {
-            Ok(Ok(reply)) if reply.status.is_success() => reply.json::<Answer>().ok()?.value()?,
-            _ => {
-                tracing::debug!("Prometheus doesn't answer; the call is let through");
-                return None;
-            }
-        };
-        (ratio >= self.failure_ratio).then_some(self.retry_after)
+        match tokio::time::timeout(self.timeout, asked).await {
+            Ok(Ok(reply)) if reply.status.is_success() => Some(reply.json::<Answer>().ok()?.reading()),
+            _ => None,
+        }
     }
 }
 
-/// The failed share of the recent calls, and nothing while there are too few of them.
+/// The failed share of the recent calls, which is none while there are too few of them, and how old the newest
+/// sample is: one query for both, so that a decision costs one round trip.
 fn query(service: &str, dependency: &str, settings: &StatelessSettings) -> Result<String, String> {
     let (family, window) = (names::CIRCUIT_BREAKER_CALLS.name, settings.window.as_secs());
     let mut own = format!(r#"service="{service}",breaker="{dependency}""#);
@@ -69,7 +90,10 @@ fn query(service: &str, dependency: &str, settings: &StatelessSettings) -> Resul
     }
     let calls = |outcomes: &str| format!(r#"sum(increase({family}{{{own},outcome=~"{outcomes}"}}[{window}s]))"#);
     let (failed, all) = (calls("failure|timeout"), calls("success|failure|timeout"));
-    Ok(format!("{failed} / ({all} >= {})", settings.minimum_calls))
+    let named = |what: &str, name: &str| format!(r#"label_replace({what}, "is", "{name}", "", "")"#);
+    let ratio = named(&format!("{failed} / ({all} >= {})", settings.minimum_calls), RATIO);
+    let age = named(&format!("time() - max(timestamp({family}{{{own}}}))"), AGE);
+    Ok(format!("{ratio} or {age}"))
 }
 
 #[derive(Deserialize)]
@@ -84,13 +108,22 @@ struct Data {
 
 #[derive(Deserialize)]
 struct Sample {
+    metric: Named,
     value: (f64, String),
 }
 
+#[derive(Deserialize)]
+struct Named {
+    is: String,
+}
+
 impl Answer {
-    /// The one value; NaN is no less and no more than anything, so it turns nothing away.
-    fn value(&self) -> Option<f64> {
-        self.data.result.first()?.value.1.parse().ok()
+    fn reading(&self) -> StatelessReading {
+        let value = |name: &str| {
+            let sample = self.data.result.iter().find(|sample| sample.metric.is == name)?;
+            sample.value.1.parse().ok().filter(|value: &f64| value.is_finite())
+        };
+        StatelessReading { failure_ratio: value(RATIO), source_age: value(AGE) }
     }
 }
 
@@ -104,9 +137,11 @@ mod tests {
     use super::*;
     use crate::client::SharedPool;
     use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
+    use breakerbox_telemetry::{Format, encode};
 
-    /// What a call is told when Prometheus answers this after a while; nothing for one that isn't there.
-    async fn refusal(answer: Option<(u16, String, Duration)>) -> Option<Duration> {
+    /// What a call is told when Prometheus answers this after a while (nothing for one that isn't there), and what
+    /// the series say then.
+    async fn decide(answer: Option<(u16, String, Duration)>) -> (Option<Duration>, Vec<String>) {
         let slot = Arc::new(OnceLock::new());
         if let Some((status, body, delay)) = answer {
             let reply = move || async move {
@@ -118,13 +153,30 @@ mod tests {
         let transport = Transport::InProcess(slot);
         let pool = SharedPool::unwatched(Bulkhead::new(&BulkheadSettings::default()).unwrap());
         let client = Client::bare("checkout", "payment-gateway", transport.clone(), &pool);
-        Stateless::over(transport, &client, &StatelessSettings::default()).unwrap().refusal().await
+        let metrics = Metrics::new(&[]);
+        let breaker = Stateless::over(transport, &client, &StatelessSettings::default(), &metrics).unwrap();
+        assert_eq!(series(&metrics).len(), 6, "all from the first scrape");
+        let refusal = breaker.refusal().await;
+        (refusal, series(&metrics))
+    }
+
+    fn series(metrics: &Metrics) -> Vec<String> {
+        let text = String::from_utf8(encode(metrics, Format::Text).body).unwrap();
+        text.lines().filter(|line| line.starts_with("stateless_")).map(str::to_owned).collect()
+    }
+
+    async fn refusal(answer: Option<(u16, String, Duration)>) -> Option<Duration> {
+        decide(answer).await.0
+    }
+
+    fn results(of: &[(&str, &str)]) -> String {
+        let one = |(is, value): &(&str, &str)| format!(r#"{{"metric":{{"is":"{is}"}},"value":[1,"{value}"]}}"#);
+        let all = of.iter().map(one).collect::<Vec<_>>().join(",");
+        format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{all}]}}}}"#)
     }
 
     fn ratio(value: &str) -> String {
-        format!(
-            r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{}},"value":[1,"{value}"]}}]}}}}"#
-        )
+        results(&[("ratio", value), ("age", "3")])
     }
 
     #[tokio::test(start_paused = true)]
@@ -133,7 +185,8 @@ mod tests {
         assert_eq!(at_once(ratio("0.5")).await, Some(Duration::from_secs(30)));
         assert_eq!(at_once(ratio("0.49")).await, None);
         assert_eq!(at_once(ratio("NaN")).await, None);
-        assert_eq!(at_once(r#"{"data":{"result":[]}}"#.to_owned()).await, None, "too few calls");
+        assert_eq!(at_once(results(&[("age", "3")])).await, None, "too few calls");
+        assert_eq!(at_once(results(&[])).await, None, "no calls");
     }
 
     #[tokio::test(start_paused = true)]
@@ -144,11 +197,32 @@ mod tests {
         assert_eq!(refusal(Some((200, "<html>".to_owned(), Duration::ZERO))).await, None);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn decisions_and_what_they_rest_on_are_series() {
+        let own = r#"breaker="payment-gateway""#;
+        let says = async |answer: Option<String>, outcome: &str, rest: [&str; 3]| {
+            let (_, series) = decide(answer.map(|body| (200, body, Duration::ZERO))).await;
+            let of =
+                |name: &str, value: &str| format!("stateless_breaker_{name}{{{own},service=\"checkout\"}} {value}");
+            let [rejecting, ratio, age] = rest;
+            let decisions = ["permitted", "rejected", "unanswered"].map(|one| {
+                let count = u8::from(one == outcome);
+                format!(r#"stateless_breaker_decisions_total{{{own},outcome="{one}",service="checkout"}} {count}"#)
+            });
+            let gauges = [of("failure_ratio", ratio), of("rejecting_active", rejecting), of("source_age_seconds", age)];
+            assert_eq!(series, [&decisions[..], &gauges[..]].concat());
+        };
+        says(Some(ratio("0.75")), "rejected", ["1", "0.75", "3"]).await;
+        says(Some(ratio("0.25")), "permitted", ["0", "0.25", "3"]).await;
+        says(Some(results(&[("age", "40")])), "permitted", ["0", "NaN", "40"]).await;
+        says(None, "unanswered", ["0", "NaN", "NaN"]).await;
+    }
+
     #[test]
     fn the_query_names_the_dependency_s_own_calls() {
         let query = query("checkout", "payment-gateway", &StatelessSettings::default()).unwrap();
         let own = r#"{service="checkout",breaker="payment-gateway",outcome=~"failure|timeout"}[60s]"#;
-        assert!(query.contains(own) && query.ends_with(">= 5)"), "{query}");
+        assert!(query.contains(own) && query.contains(">= 5)"), "{query}");
     }
 
     /// One Prometheus may hold the calls of several clusters, and a trip of one is none of another.
@@ -157,7 +231,7 @@ mod tests {
         let labels = r#"cluster=eu, job=a"b\c"#.to_owned();
         let settings = StatelessSettings { labels, ..StatelessSettings::default() };
         let query = query("checkout", "payment-gateway", &settings).unwrap();
-        let own = r#"{service="checkout",breaker="payment-gateway",cluster="eu",job="a\"b\\c",outcome=~""#;
-        assert_eq!(query.matches(own).count(), 2, "failures and all calls alike: {query}");
+        let own = r#"{service="checkout",breaker="payment-gateway",cluster="eu",job="a\"b\\c""#;
+        assert_eq!(query.matches(own).count(), 3, "failures, all calls and their age alike: {query}");
     }
 }

@@ -58,5 +58,25 @@ impl GatewayState {
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let wrong = || Problem::unauthorized("Authorization must be `Bearer <token>`, as POST /api/login gives it");
-    value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).map(Some).ok_or_else(wrong)
+    // A scheme's name has no case (RFC 9110, section 11.1).
+    let (scheme, token) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or_else(wrong)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(token.trim())) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_has_no_case_and_other_schemes_are_refused() {
+        let shown = |text: &str| {
+            bearer(&HeaderMap::from_iter([(header::AUTHORIZATION, text.parse().unwrap())]))
+                .map(|token| token.map(str::to_owned))
+        };
+        for text in ["Bearer t", "bearer t", "BEARER  t "] {
+            assert_eq!(shown(text).unwrap().as_deref(), Some("t"), "{text}");
+        }
+        assert!(shown("Basic t").is_err() && shown("Bearert").is_err());
+        assert_eq!(bearer(&HeaderMap::new()).unwrap(), None);
+    }
 }
