@@ -33,6 +33,8 @@ pub(super) const GAUGES: &[(Family, Reading)] = &[
     (names::CIRCUIT_BREAKER_FAILURE_RATIO, |now| now.failure_ratio),
     (names::CIRCUIT_BREAKER_SLOW_CALL_RATIO, |now| now.slow_ratio),
     (names::CIRCUIT_BREAKER_WINDOW_CALLS, |now| now.window_calls as f64),
+    (names::CIRCUIT_BREAKER_WINDOW_FAILED_CALLS, |now| now.failures as f64),
+    (names::CIRCUIT_BREAKER_WINDOW_SIZE_CALLS, |now| now.window_size.map_or(f64::NAN, f64::from)),
     (names::CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS, |now| now.minimum_calls.into()),
     (names::CIRCUIT_BREAKER_HALF_OPEN_PERMITS, |now| now.half_open_in_use.into()),
     (names::CIRCUIT_BREAKER_OPEN_REMAINING, |now| now.open_remaining.as_secs_f64()),

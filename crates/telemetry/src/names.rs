@@ -83,6 +83,10 @@ families! {
         "Slow share (0-1) of the window's calls; NaN below the minimum number of calls.";
     CIRCUIT_BREAKER_WINDOW_CALLS = Gauge "circuit_breaker_window_calls" [SERVICE, BREAKER]
         "Calls in the sliding window now.";
+    CIRCUIT_BREAKER_WINDOW_FAILED_CALLS = Gauge "circuit_breaker_window_failed_calls" [SERVICE, BREAKER]
+        "Failed calls in the sliding window now.";
+    CIRCUIT_BREAKER_WINDOW_SIZE_CALLS = Gauge "circuit_breaker_window_size_calls" [SERVICE, BREAKER]
+        "Calls that a window over calls holds; NaN for a window over time.";
     CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS = Gauge "circuit_breaker_window_minimum_calls" [SERVICE, BREAKER]
         "Calls the window needs before its ratios count.";
     CIRCUIT_BREAKER_HALF_OPEN_PERMITS = Gauge "circuit_breaker_half_open_permits_in_use" [SERVICE, BREAKER]

@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub consecutive_failure_threshold: Option<u32>,
     /// Calls from which on the ratios count.
     pub minimum_calls: u32,
+    /// Calls that a window over calls holds; none for a window over time.
+    pub window_size: Option<u32>,
     /// The first open wait.
     pub open_wait: Duration,
 }
@@ -58,6 +60,7 @@ impl Breaker {
         let settings = &control.settings;
         let counted = self.counted(&control, word, now);
         let minimum_calls = settings.effective_minimum();
+        let counts = settings.sliding_window_type == super::WindowType::CountBased;
         let judged = state != State::HalfOpen && counted.calls >= u64::from(minimum_calls);
         let ratio = |ratio: f64| if judged { ratio } else { f64::NAN };
         let remaining = match state {
@@ -91,6 +94,7 @@ impl Breaker {
             slow_ratio_threshold: settings.slow_call_rate_threshold.map(|rate| rate / 100.0),
             consecutive_failure_threshold: settings.consecutive_failure_threshold,
             minimum_calls,
+            window_size: counts.then_some(settings.sliding_window_size),
             open_wait: settings.wait_duration_in_open_state,
         }
     }
