@@ -55,7 +55,7 @@ pub(super) fn examine(observed: &Observed) -> Vec<Finding> {
     if !others.is_empty() {
         findings.push(Finding::hint(
             format!("job {} is not named breakerbox or breakerbox-…", listed(&others)),
-            "TargetDown, TargetAbsent and MetricsAbsent do not see it: rename the job, or watch `up` with a rule of your own",
+            "MetricsAbsent and alerts/minimal.yml do not see it: rename the job; TargetAbsent does where a list as in alerts/expected/ has it",
         ));
     }
     if !ours.is_empty() {

@@ -15,6 +15,7 @@ mod kept;
 mod list;
 mod pages;
 mod process;
+mod profiles;
 mod rounds;
 mod stack;
 mod tools;

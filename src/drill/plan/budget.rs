@@ -8,6 +8,17 @@ use crate::drill::world::RuleSeen;
 /// For scrapes, evaluations and a busy machine.
 const SLACK: Duration = Duration::from_secs(15);
 
+/// Ramps and fades are those of rules that are evaluated this often. Rules for longer intervals have windows that
+/// grow with them (alerts/profiles/), by up to the first minute of a ramp for each.
+const INTERVAL: Duration = Duration::from_secs(5);
+const GROWS: Duration = Duration::from_secs(60);
+
+/// How much longer windows of a rule for `interval` take to fill or to empty.
+fn grown(time: Duration, interval: Duration) -> Duration {
+    let times = (interval.as_secs_f64() / INTERVAL.as_secs_f64() - 1.0).max(0.0);
+    time + time.min(GROWS).mul_f64(times)
+}
+
 /// How long a drill may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -23,13 +34,14 @@ impl Budget {
     #[must_use]
     pub fn of(raise: &Raise, rule: &RuleSeen) -> Self {
         let slack = SLACK + rule.interval * 4;
-        Self { firing: raise.ramp + rule.holds + slack, resolve: raise.fade + rule.keeps + slack }
+        let (ramp, fade) = (grown(raise.ramp, rule.interval), grown(raise.fade, rule.interval));
+        Self { firing: ramp + rule.holds + slack, resolve: fade + rule.keeps + slack }
     }
 
     /// How long the drill takes when all goes well, roughly.
     #[must_use]
     pub fn expected(raise: &Raise, rule: &RuleSeen) -> Duration {
-        raise.ramp + rule.holds + raise.fade + rule.keeps
+        grown(raise.ramp, rule.interval) + rule.holds + grown(raise.fade, rule.interval) + rule.keeps
     }
 }
 
@@ -76,6 +88,15 @@ impl Overrides {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_for_long_intervals_get_the_time_their_windows_take() {
+        let s = Duration::from_secs;
+        assert_eq!(grown(s(45), s(1)), s(45));
+        assert_eq!(grown(s(45), s(5)), s(45));
+        assert_eq!(grown(s(45), s(60)), s(45 * 12));
+        assert_eq!(grown(s(900), s(15)), s(900 + 120));
+    }
 
     #[test]
     fn a_budget_is_for_all_alerts_or_for_one() {

@@ -94,8 +94,8 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
         let targets = self.session.world.targets().await.map_err(say)?;
         if targets.is_empty() {
             return Err(Refused(
-                "Prometheus has no target whose job is breakerbox or breakerbox-…: add the scrape job of \
-                 prometheus/snippets/scrape.yml, or correct --matcher"
+                "Prometheus has no target that exports breakerbox_build_info, or whose job is breakerbox or \
+                 breakerbox-…: add the scrape job of prometheus/snippets/scrape.yml, or correct --matcher"
                     .to_owned(),
             ));
         }

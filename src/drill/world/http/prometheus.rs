@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use breakerbox_telemetry::names;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -86,8 +87,14 @@ impl Monitor for Live {
     }
 
     async fn targets(&self) -> Result<Vec<TargetSeen>, Trouble> {
-        let own: Vec<_> = self.matchers.iter().map(|(name, value)| format!(",{name}={value:?}")).collect();
-        let samples = self.query(&format!("up{{job=~\"breakerbox(-.+)?\"{}}}", own.concat())).await?;
+        let own = self.matchers.iter().map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join(",");
+        // As alerts/targets.yml knows them: by the job's name, or by what they export under any other.
+        let query = format!(
+            "up{{{own}}} and on (cluster, environment, namespace, job, instance) \
+             (up{{job=~\"breakerbox(-.+)?\"}} or present_over_time({}[1h]))",
+            names::BUILD_INFO.name
+        );
+        let samples = self.query(&query).await?;
         let label = |sample: &Sample, name: &str| sample.metric.get(name).cloned().unwrap_or_default();
         let seen = |sample: Sample| TargetSeen {
             name: format!("{} at {}", label(&sample, "job"), label(&sample, "instance")),
