@@ -7,8 +7,12 @@ use std::time::Duration;
 use crate::process::Process;
 use crate::raw::{connect, resident, send, time};
 
-/// More than the usual soft limit of descriptors, and less than what a test may open itself.
+/// More than the usual soft limit of descriptors.
 const MANY: usize = 1600;
+/// More than the ports take together.
+const FLOOD: usize = 5000;
+/// How much the process may grow, KiB: buffers of the connections that it keeps, and what the allocator keeps.
+const GROWTH: u64 = 40 * 1024;
 /// What every page must answer within while they are held.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -18,12 +22,12 @@ fn more_descriptors() {
     rlimit::Resource::NOFILE.set(hard, hard).unwrap();
 }
 
-/// Holds `MANY` connections to both ports, each after `first` bytes.
-fn hold(process: &Process, first: &[u8]) -> Vec<TcpStream> {
+/// Holds this many connections to both ports, each after `first` bytes.
+fn hold(process: &Process, many: usize, first: &[u8]) -> Vec<TcpStream> {
     let ports = [process.site.trim_start_matches("http://"), process.admin_address()];
     let mut held = Vec::new();
     more_descriptors();
-    for place in 0..MANY {
+    for place in 0..many {
         // One that is refused is one that holds nothing.
         let Some(mut stream) = connect(ports[place % 2]) else { continue };
         let _ = stream.write_all(first);
@@ -64,12 +68,49 @@ fn held_connections_take_nothing_down() {
         ("heads are wide and not finished", wide.as_bytes()),
     ];
     for (meanwhile, first) in shapes {
-        let held = hold(&process, first);
+        let held = hold(&process, MANY, first);
         still_serves(&process, meanwhile);
         drop(held);
     }
     let after = resident(process.pid());
-    assert!(after < before + 40 * 1024, "{before} KiB grew to {after} KiB");
+    assert!(after < before + GROWTH, "{before} KiB grew to {after} KiB");
+}
+
+#[test]
+fn five_thousand_connections_leave_room_for_the_others() {
+    let process = start();
+    still_serves(&process, "nothing else happens");
+    let before = resident(process.pid());
+    for first in [&b""[..], b"GET /api/home HTTP/1.1\r\n"] {
+        let held = hold(&process, FLOOD, first);
+        assert!(held.len() > FLOOD / 2, "only {} connections could be made", held.len());
+        still_serves(&process, "five thousand connections were made");
+    }
+    let after = resident(process.pid());
+    assert!(after < before + GROWTH, "{before} KiB grew to {after} KiB");
+}
+
+/// They ask for everything twenty times over, and read nothing.
+#[test]
+fn slow_readers_of_the_metrics_starve_nobody() {
+    let process = start();
+    still_serves(&process, "nothing else happens");
+    let before = resident(process.pid());
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", process.admin_address()).repeat(20);
+    more_descriptors();
+    let mut readers = Vec::new();
+    for round in 0..6 {
+        for _ in 0..100 {
+            let Some(mut stream) = connect(process.admin_address()) else { continue };
+            let _ = stream.write_all(request.as_bytes());
+            readers.push(stream);
+        }
+        still_serves(&process, "metrics are not read");
+        let now = resident(process.pid());
+        assert!(now < before + GROWTH, "{before} KiB grew to {now} KiB with {} readers", (round + 1) * 100);
+    }
+    drop(readers);
+    still_serves(&process, "the slow readers are gone");
 }
 
 #[test]
