@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const ROUNDS: usize = 151;
+/// Odd, for the median's sake.
+pub const ROUNDS: usize = 151;
 const ROUND: Duration = Duration::from_millis(2);
 
 type Run = Box<dyn Fn(usize, u64) -> Duration>;
@@ -50,7 +51,7 @@ impl Subject {
 }
 
 /// Median nanoseconds per call of each subject.
-pub fn measure(subjects: &[Subject], threads: usize) -> Vec<f64> {
+pub fn measure(subjects: &[Subject], threads: usize, count: usize) -> Vec<f64> {
     let calls: Vec<u64> = subjects
         .iter()
         .map(|subject| {
@@ -66,7 +67,7 @@ pub fn measure(subjects: &[Subject], threads: usize) -> Vec<f64> {
         })
         .collect();
     let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
-    for _ in 0..ROUNDS {
+    for _ in 0..count {
         for (index, subject) in subjects.iter().enumerate() {
             let took = (subject.run)(threads, calls[index]);
             rounds[index].push(took.as_secs_f64() * 1e9 / calls[index] as f64);
@@ -76,7 +77,7 @@ pub fn measure(subjects: &[Subject], threads: usize) -> Vec<f64> {
         .into_iter()
         .map(|mut times| {
             times.sort_by(f64::total_cmp);
-            times[ROUNDS / 2]
+            times[count / 2]
         })
         .collect()
 }

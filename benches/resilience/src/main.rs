@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use breakerbox_resilience::{breaker::WindowType, policy::Call};
 
-use harness::{Subject, measure};
+use harness::{ROUNDS, Subject, measure};
 
 /// What happens to the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +38,10 @@ impl Case {
 }
 
 fn main() {
-    // `policy` measures nothing else.
-    let only_policies = std::env::args().nth(1).is_some_and(|argument| argument == "policy");
+    let argument = std::env::args().nth(1);
+    // `policy` measures nothing else; `quick` measures one thread in fewer rounds.
+    let only_policies = argument.as_deref() == Some("policy");
+    let quick = argument.as_deref() == Some("quick");
     let cases = [Case::Success, Case::OnePercent, Case::Open];
     for case in cases.into_iter().filter(|_| !only_policies) {
         let floors = ours::floors(case);
@@ -47,17 +49,18 @@ fn main() {
         let first_peer = floor + ours.len();
         let subjects: Vec<Subject> = floors.into_iter().chain(ours).chain(peers).collect();
         println!("\n### {}\n", case.title());
-        table(&subjects, first_peer);
+        table(&subjects, first_peer, quick);
     }
     println!("\n### The whole policy around a ready future\n");
     let policies = ours::policies();
-    table(&policies, policies.len());
+    table(&policies, policies.len(), quick);
     allocations();
 }
 
 /// Prints medians, and how often each fits into the best peer's.
-fn table(subjects: &[Subject], first_peer: usize) {
-    let (one, two) = (measure(subjects, 1), measure(subjects, 2));
+fn table(subjects: &[Subject], first_peer: usize, quick: bool) {
+    let one = measure(subjects, 1, if quick { ROUNDS / 3 | 1 } else { ROUNDS });
+    let two = if quick { one.clone() } else { measure(subjects, 2, ROUNDS) };
     let best = |times: &[f64]| times[first_peer..].iter().copied().reduce(f64::min);
     let (best_one, best_two) = (best(&one), best(&two));
     println!("| | 1 thread, ns | 2 threads, ns | × bare call | best peer ÷ this |");
@@ -91,6 +94,8 @@ fn allocations() {
         ("open", Case::Open, WindowType::CountBased),
     ] {
         let breaker = ours::breaker(case, window, 100);
+        // A thread's first call makes the cells that it counts in.
+        ours::call(breaker, || Ok(()), now, now);
         let counted = allocation_counter::measure(|| {
             for index in 0..100_000 {
                 ours::call(breaker, || case.result(index), now, now);

@@ -33,6 +33,7 @@ pub mod reqwest;
 pub mod retry;
 mod settings;
 mod shards;
+mod slots;
 pub(crate) mod sync;
 pub mod throttle;
 

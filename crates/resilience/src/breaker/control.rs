@@ -168,9 +168,8 @@ impl Breaker {
             (of.sliding_window_type, of.sliding_window_size, of.sliding_window_duration, of.minimum_number_of_calls)
         };
         if window(&old) != window(&settings) {
-            let before = control.epoch;
             let epoch = control.next_epoch();
-            self.window.reshape(&settings, before, epoch);
+            self.window.reshape(&settings, epoch);
             if matches!(word.state(), State::Closed | State::MetricsOnly) {
                 self.publish(Word::new(word.generation(), word.state(), epoch));
             }

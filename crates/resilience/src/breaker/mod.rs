@@ -22,7 +22,7 @@
 //! that is dropped, because its caller went away or panicked, gives its place back.
 //!
 //! State, generation and half-open accounting are one atomic word. Passing a closed breaker is one
-//! load, recording a success one more or one addition; whatever changes the word does so under a
+//! load, recording a success a few more and at most a store; whatever changes the word does so under a
 //! short lock.
 //! The breaker reads no clock and calls no listener: instants are arguments, transitions results.
 //!
@@ -256,6 +256,10 @@ impl Breaker {
     pub(crate) fn settle(&self, pass: Pass, slow: bool, outcome: Outcome, now: impl Fn() -> Instant) -> Recorded {
         let Pass(issued) = pass;
         if issued.state() == State::Closed && outcome == Outcome::Success && !slow && self.word() == issued {
+            if self.window.is_healthy(issued.epoch()) {
+                self.window.succeeded(issued.epoch());
+                return Recorded { transition: None, late: false, slow };
+            }
             let call = Ended { outcome, sample: Sample { failed: false, slow }, now };
             let transition = match self.record(issued.epoch(), &call) {
                 Recording::Counted => {

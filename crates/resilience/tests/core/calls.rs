@@ -143,6 +143,23 @@ fn a_blocking_call_needs_no_runtime() {
     assert!(matches!(breaker.run(|| Ok::<_, io::Error>(1)), Err(BreakerError::Rejected { .. })));
 }
 
+#[test]
+fn a_rejection_names_the_breaker_however_it_was_named() {
+    let key = 7;
+    for builder in [
+        CircuitBreaker::builder("shard-7"),
+        CircuitBreaker::builder(format!("shard-{key}")),
+        CircuitBreaker::builder(Arc::<str>::from("shard-7")),
+    ] {
+        let breaker = builder.consecutive_failures(1).build().unwrap();
+        assert!(breaker.run(|| Err::<(), _>(io::Error::from(REFUSED))).is_err());
+        let rejected = breaker.run(|| Ok::<_, io::Error>(())).unwrap_err();
+        assert!(rejected.to_string().starts_with("shard-7 is open; "), "{rejected}");
+        let BreakerError::Rejected { name, .. } = rejected else { panic!("{rejected:?}") };
+        assert_eq!(&*name, "shard-7");
+    }
+}
+
 /// Nothing of a closed breaker with a count window depends on the time.
 #[tokio::test]
 async fn a_call_that_needs_no_time_does_not_ask_for_it() {

@@ -1,238 +1,269 @@
-//! The last N calls: a ring of outcomes, and running totals.
+//! The last N calls: how many there were, and which of them were bad.
 //!
-//! While all of them are successes, one more changes nothing, and recording it is one load.
-//! Otherwise a call claims the next slot with one addition. Where the slot already says what the
-//! call would write, that is all; if not, it swaps the slot and adds the difference to the totals.
-//! Nothing ever walks the ring.
+//! A bad call failed, was slow, or both. Calls are numbered in the order in which they end, and of the
+//! bad ones the numbers are kept: a bad call is in the window until N more have ended. A success
+//! needs no number of its own. It adds one to a count, and each thread has a [count of its
+//! own](crate::slots), so that a success is a load and a store that no other thread waits for.
+//!
+//! Bad calls, and everything until the window holds the minimum, take a short lock, add the counts of
+//! all threads up and are judged. A success that finds the minimum reached cannot cross a threshold, and
+//! looks no further. In a full window without a bad call it changes nothing at all, and is not even
+//! counted: such a window is **healthy**, and a success only reads that.
 
-use std::{array, sync::OnceLock};
+use std::collections::VecDeque;
 
 use super::{Recording, Sample, WindowSnapshot};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, Padded};
+use crate::{
+    slots::PerThread,
+    sync::{AtomicU32, AtomicU64, Mutex, Ordering, Padded, lock},
+};
 
-/// Rings of 2⁰ … 2¹⁷ slots.
-const CLASSES: usize = 18;
-const EPOCH_MASK: u32 = (1 << 28) - 1;
+/// No epoch: epochs have 28 bits.
+const NONE: u32 = u32::MAX;
+/// After so many successes of a thread it looks whether the window has become healthy.
+const LOOK_EACH: u64 = 64;
 
 #[derive(Debug)]
 pub(super) struct CountWindow {
-    /// One ring per power of two, allocated when a length first needs it and then kept, so that a
-    /// call can hold on to a ring while the length changes. At most twice the largest in all.
-    rings: [OnceLock<Box<[AtomicU32]>>; CLASSES],
-    /// ⌈2⁶⁴ / length⌉: with it, the remainder of a division by the length is two multiplications,
-    /// which halves what finding a slot costs (Lemire, Kaser and Kurz, 2019).
-    reciprocal: AtomicU64,
-    /// Slots claimed so far. Only the low 32 bits choose a slot, so that once in 2³² calls the ring
-    /// goes on from another place; it holds the last N calls again N calls later.
-    head: Padded<AtomicU64>,
-    totals: Padded<AtomicU64>,
+    /// The epoch whose window has reached the minimum, with [`HEALTHY`] while it is full of successes.
+    filled: AtomicU32,
+    /// Successes of each thread: `[epoch: 28 | count: 36]`.
+    fine: PerThread<AtomicU64>,
+    /// The same for all threads without a slot.
+    shared: Padded<AtomicU64>,
+    book: Mutex<Book>,
 }
+
+const HEALTHY: u32 = 1 << 31;
+
+/// What only the holder of the lock touches.
+#[derive(Debug)]
+struct Book {
+    epoch: u32,
+    /// Calls that the window holds at most.
+    length: u32,
+    minimum: u32,
+    /// Calls of this epoch that no thread counts: the bad ones, and what was taken over.
+    calls: u64,
+    /// The bad calls of the window, oldest first.
+    bad: VecDeque<Bad>,
+    failures: u32,
+    slow: u32,
+}
+
+/// A bad call: `[number: 62 | slow | failed]`.
+#[derive(Clone, Copy, Debug)]
+struct Bad(u64);
 
 impl CountWindow {
     pub(super) fn new() -> Self {
         Self {
-            rings: array::from_fn(|_| OnceLock::new()),
-            reciprocal: AtomicU64::new(0),
-            head: Padded(AtomicU64::new(0)),
-            totals: Padded(AtomicU64::new(0)),
+            filled: AtomicU32::new(NONE),
+            fine: PerThread::new(|| AtomicU64::new(0)),
+            shared: Padded(AtomicU64::new(0)),
+            book: Mutex::new(Book {
+                epoch: NONE,
+                length: 1,
+                minimum: 1,
+                calls: 0,
+                bad: VecDeque::new(),
+                failures: 0,
+                slow: 0,
+            }),
         }
     }
 
-    /// Makes room for a length; must come before the length is published.
-    pub(super) fn provide(&self, length: u32) {
-        self.rings[class(length)].get_or_init(|| (0..length.next_power_of_two()).map(|_| AtomicU32::new(0)).collect());
-        self.reciprocal.store((u64::MAX / u64::from(length)).wrapping_add(1), Ordering::Release);
+    /// Whether one more success changes nothing in the window.
+    #[inline]
+    pub(super) fn is_healthy(&self, epoch: u32) -> bool {
+        self.filled.load(Ordering::Relaxed) == epoch | HEALTHY
     }
 
-    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
-    #[inline(always)]
-    pub(super) fn record(&self, epoch: u32, length: u32, sample: Sample) -> Recording {
+    #[inline]
+    pub(super) fn record(&self, epoch: u32, sample: Sample) -> Recording {
         let fine = !sample.failed && !sample.slow;
-        // N successes and one more are N successes: a healthy window is only read.
-        if fine && self.totals.0.load(Ordering::Acquire) == Totals::all_fine(epoch, length).0 {
+        let filled = self.filled.load(Ordering::Relaxed);
+        if fine && (filled == epoch | HEALTHY || filled == epoch && self.add_fine(epoch)) {
             return Recording::Counted;
         }
-        self.claim(length, Slot::new(epoch, sample))
+        self.enter(epoch, sample)
     }
 
-    /// Writes an outcome in the next slot.
-    fn claim(&self, length: u32, fresh: Slot) -> Recording {
-        let claimed = self.head.0.fetch_add(1, Ordering::Relaxed);
-        let slot = self.slot(length, claimed);
-        let old = Slot(slot.load(Ordering::Relaxed));
-        if old == fresh && fresh.is_fine() {
-            return Recording::Counted;
+    /// Counts what is not one more success of a window that has its minimum.
+    #[inline(never)]
+    fn enter(&self, epoch: u32, sample: Sample) -> Recording {
+        let mut book = lock(&self.book);
+        if book.epoch != epoch {
+            return Recording::Stale;
         }
-        self.replace(slot, old, fresh)
+        let totals = if sample.failed || sample.slow {
+            book.calls += 1;
+            let calls = self.calls(&book);
+            book.keep(Bad::new(calls, sample));
+            book.totals(calls)
+        } else {
+            self.open(&mut book);
+            book.calls += 1;
+            self.judged(&mut book)
+        };
+        let reached = totals.calls >= u64::from(book.minimum);
+        let healthy = book.bad.is_empty() && totals.calls == u64::from(book.length);
+        let filled = if healthy { epoch | HEALTHY } else { epoch };
+        self.filled.store(if reached { filled } else { NONE }, Ordering::Relaxed);
+        Recording::Judge(totals)
     }
 
-    /// Whatever is not one more success in a row of them.
+    /// Adds one to this thread's count of successes; fails if that is of another epoch or full, or if it
+    /// is time to look at the whole window.
+    #[inline]
+    fn add_fine(&self, epoch: u32) -> bool {
+        match self.fine.mine() {
+            Some(mine) => {
+                // Nobody else writes it.
+                let next = Count(mine.load(Ordering::Relaxed)).next(epoch);
+                if let Some(next) = next {
+                    mine.store(next, Ordering::Relaxed);
+                }
+                next.is_some()
+            }
+            None => self.add_shared(epoch),
+        }
+    }
+
     #[cold]
     #[inline(never)]
-    fn replace(&self, slot: &AtomicU32, mut old: Slot, fresh: Slot) -> Recording {
-        loop {
-            if old == fresh {
-                return Recording::Judge(self.totals());
-            }
-            if old.is_newer_than(fresh) {
-                return Recording::Stale;
-            }
-            match slot.compare_exchange_weak(old.0, fresh.0, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => old = Slot(now),
-            }
-        }
-        let before = if old.epoch() == fresh.epoch() { old.counts() } else { [0; 3] };
-        let after = fresh.counts();
-        let swapped = self.totals.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            Totals(word).exchange(fresh.epoch(), before, after)
-        });
-        match swapped {
-            Ok(word) => Recording::Judge(
-                Totals(word)
-                    .exchange(fresh.epoch(), before, after)
-                    .map(|now| Totals(now).snapshot())
-                    .expect("the same exchange has just succeeded"),
-            ),
-            // The window has moved on after the slot was written: the caller that moved it may have found the
-            // outcome there and taken it over. Writing it anew could count it twice.
-            Err(_) => Recording::Judge(self.totals()),
-        }
+    fn add_shared(&self, epoch: u32) -> bool {
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.shared.0.fetch_update(success, failure, |count| Count(count).next(epoch)).is_ok()
+    }
+
+    /// Starts this thread's count anew, and takes over what it has counted in this epoch.
+    fn open(&self, book: &mut Book) {
+        let cell = self.fine.mine_or_new().unwrap_or(&self.shared.0);
+        let before = Count(cell.swap(Count::new(book.epoch).0, Ordering::Relaxed));
+        book.calls += before.of(book.epoch);
+    }
+
+    /// Calls of this epoch.
+    fn calls(&self, book: &Book) -> u64 {
+        let fine = self.fine.each().chain([&self.shared.0]);
+        book.calls + fine.map(|count| Count(count.load(Ordering::Relaxed)).of(book.epoch)).sum::<u64>()
+    }
+
+    fn judged(&self, book: &mut Book) -> WindowSnapshot {
+        let calls = self.calls(book);
+        book.forget(calls);
+        WindowSnapshot { calls: calls.min(book.length.into()), failures: book.failures.into(), slow: book.slow.into() }
     }
 
     pub(super) fn totals(&self) -> WindowSnapshot {
-        Totals(self.totals.0.load(Ordering::Acquire)).snapshot()
+        self.judged(&mut lock(&self.book))
     }
 
+    /// Starts afresh.
     pub(super) fn reset(&self, epoch: u32) {
-        // Slots of earlier epochs are vacant by their epoch; nothing has to be wiped. A swap rather than
-        // a store keeps all writers in one order, also for the model checker.
-        self.totals.0.swap(Totals::empty(epoch).0, Ordering::AcqRel);
+        let mut book = lock(&self.book);
+        self.filled.store(NONE, Ordering::Relaxed);
+        book.epoch = epoch;
+        (book.calls, book.failures, book.slow) = (0, 0, 0);
+        book.bad.clear();
     }
 
-    /// The outcomes under `epoch`, newest first.
-    pub(super) fn newest(&self, epoch: u32, length: u32) -> Vec<Sample> {
-        let head = self.head.0.load(Ordering::Acquire);
-        (1..=u64::from(length).min(head))
-            .map(|back| Slot(self.slot(length, head - back).load(Ordering::Acquire)))
-            .filter(|slot| slot.epoch() == epoch && slot.0 & Slot::USED != 0)
-            .map(Slot::sample)
-            .collect()
+    /// Takes another length and minimum under a new epoch, and keeps the newest calls.
+    pub(super) fn reshape(&self, epoch: u32, length: u32, minimum: u32) {
+        let mut book = lock(&self.book);
+        self.filled.store(NONE, Ordering::Relaxed);
+        let calls = self.calls(&book);
+        let kept = calls.min(book.length.min(length).into());
+        book.length = book.length.min(length);
+        book.forget(calls);
+        for bad in &mut book.bad {
+            bad.renumber(calls - kept);
+        }
+        (book.epoch, book.length, book.minimum, book.calls) = (epoch, length, minimum, kept);
+        let (length, held) = (length as usize, book.bad.len());
+        // All at once, so that no call has to wait for more.
+        book.bad.reserve_exact(length - held);
+        book.bad.shrink_to(length);
+    }
+}
+
+impl Book {
+    fn keep(&mut self, bad: Bad) {
+        // Where every call is bad, the oldest one leaves for it.
+        self.forget(bad.number());
+        self.bad.push_back(bad);
+        self.failures += u32::from(bad.failed());
+        self.slow += u32::from(bad.slow());
     }
 
-    /// Puts outcomes back under a new epoch and length, as if they had just been recorded.
-    pub(super) fn restore(&self, epoch: u32, length: u32, newest: &[Sample]) {
-        let kept = newest.len().min(length as usize);
-        for sample in newest[..kept].iter().rev() {
-            self.record(epoch, length, *sample);
+    /// What is in the window after so many calls.
+    fn totals(&mut self, calls: u64) -> WindowSnapshot {
+        self.forget(calls);
+        WindowSnapshot { calls: calls.min(self.length.into()), failures: self.failures.into(), slow: self.slow.into() }
+    }
+
+    /// Lets go of bad calls that are not among the last of so many.
+    fn forget(&mut self, calls: u64) {
+        while let Some(oldest) = self.bad.front().copied()
+            && oldest.number() + u64::from(self.length) <= calls
+        {
+            self.bad.pop_front();
+            self.failures -= u32::from(oldest.failed());
+            self.slow -= u32::from(oldest.slow());
         }
     }
+}
 
-    #[inline]
-    fn slot(&self, length: u32, claimed: u64) -> &AtomicU32 {
-        let ring = self.rings[class(length)].get().expect("a length is published after its ring");
-        &ring[remainder(claimed, length, self.reciprocal.load(Ordering::Relaxed))]
+impl Bad {
+    const FAILED: u64 = 1;
+    const SLOW: u64 = 2;
+    const FLAGS: u32 = 2;
+
+    fn new(number: u64, sample: Sample) -> Self {
+        Self((number << Self::FLAGS) | (u64::from(sample.slow) << 1) | u64::from(sample.failed))
+    }
+
+    fn number(self) -> u64 {
+        self.0 >> Self::FLAGS
+    }
+
+    fn failed(self) -> bool {
+        self.0 & Self::FAILED != 0
+    }
+
+    fn slow(self) -> bool {
+        self.0 & Self::SLOW != 0
+    }
+
+    fn renumber(&mut self, back: u64) {
+        self.0 -= back << Self::FLAGS;
     }
 }
 
-/// The low 32 bits of `claimed` modulo `length`. Below the length whatever the reciprocal, which may
-/// be another length's for the moment in which that changes.
-#[inline]
-fn remainder(claimed: u64, length: u32, reciprocal: u64) -> usize {
-    let fraction = reciprocal.wrapping_mul(claimed & u64::from(u32::MAX));
-    let scaled = (u128::from(fraction) * u128::from(length)) >> 64;
-    usize::try_from(scaled).expect("below the length")
-}
-
-#[inline]
-fn class(length: u32) -> usize {
-    length.next_power_of_two().trailing_zeros() as usize
-}
-
-/// One outcome: `[epoch: 28 | - | slow | failed | used]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Slot(u32);
-
-impl Slot {
-    const USED: u32 = 1;
-    const FAILED: u32 = 2;
-    const SLOW: u32 = 4;
-
-    #[inline]
-    fn new(epoch: u32, sample: Sample) -> Self {
-        let failed = if sample.failed { Self::FAILED } else { 0 };
-        let slow = if sample.slow { Self::SLOW } else { 0 };
-        Self(((epoch & EPOCH_MASK) << 4) | slow | failed | Self::USED)
-    }
-
-    /// Neither failed nor slow.
-    fn is_fine(self) -> bool {
-        self.0 & (Self::FAILED | Self::SLOW) == 0
-    }
-
-    fn epoch(self) -> u32 {
-        self.0 >> 4
-    }
-
-    /// Whether this slot was written under a epoch after `other`'s; epochs wrap around.
-    fn is_newer_than(self, other: Self) -> bool {
-        let ahead = self.epoch().wrapping_sub(other.epoch()) & EPOCH_MASK;
-        ahead != 0 && ahead < EPOCH_MASK / 2
-    }
-
-    fn sample(self) -> Sample {
-        Sample { failed: self.0 & Self::FAILED != 0, slow: self.0 & Self::SLOW != 0 }
-    }
-
-    /// What it adds to the totals: calls, failures, slow calls.
-    fn counts(self) -> [u64; 3] {
-        [Self::USED, Self::FAILED, Self::SLOW].map(|bit| u64::from(self.0 & bit != 0))
-    }
-}
-
-/// The totals in one word: `[epoch: 13 | slow: 17 | failures: 17 | calls: 17]`.
-///
-/// Two writers of one slot may add their differences in either order, so a count can be below zero
-/// for a moment. Each field therefore starts at a bias that keeps it from borrowing off its
-/// neighbour.
+/// A thread's successes since it last looked at the whole window: `[epoch: 28 | count: 36]`.
 #[derive(Clone, Copy)]
-struct Totals(u64);
+struct Count(u64);
 
-impl Totals {
-    const BITS: u32 = 17;
-    const MASK: u64 = (1 << Self::BITS) - 1;
-    const BIAS: u64 = 1 << 13;
-    const EPOCH_SHIFT: u32 = 3 * Self::BITS;
-
-    fn empty(epoch: u32) -> Self {
-        Self(Self::epoch_bits(epoch) | Self::BIAS | (Self::BIAS << Self::BITS) | (Self::BIAS << (2 * Self::BITS)))
-    }
-
-    /// A full window of quick successes.
-    #[inline]
-    fn all_fine(epoch: u32, length: u32) -> Self {
-        Self(Self::empty(epoch).0 + u64::from(length))
-    }
+impl Count {
+    const BITS: u32 = 36;
 
     #[inline]
-    fn epoch_bits(epoch: u32) -> u64 {
-        u64::from(epoch) << Self::EPOCH_SHIFT
+    fn new(epoch: u32) -> Self {
+        Self(u64::from(epoch) << Self::BITS)
     }
 
-    /// The word with one slot's counts exchanged; `None` under another epoch.
-    fn exchange(self, epoch: u32, before: [u64; 3], after: [u64; 3]) -> Option<u64> {
-        let mine = Self::epoch_bits(epoch) >> Self::EPOCH_SHIFT;
-        (self.0 >> Self::EPOCH_SHIFT == mine).then(|| {
-            (0..).zip(before.iter().zip(after)).fold(self.0, |word, (field, (before, after)): (u32, _)| {
-                word + (after << (field * Self::BITS)) - (before << (field * Self::BITS))
-            })
-        })
+    /// One more in this epoch, if it is the count's and it is not time to look.
+    #[inline]
+    fn next(self, epoch: u32) -> Option<u64> {
+        // Of another epoch, the difference is too large as well.
+        (self.0.wrapping_sub(Self::new(epoch).0) < LOOK_EACH).then_some(self.0.wrapping_add(1))
     }
 
-    fn snapshot(self) -> WindowSnapshot {
-        let field = |at: u32| ((self.0 >> (at * Self::BITS)) & Self::MASK).saturating_sub(Self::BIAS);
-        let calls = field(0);
-        WindowSnapshot { calls, failures: field(1).min(calls), slow: field(2).min(calls) }
+    /// What was counted in this epoch.
+    fn of(self, epoch: u32) -> u64 {
+        let count = self.0.wrapping_sub(Self::new(epoch).0);
+        if count <= LOOK_EACH { count } else { 0 }
     }
 }
 
@@ -245,61 +276,117 @@ mod tests {
 
     fn window(length: u32) -> CountWindow {
         let window = CountWindow::new();
-        window.provide(length);
-        window.reset(1);
+        window.reshape(1, length, length);
         window
-    }
-
-    #[test]
-    fn the_remainder_is_the_one_of_a_division() {
-        for length in [1, 2, 3, 7, 10, 64, 100, 9_999, 100_000] {
-            let reciprocal = (u64::MAX / u64::from(length)).wrapping_add(1);
-            for claimed in (0..300_000).chain(u64::from(u32::MAX) - 1_000..=u64::from(u32::MAX)) {
-                assert_eq!(remainder(claimed, length, reciprocal) as u64, claimed % u64::from(length));
-            }
-        }
     }
 
     #[test]
     fn it_holds_the_last_calls_and_no_others() {
         let window = window(3);
         for sample in [FAILED, FAILED, FINE, FINE] {
-            window.record(1, 3, sample);
+            window.record(1, sample);
         }
         let totals = window.totals();
         assert_eq!((totals.calls, totals.failures), (3, 1));
     }
 
     #[test]
-    fn a_writer_of_an_earlier_tag_changes_nothing() {
+    fn a_writer_of_an_earlier_epoch_changes_nothing() {
         let window = window(2);
-        window.record(1, 2, FINE);
+        window.record(1, FINE);
+        window.record(1, FINE);
         window.reset(2);
-        window.record(2, 2, FINE);
-        window.record(2, 2, FINE);
-        for _ in 0..4 {
-            assert_eq!(window.record(1, 2, FAILED), Recording::Stale);
+        window.record(2, FINE);
+        for sample in [FAILED, FINE, FAILED, FINE] {
+            assert_eq!(window.record(1, sample), Recording::Stale);
         }
         let totals = window.totals();
-        assert_eq!((totals.calls, totals.failures), (2, 0));
+        assert_eq!((totals.calls, totals.failures), (1, 0));
+    }
+
+    /// It has seen the epoch before the reset, and writes after it.
+    #[test]
+    fn a_success_that_was_overtaken_by_a_reset_is_not_in_it() {
+        let window = window(2);
+        window.record(1, FINE);
+        window.record(1, FINE);
+        window.reset(2);
+        assert!(window.add_fine(1), "the count of the thread is still the old one");
+        assert_eq!(window.totals().calls, 0);
+        window.record(2, FINE);
+        assert_eq!(window.totals().calls, 1);
     }
 
     #[test]
     fn changing_the_length_keeps_the_newest_outcomes_in_their_order() {
         let window = window(5);
         for sample in [FAILED, FAILED, FINE, FINE, FAILED] {
-            window.record(1, 5, sample);
+            window.record(1, sample);
         }
-        let kept = window.newest(1, 5);
-        window.provide(3);
-        window.reset(2);
-        window.restore(2, 3, &kept);
+        window.reshape(2, 3, 3);
         let totals = window.totals();
         assert_eq!((totals.calls, totals.failures), (3, 1));
-        window.record(2, 3, FINE);
-        window.record(2, 3, FINE);
+        window.record(2, FINE);
+        window.record(2, FINE);
         assert_eq!(window.totals().failures, 1, "the failure was the newest");
-        window.record(2, 3, FINE);
+        window.record(2, FINE);
         assert_eq!(window.totals().failures, 0);
+    }
+
+    #[test]
+    fn a_longer_window_holds_no_more_than_the_shorter_one_did() {
+        let window = window(2);
+        for sample in [FAILED, FAILED, FAILED, FINE] {
+            window.record(1, sample);
+        }
+        window.reshape(2, 4, 4);
+        let totals = window.totals();
+        assert_eq!((totals.calls, totals.failures), (2, 1));
+    }
+
+    #[test]
+    fn a_window_is_healthy_until_a_call_is_bad() {
+        let window = window(100);
+        for _ in 0..99 {
+            window.record(1, FINE);
+            assert!(!window.is_healthy(1));
+        }
+        for _ in 0..=LOOK_EACH {
+            window.record(1, FINE);
+        }
+        assert!(window.is_healthy(1));
+        window.record(1, FAILED);
+        assert!(!window.is_healthy(1));
+        for _ in 0..99 {
+            window.record(1, FINE);
+            assert_eq!(window.totals().failures, 1);
+            assert!(!window.is_healthy(1));
+        }
+        for _ in 0..=LOOK_EACH {
+            window.record(1, FINE);
+            assert_eq!(window.totals(), WindowSnapshot { calls: 100, failures: 0, slow: 0 });
+        }
+        assert!(window.is_healthy(1));
+        window.reset(2);
+        assert!(!window.is_healthy(2));
+    }
+
+    #[test]
+    fn threads_with_and_without_a_slot_lose_no_call() {
+        let window = window(1_000_000);
+        let (threads, calls) = (80, 2_000);
+        let start = std::sync::Barrier::new(threads);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    start.wait();
+                    for call in 0..calls {
+                        window.record(1, if call % 100 == 0 { FAILED } else { FINE });
+                    }
+                });
+            }
+        });
+        let (threads, totals) = (threads as u64, window.totals());
+        assert_eq!((totals.calls, totals.failures), (threads * calls, threads * calls / 100));
     }
 }

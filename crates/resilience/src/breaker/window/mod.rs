@@ -1,17 +1,18 @@
 //! The sliding window that a breaker judges by: the last N calls, or the calls of the last N
 //! seconds.
 //!
-//! Recording is lock-free and costs the same for every size. What makes that safe is the **epoch**:
-//! each time the window starts afresh or changes its shape, it gets the next epoch, and every cell
-//! and total carries the epoch it was written under. A writer that was overtaken by such a change
-//! finds a epoch that is not its own and gives up ([`Recording::Stale`]), so an outcome of an earlier
-//! state can never be counted in a later one, however late its thread wakes up.
+//! Recording costs the same for every size, and a success waits for no other thread. What makes that
+//! safe is the **epoch**: each time the window starts afresh or changes its shape, it gets the next
+//! epoch, and every count carries the epoch it was written under. A writer that was overtaken by such a
+//! change finds an epoch that is not its own and gives up ([`Recording::Stale`]), or has written a count
+//! that nobody reads any more. So an outcome of an earlier state can never be counted in a later one,
+//! however late its thread wakes up.
 
 mod count;
 mod streak;
 mod time;
 
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicBool, Ordering};
 
 use self::{count::CountWindow, streak::Streak, time::TimeWindow};
 use super::settings::{BreakerSettings, WindowType};
@@ -64,8 +65,8 @@ pub(crate) enum Recording {
 /// Both shapes, of which the settings choose one, and the run of failures.
 #[derive(Debug)]
 pub(super) struct Window {
-    /// Length of the count window; 0 while the window is over time.
-    length: AtomicU32,
+    /// Whether the window is over time.
+    timed: AtomicBool,
     count: CountWindow,
     time: TimeWindow,
     streak: Streak,
@@ -74,26 +75,32 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(settings: &BreakerSettings, epoch: u32) -> Self {
         let window = Self {
-            length: AtomicU32::new(0),
+            timed: AtomicBool::new(false),
             count: CountWindow::new(),
             time: TimeWindow::new(),
             streak: Streak::new(),
         };
-        window.shape(settings);
+        window.shape(settings, epoch);
         window.reset(epoch);
         window
     }
 
-    /// Counts a sample and, for a failure, the run it belongs to. `nanos` tells the time since the
-    /// breaker's origin, and is only asked where it matters.
+    /// Counts a sample. `nanos` tells the time since the breaker's origin, and is only asked where it
+    /// matters.
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
     pub(super) fn record(&self, epoch: u32, sample: Sample, nanos: impl FnOnce() -> u64) -> Recording {
-        // Acquire: a length is published after the cells it needs.
-        match self.length.load(Ordering::Acquire) {
-            0 => self.time.record(epoch, sample, nanos()),
-            length => self.count.record(epoch, length, sample),
+        // Acquire: that the window is over time is published after the cells it needs.
+        if self.timed.load(Ordering::Acquire) {
+            return self.time.record(epoch, sample, nanos());
         }
+        self.count.record(epoch, sample)
+    }
+
+    /// Whether one more success changes nothing: the window holds nothing else, and has no room.
+    #[inline]
+    pub(super) fn is_healthy(&self, epoch: u32) -> bool {
+        self.count.is_healthy(epoch)
     }
 
     /// Notes that a call failed, and gives the failures in a row; `None` under another epoch.
@@ -114,10 +121,7 @@ impl Window {
 
     /// What the window holds at `nanos`.
     pub(super) fn totals(&self, nanos: u64) -> WindowSnapshot {
-        match self.length.load(Ordering::Acquire) {
-            0 => self.time.totals(nanos),
-            _ => self.count.totals(),
-        }
+        if self.timed.load(Ordering::Acquire) { self.time.totals(nanos) } else { self.count.totals() }
     }
 
     /// Starts afresh under a new epoch. Only under the control lock, before the epoch is published.
@@ -130,43 +134,40 @@ impl Window {
     /// Takes new settings and keeps what was recorded under the old ones as far as the new shape
     /// can hold it; a change between count and time starts empty. Only under the control lock,
     /// before `epoch` is published.
-    pub(super) fn reshape(&self, settings: &BreakerSettings, old_epoch: u32, epoch: u32) {
-        let was_time = self.length.load(Ordering::Acquire) == 0;
+    pub(super) fn reshape(&self, settings: &BreakerSettings, epoch: u32) {
+        let was_time = self.timed.load(Ordering::Acquire);
         match (was_time, settings.sliding_window_type) {
             (false, WindowType::CountBased) => {
-                let length = self.length.load(Ordering::Acquire);
-                let kept = self.count.newest(old_epoch, length);
-                self.shape(settings);
-                self.count.reset(epoch);
+                self.shape(settings, epoch);
                 self.time.reset(epoch);
-                self.count.restore(epoch, settings.sliding_window_size, &kept);
             }
             (_, WindowType::TimeBased) => {
                 self.time.close(epoch);
                 let kept = if was_time { self.time.contents() } else { Vec::new() };
-                self.shape(settings);
+                self.shape(settings, epoch);
                 self.count.reset(epoch);
                 // Also when it is empty: its buckets are numbered by their width, which may be another.
                 self.time.restore(epoch, &kept);
             }
             (true, WindowType::CountBased) => {
-                self.shape(settings);
                 self.count.reset(epoch);
+                self.shape(settings, epoch);
                 self.time.reset(epoch);
             }
         }
         self.streak.carry(epoch);
     }
 
-    fn shape(&self, settings: &BreakerSettings) {
+    /// Takes the shape that the settings say. A window of calls keeps what it holds.
+    fn shape(&self, settings: &BreakerSettings, epoch: u32) {
         match settings.sliding_window_type {
             WindowType::CountBased => {
-                self.count.provide(settings.sliding_window_size);
-                self.length.store(settings.sliding_window_size, Ordering::Release);
+                self.count.reshape(epoch, settings.sliding_window_size, settings.effective_minimum());
+                self.timed.store(false, Ordering::Release);
             }
             WindowType::TimeBased => {
                 self.time.provide(settings.window_span(), settings.minimum_number_of_calls);
-                self.length.store(0, Ordering::Release);
+                self.timed.store(true, Ordering::Release);
             }
         }
     }

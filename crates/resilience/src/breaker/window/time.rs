@@ -7,11 +7,10 @@
 //! all later calls seem to come from the past; when they have done so for the length of the window,
 //! the window follows them.
 //!
-//! Successes are counted in one cell per bucket until two threads meet there. From then on each thread
-//! counts in a shard of its own (of up to sixteen, on cache lines of their own), and sums add the shards
-//! up. So a breaker that one thread uses stays small, and one that many use does not send a cache line
-//! around for each success. Failures and slow calls are counted in one place: they are the exception,
-//! and are judged at once anyway.
+//! Successes are counted by each thread [in cells of its own](crate::slots), with a load and a store, and
+//! sums add the threads up. So no cache line travels for a success, and a breaker holds cells for as many
+//! threads as use it. Failures and slow calls are counted in one place: they are the exception, and are
+//! judged at once anyway.
 //!
 //! A fresh start publishes the new epoch first and everything that positions depend on afterwards.
 //! A writer reads in the opposite order: position first, epoch second. So one that saw any part of
@@ -20,11 +19,14 @@
 use std::{array, sync::OnceLock, time::Duration};
 
 use super::{Recording, Sample, WindowSnapshot};
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, Padded, fence, shard_count, thread_number};
+use crate::{
+    slots::PerThread,
+    sync::{AtomicU32, AtomicU64, Ordering, Padded, fence},
+};
 
 /// Twice the most buckets a window spans, so that a new bucket never falls on a live one. The model
 /// checker's time grows with each cell that is read, so that it gets a coarser window of the same make.
-const PLACES: usize = if cfg!(feature = "loom") { 8 } else { 64 };
+const PLACES: usize = if cfg!(feature = "loom") { 4 } else { 64 };
 const BUCKETS: u64 = PLACES as u64;
 /// A window spans at least this many buckets, and less than twice as many.
 const PARTS: u64 = BUCKETS / 4;
@@ -35,8 +37,9 @@ const FIRST: u64 = 1 << 46;
 #[derive(Debug)]
 pub(crate) struct TimeWindow {
     buckets: OnceLock<Box<[Bucket]>>,
-    /// Successes beyond those in the buckets, by thread; made when two threads first meet.
-    shards: OnceLock<Box<[Shard]>>,
+    /// Successes of each thread that has a slot. Those of others, and of windows that had another
+    /// shape, are in the buckets.
+    fine: PerThread<Fine>,
     /// log₂ of a bucket's width in nanoseconds.
     shift: AtomicU32,
     /// Buckets that make up the window.
@@ -45,8 +48,9 @@ pub(crate) struct TimeWindow {
     /// was counted before lies outside the window, without wiping anything.
     base: AtomicU64,
     minimum: AtomicU32,
-    /// Set while the window holds less than the minimum, when a success can be what completes it.
-    filling: AtomicBool,
+    /// The epoch in which the window held the minimum when it was last added up. Otherwise a success
+    /// can be what completes it.
+    filled: AtomicU32,
     /// Number of the first bucket that lay a whole window behind the newest, since a call last
     /// moved the newest on; [`NOT_BEHIND`] while none did.
     behind: AtomicU64,
@@ -55,6 +59,8 @@ pub(crate) struct TimeWindow {
 }
 
 const NOT_BEHIND: u64 = u64::MAX;
+/// No epoch: epochs have 28 bits.
+const NONE: u32 = u32::MAX;
 
 /// Three counts, each `[bucket number: 32 | count: 32]`.
 #[derive(Debug)]
@@ -64,10 +70,9 @@ struct Bucket {
     slow: AtomicU64,
 }
 
-/// Successes that some of the threads count, by bucket: `[bucket number: 32 | count: 32]`.
+/// Successes of one thread, by bucket: `[bucket number: 32 | count: 32]`.
 #[derive(Debug)]
-#[repr(align(128))]
-struct Shard([AtomicU64; PLACES]);
+struct Fine([AtomicU64; PLACES]);
 
 /// A bucket's contents, taken out to be put back under another shape.
 #[derive(Clone, Copy, Debug)]
@@ -80,12 +85,12 @@ impl TimeWindow {
     pub(crate) fn new() -> Self {
         Self {
             buckets: OnceLock::new(),
-            shards: OnceLock::new(),
+            fine: PerThread::new(|| Fine(array::from_fn(|_| AtomicU64::new(0)))),
             shift: AtomicU32::new(0),
             span: AtomicU32::new(0),
             base: AtomicU64::new(FIRST),
             minimum: AtomicU32::new(0),
-            filling: AtomicBool::new(true),
+            filled: AtomicU32::new(NONE),
             behind: AtomicU64::new(NOT_BEHIND),
             newest: Padded(AtomicU64::new(FIRST)),
         }
@@ -108,63 +113,81 @@ impl TimeWindow {
         self.minimum.store(minimum, Ordering::Release);
     }
 
-    #[inline]
+    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
+    #[inline(always)]
     pub(crate) fn record(&self, epoch: u32, sample: Sample, nanos: u64) -> Recording {
-        let Some((number, turned)) = self.count(epoch, sample, nanos) else {
-            return Recording::Stale;
-        };
-        if sample.failed || sample.slow || turned || self.filling.load(Ordering::Relaxed) {
-            self.judge(number)
+        let number = self.number_at(nanos);
+        if sample.failed || sample.slow || !self.count_again(epoch, number) {
+            self.record_anew(epoch, sample, number)
+        } else if self.filled.load(Ordering::Relaxed) != epoch {
+            self.judge(epoch, number)
         } else {
             Recording::Counted
         }
     }
 
-    /// Counts a sample and gives the number of its bucket, and whether that is a new one.
-    #[inline]
-    pub(crate) fn count(&self, epoch: u32, sample: Sample, nanos: u64) -> Option<(u64, bool)> {
-        let (number, turned) = self.advance(epoch, self.number_at(nanos))?;
-        let bucket = self.bucket(number);
-        if sample.failed {
-            self.add(&bucket.failed, number);
-        } else {
-            self.add_fine(bucket, number);
+    #[inline(never)]
+    fn record_anew(&self, epoch: u32, sample: Sample, number: u64) -> Recording {
+        match self.count_anew(epoch, sample, number) {
+            None => Recording::Stale,
+            Some((number, turned)) => {
+                let judge = sample.failed || sample.slow || turned || self.filled.load(Ordering::Relaxed) != epoch;
+                if judge { self.judge(epoch, number) } else { Recording::Counted }
+            }
         }
+    }
+
+    /// Counts a sample; `false` under another epoch.
+    #[inline]
+    pub(crate) fn count(&self, epoch: u32, sample: Sample, nanos: u64) -> bool {
+        let number = self.number_at(nanos);
+        let again = !sample.failed && !sample.slow && self.count_again(epoch, number);
+        again || self.count_anew(epoch, sample, number).is_some()
+    }
+
+    /// Counts one more success in the newest bucket, if this thread has counted one there before.
+    #[inline]
+    fn count_again(&self, epoch: u32, number: u64) -> bool {
+        if self.newest.0.load(Ordering::Acquire) != newest(epoch, number) {
+            return false;
+        }
+        let Some(fine) = self.fine.mine() else { return false };
+        let cell = &fine.0[place(number)];
+        // Nobody else writes it.
+        let word = cell.load(Ordering::Relaxed);
+        let again = word >> COUNT_BITS == number & COUNT_MASK && word & COUNT_MASK != COUNT_MASK;
+        if again {
+            cell.store(word + 1, Ordering::Release);
+        }
+        again
+    }
+
+    /// Counts a sample and gives the number of its bucket, and whether that is a new one.
+    #[inline(never)]
+    fn count_anew(&self, epoch: u32, sample: Sample, number: u64) -> Option<(u64, bool)> {
+        let (number, turned) = self.advance(epoch, number)?;
+        let bucket = self.bucket(number);
+        let cell = if sample.failed {
+            &bucket.failed
+        } else {
+            self.fine.mine_or_new().map_or(&bucket.fine, |fine| &fine.0[place(number)])
+        };
+        self.add(cell, number);
         if sample.slow {
             self.add(&bucket.slow, number);
         }
         Some((number, turned))
     }
 
-    /// Counts one more success, where no other thread does.
-    #[inline]
-    fn add_fine(&self, bucket: &Bucket, number: u64) {
-        if let Some(shards) = self.shards.get() {
-            self.add(&shards[thread_number() & (shards.len() - 1)].0[place(number)], number);
-        } else if !self.add_alone(&bucket.fine, number) {
-            self.spread(number);
-        }
-    }
-
-    /// Two threads have met in one cell.
     #[cold]
     #[inline(never)]
-    fn spread(&self, number: u64) {
-        // The second caller drops what it has made.
-        let _ = self.shards.set((0..shard_count()).map(|_| Shard(array::from_fn(|_| AtomicU64::new(0)))).collect());
-        let shards = self.shards.get().expect("set above, by this thread or another");
-        self.add(&shards[thread_number() & (shards.len() - 1)].0[place(number)], number);
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn judge(&self, number: u64) -> Recording {
+    fn judge(&self, epoch: u32, number: u64) -> Recording {
         // Of two calls that complete the minimum together, each counts in a cell of its own and
         // then adds up all cells: one of them has to see the other.
         fence(Ordering::SeqCst);
         let totals = self.sum(number);
         let minimum = u64::from(self.minimum.load(Ordering::Relaxed));
-        self.filling.store(totals.calls < minimum, Ordering::Relaxed);
+        self.filled.store(if totals.calls < minimum { NONE } else { epoch }, Ordering::Relaxed);
         Recording::Judge(totals)
     }
 
@@ -191,7 +214,7 @@ impl TimeWindow {
 
     /// Moves on to another bucket, from which on calls of `epoch` count; the epoch before must be closed.
     fn restart(&self, epoch: u32, base: u64, number: u64) {
-        self.filling.store(true, Ordering::Release);
+        self.filled.store(NONE, Ordering::Release);
         self.behind.store(NOT_BEHIND, Ordering::Release);
         self.newest.0.swap(newest(epoch, number), Ordering::AcqRel);
         self.base.store(base, Ordering::Release);
@@ -272,41 +295,38 @@ impl TimeWindow {
         }
     }
 
-    /// Counts one more in a cell, which is taken over from whichever earlier bucket used it. A
-    /// writer that stalled for so long that a later bucket has the cell leaves it alone: its call
-    /// is older than the window.
-    #[inline]
+    /// Counts one more in a cell that others write, too. It is taken over from whichever earlier bucket
+    /// used it. A writer that stalled for so long that a later bucket has the cell leaves it alone: its
+    /// call is older than the window.
     fn add(&self, cell: &AtomicU64, number: u64) {
-        while !self.add_alone(cell, number) {}
-    }
-
-    /// The same, unless another thread writes the cell in the same moment.
-    #[inline]
-    fn add_alone(&self, cell: &AtomicU64, number: u64) -> bool {
         let mine = number & COUNT_MASK;
-        // Acquire: who finds a later bucket's count must find that bucket published, too.
-        let word = cell.load(Ordering::Acquire);
-        let next = if word >> COUNT_BITS == mine {
-            if word & COUNT_MASK == COUNT_MASK {
-                return true;
+        // Acquire: who finds a later bucket's count must find that bucket published, too. That nothing has
+        // to be added is no failure.
+        let _ = cell.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            if word >> COUNT_BITS == mine {
+                (word & COUNT_MASK != COUNT_MASK).then_some(word + 1)
+            } else {
+                let overtaken = number_of(self.newest.0.load(Ordering::Acquire)) >= number + BUCKETS;
+                (!overtaken).then_some((mine << COUNT_BITS) | 1)
             }
-            word + 1
-        } else if number_of(self.newest.0.load(Ordering::Acquire)) >= number + BUCKETS {
-            return true;
-        } else {
-            (mine << COUNT_BITS) | 1
-        };
-        cell.compare_exchange(word, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        });
     }
 
     fn sum(&self, newest: u64) -> WindowSnapshot {
-        self.live(newest).map(|number| self.read(number)).fold(WindowSnapshot::default(), |sum, bucket| {
-            WindowSnapshot {
-                calls: sum.calls + bucket.calls,
-                failures: sum.failures + bucket.failures,
-                slow: sum.slow + bucket.slow,
-            }
-        })
+        let mut sum = WindowSnapshot::default();
+        for number in self.live(newest) {
+            let bucket = self.bucket(number);
+            let failures = count_in(&bucket.failed, number);
+            sum.calls += count_in(&bucket.fine, number) + failures;
+            sum.failures += failures;
+            sum.slow += count_in(&bucket.slow, number);
+        }
+        for fine in self.fine.each() {
+            sum.calls += self.live(newest).map(|number| count_in(&fine.0[place(number)], number)).sum::<u64>();
+        }
+        // A slow call may be seen before it is seen as a call.
+        sum.slow = sum.slow.min(sum.calls);
+        sum
     }
 
     fn live(&self, newest: u64) -> impl Iterator<Item = u64> + use<> {
@@ -317,9 +337,8 @@ impl TimeWindow {
     fn read(&self, number: u64) -> WindowSnapshot {
         let bucket = self.bucket(number);
         let failures = count_in(&bucket.failed, number);
-        let shards = self.shards.get().into_iter().flatten();
-        let spread: u64 = shards.map(|shard| count_in(&shard.0[place(number)], number)).sum();
-        let calls = count_in(&bucket.fine, number) + spread + failures;
+        let fine: u64 = self.fine.each().map(|fine| count_in(&fine.0[place(number)], number)).sum();
+        let calls = count_in(&bucket.fine, number) + fine + failures;
         WindowSnapshot { calls, failures, slow: count_in(&bucket.slow, number).min(calls) }
     }
 
@@ -462,10 +481,13 @@ mod tests {
     #[test]
     fn threads_that_meet_lose_no_count_and_forget_none_of_it() {
         let window = window(10);
-        let (threads, calls) = (4, 50_000);
+        // More threads than slots.
+        let (threads, calls) = (80, 2_000);
+        let start = std::sync::Barrier::new(80);
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
+                    start.wait();
                     for call in 0..calls {
                         window.record(1, if call % 100 == 0 { FAILED } else { FINE }, SECOND);
                     }
@@ -479,13 +501,14 @@ mod tests {
         assert_eq!(window.totals(SECOND).calls, 0);
     }
 
-    /// What two threads count in shards is summed like what one counts alone.
+    /// What threads with and without a slot count is summed like what one counts alone.
     #[test]
-    fn shards_slide_and_change_their_span_with_the_buckets() {
+    fn cells_of_threads_slide_and_change_their_span_with_the_buckets() {
         let window = window(10);
         window.record(1, FINE, SECOND);
-        window.spread(window.advance(1, window.number_at(SECOND)).unwrap().0);
-        window.record(1, FINE, 9 * SECOND);
+        let number = window.advance(1, window.number_at(SECOND)).unwrap().0;
+        window.add(&window.bucket(number).fine, number);
+        std::thread::scope(|scope| scope.spawn(|| window.record(1, FINE, 9 * SECOND)).join().unwrap());
         assert_eq!(window.totals(9 * SECOND).calls, 3);
         assert_eq!(window.totals(12 * SECOND).calls, 1);
         let kept = window.contents();
