@@ -140,7 +140,7 @@ fn spread(lang: Lang, facts: &Facts) -> Result<String, String> {
             ("checkout", say("its breaker opens", "브레이커가 열림")),
             (say("retry queue", "재시도 대기열"), say("orders are kept", "주문을 보관")),
             ("gateway", say("answers at once", "즉시 응답")),
-            (say("every page", "모든 페이지"), say("as ever", "평소대로")),
+            (say("every page", "모든 페이지"), say("as usual", "평소대로")),
         ],
         1,
     );

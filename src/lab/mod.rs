@@ -51,6 +51,7 @@ mod svg;
 mod tally;
 mod template;
 mod tune;
+mod words;
 
 pub use claims::{Claim, check};
 pub use output::{Files, render};

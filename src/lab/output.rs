@@ -11,6 +11,7 @@ use super::plots::{self, Drawn, label};
 use super::run::{CaseResult, Cell, Results};
 use super::spec::{Case, Lang};
 use super::stats::Estimate;
+use super::words;
 
 /// Files to write, by their name.
 pub type Files = Vec<(String, String)>;
@@ -109,10 +110,11 @@ fn setup(case: &Case, result: &CaseResult, lang: Lang) -> String {
         let _ = write!(out, "*{name}* — ");
     }
     let length = humantime::format_duration(result.length);
+    let runs = result.cells.first().map_or(0, |cell| cell.runs.len());
     if case.site.is_some() {
         let _ = match lang {
-            Lang::En => writeln!(out, "{length} of the whole site, with its real services."),
-            Lang::Ko => writeln!(out, "실제 서비스로 이루어진 전체 사이트를 {length} 동안 실행."),
+            Lang::En => writeln!(out, "{length} of the whole site, with its real services. Seeds: {runs}."),
+            Lang::Ko => writeln!(out, "실제 서비스로 이루어진 전체 사이트를 {length} 동안 실행. 시드: {runs}."),
         };
         return out;
     }
@@ -121,37 +123,15 @@ fn setup(case: &Case, result: &CaseResult, lang: Lang) -> String {
         Lang::En => write!(out, "{length}, {rate} journeys/s. "),
         Lang::Ko => write!(out, "{length}, 초당 여정 {rate}건. "),
     };
-    for dependency in &case.dependency {
-        let latency = serde_json::to_string(&dependency.latency).unwrap_or_default().replace(['"', '{', '}'], "");
-        let _ = write!(out, "`{}` {latency}", dependency.name);
-        if dependency.instances > 1 {
-            let _ = write!(out, " × {}", dependency.instances);
-        }
-        if let Some(capacity) = dependency.capacity {
-            let _ = match lang {
-                Lang::En => write!(out, ", {capacity} workers"),
-                Lang::Ko => write!(out, ", 작업자 {capacity}"),
-            };
-        }
-        out.push_str("; ");
+    let dependencies: Vec<_> = case.dependency.iter().map(|dependency| words::dependency(dependency, lang)).collect();
+    if !dependencies.is_empty() {
+        let _ = write!(out, "{} {}. ", phrase(lang, "Dependencies:", "의존 서비스:"), dependencies.join("; "));
     }
-    for step in &case.fault {
-        let plan = serde_json::to_string(&step.fault).unwrap_or_default().replace(['"', '{', '}'], "");
-        let slower = if step.slowdown > 1.0 { format!(" ×{}", step.slowdown) } else { String::new() };
-        let instance = step.instance.map_or(String::new(), |instance| format!("[{instance}]"));
-        let _ = if step.normal {
-            write!(out, "{}{instance}: {plan}{slower} {}; ", step.target, phrase(lang, "throughout", "내내"))
-        } else {
-            write!(
-                out,
-                "{}{instance}: {plan}{slower} @ {}+{}; ",
-                step.target,
-                humantime::format_duration(step.at),
-                humantime::format_duration(step.lasts)
-            )
-        };
+    let faults: Vec<_> = case.fault.iter().map(|step| words::fault(step, lang)).collect();
+    if !faults.is_empty() {
+        let _ = write!(out, "{} {}. ", phrase(lang, "Faults:", "장애:"), faults.join("; "));
     }
-    let _ = writeln!(out, "{} {}.", phrase(lang, "seeds:", "시드:"), result.cells.first().map_or(0, |c| c.runs.len()));
+    let _ = writeln!(out, "{} {}.", phrase(lang, "Seeds:", "시드:"), runs);
     out
 }
 

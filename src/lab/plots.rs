@@ -85,6 +85,20 @@ fn axis_title(metric: &Metric, lang: Lang) -> String {
     format!("{}{better}", metric.title(lang))
 }
 
+fn band_note(lang: Lang, runs: usize) -> String {
+    match lang {
+        Lang::En => format!("lines: mean of {runs} seeds; bands: 95 % interval"),
+        Lang::Ko => format!("선: 시드 {runs}개의 평균, 띠: 95 % 신뢰구간"),
+    }
+}
+
+fn cross_note(lang: Lang, runs: usize) -> String {
+    match lang {
+        Lang::En => format!("dots: mean of {runs} seeds; lines: 95 % interval"),
+        Lang::Ko => format!("점: 시드 {runs}개의 평균, 선: 95 % 신뢰구간"),
+    }
+}
+
 fn interval_note(lang: Lang, runs: usize) -> String {
     match lang {
         Lang::En => format!("bars: mean of {runs} seeds; whiskers: 95 % interval"),
@@ -135,9 +149,13 @@ impl View<'_> {
             canvas.text((end + 8.0, y + 15.0), &figures[index], Anchor::Start);
         }
         canvas.faint((14.0, bottom + 36.0), &axis_title(metric, self.lang), Anchor::Start);
-        let runs = self.cells.first().map_or(0, |cell| cell.runs.len());
-        canvas.faint((WIDTH - 14.0, bottom + 36.0), &interval_note(self.lang, runs), Anchor::End);
+        canvas.faint((WIDTH - 14.0, bottom + 36.0), &interval_note(self.lang, self.runs()), Anchor::End);
         Ok(canvas.finish())
+    }
+
+    /// Seeds of each variant.
+    fn runs(&self) -> usize {
+        self.cells.first().map_or(0, |cell| cell.runs.len())
     }
 
     fn cell_label(&self, cell: &Cell) -> String {
@@ -181,6 +199,7 @@ impl View<'_> {
         frame.draw(&mut canvas, plain, write_y);
         canvas.upright((14.0, f64::midpoint(top, bottom)), series.title(self.lang));
         canvas.faint((WIDTH - 20.0, bottom + 34.0), clock_title(length, self.lang), Anchor::End);
+        canvas.faint((14.0, bottom + 34.0), &band_note(self.lang, self.runs()), Anchor::Start);
         for (number, line) in lines.iter().enumerate() {
             let point =
                 |index: usize, value: f64| (frame.x.at((index as f64 + 0.5) * bin / unit), y_of(&frame, share, value));
@@ -251,22 +270,27 @@ impl View<'_> {
         frame.draw(&mut canvas, |x| axis_figure(across.unit, x), |y| axis_figure(up.unit, y));
         canvas.upright((14.0, f64::midpoint(top, bottom)), &axis_title(up, self.lang));
         canvas.faint((WIDTH - 160.0, bottom + 36.0), &axis_title(across, self.lang), Anchor::End);
-        let mut shown = Vec::new();
+        canvas.faint((14.0, bottom + 36.0), &cross_note(self.lang, self.runs()), Anchor::Start);
+        let (mut shown, mut whiskers) = (Vec::new(), Vec::new());
         for (index, (cell, (x, y))) in self.cells.iter().zip(&points).enumerate() {
             if !x.mean.is_finite() || !y.mean.is_finite() {
                 continue;
             }
             let at = (frame.x.at(x.mean), frame.y.at(y.mean));
             if x.half_width().is_finite() {
-                canvas.line((frame.x.at(x.low), at.1), (frame.x.at(x.high), at.1), colour(index), 1.5);
+                let (low, high) = (frame.x.at(x.low), frame.x.at(x.high));
+                canvas.line((low, at.1), (high, at.1), colour(index), 1.5);
+                whiskers.push([low - 1.0, at.1 - 1.0, high + 1.0, at.1 + 1.0]);
             }
             if y.half_width().is_finite() {
-                canvas.line((at.0, frame.y.at(y.low)), (at.0, frame.y.at(y.high)), colour(index), 1.5);
+                let (low, high) = (frame.y.at(y.low), frame.y.at(y.high));
+                canvas.line((at.0, low), (at.0, high), colour(index), 1.5);
+                whiskers.push([at.0 - 1.0, high - 1.0, at.0 + 1.0, low + 1.0]);
             }
             canvas.circle(at, 5.0, colour(index));
             shown.push((at, self.cell_label(cell), colour(index)));
         }
-        label_points(&mut canvas, &shown, (top, bottom));
+        label_points(&mut canvas, &shown, whiskers, (top, bottom));
         Ok(canvas.finish())
     }
 
@@ -505,8 +529,9 @@ fn widest(texts: &[String], size: f64) -> f64 {
 type Named<'a> = ((f64, f64), String, &'a str);
 
 /// Writes the names of points beside them, where none covers another one or a point.
-fn label_points(canvas: &mut Canvas, points: &[Named<'_>], (top, bottom): (f64, f64)) {
-    let mut taken: Vec<[f64; 4]> = points.iter().map(|((x, y), _, _)| [x - 6.0, y - 6.0, x + 6.0, y + 6.0]).collect();
+fn label_points(canvas: &mut Canvas, points: &[Named<'_>], whiskers: Vec<[f64; 4]>, (top, bottom): (f64, f64)) {
+    let mut taken = whiskers;
+    taken.extend(points.iter().map(|((x, y), _, _)| [x - 6.0, y - 6.0, x + 6.0, y + 6.0]));
     for ((x, y), name, colour) in points {
         let width = width_of(name, 12.5);
         let places = (0..12_i32).flat_map(|step| {
@@ -553,6 +578,7 @@ fn axis_figure(unit: Unit, value: f64) -> String {
         Unit::Share => format!("{:.0} %", value * 100.0),
         Unit::Won => metrics::write(unit, value),
         Unit::Seconds => format!("{} s", plain(value)),
+        Unit::Count if value >= 1000.0 => metrics::write(unit, value),
         _ => plain(value),
     }
 }
