@@ -83,7 +83,7 @@ pub fn fixed(lang: Lang) -> Result<Fixed, String> {
             let experiment = &report.of(place.trim_start_matches("experiment "))?.experiment;
             let reading = template::fill(experiment.reading.of(lang), |_| Ok(WRITTEN_BY_RUNS.to_owned()))?;
             let (title, question) = (experiment.title.of(lang), experiment.question.of(lang).trim());
-            Ok(format!("### {title}{WRITTEN_BY_RUNS}{question}{WRITTEN_BY_RUNS}{reading}"))
+            Ok(format!("### {title}{WRITTEN_BY_RUNS}{question}{WRITTEN_BY_RUNS}{reading}{WRITTEN_BY_RUNS}"))
         }
         Some("diagram") => report.fill(place).map(|_| WRITTEN_BY_RUNS.to_owned()),
         _ => report.fill(place),

@@ -1,7 +1,11 @@
-//! The lab: known results come out, the same seed gives the same bytes, and claims are checked.
+//! The lab: known results come out, the same seed gives the same bytes, real time agrees with virtual time, and the
+//! committed report is today's.
 #![allow(clippy::unwrap_used, reason = "a test that can't read its input fails")]
 
 mod known;
+#[path = "../support/process.rs"]
+mod process;
+mod real;
 mod report;
 mod same;
 

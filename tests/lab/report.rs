@@ -1,6 +1,10 @@
-//! The commands of `docs/lab.md` work as they stand.
+//! The committed report is what its one command writes, and the commands of `docs/lab.md` work as they stand.
 
 use std::path::{Path, PathBuf};
+
+use breakerbox::lab::{self, Lang};
+
+use crate::process::breakerbox;
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")
@@ -8,6 +12,73 @@ fn docs() -> PathBuf {
 
 fn read(file: &Path) -> String {
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// All built-in experiments in short: this is the command that wrote `docs/report.md`, and their claims hold.
+#[test]
+fn one_command_writes_the_report_in_its_quick_form() {
+    let out = std::env::temp_dir().join(format!("breakerbox-lab-report-{}", std::process::id()));
+    let done = breakerbox(&["lab", "report", "--quick", "--seeds", "1", "--out", out.to_str().unwrap()], &[]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    for folder in ["", "ko/"] {
+        let folder = out.join(folder);
+        let markdown = read(&folder.join("report.md"));
+        let committed = read(&docs().join(folder.strip_prefix(&out).unwrap()).join("report.md"));
+        assert_eq!(headings(&markdown), headings(&committed), "write docs/report.md anew: breakerbox lab report");
+        assert!(read(&folder.join("report.html")).matches("<svg").count() > 25);
+        for image in images(&markdown) {
+            assert!(folder.join(&image).is_file(), "{image}");
+        }
+    }
+    std::fs::remove_dir_all(out).unwrap();
+}
+
+fn headings(markdown: &str) -> Vec<&str> {
+    let mut code = false;
+    let outside = markdown.lines().filter(|line| {
+        code ^= line.starts_with("```");
+        !code
+    });
+    outside.filter(|line| line.starts_with('#')).collect()
+}
+
+fn images(markdown: &str) -> Vec<String> {
+    let after = markdown.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    after.filter(|target| target.starts_with("report/")).map(str::to_owned).collect()
+}
+
+/// Prose, settings, code and diagrams of the committed report are today's, and its figures come from full runs.
+#[test]
+fn the_committed_report_is_up_to_date() {
+    for (lang, folder) in [(Lang::En, ""), (Lang::Ko, "ko/")] {
+        let folder = docs().join(folder);
+        let markdown = read(&folder.join("report.md"));
+        let fixed = lab::fixed(lang).unwrap();
+        let mut rest = markdown.as_str();
+        for piece in &fixed.prose {
+            let at = rest.find(piece.as_str());
+            let at = at.unwrap_or_else(|| panic!("{}: write it anew, it has not:\n{piece}", folder.display()));
+            rest = &rest[at + piece.len()..];
+        }
+        assert!(fixed.prose.len() > 100, "{}", fixed.prose.len());
+        for (name, svg) in &fixed.diagrams {
+            assert!(read(&folder.join("report").join(format!("{name}.svg"))) == *svg, "{name}.svg");
+        }
+        assert!(!markdown.contains("(quick)") && !markdown.contains("quick form"), "figures of the quick form");
+        let shown = images(&markdown);
+        for image in &shown {
+            assert!(folder.join(image).is_file(), "{image}");
+        }
+        for file in std::fs::read_dir(folder.join("report")).unwrap() {
+            let name = format!("report/{}", file.unwrap().file_name().to_string_lossy());
+            assert!(shown.contains(&name), "{name} is shown nowhere");
+        }
+        let page = read(&folder.join("report.html"));
+        assert_eq!(page.matches("<svg").count(), shown.len());
+        for outside in ["<script", "<link", "src=", "@import", "url("] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
 }
 
 /// Every command of the page that runs by itself, with less work to do; `all` is another test's.

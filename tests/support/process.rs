@@ -110,6 +110,12 @@ impl Process {
         fetch(&format!("{}{path}", self.admin))
     }
 
+    /// The same as text, such as the series of `/metrics`.
+    pub fn text(&self, path: &str) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { reqwest::get(format!("{}{path}", self.admin)).await.unwrap().text().await.unwrap() })
+    }
+
     /// What a page of the site says.
     pub fn get_site(&self, path: &str) -> Value {
         fetch(&format!("{}{path}", self.site))
