@@ -6,12 +6,17 @@ use axum::Router;
 use axum::routing::get;
 use http::header;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{Components, ContactBuilder, InfoBuilder, OpenApi, SecurityRequirement};
+use utoipa::openapi::{
+    Components, ContactBuilder, Content, InfoBuilder, OpenApi, Ref, RefOr, ResponseBuilder, Responses,
+    SecurityRequirement,
+};
 
 use crate::drill::service;
 use crate::services::checkout;
 use crate::{admin, scenario};
 
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
 /// Name of the admin token in the document.
 const TOKEN: &str = "admin_token";
 
@@ -54,6 +59,26 @@ fn document() -> OpenApi {
             // Without a token set, none is needed.
             command.security = Some(vec![SecurityRequirement::new(TOKEN, none), SecurityRequirement::default()]);
         }
+        let operations = [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete];
+        for operation in operations.into_iter().flatten() {
+            errors_are_problems(&mut operation.responses);
+        }
     }
     document
+}
+
+/// Gives errors the type that they have, and those that any operation may answer with a place: a port asked by a name
+/// that is not its own, a body of another type, a parameter given twice.
+fn errors_are_problems(responses: &mut Responses) {
+    let errors = responses.responses.iter_mut().filter(|(status, _)| status.starts_with(['4', '5']));
+    for (_, response) in errors {
+        if let RefOr::T(response) = response
+            && let Some(content) = response.content.swap_remove(JSON)
+        {
+            response.content.insert(PROBLEM.to_owned(), content);
+        }
+    }
+    let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+    let any = ResponseBuilder::new().description("Any other error").content(PROBLEM, problem).build();
+    responses.responses.insert("default".to_owned(), RefOr::T(any));
 }

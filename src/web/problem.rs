@@ -157,6 +157,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             }
             Err(other) => return Err(Problem::bad_request("body", other.body_text())),
         };
+        // serde takes the fields of a struct from an array as well, in their order, which nobody means.
+        if !raw.get().starts_with('{') {
+            return Err(Problem::bad_request("body", "must be a JSON object"));
+        }
         let json = &mut serde_json::Deserializer::from_str(raw.get());
         match serde_path_to_error::deserialize(json) {
             Ok(body) => Ok(Self(body)),
@@ -233,6 +237,10 @@ mod tests {
         assert_eq!(unknown.field.as_deref(), Some("cuont"));
         assert!(unknown.detail.contains("expected `count`"), "{}", unknown.detail);
         assert_eq!(body("{").await.field.as_deref(), Some("body"));
+        for other in ["[7]", "[]", "7", " null"] {
+            let problem = body(other).await;
+            assert_eq!((problem.field.as_deref(), problem.detail.contains("object")), (Some("body"), true), "{other}");
+        }
     }
 
     #[test]

@@ -241,6 +241,12 @@ const MUTATIONS: &[Mutation] = &[
     ),
     change(MONEY, "source_age_seconds) > 90", "source_age_seconds) > 70", ("checkout.yml", "StatelessBreakerBlind")),
     change(
+        ORDERS,
+        "(retry_queue_oldest_item_age_seconds unless on",
+        "(retry_queue_oldest_item_age_seconds and on",
+        ("checkout.yml", "an instance without its database"),
+    ),
+    change(
         MONEY,
         "store_clock_ahead_seconds) > 2",
         "store_clock_ahead_seconds) > 1",
