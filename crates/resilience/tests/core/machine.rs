@@ -205,7 +205,7 @@ fn play(settings: BreakerSettings, steps: Vec<Step>) -> Result<(), TestCaseError
     steps.into_iter().try_for_each(|step| pair.step(step))
 }
 
-/// The long form: a million sequences, some ten minutes.
+/// The long form: a million sequences, 5 minutes of one core.
 ///
 /// ```text
 /// cargo test --release -p breakerbox-resilience --test core a_million -- --ignored
