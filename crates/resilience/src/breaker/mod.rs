@@ -170,8 +170,10 @@ impl Breaker {
 
     /// Whether a call would be turned away `now`, without asking for a permit.
     #[must_use]
+    #[inline]
     pub fn would_reject(&self, now: Instant) -> Option<Rejected> {
-        self.refusal(self.word(), self.nanos(now))
+        let word = self.word();
+        if word.state() == State::Closed { None } else { self.refusal(word, self.nanos(now)) }
     }
 
     /// The state it is in.
