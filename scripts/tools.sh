@@ -9,6 +9,7 @@
 #   ALERTMANAGER, AMTOOL        Alertmanager 0.28 or newer
 #   AMTOOL_0_25                 the oldest version that alertmanager.yml supports
 #   PYTHON_PROMETHEUS           a Python with prometheus_client, whose OpenMetrics parser is the reference
+#   SCHEMATHESIS                Schemathesis, which asks the admin port what its OpenAPI document says
 #   CHROMIUM                    any Chromium, for the browser tests
 #   POSTGRES_BIN                the folder of PostgreSQL's initdb and pg_ctl, 14 or newer
 #   KUSTOMIZE                   Kustomize 5, which builds the Kubernetes overlays
@@ -20,7 +21,7 @@
 # A variable that is already set is used. What is on the PATH is used when its version fits and it
 # starts. The rest of Prometheus and Alertmanager, and Kustomize, come from Debian: packages are downloaded through a
 # private apt root (own lists, own cache, the mirror this machine already uses) and unpacked with
-# dpkg -x, so nothing is installed and no package of this machine changes. The Python package comes
+# dpkg -x, so nothing is installed and no package of this machine changes. The Python packages come
 # from PyPI. Chromium, PostgreSQL, Node.js and valgrind are not unpacked here. Each program is started
 # once (a configuration with templates, a query, a page) before it is named; `.tools/proved` records
 # that by path, size and date. What is missing is named on stderr with the way to get it on this
@@ -165,6 +166,7 @@ starts() {
         "$program" -c 'from prometheus_client.openmetrics import parser
 assert list(parser.text_string_to_metric_families("# TYPE a gauge\na 1\n# EOF\n"))' >"$scratch/log" 2>&1
         ;;
+    SCHEMATHESIS) "$program" --version >"$scratch/log" 2>&1 ;;
     CHROMIUM)
         timeout 60 "$program" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" \
             --dump-dom 'data:text/html,<p>started</p>' 2>"$scratch/log" | grep -q started
@@ -258,6 +260,24 @@ provide_python() {
     absent "$name" "a Python with prometheus-client $wanted or newer" python3-pip python python3-pip python3Packages.prometheus-client
 }
 
+# provide_schemathesis VERSION: that very version, as each has checks of its own.
+provide_schemathesis() {
+    local wanted=$1 wrapper=$tools/schemathesis/schemathesis program
+    program=${SCHEMATHESIS:-$wrapper}
+    if ! "$program" --version 2>/dev/null | grep -q " $wanted$"; then
+        program=$wrapper
+        say "fetching schemathesis $wanted from PyPI"
+        mkdir -p "$tools/schemathesis"
+        if python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir --root-user-action=ignore --only-binary :all: --upgrade \
+            --target "$tools/schemathesis/packages" "schemathesis==$wanted" >&2; then
+            printf '#!/bin/sh\nPYTHONPATH=%q exec python3 -m schemathesis.cli "$@"\n' "$tools/schemathesis/packages" >"$wrapper"
+            chmod +x "$wrapper"
+        fi
+    fi
+    if [ -x "$program" ] && proved SCHEMATHESIS "$program"; then printf 'SCHEMATHESIS=%s\n' "$program"; return; fi
+    absent SCHEMATHESIS "schemathesis $wanted, which pip fetches" python3-pip python python3-pip python3Packages.pip
+}
+
 # how_to_get PACKAGES…: one package name a platform, as `apt|brew|dnf|nix`.
 how_to_get() {
     local apt=$1 brew=$2 dnf=$3 nix=$4
@@ -293,6 +313,7 @@ wanted() { [[ $asked == "  " || $asked == *" $1 "* ]]; }
 ! wanted AMTOOL || provide AMTOOL 0.28.0 1.0.0 sid "prometheus-alertmanager" amtool
 ! wanted AMTOOL_0_25 || provide AMTOOL_0_25 0.25.0 0.26.0 bookworm "prometheus-alertmanager" amtool
 ! wanted PYTHON_PROMETHEUS || provide_python PYTHON_PROMETHEUS 0.26.0
+! wanted SCHEMATHESIS || provide_schemathesis 4.32.5
 
 find_browser() {
     local program found
@@ -364,6 +385,7 @@ if [ ${#missing[@]} -gt 0 ]; then
         PROMTOOL*) say "  $name: unit tests and syntax of every rule on that version (stack, live)" ;;
         AMTOOL*) say "  $name: the Alertmanager configuration on that version (stack)" ;;
         PYTHON_PROMETHEUS) say "  $name: the reference OpenMetrics parser over /metrics (stack)" ;;
+        SCHEMATHESIS) say "  $name: the admin port against its OpenAPI document (stack)" ;;
         CHROMIUM) say "  $name: the storefront and the console in a browser (cli, pages)" ;;
         POSTGRES_BIN) say "  $name: checkout over PostgreSQL, with kills (checkout)" ;;
         KUSTOMIZE) say "  $name: the Kubernetes overlays, as a cluster gets them (xtask)" ;;

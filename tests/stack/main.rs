@@ -8,6 +8,7 @@
 mod cases;
 mod check;
 mod contract;
+mod documented;
 mod exposition;
 mod files;
 mod grouping;
