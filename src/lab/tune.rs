@@ -100,7 +100,8 @@ fn candidates(profile: &Profile) -> Vec<Value> {
     let normal = profile.failures * 100.0;
     // Below twice what is normal, chance alone trips.
     let floor = (normal * 2.0).max(20.0);
-    let mut thresholds: Vec<f64> = [30.0, 50.0, 75.0].into_iter().filter(|threshold| *threshold >= floor).collect();
+    let mut thresholds: Vec<f64> =
+        [30.0, 50.0, 75.0, 90.0].into_iter().filter(|threshold| *threshold >= floor).collect();
     if thresholds.is_empty() {
         thresholds.push(f64::midpoint(normal, 100.0).round().min(95.0));
     }
