@@ -12,10 +12,15 @@ use quick_cache::unsync::Cache as Kept;
 use tokio::time::Instant;
 
 use super::Telemetry;
-use breakerbox_resilience::fallback::{Aged, Chain, Exhausted, FallbackSettings, Served};
-use breakerbox_telemetry::{FallbackReason, FallbackTelemetry, Label as _};
+use breakerbox_resilience::fallback::{self, Aged, Exhausted, FallbackSettings};
+use breakerbox_telemetry::{FallbackReason, FallbackTelemetry};
 
 pub use breakerbox_telemetry::FallbackKind;
+
+/// Steps by the kinds that are counted.
+pub type Chain<T> = fallback::Chain<T, FallbackKind>;
+/// What one of them came up with.
+pub type Served<T> = fallback::Served<T, FallbackKind>;
 
 /// Counts the fallbacks around one dependency.
 #[derive(Clone)]
@@ -40,13 +45,11 @@ impl Fallbacks {
             }
             Err(Exhausted { failed }) => (None, failed),
         };
-        for kind in failed.iter().filter_map(|step| named(step.kind)) {
-            self.telemetry.failed(kind);
+        for step in failed {
+            self.telemetry.failed(step.kind);
         }
-        if let Some(Served { kind, age, .. }) = &served
-            && let Some(kind) = named(kind)
-        {
-            self.telemetry.served(kind, reason, *age);
+        if let Some(Served { kind, age, .. }) = &served {
+            self.telemetry.served(*kind, reason, *age);
         }
         served
     }
@@ -64,10 +67,6 @@ impl Fallbacks {
 
 /// Fewest answers a cache is made for: fewer leave no room to tell the often used from the rest.
 const FEWEST: usize = 32;
-/// The kind that a step of a chain is named after: the core's chains take any name.
-fn named(step: &str) -> Option<FallbackKind> {
-    FallbackKind::ALL.iter().find(|kind| kind.as_str() == step).copied()
-}
 
 /// Last good answers: bounded in number, and no older than a bound when a chain serves them.
 ///
@@ -119,7 +118,7 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
     /// The same, with the answer made into what the chain is about.
     pub async fn chain_with<T>(&self, key: &K, make: impl FnOnce(V) -> T) -> Chain<T> {
         let last = self.last(key).map(|Aged { value, age }| Aged { value: make(value), age });
-        Chain::new(&self.bound).or(FallbackKind::Cache.as_str(), std::future::ready(last)).await
+        Chain::new(&self.bound).or(FallbackKind::Cache, std::future::ready(last)).await
     }
 }
 

@@ -93,7 +93,7 @@ fn runtime() -> tokio::runtime::Runtime {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 20, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn any_interleaving_charges_at_most_once_and_ends_in_a_final_state(lives in prop::collection::vec(life(), 1..4)) {
+    fn any_interleaving_charges_at_most_once_and_comes_to_an_end(lives in prop::collection::vec(life(), 1..4)) {
         let directory = std::env::temp_dir().join(format!("breakerbox-chaos-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         for life in &lives {

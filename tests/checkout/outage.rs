@@ -36,7 +36,7 @@ async fn an_order_is_charged_once_and_can_be_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_failures_in_a_row_block_payments_for_five_minutes_and_say_so_in_the_agreed_words() {
+async fn three_failures_in_a_row_block_payments_for_five_minutes() {
     let world = World::new(&[]).await;
     world.fault("payment-gateway", r#"{"error_rate": 1}"#);
     for _ in 0..3 {
@@ -94,7 +94,7 @@ async fn half_open_at_79_percent_reopens_and_at_80_percent_closes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn orders_that_may_wait_are_queued_and_paid_once_when_the_gateway_is_back() {
+async fn queued_orders_are_paid_once_when_the_gateway_is_back() {
     let world = World::new(&[]).await;
     world.fault("payment-gateway", r#"{"error_rate": 1}"#);
     let mut orders = Vec::new();
@@ -121,7 +121,7 @@ async fn orders_that_may_wait_are_queued_and_paid_once_when_the_gateway_is_back(
 }
 
 #[tokio::test(start_paused = true)]
-async fn orders_that_wait_for_the_breaker_alone_are_paid_as_soon_as_somebody_closes_it() {
+async fn blocked_orders_are_paid_as_soon_as_the_breaker_closes() {
     let world = World::new(&[]).await;
     world.fault("payment-gateway", r#"{"error_rate": 1}"#);
     let mut orders = Vec::new();
@@ -143,7 +143,7 @@ async fn orders_that_wait_for_the_breaker_alone_are_paid_as_soon_as_somebody_clo
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_protection_nothing_is_blocked_nothing_queued_and_still_nothing_is_charged_for_nothing() {
+async fn without_protection_nothing_is_blocked_queued_or_lost() {
     let world = World::new(&[]).await;
     world.fault("payment-gateway", r#"{"error_rate": 1}"#);
     let token = world.log_in(9).await;

@@ -94,7 +94,7 @@ fn retry_after(headers: &HeaderMap) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_viewer_who_keeps_paying_at_the_default_failures_sees_every_state_and_the_log_tells_it() {
+async fn paying_at_the_default_failures_goes_through_every_state() {
     let share = default_error_rate();
     assert!((share - 0.3).abs() < 1e-9, "{share}");
     let world = World::new(&[

@@ -37,7 +37,7 @@ fn change(state: OrderState, charge_sent: bool) -> Change {
 /// The first taker's lease is over, a worker charges; then the first taker is turned away by a full
 /// bulkhead and means to cancel an order for which, as far as it knows, nothing was sent.
 #[tokio::test(start_paused = true)]
-async fn whoever_lost_an_order_to_a_worker_can_no_longer_say_that_nothing_was_charged() {
+async fn an_order_taken_by_a_worker_is_no_longer_its_callers() {
     let world = World::new(&[]).await;
     world.fault("payment-gateway", r#"{"latency": {"fixed": "400ms"}}"#);
     let store = world.checkout.store();
@@ -74,7 +74,7 @@ async fn whoever_lost_an_order_to_a_worker_can_no_longer_say_that_nothing_was_ch
 
 /// "Declined" is about the last request. What became of the one before, whose answer was lost, nobody knows.
 #[tokio::test(start_paused = true)]
-async fn a_card_that_is_declined_after_an_answer_was_lost_gets_its_money_back() {
+async fn a_decline_after_a_lost_answer_gives_the_money_back() {
     let world = World::new(&[]).await;
     world.fault("payment-gateway", r#"{"lost_answer_rate": 1}"#);
     let answer = world.order(&json!({"film_id": 3, "kind": "buy", "retry_later": true})).await;
@@ -94,7 +94,7 @@ async fn a_card_that_is_declined_after_an_answer_was_lost_gets_its_money_back() 
 
 /// A viewer without patience, or a store that used it up, is no failure of the payment gateway.
 #[tokio::test(start_paused = true)]
-async fn a_caller_without_time_does_not_make_the_payment_gateway_look_ill() {
+async fn an_impatient_caller_does_not_trip_the_payment_breaker() {
     let world = World::new(&[("BREAKERBOX_GATEWAY__PAGE_BUDGET", "150ms")]).await;
     world.fault("payment-gateway", r#"{"latency": {"fixed": "400ms"}}"#);
     for _ in 0..4 {
@@ -153,7 +153,7 @@ async fn a_stateless_breaker_keeps_nothing_even_if_somebody_resets_it() {
 
 /// The token's end counts also while nobody can be asked about it.
 #[tokio::test(start_paused = true)]
-async fn a_token_that_has_ended_is_not_believed_while_nobody_can_verify_it() {
+async fn an_expired_token_is_refused_while_none_can_verify_it() {
     let world = World::new(&[("BREAKERBOX_USER__TOKEN_LIFETIME", "60s")]).await;
     assert_eq!(world.get("/api/me").await.status, 200);
     assert_eq!(world.order(&rent()).await.status, 201);

@@ -27,7 +27,7 @@ fn expected(steps: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_payment_that_fails_is_voided_its_seat_released_and_each_step_written_down() {
+async fn a_failed_payment_is_voided_and_its_seat_released() {
     let world = World::new(&[]).await;
     world.fault("payment-gateway", r#"{"error_rate": 1}"#);
     assert_eq!(world.order(&json!({"film_id": 1, "kind": "premiere"})).await.status, 503);
@@ -68,7 +68,7 @@ async fn an_order_is_paid_whether_or_not_anybody_can_be_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_loses_all_revenue_without_protection_and_none_with_the_queue() {
+async fn an_outage_loses_revenue_only_without_the_queue() {
     let world = World::new(&[]).await;
     let revenue = |outcome| world.series("checkout_revenue_total", &[("outcome", outcome)]);
     let orders = |outcome| world.series("checkout_orders_total", &[("outcome", outcome)]);
@@ -94,7 +94,7 @@ async fn an_outage_loses_all_revenue_without_protection_and_none_with_the_queue(
 }
 
 #[tokio::test]
-async fn an_item_that_was_taken_is_nobody_elses_until_its_visibility_ends() {
+async fn a_taken_item_is_hidden_until_its_visibility_ends() {
     let store = CheckoutStore::new("sqlite::memory:", &StoreSettings::default(), false).unwrap();
     let order = NewOrder {
         id: "ord_1",

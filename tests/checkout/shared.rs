@@ -84,7 +84,7 @@ async fn local_breakers_keep_to_themselves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_away_neither_trips_nor_holds_a_shared_breaker() {
+async fn an_absent_store_neither_trips_nor_holds_a_breaker() {
     let (one, other) = two("away", "shared").await;
     assert_eq!(one.order(&rent()).await.status, 201);
     one.checkout.store().close().await;
@@ -144,7 +144,7 @@ async fn trip(world: &World) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_that_loses_its_store_with_payments_under_way_blocks_on_its_own() {
+async fn an_instance_that_loses_its_store_blocks_on_its_own() {
     let (one, other) = two("lost", "shared").await;
     one.fault("payment-gateway", r#"{"error_rate": 1, "latency": {"fixed": "1s"}}"#);
     let body = rent();
@@ -164,7 +164,7 @@ async fn an_instance_that_loses_its_store_with_payments_under_way_blocks_on_its_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trip_without_the_store_blocks_this_instance_and_is_shared_when_the_store_is_back() {
+async fn a_trip_without_the_store_is_shared_when_it_is_back() {
     let cut_off = CutOff::new("trip").await;
     trip(&cut_off.one).await;
     millis(60_000).await;
@@ -199,7 +199,7 @@ async fn a_trip_that_is_over_when_the_store_is_back_harms_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recovery_without_the_store_does_not_undo_what_the_peers_found_since() {
+async fn a_recovery_without_the_store_undoes_no_later_trip() {
     let cut_off = CutOff::new("recovery").await;
     trip(&cut_off.one).await;
     millis(300_000).await;

@@ -141,7 +141,7 @@ async fn what_is_over_is_forgotten_and_what_somebody_may_need_is_not() {
 
 /// A lease is nobody else's to end, and an attempt that failed keeps its pause.
 #[tokio::test(start_paused = true)]
-async fn unblocking_makes_due_what_the_breaker_turned_away_and_nothing_else() {
+async fn unblocking_makes_due_only_what_the_breaker_rejected() {
     let directory = Directory::new("unblock");
     let store = CheckoutStore::new(&directory.url("checkout.db"), &StoreSettings::default(), true).unwrap();
     for id in ["failed", "turned-away", "leased"] {

@@ -244,7 +244,7 @@ const MUTATIONS: &[Mutation] = &[
         ORDERS,
         "(retry_queue_oldest_item_age_seconds unless on",
         "(retry_queue_oldest_item_age_seconds and on",
-        ("checkout.yml", "an instance without its database"),
+        ("checkout.yml", "what an instance without its database"),
     ),
     change(
         MONEY,

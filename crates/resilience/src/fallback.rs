@@ -12,7 +12,8 @@
 //! after the [step timeout](FallbackSettings::step_timeout) and its answer refused when older than
 //! the [staleness bound](FallbackSettings::max_staleness). What is [served](Served) says which step
 //! it came from, how old it is, and which steps had nothing to give, so that the caller can count
-//! them and tell the viewer.
+//! them and tell the viewer. Steps are named by any type: an enum of the caller's, so that what a
+//! metric is labelled with stays typed, or a text.
 //!
 //! # How it fails
 //!
@@ -108,45 +109,45 @@ pub enum Miss {
 
 /// A step that gave nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FailedStep {
+pub struct FailedStep<K = &'static str> {
     /// Which.
-    pub kind: &'static str,
+    pub kind: K,
     /// Why.
     pub miss: Miss,
 }
 
 /// What a chain came up with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Served<T> {
+pub struct Served<T, K = &'static str> {
     /// The answer.
     pub value: T,
     /// The step it came from.
-    pub kind: &'static str,
+    pub kind: K,
     /// How old it is, if it ages.
     pub age: Option<Duration>,
     /// The steps before it, which failed.
-    pub failed: Vec<FailedStep>,
+    pub failed: Vec<FailedStep<K>>,
 }
 
 /// No step had anything to give.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("none of {} fallbacks had anything to give", failed.len())]
-pub struct Exhausted {
+pub struct Exhausted<K = &'static str> {
     /// The steps, all of which failed.
-    pub failed: Vec<FailedStep>,
+    pub failed: Vec<FailedStep<K>>,
 }
 
 /// Steps tried in order until one gives an answer; see the [module](self).
 #[derive(Debug)]
 #[must_use = "a chain does nothing until it is finished"]
-pub struct Chain<T> {
+pub struct Chain<T, K = &'static str> {
     max_staleness: Duration,
     step_timeout: Duration,
-    served: Option<(Aged<T>, &'static str)>,
-    failed: Vec<FailedStep>,
+    served: Option<(Aged<T>, K)>,
+    failed: Vec<FailedStep<K>>,
 }
 
-impl<T> Chain<T> {
+impl<T, K> Chain<T, K> {
     /// A chain without steps.
     pub fn new(settings: &FallbackSettings) -> Self {
         Self {
@@ -158,7 +159,7 @@ impl<T> Chain<T> {
     }
 
     /// Tries a step, unless an earlier one had an answer; then its future is never polled.
-    pub async fn or(mut self, kind: &'static str, step: impl Future<Output = Option<Aged<T>>>) -> Self {
+    pub async fn or(mut self, kind: K, step: impl Future<Output = Option<Aged<T>>>) -> Self {
         if self.served.is_some() {
             return self;
         }
@@ -178,7 +179,7 @@ impl<T> Chain<T> {
     }
 
     /// What the chain came up with.
-    pub fn finish(self) -> Result<Served<T>, Exhausted> {
+    pub fn finish(self) -> Result<Served<T, K>, Exhausted<K>> {
         let failed = self.failed;
         match self.served {
             Some((Aged { value, age }, kind)) => Ok(Served { value, kind, age, failed }),

@@ -8,11 +8,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{GatewayState, Inner, Protection};
-use crate::client::{Context, Error, FallbackKind, Reply, Request};
+use crate::client::{Chain, Context, Error, FallbackKind, Reply, Request, Served};
 use crate::services::user::SOURCE_HEADER;
 use crate::services::wire::{FilmList, FilmPage, Recommendation, Recommendations, Source};
 use crate::web::problem::Problem;
-use breakerbox_resilience::fallback::{Aged, Chain, FallbackSettings, Served};
+use breakerbox_resilience::fallback::{Aged, FallbackSettings};
 use breakerbox_telemetry::FallbackReason;
 
 /// Films in a row of the home page.
@@ -57,7 +57,7 @@ impl GatewayState {
                 Ok(Sourced::live(films))
             }
             Err(error) => {
-                let chain = inner.popular.chain(&()).await.or(POPULAR, self.shipped()).await;
+                let chain = inner.popular.chain(&()).await.or(FallbackKind::Popular, self.shipped()).await;
                 Ok(Sourced::of(inner.catalog_fallbacks.settle(chain, error.reason())))
             }
         }
@@ -106,7 +106,7 @@ impl GatewayState {
                 Aged { value: items, age }
             })
         };
-        let chain = chain.or(POPULAR, popular).await;
+        let chain = chain.or(FallbackKind::Popular, popular).await;
         let Sourced { value, source, age } = Sourced::of(recommendation_fallbacks.settle(chain, reason));
         Recommendations::new(source, value).aged(age)
     }
@@ -125,14 +125,11 @@ impl GatewayState {
                 Aged { value: FilmPage { items, total, page, per_page }, age }
             })
         };
-        let chain = pages.chain(&key.to_owned()).await.or(POPULAR, popular).await;
+        let chain = pages.chain(&key.to_owned()).await.or(FallbackKind::Popular, popular).await;
         let empty = FilmPage { items: Vec::new(), total: 0, page, per_page };
         Sourced::or(catalog_fallbacks.settle(chain, reason), empty)
     }
 }
-
-const POPULAR: &str = FallbackKind::Popular.as_str();
-pub(super) const NOTICE: &str = FallbackKind::Notice.as_str();
 
 /// The last step of a chain: it always has something, if only words around it.
 pub(super) fn nothing_but<T>(value: T) -> Ready<Option<Aged<T>>> {
@@ -168,11 +165,11 @@ impl<T: Default> Sourced<T> {
     }
 }
 
-fn source_of(kind: &str) -> Source {
+fn source_of(kind: FallbackKind) -> Source {
     match kind {
-        "cache" => Source::Cache,
-        "popular" => Source::Popular,
-        _ => Source::None,
+        FallbackKind::Cache => Source::Cache,
+        FallbackKind::Popular => Source::Popular,
+        FallbackKind::Replica | FallbackKind::Queue | FallbackKind::Notice => Source::None,
     }
 }
 

@@ -8,10 +8,10 @@ use axum::{Extension, Json};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{NOTICE, Sourced, nothing_but, relayed};
+use super::answers::{Sourced, nothing_but, relayed};
 use super::viewer::Viewer;
 use super::{CATALOG_NOTICE, GatewayState};
-use crate::client::{Context, Error, Request};
+use crate::client::{Context, Error, FallbackKind, Request};
 use crate::services::wire::{
     Film, FilmPage, History, HistoryEntry, Home, HomeRow, LoginReply, LoginRequest, Profile, Recommendations, Source,
     WatchRequest,
@@ -158,7 +158,7 @@ pub(super) async fn movie(
             Sourced::live(Some(film))
         }
         Err(error) => {
-            let chain = inner.films.chain_with(&id, Some).await.or(NOTICE, nothing_but(None)).await;
+            let chain = inner.films.chain_with(&id, Some).await.or(FallbackKind::Notice, nothing_but(None)).await;
             Sourced::of(inner.catalog_fallbacks.settle(chain, error.reason()))
         }
     };
@@ -226,7 +226,8 @@ pub(super) async fn me(
             Ok(Json(me))
         }
         Err(error) => {
-            let chain = inner.profiles.chain(&user).await.or(NOTICE, nothing_but(Me::default_of(user))).await;
+            let chain =
+                inner.profiles.chain(&user).await.or(FallbackKind::Notice, nothing_but(Me::default_of(user))).await;
             let served = inner.user_fallbacks.settle(chain, error.reason());
             let Sourced { value, source, age } = Sourced::or(served, Me::default_of(user));
             Ok(Json(Me { source, age_seconds: seconds(age), ..value }))

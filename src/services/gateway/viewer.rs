@@ -3,8 +3,8 @@
 use http::{HeaderMap, header};
 
 use super::GatewayState;
-use super::answers::{NOTICE, nothing_but};
-use crate::client::{Context, Error, Request};
+use super::answers::nothing_but;
+use crate::client::{Context, Error, FallbackKind, Request};
 use crate::services::wire::{VerifyReply, VerifyRequest};
 use crate::web::problem::Problem;
 use breakerbox_telemetry::FallbackReason;
@@ -35,7 +35,7 @@ impl GatewayState {
                 inner.sessions.forget_if(&token.to_owned(), |session| session.expires_at <= now);
                 let chain =
                     inner.sessions.chain_with(&token.to_owned(), |verified| Viewer::Known(verified.user_id)).await;
-                let chain = chain.or(NOTICE, nothing_but(Viewer::Unverified(error.reason()))).await;
+                let chain = chain.or(FallbackKind::Notice, nothing_but(Viewer::Unverified(error.reason()))).await;
                 let served = inner.user_fallbacks.settle(chain, error.reason());
                 Ok(served.map_or(Viewer::Unverified(error.reason()), |served| served.value))
             }

@@ -117,7 +117,7 @@ impl RecommendationState {
         let cached = |films: Arc<[PredictedFilm]>| (Source::Cache, with_titles(&films, limit));
         let popular = || (Source::Popular, popular.iter().take(limit).cloned().collect());
         let chain = last_live.chain_with(&user, cached).await;
-        let chain = chain.or(FallbackKind::Popular.as_str(), async { Some(Aged::fresh(popular())) }).await;
+        let chain = chain.or(FallbackKind::Popular, async { Some(Aged::fresh(popular())) }).await;
         let served = fallbacks.settle(chain, reason);
         let age = served.as_ref().and_then(|served| served.age);
         let (source, items) = served.map_or_else(popular, |served| served.value);

@@ -126,7 +126,7 @@ fn check_kind(selector: &Selector, at: &str) {
 }
 
 #[test]
-fn every_query_names_only_what_is_exported_and_uses_it_as_its_kind_asks() {
+fn every_query_names_what_is_exported_and_fits_its_kind() {
     for page in pages() {
         let json = page.json();
         for panel in panels(&json) {

@@ -503,7 +503,7 @@ mod tests {
 
     /// What threads with and without a slot count is summed like what one counts alone.
     #[test]
-    fn cells_of_threads_slide_and_change_their_span_with_the_buckets() {
+    fn cells_of_threads_slide_and_change_span_with_the_buckets() {
         let window = window(10);
         window.record(1, FINE, SECOND);
         let number = window.advance(1, window.number_at(SECOND)).unwrap().0;
