@@ -62,12 +62,14 @@ mirror() {
 apt_in() {
     local suite=$1 apt=$tools/apt/$1
     shift
-    apt-get -qq \
+    # What this machine does after an update, such as emptying its own cache, is not for this root.
+    printf '#clear %s;\n' APT::Update::Pre-Invoke APT::Update::Post-Invoke APT::Update::Post-Invoke-Success >"$apt/last.conf"
+    apt-get -qq -c "$apt/last.conf" \
         -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null \
         -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null \
         -o Dir::State::lists="$apt/lists" -o Dir::State::status="$apt/status" \
         -o Dir::Cache="$apt/cache" -o APT::Sandbox::User= -o Acquire::Retries=2 \
-        -o Acquire::Languages=none -o APT::Update::Post-Invoke::= -o APT::Update::Post-Invoke-Success::= \
+        -o Acquire::Languages=none \
         "$@"
 }
 
