@@ -16,6 +16,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 
 use crate::admin::settings::{AdminSettings, Secret};
 use crate::web::problem::Problem;
+use crate::web::secret::bearer;
 
 /// What locks the port. Cheap to clone.
 #[derive(Clone)]
@@ -45,12 +46,6 @@ pub(super) async fn locked(State(lock): State<Lock>, request: Request, next: Nex
         }
         _ => next.run(request).await,
     }
-}
-
-/// The token of `Authorization: Bearer …`; a scheme's name has no case (RFC 9110, section 11.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 impl Lock {

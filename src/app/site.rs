@@ -28,7 +28,7 @@ use breakerbox_telemetry::{EdgeTelemetry, LedgerTelemetry, Metrics, StoreReading
 
 /// Largest request body, in bytes.
 const LARGEST_BODY: usize = 64 * 1024;
-/// How often the databases are used even if nobody else does.
+/// How often the databases are asked, with or without requests.
 const ASKED_EVERY: Duration = Duration::from_secs(5);
 /// Calls that `gateway-bare` has in flight at once, all dependencies taken together.
 const SHARED_POOL: u32 = 20;

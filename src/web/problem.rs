@@ -157,7 +157,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             }
             Err(other) => return Err(Problem::bad_request("body", other.body_text())),
         };
-        // serde takes the fields of a struct from an array as well, in their order, which nobody means.
+        // serde takes the fields of a struct from an array as well, in their order.
         if !raw.get().starts_with('{') {
             return Err(Problem::bad_request("body", "must be a JSON object"));
         }

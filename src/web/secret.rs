@@ -4,8 +4,16 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, header};
 use serde::{Deserialize, Serialize, Serializer};
 use subtle::ConstantTimeEq;
+
+/// The token of `Authorization: Bearer …`; a scheme's name has no case (RFC 9110, section 11.1).
+#[must_use]
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq, Deserialize)]

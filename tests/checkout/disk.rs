@@ -210,7 +210,7 @@ async fn writes_that_fail_are_forgotten_when_they_succeed_again() {
     std::fs::remove_dir_all(files).unwrap();
 }
 
-/// Nobody orders meanwhile: a service looks after its database by itself.
+/// Without any order: a service asks its database by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_away_is_a_series() {
     let Some(postgres) = Postgres::start("away") else { return };

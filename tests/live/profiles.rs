@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use crate::process::{Process, Scratch, free_ports};
-use crate::stack::{changed, until};
+use crate::stack::{Pace, start_alertmanager, until};
 use crate::tools::Tools;
 
 /// One that explains, one that viewers feel, and one that the till feels.
@@ -87,7 +87,7 @@ async fn drilled(tools: &Tools, case: &Case) -> Value {
     let [admin, other, prometheus, alertmanager] = free_ports::<4>().map(|port| format!("127.0.0.1:{port}"));
     let mut processes = vec![
         program(&scratch, "own", &admin),
-        start_alertmanager(tools, &scratch, &admin, &alertmanager),
+        start_alertmanager(tools, &scratch, [&admin, &alertmanager], Pace::Shipped),
         start_prometheus(tools, &scratch, case, [&admin, &other, &prometheus, &alertmanager]),
     ];
     if !case.matchers.is_empty() {
@@ -125,15 +125,6 @@ fn program(scratch: &Scratch, name: &str, admin: &str) -> Process {
     command.arg("--config").arg(scratch.write(&format!("{name}.toml"), &settings));
     command.args(["--no-scenario", "--log", "warn"]);
     Process::start(command, &scratch.path(&format!("{name}.log")))
-}
-
-fn start_alertmanager(tools: &Tools, scratch: &Scratch, admin: &str, own: &str) -> Process {
-    let config = changed("prometheus/alertmanager.local.yml", &[("127.0.0.1:8090", admin)]);
-    let mut command = Command::new(&tools.alertmanager);
-    command.arg("--config.file").arg(scratch.write("alertmanager.yml", &config));
-    command.arg("--storage.path").arg(scratch.path("alertmanager"));
-    command.args(["--web.listen-address", own, "--cluster.listen-address=", "--log.level=warn"]);
-    Process::start(command, &scratch.path("alertmanager.log"))
 }
 
 fn start_prometheus(

@@ -307,7 +307,7 @@ fn start_prometheus(
     Process::start(command, &scratch.path("prometheus.log"))
 }
 
-fn start_alertmanager(tools: &Tools, scratch: &Scratch, [admin, own]: [&str; 2], pace: Pace) -> Process {
+pub(crate) fn start_alertmanager(tools: &Tools, scratch: &Scratch, [admin, own]: [&str; 2], pace: Pace) -> Process {
     let mut changes = vec![("127.0.0.1:8090", admin)];
     if pace == Pace::Fast {
         changes.extend([("group_wait: 10s", "group_wait: 1s"), ("group_interval: 15s", "group_interval: 2s")]);

@@ -91,7 +91,7 @@ fn generate(files: &[Generated], output: &Output) -> Result<(), String> {
     if output.check { check(files) } else { write(files, root()) }
 }
 
-/// The promtool that tests check files with; where there is none, CI fails and a newcomer is told.
+/// The promtool that tests check files with; where there is none, CI fails, and elsewhere the test says that it was skipped.
 #[cfg(test)]
 fn promtool() -> Option<std::ffi::OsString> {
     use std::io::Write as _;

@@ -132,8 +132,8 @@ impl QueueTelemetry {
 pub struct StoreReading {
     /// Whether it took what it was asked last.
     pub up: bool,
-    /// Milliseconds that this machine's clock is ahead of its own; nothing where both are one, or nobody has
-    /// asked yet.
+    /// Milliseconds that this machine's clock is ahead of its own; nothing where both are one, or before it
+    /// was asked.
     pub ahead: Option<i64>,
 }
 

@@ -16,7 +16,7 @@ use super::settings::StatelessSettings;
 use crate::client::{Client, Request, Transport};
 use breakerbox_telemetry::{Metrics, StatelessOutcome, StatelessReading, StatelessTelemetry, names};
 
-/// Values of the label `is`, by which the two results of the query are told apart.
+/// Values of the label `is`, by which the two results of the query differ.
 const RATIO: &str = "ratio";
 const AGE: &str = "age";
 
@@ -139,8 +139,8 @@ mod tests {
     use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
     use breakerbox_telemetry::{Format, encode};
 
-    /// What a call is told when Prometheus answers this after a while (nothing for one that isn't there), and what
-    /// the series say then.
+    /// The decision when Prometheus answers this after a while (nothing for one that isn't there), and the series
+    /// after it.
     async fn decide(answer: Option<(u16, String, Duration)>) -> (Option<Duration>, Vec<String>) {
         let slot = Arc::new(OnceLock::new());
         if let Some((status, body, delay)) = answer {
@@ -222,7 +222,7 @@ mod tests {
     fn the_query_names_the_dependency_s_own_calls() {
         let query = query("checkout", "payment-gateway", &StatelessSettings::default()).unwrap();
         let own = r#"{service="checkout",breaker="payment-gateway",outcome=~"failure|timeout"}[60s]"#;
-        assert!(query.contains(own) && query.contains(">= 5)"), "{query}");
+        assert!(query.contains(own) && query.contains(r#">= 5), "is", "ratio""#), "{query}");
     }
 
     /// One Prometheus may hold the calls of several clusters, and a trip of one is none of another.
@@ -233,5 +233,7 @@ mod tests {
         let query = query("checkout", "payment-gateway", &settings).unwrap();
         let own = r#"{service="checkout",breaker="payment-gateway",cluster="eu",job="a\"b\\c""#;
         assert_eq!(query.matches(own).count(), 3, "failures, all calls and their age alike: {query}");
+        let counted = format!(r#"{own},outcome=~""#);
+        assert_eq!(query.matches(&counted).count(), 2, "failures and all calls alike: {query}");
     }
 }

@@ -7,6 +7,7 @@ use super::answers::nothing_but;
 use crate::client::{Context, Error, FallbackKind, Request};
 use crate::services::wire::{VerifyReply, VerifyRequest};
 use crate::web::problem::Problem;
+use crate::web::secret;
 use breakerbox_telemetry::FallbackReason;
 
 /// The caller of a request.
@@ -56,11 +57,11 @@ impl GatewayState {
 
 /// The token of `Authorization: Bearer …`; none is fine, another scheme is not.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    if !headers.contains_key(header::AUTHORIZATION) {
+        return Ok(None);
+    }
     let wrong = || Problem::unauthorized("Authorization must be `Bearer <token>`, as POST /api/login gives it");
-    // A scheme's name has no case (RFC 9110, section 11.1).
-    let (scheme, token) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or_else(wrong)?;
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(token.trim())) } else { Err(wrong()) }
+    secret::bearer(headers).map(Some).ok_or_else(wrong)
 }
 
 #[cfg(test)]

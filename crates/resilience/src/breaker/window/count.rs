@@ -119,7 +119,7 @@ impl CountWindow {
     fn add_fine(&self, epoch: u32) -> bool {
         match self.fine.mine() {
             Some(mine) => {
-                // Nobody else writes it.
+                // No other thread writes it.
                 let next = Count(mine.load(Ordering::Relaxed)).next(epoch);
                 if let Some(next) = next {
                     mine.store(next, Ordering::Relaxed);

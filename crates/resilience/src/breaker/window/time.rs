@@ -153,7 +153,7 @@ impl TimeWindow {
         }
         let Some(fine) = self.fine.mine() else { return false };
         let cell = &fine.0[place(number)];
-        // Nobody else writes it.
+        // No other thread writes it.
         let word = cell.load(Ordering::Relaxed);
         let again = word >> COUNT_BITS == number & COUNT_MASK && word & COUNT_MASK != COUNT_MASK;
         if again {
