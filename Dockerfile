@@ -13,8 +13,11 @@ RUN sed -i '/^\[\[\(test\|bench\|example\)\]\]/,/^$/d' Cargo.toml \
  && echo '' > src/lib.rs \
  && cargo build --release --locked --bin breakerbox \
  && rm -rf src target/release/breakerbox target/release/deps/*breakerbox* target/release/.fingerprint/breakerbox-*
+# What is built into the program beside its source.
+COPY migrations migrations
+COPY alerts/runbook.md alerts/
+COPY alerts/optional/seeds.ko.yml alerts/optional/
 COPY src src
-COPY alerts/runbook.md alerts/runbook.md
 RUN cargo build --release --locked --bin breakerbox
 
 FROM gcr.io/distroless/cc-debian12:nonroot

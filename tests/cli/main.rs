@@ -4,6 +4,7 @@
 
 mod apart;
 mod exporter;
+mod image;
 mod pages;
 #[cfg(target_os = "linux")]
 mod pods;
