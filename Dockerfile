@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-FROM rust:1.95-slim-bookworm AS build
+FROM rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 WORKDIR /src
 # Dependencies first: a change of src/ does not build them again. Tests and benches stay outside, so
 # the manifest must not name them.
@@ -20,7 +20,7 @@ COPY alerts/optional/seeds.ko.yml alerts/optional/
 COPY src src
 RUN cargo build --release --locked --bin breakerbox
 
-FROM gcr.io/distroless/cc-debian12:nonroot
+FROM gcr.io/distroless/cc-debian12:nonroot@sha256:e2d29aec8061843706b7e484c444f78fafb05bfe47745505252b1769a05d14f1
 COPY --from=build /src/target/release/breakerbox /breakerbox
 EXPOSE 8080 8090
 # Threads share two heaps, so that what a flood took is given back.

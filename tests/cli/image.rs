@@ -1,24 +1,41 @@
-//! The image's build gets every file that the program is built from.
+//! The image's build gets every file that the program is built from, and other images are named by their digests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What Cargo says the program was built from, relative to the repository.
+/// What the compiler says the library was built from, relative to the repository.
 fn built_from() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let info = Path::new(env!("CARGO_BIN_EXE_breakerbox")).with_extension("d");
-    let text = fs::read_to_string(&info).unwrap_or_else(|error| panic!("{}: {error}", info.display()));
-    let (_, files) = text.split_once(": ").expect("a make rule");
-    // A space inside of a path is written with a backslash before it.
-    let files = files.replace("\\ ", "\0");
-    let files = files.split_whitespace().map(|file| PathBuf::from(file.replace('\0', " ")));
-    files.filter_map(|file| file.strip_prefix(root).map(Path::to_owned).ok()).collect()
+    let tests = std::env::current_exe().unwrap();
+    let entries = fs::read_dir(tests.parent().unwrap()).unwrap().map(|entry| entry.unwrap());
+    let own = |name: &str| name.starts_with("breakerbox-") && name.ends_with(".d");
+    let infos = entries.filter(|entry| entry.file_name().to_str().is_some_and(own));
+    let library = infos
+        .map(|entry| (entry.metadata().unwrap().modified().unwrap(), fs::read_to_string(entry.path()).unwrap()))
+        .filter(|(_, info)| info.contains(": src/lib.rs "))
+        .max()
+        .expect("the library was compiled for this test");
+    let (_, files) = library.1.lines().next().and_then(|line| line.split_once(": ")).expect("a make rule");
+    files.split_whitespace().map(|file| plain(Path::new(file))).collect()
+}
+
+/// Without `..`, and relative to the repository.
+fn plain(file: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in file.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(file) {
+        if part == ".." {
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
+    }
+    plain
 }
 
 /// The sources of each `COPY` from the build's context.
 fn copied() -> Vec<PathBuf> {
     let dockerfile = include_str!("../../Dockerfile");
-    let copies = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|copy| !copy.starts_with("--"));
+    let copies =
+        dockerfile.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|copy| !copy.starts_with("--"));
     copies
         .flat_map(|copy| {
             let words: Vec<&str> = copy.split_whitespace().collect();
@@ -37,7 +54,7 @@ fn sent() -> Vec<PathBuf> {
 #[test]
 fn the_image_is_built_from_all_that_the_program_is() {
     let files = built_from();
-    assert!(files.iter().any(|file| file == Path::new("src/main.rs")) && files.len() > 100, "{files:?}");
+    assert!(files.iter().any(|file| file.starts_with("migrations")) && files.len() > 100, "{files:?}");
     let (copied, sent) = (copied(), sent());
     for file in files {
         for (places, what) in [(&copied, "the Dockerfile copies"), (&sent, ".dockerignore lets through")] {
@@ -53,4 +70,29 @@ fn what_is_copied_is_sent_and_is_there() {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(&place).exists(), "{}", place.display());
         assert!(sent.iter().any(|sent| place.starts_with(sent)), "{} is not sent", place.display());
     }
+}
+
+/// Everything after `image:` or `FROM`, but for our own image and stages of the build.
+fn images(text: &str) -> impl Iterator<Item = &str> {
+    let named = |line: &str| line.trim().trim_start_matches("- ").starts_with("image:") || line.starts_with("FROM ");
+    let named = text.lines().filter(move |line| named(line));
+    let images =
+        named.filter_map(|line| line.split_once("image:").map_or(line.strip_prefix("FROM "), |(_, image)| Some(image)));
+    images.filter_map(|image| image.split_whitespace().next()).filter(|image| *image != "breakerbox:local")
+}
+
+#[test]
+fn images_are_named_by_tag_and_digest() {
+    let postgres = include_str!("../../deploy/kubernetes/postgres/postgres.yaml");
+    let files = [include_str!("../../Dockerfile"), include_str!("../../docker-compose.yml"), postgres];
+    let mut found: Vec<&str> = files.iter().flat_map(|file| images(file)).collect();
+    assert_eq!(found.len(), 8, "{found:?}");
+    for image in &found {
+        let (name, digest) = image.split_once("@sha256:").unwrap_or_else(|| panic!("{image} has no digest"));
+        assert!(name.rsplit('/').next().is_some_and(|last| last.contains(':')), "{image} has no tag");
+        assert!(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{image}");
+    }
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), 7, "the same PostgreSQL in both: {found:?}");
 }
