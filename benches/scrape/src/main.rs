@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use breakerbox_telemetry::{encode, sampler, span_layer};
+use breakerbox_telemetry::{Format, encode, sampler, span_layer};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -17,7 +17,6 @@ use tracing_subscriber::layer::SubscriberExt;
 use ours::Ours;
 use peer::{grouped, mirror, samples, scrape};
 
-const OPENMETRICS: Option<&str> = Some("application/openmetrics-text; version=1.0.0");
 /// Rounds of each subject, all in turn, so that whatever disturbs the machine disturbs all of them.
 const ROUNDS: usize = 41;
 
@@ -64,12 +63,12 @@ fn rows(title: &str, ours: &Ours) {
         encoder.write_all(body).expect("a Vec takes it");
         encoder.finish().expect("a Vec takes it")
     };
-    let open = encode(metrics, OPENMETRICS).body;
+    let open = encode(metrics, Format::OpenMetrics).body;
     let subjects = [
-        Subject { name: "OpenMetrics", answer: Box::new(|| encode(metrics, OPENMETRICS).body) },
-        Subject { name: "text", answer: Box::new(|| encode(metrics, None).body) },
+        Subject { name: "OpenMetrics", answer: Box::new(|| encode(metrics, Format::OpenMetrics).body) },
+        Subject { name: "text", answer: Box::new(|| encode(metrics, Format::Text).body) },
         Subject {
-            name: "of either, collecting",
+            name: "of text, collecting",
             answer: Box::new(|| {
                 black_box(metrics.gather());
                 Vec::new()

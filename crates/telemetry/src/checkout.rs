@@ -14,6 +14,7 @@ use super::label::{
     StepOutcome,
 };
 use super::metrics::Metrics;
+use super::vector::Vector;
 
 /// Handles for the orders of one service. Cheap to clone.
 #[derive(Clone)]
@@ -87,7 +88,7 @@ impl QueueTelemetry {
         let f = metrics.families();
         let own = [service, queue];
         f.queue_capacity.with_label_values(&own).set(capacity.into());
-        let gauge = |vec: &prometheus::GaugeVec| -> Gauge { vec.with_label_values(&own) };
+        let gauge = |vec: &Vector<Gauge>| -> Gauge { vec.with_label_values(&own) };
         let (depth, dead, oldest) = (gauge(&f.queue_depth), gauge(&f.queue_dead), gauge(&f.queue_oldest_age));
         let latest = Arc::new(Mutex::new((QueueReading::default(), Instant::now())));
         let watched = Arc::clone(&latest);

@@ -4,7 +4,6 @@
 //! when a scraper asks for OpenMetrics. Only requests whose trace is recorded leave one: an exemplar
 //! that leads nowhere is useless.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,70 +21,47 @@ pub(super) struct Exemplar {
     pub(super) unix_seconds: f64,
 }
 
-/// Exemplars of one histogram series, one place a bucket, `+Inf` last.
-pub(super) type Places = Arc<Mutex<Box<[Option<Exemplar>]>>>;
-
-/// Series of one family, by the [`key`] of their label values.
-pub(super) type Series = HashMap<String, Places>;
-
-/// All series with exemplars, by family.
-#[derive(Clone, Default)]
-pub(super) struct Exemplars {
-    families: Arc<Mutex<HashMap<&'static str, Series>>>,
-}
+/// The latest exemplar of each bucket of one series, `+Inf` last.
+#[derive(Clone)]
+pub(super) struct Exemplars(Arc<Mutex<Box<[Option<Exemplar>]>>>);
 
 impl Exemplars {
-    /// A histogram that leaves exemplars.
-    pub(super) fn attach(
-        &self,
-        family: &'static str,
-        labels: &[&str],
-        histogram: Histogram,
-        bounds: &Arc<[f64]>,
-    ) -> TracedHistogram {
-        let mut own = String::new();
-        key(&mut own, labels.iter().copied());
-        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let empty = || Arc::new(Mutex::new(vec![None; bounds.len() + 1].into()));
-        let places = Arc::clone(families.entry(family).or_default().entry(own).or_insert_with(empty));
-        TracedHistogram { histogram, bounds: Arc::clone(bounds), places }
+    /// None yet, for so many buckets.
+    pub(super) fn of_buckets(buckets: usize) -> Self {
+        Self(Arc::new(Mutex::new(vec![None; buckets].into())))
     }
 
-    /// Does something with the exemplars of a family's series; none where they leave none.
-    pub(super) fn with<T>(&self, family: &str, act: impl FnOnce(Option<&Series>) -> T) -> T {
-        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        act(families.get(family))
+    /// As they are now.
+    pub(super) fn latest(&self) -> Box<[Option<Exemplar>]> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn leave(&self, bucket: usize, exemplar: Exemplar) {
+        if let Some(place) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(bucket) {
+            *place = Some(exemplar);
+        }
     }
 }
 
-/// Writes what names a series among those of its family: its label values, in the order of the
-/// contract, with a character between them that none of them has.
-pub(super) fn key<'a>(out: &mut String, values: impl Iterator<Item = &'a str>) {
-    out.clear();
-    for value in values {
-        out.push_str(value);
-        out.push('\u{1f}');
-    }
-}
-
-/// A histogram that remembers who fell into its buckets.
+/// A histogram that leaves exemplars.
 #[derive(Clone)]
 pub(super) struct TracedHistogram {
     histogram: Histogram,
     bounds: Arc<[f64]>,
-    places: Places,
+    exemplars: Exemplars,
 }
 
 impl TracedHistogram {
+    pub(super) fn new(histogram: Histogram, bounds: Arc<[f64]>, exemplars: Exemplars) -> Self {
+        Self { histogram, bounds, exemplars }
+    }
+
     /// Observes a value, and leaves the present span's trace where it is recorded.
     pub(super) fn observe(&self, value: f64) {
         self.histogram.observe(value);
         let Some(trace_id) = TraceContext::of(&Span::current()).and_then(|trace| trace.exemplar()) else { return };
         let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let bucket = self.bounds.partition_point(|bound| *bound < value);
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = places.get_mut(bucket) {
-            *place = Some(Exemplar { trace_id, value, unix_seconds });
-        }
+        self.exemplars.leave(bucket, Exemplar { trace_id, value, unix_seconds });
     }
 }

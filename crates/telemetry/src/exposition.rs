@@ -36,16 +36,18 @@ impl Format {
 /// Encodes everything as it stands now.
 #[must_use]
 pub fn encode(metrics: &Metrics, format: Format) -> Exposition {
-    let families = metrics.gather();
-    if format == Format::OpenMetrics {
-        let body = openmetrics::encode(&families, metrics.exemplars()).into_bytes();
-        return Exposition { content_type: openmetrics::CONTENT_TYPE, body };
-    }
-    let mut body = Vec::with_capacity(96 * 1024);
-    TextEncoder::new()
-        .encode(&families, &mut body)
-        .expect("writing into a Vec can't fail and every family has a known type");
-    Exposition { content_type: prometheus::TEXT_FORMAT, body }
+    let (content_type, body) = match format {
+        Format::OpenMetrics => (openmetrics::CONTENT_TYPE, openmetrics::encode(metrics).into_bytes()),
+        Format::Text => {
+            let mut body = Vec::with_capacity(metrics.last_size());
+            TextEncoder::new()
+                .encode(&metrics.gather(), &mut body)
+                .expect("writing into a Vec can't fail and every family has a known type");
+            (prometheus::TEXT_FORMAT, body)
+        }
+    };
+    metrics.encoded(body.len());
+    Exposition { content_type, body }
 }
 
 /// Reads an `Accept` header (RFC 9110 §12.5.1) as far as the two formats are concerned.

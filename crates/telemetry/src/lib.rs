@@ -27,6 +27,7 @@ mod records;
 mod spans;
 mod trace;
 mod transitions;
+mod vector;
 
 pub use breaker::{
     BulkheadRejected, CallFinished, CallRejected, CallThrottled, CallTotals, Fact, Handles, HedgeEnded,

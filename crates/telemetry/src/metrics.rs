@@ -1,15 +1,22 @@
 //! The registry and every family in it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+#[cfg(target_os = "linux")]
+use prometheus::core::Collector as _;
+use prometheus::proto::MetricFamily;
+use prometheus::{Gauge, Histogram, IntCounter, Registry};
 
 use super::breaker;
-use super::exemplars::{Exemplars, TracedHistogram};
+use super::exemplars::TracedHistogram;
 use super::label::{AdminAction, AdminOutcome, AlertStatus, Children, FaultKind, Playback};
-use super::names::{self, Family, Kind, value};
+use super::names::{self, value};
+#[cfg(target_os = "linux")]
+use super::process::ProcessCollector;
+use super::vector::{Exposed, Value, Vector};
 
 /// Latency bounds in seconds that suit calls between services on one network.
 const LATENCY_BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -17,6 +24,9 @@ const LATENCY_BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 const AGE_BOUNDS: &[f64] = &[1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0];
 /// Shares between 0 and 1.
 const RATIO_BOUNDS: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+
+/// Bytes to expect of the first exposition.
+const FIRST_SIZE: usize = 96 * 1024;
 
 type Refresh = Box<dyn Fn() + Send + Sync>;
 
@@ -30,21 +40,28 @@ struct Inner {
     registry: Registry,
     families: Families,
     /// In the order of [`breaker::GAUGES`].
-    breaker_gauges: Vec<GaugeVec>,
+    breaker_gauges: Vec<Vector<Gauge>>,
     refreshers: Mutex<Vec<Refresh>>,
-    exemplars: Exemplars,
-    call_bounds: Arc<[f64]>,
-    latency_bounds: Arc<[f64]>,
+    /// All of them, by name.
+    exposed: Vec<Box<dyn Exposed>>,
+    #[cfg(target_os = "linux")]
+    process: ProcessCollector,
+    /// Of the latest exposition, bytes.
+    last_size: AtomicUsize,
 }
 
 macro_rules! families {
     ($($field:ident: $ty:ty = $family:ident $(($bounds:tt))?;)*) => {
-        /// The registered vectors, one field a family.
+        /// One field a family.
         pub(super) struct Families { $(pub(super) $field: $ty,)* }
         impl Families {
-            fn register(registry: &Registry, call_bounds: &[f64]) -> Self {
+            fn new(call_bounds: &[f64]) -> Self {
                 let _ = call_bounds;
-                Self { $($field: <$ty as Registered>::register(registry, &names::$family, families!(@b call_bounds $($bounds)?)),)* }
+                Self { $($field: <$ty>::new(&names::$family, families!(@b call_bounds $($bounds)?)),)* }
+            }
+
+            fn register(&self, registry: &Registry) -> Vec<Box<dyn Exposed>> {
+                vec![$(register(registry, &self.$field)),*]
             }
         }
     };
@@ -54,96 +71,69 @@ macro_rules! families {
 }
 
 families! {
-    breaker_state: GaugeVec = CIRCUIT_BREAKER_STATE;
-    breaker_transitions: IntCounterVec = CIRCUIT_BREAKER_TRANSITIONS;
-    breaker_last_transition: GaugeVec = CIRCUIT_BREAKER_LAST_TRANSITION;
-    breaker_calls: IntCounterVec = CIRCUIT_BREAKER_CALLS;
-    breaker_slow_calls: IntCounterVec = CIRCUIT_BREAKER_SLOW_CALLS;
-    breaker_late_results: IntCounterVec = CIRCUIT_BREAKER_LATE_RESULTS;
-    breaker_call_duration: HistogramVec = CIRCUIT_BREAKER_CALL_DURATION (calls);
-    breaker_health_points: GaugeVec = CIRCUIT_BREAKER_HEALTH_POINTS;
-    breaker_timeout: GaugeVec = CIRCUIT_BREAKER_TIMEOUT;
-    fallback_calls: IntCounterVec = FALLBACK_CALLS;
-    fallback_failures: IntCounterVec = FALLBACK_FAILURES;
-    fallback_staleness: HistogramVec = FALLBACK_STALENESS (AGE_BOUNDS);
-    retry_calls: IntCounterVec = RETRY_CALLS;
-    retry_attempts: IntCounterVec = RETRY_ATTEMPTS;
-    retry_budget_tokens: GaugeVec = RETRY_BUDGET_TOKENS;
-    retry_budget_capacity: GaugeVec = RETRY_BUDGET_CAPACITY;
-    retry_predicted_success: HistogramVec = RETRY_PREDICTED_SUCCESS (RATIO_BOUNDS);
-    hedge_requests: IntCounterVec = HEDGE_REQUESTS;
-    bulkhead_in_flight: GaugeVec = BULKHEAD_IN_FLIGHT;
-    bulkhead_capacity: GaugeVec = BULKHEAD_CAPACITY;
-    bulkhead_queue_length: GaugeVec = BULKHEAD_QUEUE_LENGTH;
-    bulkhead_rejected: IntCounterVec = BULKHEAD_REJECTED;
-    rate_limiter_requests: IntCounterVec = RATE_LIMITER_REQUESTS;
-    http_duration: HistogramVec = HTTP_SERVER_REQUEST_DURATION (LATENCY_BOUNDS);
-    http_active: GaugeVec = HTTP_SERVER_ACTIVE_REQUESTS;
-    connections_open: GaugeVec = HTTP_SERVER_OPEN_CONNECTIONS;
-    connections_capacity: GaugeVec = HTTP_SERVER_CAPACITY_CONNECTIONS;
-    connections_dropped: IntCounterVec = HTTP_SERVER_DROPPED_CONNECTIONS;
-    playback: IntCounterVec = PLAYBACK_REQUESTS;
-    slo_objective: GaugeVec = SLO_OBJECTIVE;
-    checkout_orders: IntCounterVec = CHECKOUT_ORDERS;
-    checkout_revenue: IntCounterVec = CHECKOUT_REVENUE;
-    checkout_saga_steps: IntCounterVec = CHECKOUT_SAGA_STEPS;
-    checkout_idempotency: IntCounterVec = CHECKOUT_IDEMPOTENCY;
-    queue_depth: GaugeVec = RETRY_QUEUE_DEPTH;
-    queue_capacity: GaugeVec = RETRY_QUEUE_CAPACITY;
-    queue_oldest_age: GaugeVec = RETRY_QUEUE_OLDEST_AGE;
-    queue_dead: GaugeVec = RETRY_QUEUE_DEAD;
-    queue_dropped: IntCounterVec = RETRY_QUEUE_DROPPED;
-    queue_attempts: IntCounterVec = RETRY_QUEUE_ATTEMPTS;
-    queue_wait: HistogramVec = RETRY_QUEUE_WAIT (AGE_BOUNDS);
-    store_clock_ahead: GaugeVec = STORE_CLOCK_AHEAD;
-    store_up: GaugeVec = STORE_UP;
-    stateless_decisions: IntCounterVec = STATELESS_BREAKER_DECISIONS;
-    stateless_rejecting: GaugeVec = STATELESS_BREAKER_REJECTING;
-    stateless_failure_ratio: GaugeVec = STATELESS_BREAKER_FAILURE_RATIO;
-    stateless_source_age: GaugeVec = STATELESS_BREAKER_SOURCE_AGE;
-    ledger_entries: IntCounterVec = PAYMENT_LEDGER_ENTRIES;
-    fault_active: GaugeVec = FAULT_ACTIVE;
-    fault_configured: GaugeVec = FAULT_CONFIGURED;
-    fault_injected: IntCounterVec = FAULT_INJECTED;
-    traffic_journeys: IntCounterVec = TRAFFIC_JOURNEYS;
-    traffic_duration: HistogramVec = TRAFFIC_REQUEST_DURATION (LATENCY_BOUNDS);
-    traffic_rate: GaugeVec = TRAFFIC_RATE;
-    scenario_step: GaugeVec = SCENARIO_STEP;
-    alert_notifications: IntCounterVec = ALERT_WEBHOOK_NOTIFICATIONS;
-    admin_actions: IntCounterVec = ADMIN_ACTIONS;
-    build_info: GaugeVec = BUILD_INFO;
+    breaker_state: Vector<Gauge> = CIRCUIT_BREAKER_STATE;
+    breaker_transitions: Vector<IntCounter> = CIRCUIT_BREAKER_TRANSITIONS;
+    breaker_last_transition: Vector<Gauge> = CIRCUIT_BREAKER_LAST_TRANSITION;
+    breaker_calls: Vector<IntCounter> = CIRCUIT_BREAKER_CALLS;
+    breaker_slow_calls: Vector<IntCounter> = CIRCUIT_BREAKER_SLOW_CALLS;
+    breaker_late_results: Vector<IntCounter> = CIRCUIT_BREAKER_LATE_RESULTS;
+    breaker_call_duration: Vector<Histogram> = CIRCUIT_BREAKER_CALL_DURATION (calls);
+    breaker_health_points: Vector<Gauge> = CIRCUIT_BREAKER_HEALTH_POINTS;
+    breaker_timeout: Vector<Gauge> = CIRCUIT_BREAKER_TIMEOUT;
+    fallback_calls: Vector<IntCounter> = FALLBACK_CALLS;
+    fallback_failures: Vector<IntCounter> = FALLBACK_FAILURES;
+    fallback_staleness: Vector<Histogram> = FALLBACK_STALENESS (AGE_BOUNDS);
+    retry_calls: Vector<IntCounter> = RETRY_CALLS;
+    retry_attempts: Vector<IntCounter> = RETRY_ATTEMPTS;
+    retry_budget_tokens: Vector<Gauge> = RETRY_BUDGET_TOKENS;
+    retry_budget_capacity: Vector<Gauge> = RETRY_BUDGET_CAPACITY;
+    retry_predicted_success: Vector<Histogram> = RETRY_PREDICTED_SUCCESS (RATIO_BOUNDS);
+    hedge_requests: Vector<IntCounter> = HEDGE_REQUESTS;
+    bulkhead_in_flight: Vector<Gauge> = BULKHEAD_IN_FLIGHT;
+    bulkhead_capacity: Vector<Gauge> = BULKHEAD_CAPACITY;
+    bulkhead_queue_length: Vector<Gauge> = BULKHEAD_QUEUE_LENGTH;
+    bulkhead_rejected: Vector<IntCounter> = BULKHEAD_REJECTED;
+    rate_limiter_requests: Vector<IntCounter> = RATE_LIMITER_REQUESTS;
+    http_duration: Vector<Histogram> = HTTP_SERVER_REQUEST_DURATION (LATENCY_BOUNDS);
+    http_active: Vector<Gauge> = HTTP_SERVER_ACTIVE_REQUESTS;
+    connections_open: Vector<Gauge> = HTTP_SERVER_OPEN_CONNECTIONS;
+    connections_capacity: Vector<Gauge> = HTTP_SERVER_CAPACITY_CONNECTIONS;
+    connections_dropped: Vector<IntCounter> = HTTP_SERVER_DROPPED_CONNECTIONS;
+    playback: Vector<IntCounter> = PLAYBACK_REQUESTS;
+    slo_objective: Vector<Gauge> = SLO_OBJECTIVE;
+    checkout_orders: Vector<IntCounter> = CHECKOUT_ORDERS;
+    checkout_revenue: Vector<IntCounter> = CHECKOUT_REVENUE;
+    checkout_saga_steps: Vector<IntCounter> = CHECKOUT_SAGA_STEPS;
+    checkout_idempotency: Vector<IntCounter> = CHECKOUT_IDEMPOTENCY;
+    queue_depth: Vector<Gauge> = RETRY_QUEUE_DEPTH;
+    queue_capacity: Vector<Gauge> = RETRY_QUEUE_CAPACITY;
+    queue_oldest_age: Vector<Gauge> = RETRY_QUEUE_OLDEST_AGE;
+    queue_dead: Vector<Gauge> = RETRY_QUEUE_DEAD;
+    queue_dropped: Vector<IntCounter> = RETRY_QUEUE_DROPPED;
+    queue_attempts: Vector<IntCounter> = RETRY_QUEUE_ATTEMPTS;
+    queue_wait: Vector<Histogram> = RETRY_QUEUE_WAIT (AGE_BOUNDS);
+    store_clock_ahead: Vector<Gauge> = STORE_CLOCK_AHEAD;
+    store_up: Vector<Gauge> = STORE_UP;
+    stateless_decisions: Vector<IntCounter> = STATELESS_BREAKER_DECISIONS;
+    stateless_rejecting: Vector<Gauge> = STATELESS_BREAKER_REJECTING;
+    stateless_failure_ratio: Vector<Gauge> = STATELESS_BREAKER_FAILURE_RATIO;
+    stateless_source_age: Vector<Gauge> = STATELESS_BREAKER_SOURCE_AGE;
+    ledger_entries: Vector<IntCounter> = PAYMENT_LEDGER_ENTRIES;
+    fault_active: Vector<Gauge> = FAULT_ACTIVE;
+    fault_configured: Vector<Gauge> = FAULT_CONFIGURED;
+    fault_injected: Vector<IntCounter> = FAULT_INJECTED;
+    traffic_journeys: Vector<IntCounter> = TRAFFIC_JOURNEYS;
+    traffic_duration: Vector<Histogram> = TRAFFIC_REQUEST_DURATION (LATENCY_BOUNDS);
+    traffic_rate: Vector<Gauge> = TRAFFIC_RATE;
+    scenario_step: Vector<Gauge> = SCENARIO_STEP;
+    alert_notifications: Vector<IntCounter> = ALERT_WEBHOOK_NOTIFICATIONS;
+    admin_actions: Vector<IntCounter> = ADMIN_ACTIONS;
+    build_info: Vector<Gauge> = BUILD_INFO;
 }
 
-trait Registered: Sized {
-    fn register(registry: &Registry, family: &Family, bounds: &[f64]) -> Self;
-}
-
-impl Registered for GaugeVec {
-    fn register(registry: &Registry, family: &Family, _: &[f64]) -> Self {
-        debug_assert_eq!(family.kind, Kind::Gauge);
-        let vec = Self::new(Opts::new(family.name, family.help), family.labels).expect("names.rs holds valid names");
-        registry.register(Box::new(vec.clone())).expect("each family is registered once");
-        vec
-    }
-}
-
-impl Registered for IntCounterVec {
-    fn register(registry: &Registry, family: &Family, _: &[f64]) -> Self {
-        debug_assert_eq!(family.kind, Kind::Counter);
-        let vec = Self::new(Opts::new(family.name, family.help), family.labels).expect("names.rs holds valid names");
-        registry.register(Box::new(vec.clone())).expect("each family is registered once");
-        vec
-    }
-}
-
-impl Registered for HistogramVec {
-    fn register(registry: &Registry, family: &Family, bounds: &[f64]) -> Self {
-        debug_assert_eq!(family.kind, Kind::Histogram);
-        let opts = HistogramOpts::new(family.name, family.help).buckets(bounds.to_vec());
-        let vec = Self::new(opts, family.labels).expect("names.rs holds valid names and sorted bounds");
-        registry.register(Box::new(vec.clone())).expect("each family is registered once");
-        vec
-    }
+fn register<V: Value>(registry: &Registry, family: &Vector<V>) -> Box<dyn Exposed> {
+    registry.register(Box::new(family.clone())).expect("each family is registered once");
+    Box::new(family.clone())
 }
 
 impl Metrics {
@@ -155,23 +145,25 @@ impl Metrics {
     #[must_use]
     pub fn new(call_timeouts: &[Duration]) -> Self {
         let registry = Registry::new();
-        let call_bounds = call_bounds(call_timeouts);
-        let families = Families::register(&registry, &call_bounds);
-        let breaker_gauges = breaker::GAUGES.iter().map(|(family, _)| GaugeVec::register(&registry, family, &[]));
-        let breaker_gauges = breaker_gauges.collect();
+        let families = Families::new(&call_bounds(call_timeouts));
+        let breaker_gauges: Vec<_> = breaker::GAUGES.iter().map(|(family, _)| Vector::new(family, &[])).collect();
+        let mut exposed = families.register(&registry);
+        exposed.extend(breaker_gauges.iter().map(|gauge| register(&registry, gauge)));
+        exposed.sort_by_key(|family| family.name());
         #[cfg(target_os = "linux")]
-        registry
-            .register(Box::new(super::process::ProcessCollector::default()))
-            .expect("process metrics are registered once");
+        let process = ProcessCollector::default();
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(process.clone())).expect("process metrics are registered once");
         families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         let inner = Inner {
             registry,
             families,
             breaker_gauges,
             refreshers: Mutex::new(Vec::new()),
-            exemplars: Exemplars::default(),
-            call_bounds: call_bounds.into(),
-            latency_bounds: LATENCY_BOUNDS.into(),
+            exposed,
+            #[cfg(target_os = "linux")]
+            process,
+            last_size: AtomicUsize::new(FIRST_SIZE),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -181,26 +173,18 @@ impl Metrics {
     }
 
     /// The gauges of a breaker, in the order of [`breaker::GAUGES`].
-    pub(super) fn breaker_gauges(&self) -> &[GaugeVec] {
+    pub(super) fn breaker_gauges(&self) -> &[Vector<Gauge>] {
         &self.inner.breaker_gauges
-    }
-
-    pub(super) fn exemplars(&self) -> &Exemplars {
-        &self.inner.exemplars
     }
 
     /// Duration of calls that ended in `outcome`, with exemplars.
     pub(super) fn call_duration(&self, labels: &[&str]) -> TracedHistogram {
-        let histogram = self.families().breaker_call_duration.with_label_values(labels);
-        let family = names::CIRCUIT_BREAKER_CALL_DURATION.name;
-        self.inner.exemplars.attach(family, labels, histogram, &self.inner.call_bounds)
+        self.families().breaker_call_duration.traced(labels)
     }
 
     /// Duration of served requests, with exemplars.
     pub(super) fn request_duration(&self, labels: &[&str]) -> TracedHistogram {
-        let histogram = self.families().http_duration.with_label_values(labels);
-        let family = names::HTTP_SERVER_REQUEST_DURATION.name;
-        self.inner.exemplars.attach(family, labels, histogram, &self.inner.latency_bounds)
+        self.families().http_duration.traced(labels)
     }
 
     /// Runs `refresh` before each scrape, to copy live state into gauges.
@@ -210,16 +194,49 @@ impl Metrics {
 
     /// Everything as it stands now.
     #[must_use]
-    pub fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.refresh();
+        self.inner.registry.gather()
+    }
+
+    fn refresh(&self) {
         for refresh in self.inner.refreshers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             refresh();
         }
-        self.inner.registry.gather()
+    }
+
+    /// The families as they stand now, by name, but those of the process.
+    pub(super) fn refreshed(&self) -> impl Iterator<Item = &dyn Exposed> {
+        self.refresh();
+        self.inner.exposed.iter().map(Box::as_ref)
+    }
+
+    /// CPU, memory and descriptors, where the platform has them.
+    #[cfg(target_os = "linux")]
+    pub(super) fn of_the_process(&self) -> Vec<MetricFamily> {
+        self.inner.process.collect()
+    }
+
+    /// CPU, memory and descriptors, where the platform has them.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn of_the_process(&self) -> Vec<MetricFamily> {
+        Vec::new()
+    }
+
+    /// Bytes to expect of an exposition.
+    pub(super) fn last_size(&self) -> usize {
+        self.inner.last_size.load(Ordering::Relaxed)
+    }
+
+    /// An exposition had so many bytes.
+    pub(super) fn encoded(&self, bytes: usize) {
+        // The next one is seldom smaller, and a little larger costs no second allocation.
+        self.inner.last_size.store(bytes + bytes / 16, Ordering::Relaxed);
     }
 
     /// Counts of the ingress rate limiter of `service`: `(allowed, limited)`.
     #[must_use]
-    pub fn rate_limiter(&self, service: &str) -> (prometheus::IntCounter, prometheus::IntCounter) {
+    pub fn rate_limiter(&self, service: &str) -> (IntCounter, IntCounter) {
         let vec = &self.families().rate_limiter_requests;
         let [allowed, limited] = [value::RATE_LIMIT_OUTCOMES[0], value::RATE_LIMIT_OUTCOMES[1]];
         (vec.with_label_values(&[service, allowed]), vec.with_label_values(&[service, limited]))
@@ -279,7 +296,7 @@ impl Metrics {
 /// Handles for the commands of the admin port.
 #[derive(Clone)]
 pub struct AdminTelemetry {
-    actions: Arc<Children<AdminAction, Children<AdminOutcome, prometheus::IntCounter>>>,
+    actions: Arc<Children<AdminAction, Children<AdminOutcome, IntCounter>>>,
 }
 
 impl AdminTelemetry {
@@ -296,9 +313,9 @@ pub struct FaultTelemetry {
 }
 
 struct OfKind {
-    active: prometheus::Gauge,
-    configured: prometheus::Gauge,
-    injected: prometheus::IntCounter,
+    active: Gauge,
+    configured: Gauge,
+    injected: IntCounter,
 }
 
 impl FaultTelemetry {
@@ -320,8 +337,8 @@ impl FaultTelemetry {
 /// Handles for the load sent to one target.
 #[derive(Clone)]
 pub struct TrafficTelemetry {
-    outcomes: Arc<Children<Playback, (prometheus::IntCounter, prometheus::Histogram)>>,
-    rate: prometheus::Gauge,
+    outcomes: Arc<Children<Playback, (IntCounter, Histogram)>>,
+    rate: Gauge,
 }
 
 impl TrafficTelemetry {
@@ -344,7 +361,7 @@ impl TrafficTelemetry {
 /// Handles for the steps of a scenario.
 #[derive(Clone)]
 pub struct ScenarioTelemetry {
-    steps: Vec<(String, prometheus::Gauge)>,
+    steps: Vec<(String, Gauge)>,
 }
 
 impl ScenarioTelemetry {
@@ -359,7 +376,7 @@ impl ScenarioTelemetry {
 /// Handles for the alert inbox.
 #[derive(Clone)]
 pub struct InboxTelemetry {
-    delivered: Arc<Children<AlertStatus, prometheus::IntCounter>>,
+    delivered: Arc<Children<AlertStatus, IntCounter>>,
 }
 
 impl InboxTelemetry {
@@ -401,7 +418,8 @@ mod tests {
         let metrics = Metrics::new(&[]);
         // A vector without children is not gathered: registering it a second time is what fails.
         for family in names::ALL {
-            let again = GaugeVec::new(Opts::new(family.name, family.help), family.labels).unwrap();
+            let opts = prometheus::Opts::new(family.name, family.help);
+            let again = prometheus::GaugeVec::new(opts, family.labels).unwrap();
             assert!(metrics.inner.registry.register(Box::new(again)).is_err(), "{} is not registered", family.name);
         }
     }

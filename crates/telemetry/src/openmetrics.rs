@@ -8,12 +8,12 @@
 //! body, and what lines share (a family's bounds, a series' labels) is written once and copied.
 
 use std::fmt::Write as _;
-use std::sync::PoisonError;
 
-use prometheus::proto::{Bucket, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Histogram, MetricFamily, MetricType};
 
-use super::exemplars::{Exemplar, Exemplars, Series, key};
-use super::names;
+use super::exemplars::{Exemplar, Exemplars};
+use super::metrics::Metrics;
+use super::names::Kind;
 
 /// Negotiated content type of this encoding.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -21,93 +21,89 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// Below this, whole numbers are written with all their digits.
 const ALL_DIGITS: f64 = 1e15;
 
-/// Encodes families as they were gathered.
-pub(super) fn encode(families: &[MetricFamily], exemplars: &Exemplars) -> String {
-    let mut out = String::with_capacity(96 * 1024);
-    for family in families {
-        exemplars.with(family.name(), |series| write_family(&mut out, family, series));
+/// Encodes everything as it stands now, families in the order of their names but the process' own, which are last.
+pub(super) fn encode(metrics: &Metrics) -> String {
+    let mut out = String::with_capacity(metrics.last_size());
+    for family in metrics.refreshed() {
+        family.write(&mut out);
+    }
+    for family in metrics.of_the_process() {
+        write_gathered(&mut out, &family);
     }
     out.push_str("# EOF\n");
     out
 }
 
-fn write_family(out: &mut String, family: &MetricFamily, exemplars: Option<&Series>) {
-    let kind = family.get_field_type();
+/// A family of another collector: counters and gauges without labels.
+fn write_gathered(out: &mut String, family: &MetricFamily) {
+    let kind = match family.get_field_type() {
+        MetricType::COUNTER => Kind::Counter,
+        MetricType::GAUGE => Kind::Gauge,
+        // A process has no other.
+        MetricType::HISTOGRAM | MetricType::SUMMARY | MetricType::UNTYPED => return,
+    };
+    let name = head(out, family.name(), kind, family.help());
+    for metric in family.get_metric() {
+        if kind == Kind::Counter {
+            sample(out, name, "_total", "", metric.get_counter().get_value());
+        } else {
+            sample(out, name, "", "", metric.get_gauge().get_value());
+        }
+    }
+}
+
+/// Appends `# TYPE` and `# HELP`, and returns the family's name as OpenMetrics has it.
+pub(super) fn head<'a>(out: &mut String, name: &'a str, kind: Kind, help: &str) -> &'a str {
     let (name, word) = match kind {
-        MetricType::COUNTER => (family.name().trim_end_matches("_total"), "counter"),
-        MetricType::GAUGE => (family.name(), "gauge"),
-        MetricType::HISTOGRAM => (family.name(), "histogram"),
-        // Nothing here registers any other kind.
-        MetricType::SUMMARY | MetricType::UNTYPED => return,
+        Kind::Counter => (name.trim_end_matches("_total"), "counter"),
+        Kind::Gauge => (name, "gauge"),
+        Kind::Histogram => (name, "histogram"),
     };
     push(out, &["# TYPE ", name, " ", word, "\n# HELP ", name, " "]);
-    escape(out, family.help());
+    escape(out, help);
     out.push('\n');
-    if kind == MetricType::HISTOGRAM {
-        return Histograms::of(family, exemplars).write(out, family);
-    }
-    let mut labels = String::new();
-    for metric in family.get_metric() {
-        write_labels(&mut labels, metric);
-        match kind {
-            MetricType::COUNTER => sample(out, name, "_total", &labels, metric.get_counter().get_value()),
-            _ => sample(out, name, "", &labels, metric.get_gauge().get_value()),
-        }
-    }
+    name
 }
 
-/// What the histograms of one family share.
-struct Histograms<'a> {
-    name: &'a str,
-    /// Label names in the order of the contract; gathered ones are sorted by name.
-    order: &'static [&'static str],
-    exemplars: Option<&'a Series>,
-    /// `le` of each bucket but the last.
-    bounds: Vec<String>,
+/// One series, as far as its lines share it.
+pub(super) struct Series<'a> {
+    /// Of its family, without `_total`.
+    pub(super) name: &'a str,
+    /// As they stand between braces.
+    pub(super) labels: &'a str,
+    /// Bounds of a histogram's buckets but the last.
+    pub(super) le: &'a [String],
+    pub(super) exemplars: Option<&'a Exemplars>,
 }
 
-impl<'a> Histograms<'a> {
-    fn of(family: &'a MetricFamily, exemplars: Option<&'a Series>) -> Self {
-        let name = family.name();
-        let order = names::ALL.iter().find(|known| known.name == name).map_or(&[][..], |known| known.labels);
-        let buckets = family.get_metric().first().map_or(&[][..], |metric| metric.get_histogram().get_bucket());
-        let bound = |bucket: &Bucket| {
-            let mut bound = String::new();
-            number(&mut bound, bucket.upper_bound());
-            bound
-        };
-        Self { name, order, exemplars, bounds: buckets.iter().map(bound).collect() }
+impl Series<'_> {
+    pub(super) fn counter(&self, out: &mut String, value: u64) {
+        start(out, self.name, "_total", self.labels);
+        push(out, &[itoa::Buffer::new().format(value), ".0\n"]);
     }
 
-    fn write(&self, out: &mut String, family: &MetricFamily) {
-        let (mut labels, mut own) = (String::new(), String::new());
-        for metric in family.get_metric() {
-            write_labels(&mut labels, metric);
-            let places = self.exemplars.and_then(|series| {
-                key(&mut own, values_in_order(self.order, metric));
-                series.get(&own)
-            });
-            // Few and small: copied, so that requests do not wait while the body is written.
-            let places = places.map(|places| places.lock().unwrap_or_else(PoisonError::into_inner).clone());
-            self.write_one(out, metric, &labels, places.as_deref().unwrap_or_default());
-        }
+    pub(super) fn gauge(&self, out: &mut String, value: f64) {
+        sample(out, self.name, "", self.labels, value);
     }
 
-    fn write_one(&self, out: &mut String, metric: &Metric, labels: &str, exemplars: &[Option<Exemplar>]) {
-        let histogram = metric.get_histogram();
-        let separator = if labels.is_empty() { "" } else { "," };
-        let counts = histogram.get_bucket().iter().map(Bucket::cumulative_count).chain([histogram.get_sample_count()]);
-        let bounds = self.bounds.iter().map(String::as_str).chain(["+Inf"]);
+    pub(super) fn histogram(&self, out: &mut String, histogram: &Histogram) {
+        let count = histogram.get_sample_count();
+        let counts = histogram.get_bucket().iter().map(Bucket::cumulative_count).chain([count]);
+        let bounds = self.le.iter().map(String::as_str).chain(["+Inf"]);
+        let separator = if self.labels.is_empty() { "" } else { "," };
+        // Few and small: copied, so that requests do not wait while the body is written.
+        let exemplars = self.exemplars.map(Exemplars::latest).unwrap_or_default();
+        let mut digits = itoa::Buffer::new();
         for (index, (bound, count)) in bounds.zip(counts).enumerate() {
-            push(out, &[self.name, "_bucket{", labels, separator, "le=\"", bound, "\"} "]);
-            let _ = write!(out, "{count}");
+            push(out, &[self.name, "_bucket{", self.labels, separator, "le=\"", bound, "\"} ", digits.format(count)]);
             if let Some(Some(exemplar)) = exemplars.get(index) {
                 write_exemplar(out, exemplar);
             }
             out.push('\n');
         }
-        sample(out, self.name, "_sum", labels, histogram.get_sample_sum());
-        sample(out, self.name, "_count", labels, histogram.get_sample_count() as f64);
+        sample(out, self.name, "_sum", self.labels, histogram.get_sample_sum());
+        start(out, self.name, "_count", self.labels);
+        push(out, &[digits.format(count), ".0\n"]);
     }
 }
 
@@ -118,13 +114,17 @@ fn write_exemplar(out: &mut String, Exemplar { trace_id, value, unix_seconds }: 
 }
 
 fn sample(out: &mut String, name: &str, ending: &str, labels: &str, value: f64) {
+    start(out, name, ending, labels);
+    number(out, value);
+    out.push('\n');
+}
+
+fn start(out: &mut String, name: &str, ending: &str, labels: &str) {
     push(out, &[name, ending]);
     if !labels.is_empty() {
         push(out, &["{", labels, "}"]);
     }
     out.push(' ');
-    number(out, value);
-    out.push('\n');
 }
 
 fn push(out: &mut String, pieces: &[&str]) {
@@ -133,18 +133,16 @@ fn push(out: &mut String, pieces: &[&str]) {
     }
 }
 
-/// Writes `name="value",…` as they stand between braces, in place of what `out` holds.
-fn write_labels(out: &mut String, metric: &Metric) {
-    out.clear();
-    for pair in metric.get_label() {
-        push(out, &[if out.is_empty() { "" } else { "," }, pair.name(), "=\""]);
-        escape(out, pair.value());
+/// `name="value",…` as they stand between braces.
+pub(super) fn labels<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut out = String::new();
+    for (name, value) in pairs {
+        let separator = if out.is_empty() { "" } else { "," };
+        push(&mut out, &[separator, name, "=\""]);
+        escape(&mut out, value);
         out.push('"');
     }
-}
-
-fn values_in_order<'a>(order: &'static [&'static str], metric: &'a Metric) -> impl Iterator<Item = &'a str> {
-    order.iter().filter_map(|name| metric.get_label().iter().find(|pair| pair.name() == *name).map(LabelPair::value))
+    out
 }
 
 fn escape(out: &mut String, text: &str) {
@@ -161,18 +159,26 @@ fn escape(out: &mut String, text: &str) {
     }
 }
 
-/// Writes a float as OpenMetrics does: always with a point or an exponent, so that `1` reads `1.0`.
+/// A float as OpenMetrics writes it.
+pub(super) fn float(value: f64) -> String {
+    let mut out = String::new();
+    number(&mut out, value);
+    out
+}
+
+/// Appends a float, always with a point or an exponent, so that `1` reads `1.0`.
 fn number(out: &mut String, value: f64) {
+    if value.fract() == 0.0 && value.abs() < ALL_DIGITS && (value != 0.0 || value.is_sign_positive()) {
+        // Most samples are counts, and whole numbers are written several times faster as such.
+        #[allow(clippy::cast_possible_truncation, reason = "whole, and far below 2^63")]
+        let whole = value as i64;
+        return push(out, &[itoa::Buffer::new().format(whole), ".0"]);
+    }
     // Writing into a String can't fail.
     let _ = if value.is_nan() {
         write!(out, "NaN")
     } else if value.is_infinite() {
         write!(out, "{}Inf", if value > 0.0 { '+' } else { '-' })
-    } else if value.fract() == 0.0 && value.abs() < ALL_DIGITS && (value != 0.0 || value.is_sign_positive()) {
-        // Most samples are counts, and whole numbers are written several times faster as such.
-        #[allow(clippy::cast_possible_truncation, reason = "whole, and far below 2^63")]
-        let whole = value as i64;
-        write!(out, "{whole}.0")
     } else {
         write!(out, "{value:?}")
     };
@@ -186,15 +192,10 @@ mod tests {
 
     #[test]
     fn numbers_are_floats() {
-        let written = |value| {
-            let mut out = String::new();
-            number(&mut out, value);
-            out
-        };
         for value in [0.0, -0.0, 1.0, -3.0, 0.25, 1e-9, 999_999_999_999_999.0, 1e15, 1e16, 1e21, f64::MAX, f64::MIN] {
-            assert_eq!(written(value), format!("{value:?}"));
+            assert_eq!(float(value), format!("{value:?}"));
         }
-        assert_eq!([f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(written), ["NaN", "+Inf", "-Inf"]);
+        assert_eq!([f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(float), ["NaN", "+Inf", "-Inf"]);
     }
 
     #[test]

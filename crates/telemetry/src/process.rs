@@ -1,5 +1,7 @@
 //! CPU, memory and descriptors of this process.
 
+use std::sync::Arc;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, MetricFamily};
 
@@ -7,13 +9,14 @@ const CPU: &str = "process_cpu_seconds_total";
 
 /// What the `prometheus` crate collects, with CPU time in fractions: it counts whole seconds, of which a rate
 /// over a short window is a saw.
+#[derive(Clone)]
 pub(super) struct ProcessCollector {
-    inner: prometheus::process_collector::ProcessCollector,
+    inner: Arc<prometheus::process_collector::ProcessCollector>,
 }
 
 impl Default for ProcessCollector {
     fn default() -> Self {
-        Self { inner: prometheus::process_collector::ProcessCollector::for_self() }
+        Self { inner: Arc::new(prometheus::process_collector::ProcessCollector::for_self()) }
     }
 }
 
