@@ -144,6 +144,8 @@ fn lines(title: &str, description: &str, unit: &str, query: Query) -> Panel {
 }
 
 fn processes() -> Vec<([u32; 4], Panel)> {
+    let p99 = foreign("prometheus_target_interval_length_seconds", &[super::query::is("quantile", "0.99")]);
+    let intervals = max(&["interval"], &p99);
     let used = format!("{} / {}", per_target("process_open_fds"), per_target("process_max_fds"));
     vec![
         (
@@ -167,7 +169,7 @@ fn processes() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [0, 9, 12, 9],
+            [0, 9, 8, 9],
             lines(
                 "File descriptors in use",
                 "Open files and sockets as a share of what the process may have. Rising during an \
@@ -177,13 +179,23 @@ fn processes() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [12, 9, 12, 9],
+            [8, 9, 8, 9],
             lines(
                 "Scrape time",
-                "How long Prometheus takes to ask each target. Near the scrape interval of 5 s, \
-                 points go missing.",
+                "How long each scrape takes. Close to the scrape interval, scrapes are missed.",
                 "s",
                 Query::over_time(per_target("scrape_duration_seconds"), AT),
+            ),
+        ),
+        (
+            [16, 9, 8, 9],
+            lines(
+                "Scrape interval",
+                "Time between two scrapes of a target (p99), by the interval that Prometheus is configured with. Load the \
+                 rules made for that interval, and set it as the scrape interval of Grafana's data source: rates here \
+                 cover four of them.",
+                "s",
+                Query::over_time(intervals, "configured: {{interval}}"),
             ),
         ),
     ]
