@@ -20,7 +20,7 @@ pub fn page() -> String {
     for relation in source.relations() {
         page += &described(&format!("{} → {}", relation.caller, relation.dependency), relation.policy);
     }
-    page += "\n## Presets\n\nStarting points: `preset = \"database\"` in a policy.\n\n";
+    page += "\n## Presets\n\nStarting points, in force only where a policy names one: `preset = \"database\"`. The policies above are written out.\n\n";
     page += "| preset | ";
     page += COLUMNS;
     page += " |\n";
