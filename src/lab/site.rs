@@ -95,7 +95,9 @@ fn settings(plan: &Plan<'_>) -> Result<Settings, String> {
     let quiet = json!({
         "store": {"url": "sqlite::memory:"},
         // Nothing is ever sold out: that would depend on the time of day.
-        "inventory": {"premiere-seats": 1_000_000, "licences": 1_000_000},
+        // What ended an hour ago is forgotten, so that a run of a day takes no more memory than one of an hour.
+        "inventory": {"premiere-seats": 1_000_000, "licences": 1_000_000, "keep-reservations": "1h"},
+        "checkout": {"keep-orders": "1h", "key-lifetime": "1h"},
         "traffic": {"max-in-flight": 100_000, "enabled": false},
         "scenario": {"enabled": false},
         "gateway": {"rate-limit": {"limit-for-period": 1_000_000, "limit-by": "token-bucket"}},
