@@ -236,6 +236,9 @@ impl Torment {
                     disk.fill();
                     tokio::time::sleep(FULL).await;
                     std::fs::remove_file(disk.filler()).unwrap();
+                    if let Some(postgres) = below.postgres {
+                        tokio::task::block_in_place(|| postgres.revive());
+                    }
                 }
             }
         }
@@ -384,10 +387,15 @@ async fn over_sqlite(name: &str, size: Size) {
 }
 
 async fn over_postgresql(name: &str, size: Size) {
-    let Some(postgres) = Postgres::start(name) else { return };
+    let disk = if size.full > 0 { Disk::of(name, "256m") } else { None };
+    let started = match &disk {
+        Some(disk) => Postgres::start_in(disk.path().join("postgresql")),
+        None => Postgres::start(name),
+    };
+    let Some(postgres) = started else { return };
     let books =
         Books { checkout: postgres.url("shop"), inventory: postgres.url("shop"), ledger: postgres.url("ledger") };
-    survive(name, &books, Below { postgres: Some(&postgres), disk: None }, size).await;
+    survive(name, &books, Below { postgres: Some(&postgres), disk: disk.as_ref() }, size).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

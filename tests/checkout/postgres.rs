@@ -15,13 +15,17 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Starts one. Nothing where PostgreSQL is not installed, said loudly; in CI that fails.
     pub(crate) fn start(name: &str) -> Option<Self> {
+        Self::start_in(std::env::temp_dir().join(format!("breakerbox-pg-{name}-{}", std::process::id())))
+    }
+
+    /// The same in this directory, which is emptied.
+    pub(crate) fn start_in(directory: PathBuf) -> Option<Self> {
         let Some(bin) = installed() else {
             assert!(std::env::var_os("CI").is_none(), "PostgreSQL is not installed, and CI must not skip this");
             let _ =
                 writeln!(std::io::stderr(), "SKIPPED: PostgreSQL is not installed, so nothing was tested against it");
             return None;
         };
-        let directory = std::env::temp_dir().join(format!("breakerbox-pg-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
         let own = Self { bin, directory, port: free_port() };
@@ -33,7 +37,8 @@ impl Postgres {
         let data = data.to_str().unwrap();
         own.run("initdb", &["-D", data, "-U", "breakerbox", "--auth=trust", "-E", "UTF8", "--no-sync"]);
         let settings = format!(
-            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nmax_connections = 60\nshared_buffers = 32MB\n",
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nmax_connections = 60\n\
+             shared_buffers = 32MB\nmin_wal_size = 32MB\nmax_wal_size = 64MB\n",
             own.port
         );
         let file = own.directory.join("data/postgresql.conf");
@@ -62,6 +67,14 @@ impl Postgres {
         let pid = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
         let pid = pid.lines().next().unwrap().to_owned();
         assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    }
+
+    /// Starts it where it ended by itself, as it does when its log can't be written.
+    pub(crate) fn revive(&self) {
+        let data = self.directory.join("data");
+        if !self.command("pg_ctl", &["status", "-D", data.to_str().unwrap()]).status().unwrap().success() {
+            self.launch();
+        }
     }
 
     pub(crate) fn launch(&self) {
