@@ -9,4 +9,5 @@ mod limits;
 #[path = "../support/process.rs"]
 mod process;
 mod raw;
+mod soak;
 mod trust;
