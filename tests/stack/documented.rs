@@ -22,6 +22,8 @@ fn asked(variables: &[(&str, &str)], header: Option<&str>, unchecked: &str) {
     command.arg("run").arg(root().join("docs/openapi.json")).args(["--url", &process.admin]);
     command.args(LEFT_OUT).args(["--exclude-checks", unchecked]);
     command.args(["--phases", "examples,coverage,fuzzing", "--max-time", &seconds]);
+    // A slow machine is not a finding.
+    command.args(["--request-timeout", "60"]);
     command.args(["--seed", "1", "--generation-database", "none", "--warnings", "off", "--no-color"]);
     command.args(header.iter().flat_map(|header| ["--header", header]));
     let scratch = crate::scratch::Scratch::new("documented");
