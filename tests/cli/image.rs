@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 fn built_from() -> Vec<PathBuf> {
     let tests = std::env::current_exe().unwrap();
     let entries = fs::read_dir(tests.parent().unwrap()).unwrap().map(|entry| entry.unwrap());
-    let own = |name: &str| name.starts_with("breakerbox-") && name.ends_with(".d");
-    let infos = entries.filter(|entry| entry.file_name().to_str().is_some_and(own));
+    let own = |path: &Path| {
+        let name = path.file_stem().and_then(|name| name.to_str());
+        path.extension().is_some_and(|ending| ending == "d") && name.is_some_and(|name| name.starts_with("breakerbox-"))
+    };
+    let infos = entries.filter(|entry| own(&entry.path()));
     let library = infos
         .map(|entry| (entry.metadata().unwrap().modified().unwrap(), fs::read_to_string(entry.path()).unwrap()))
         .filter(|(_, info)| info.contains(": src/lib.rs "))
