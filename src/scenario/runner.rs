@@ -1,6 +1,6 @@
 //! Moves a timeline with the clock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub struct Status {
     pub looped: bool,
     /// Its steps, in the order they begin.
     pub steps: Vec<StepStatus>,
+    /// Faults of a target between its steps, in place of those of the settings.
+    pub calm: BTreeMap<String, FaultPlan>,
     /// What it was drawn from, if it was drawn.
     pub seed: Option<u64>,
     /// Scenarios that can take its place.
@@ -193,6 +195,7 @@ impl Scenario {
             active: names(timeline, &progress.active),
             looped: timeline.looped,
             steps: timeline.incidents().map(StepStatus::from).collect(),
+            calm: timeline.calm().map(|(target, plan)| (target.as_str().to_owned(), plan.clone())).collect(),
             seed: progress.seed,
             choices: self.choices(),
         }
@@ -452,7 +455,10 @@ mod tests {
         for (seconds, wanted) in [(19, 0.1), (2, 1.0), (10, 0.1), (40, 0.1), (10, 1.0), (10, 0.1)] {
             assert!((stage.after(seconds).await - wanted).abs() < 1e-9, "{:?}", stage.scenario.status());
         }
-        assert!(stage.scenario.status().active.is_empty());
+        let status = stage.scenario.status();
+        assert!(status.active.is_empty());
+        assert_eq!(status.calm.keys().collect::<Vec<_>>(), ["ml-api"]);
+        assert!((status.calm["ml-api"].error_rate - 0.1).abs() < 1e-9, "{:?}", status.calm);
         stage.scenario.set(Mode::Stopped);
         assert!((stage.after(1).await - 0.3).abs() < 1e-9);
     }

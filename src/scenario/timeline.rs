@@ -158,6 +158,14 @@ impl Timeline {
         self.steps.iter().enumerate().filter(move |(_, step)| step.from <= position && position < step.to)
     }
 
+    /// Faults of targets between the steps that act on them; a target is named once for each gap.
+    pub fn calm(&self) -> impl Iterator<Item = (Target, &FaultPlan)> {
+        self.steps.iter().filter(|step| step.calm).filter_map(|step| match &step.action {
+            Action::Fault(target, plan) => Some((*target, plan)),
+            Action::Rate(_) => None,
+        })
+    }
+
     /// Its steps without those that only fill the time around others.
     pub fn incidents(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| !step.calm)

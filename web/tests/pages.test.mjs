@@ -1,7 +1,9 @@
 /** The storefront and the console in a browser, against the program: `BREAKERBOX`, `CHROMIUM` name both. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { browser as launch, call, open, start, until } from './program.mjs';
 
@@ -368,6 +370,27 @@ test('nothing serious for assistive technology, and no sideways scrolling on a p
     await page.context().close();
   }
   assert.deepEqual(found, []);
+});
+
+test('what fails between incidents, too, is no news; a breaker that outlives its fault is', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'breakerbox-scenario-'));
+  const file = join(folder, 'short.toml');
+  const step = 'name = "outage"\nat = "2s"\nfor = "6s"\ntarget = "catalog"\nfault = { error_rate = 1.0 }';
+  writeFileSync(file, `name = "short"\nlength = "10m"\n[calm]\nml-api = { error_rate = 0.1 }\n[[step]]\n${step}\n`);
+  const own = await start({ flags: ['--scenario', file, '--rate', '30'] });
+  try {
+    const page = await open(browser, own.admin);
+    const [say, also] = [page.locator('[data-say]'), page.locator('.say .also')];
+    await say.getByText('The catalog answers only errors').waitFor();
+    // The breaker stays open longer than the fault lasts.
+    await say.getByText('The fault is over; the breaker in front of catalog is still open.').waitFor();
+    await also.getByText('ml-api fails 10\u00a0% of calls').waitFor();
+    assert.match(await page.locator('[data-node="ml-api"]').textContent(), /as usual/);
+    await say.getByText('Nothing is broken.').waitFor();
+  } finally {
+    await own.stop();
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('a locked port asks for its token, and a restart is survived', async () => {

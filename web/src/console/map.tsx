@@ -1,7 +1,7 @@
 /** The live map: services at fixed places, calls as edges, and on each edge its breaker as a switch. */
 import { signal } from '@preact/signals';
 import { breaker, edge, fault, node, viewers, type Breaker } from './feed';
-import { isOpen, left, mark, millis, share, span, STATES } from './words';
+import { isOpen, lasts, left, mark, millis, share, span, STATES, usual } from './words';
 
 /** What the panel shows. */
 export const chosen = signal<{ kind: 'edge'; service: string; name: string } | { kind: 'node'; name: string } | null>(
@@ -148,6 +148,15 @@ function Switch({ service, name, at: [x, y], down }: (typeof EDGES)[number]) {
   );
 }
 
+/** Whether the breakers in front of a service let nothing through, so that its calls are the twin's. */
+function onlyTwin(name: string): boolean {
+  const own = EDGES.filter((one) => one.name === name);
+  const passing = own
+    .map((one) => edge(one.service, name))
+    .map((calls) => (calls?.per_second ?? 0) - (calls?.calls['rejected'] ?? 0));
+  return own.length > 0 && passing.every((calls) => calls < 0.05);
+}
+
 /** Names end where a space stands between the texts: what is read out is what is seen. */
 function NodeBox({ name }: { name: string }) {
   const { x, y, w } = NODES[name]!;
@@ -160,18 +169,18 @@ function NodeBox({ name }: { name: string }) {
   const perSecond = seen?.per_second ?? calls?.per_second ?? 0;
   const ms = seen?.mean_ms ?? calls?.mean_ms ?? null;
   const sub = on
-    ? `${mark(wrong.plan)}${wrong.remaining_seconds != null ? ` · ${span(wrong.remaining_seconds)}` : ''}`
+    ? `${mark(wrong.plan)}${lasts(wrong)}`
     : pool
       ? pool.queued
         ? `${pool.in_flight}/${pool.capacity}, ${pool.queued} wait`
         : `pool ${pool.in_flight} of ${pool.capacity}`
       : perSecond > 0
-        ? `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s · ${millis(ms)}`
+        ? `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s${onlyTwin(name) ? ' by the twin' : ` · ${millis(ms)}`}`
         : 'no calls';
   const fill = on ? share(wrong.plan) : pool && pool.capacity ? pool.in_flight / pool.capacity : 0;
   const label = `${name} ${EXTERNAL.includes(name) ? 'external ' : ''}${sub}`;
   const here = chosen.value;
-  const kind = `n${twin ? ' twin' : ''}${on ? (wrong.at_baseline ? ' base' : ' bad') : ''}${wrong?.plan['crash'] ? ' crash' : ''}${
+  const kind = `n${twin ? ' twin' : ''}${on ? (usual(wrong) ? ' base' : ' bad') : ''}${wrong?.plan['crash'] ? ' crash' : ''}${
     pool && pool.in_flight >= pool.capacity ? ' hurt' : ''
   }${here?.kind === 'node' && here.name === name ? ' sel' : ''}`;
   return (
@@ -246,7 +255,7 @@ function List() {
                     {wrong && wrong.active.length > 0 ? (
                       <small class="fault">
                         {mark(wrong.plan)}
-                        {wrong.at_baseline ? ', always' : ''}
+                        {lasts(wrong)}
                       </small>
                     ) : null}
                     {stands ? <small>callers get {stands}</small> : null}

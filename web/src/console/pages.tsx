@@ -4,13 +4,13 @@ import { copy, curl, type Command } from './act';
 import { actions, alerts, drill, drills, faults, money, processes, queue, transitions, type Alert } from './feed';
 import { FaultForm } from './panel';
 import { CopyIcon as Copy, Do } from './do';
-import { clock, mark, percent, reason, share, span, STATES, web, won } from './words';
+import { clock, lasts, mark, percent, reason, share, span, STATES, usual, web, won } from './words';
 
 const mendAll: Command = { method: 'DELETE', path: '/faults', what: 'Everything is mended.' };
 
 export function FaultsPage() {
   const all = faults.value.filter((fault) => !fault.process || fault.active.length >= 0);
-  const rank = (fault: (typeof all)[number]) => (fault.active.length === 0 ? 2 : fault.at_baseline ? 1 : 0);
+  const rank = (fault: (typeof all)[number]) => (fault.active.length === 0 ? 2 : usual(fault) ? 1 : 0);
   return (
     <section class="page">
       <div class="top2">
@@ -29,18 +29,14 @@ export function FaultsPage() {
             <details
               class="card pad"
               key={`${fault.target} ${fault.process ?? ''}`}
-              open={fault.active.length > 0 && !fault.at_baseline}
+              open={fault.active.length > 0 && !usual(fault)}
             >
               <summary>
                 <b>{fault.target}</b>{' '}
                 {fault.active.length > 0 ? (
                   <span class="fault">
                     {mark(fault.plan)}
-                    {fault.remaining_seconds != null
-                      ? `, ${span(fault.remaining_seconds)} left`
-                      : fault.at_baseline
-                        ? ', always'
-                        : ''}
+                    {lasts(fault)}
                   </span>
                 ) : (
                   <span class="mute">well</span>

@@ -4,7 +4,7 @@ import { act, copy, curl, type Command } from './act';
 import { breaker, edge, fault, instances, node, processes, transitions, type Breaker, type Transition } from './feed';
 import { chosen, EDGES } from './map';
 import { Do } from './do';
-import { clock, isOpen, left, mark, millis, percent, reason, share, span, STATES, trouble } from './words';
+import { clock, isOpen, lasts, left, mark, millis, percent, reason, share, span, STATES, trouble } from './words';
 
 export function Panel() {
   const here = chosen.value;
@@ -402,7 +402,7 @@ export function FaultForm({ name }: { name: string }) {
         Break it{' '}
         <span>
           {wrong && wrong.active.length > 0
-            ? `${mark(plan)} (${percent(share(plan))})${wrong.remaining_seconds != null ? `, ${span(wrong.remaining_seconds)} left` : wrong.at_baseline ? ', always' : ''}`
+            ? `${mark(plan)} (${percent(share(plan))})${lasts(wrong)}`
             : 'nothing is wrong here'}
         </span>
       </h3>

@@ -78,7 +78,7 @@ export function Rail() {
         </div>
         {kinds.length > 0 ? (
           <p class="fbs">
-            Stand in now:{' '}
+            Fallbacks now:{' '}
             {kinds.map(([kind, per]) => `${kind === 'popular' ? 'most watched' : kind} ${per.toFixed(1)}/s`).join(', ')}
           </p>
         ) : null}

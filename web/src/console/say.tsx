@@ -15,6 +15,7 @@ import {
   stepName,
   stepOf,
   trouble,
+  usual,
 } from './words';
 import { breakers, edge, faults as everyFault, viewers, type Fault } from './feed';
 import { EDGES } from './map';
@@ -56,7 +57,7 @@ export function Say() {
   const open = openBreakers();
   const [p, u] = [shares('gateway'), shares('gateway-bare')];
   const first = faults[0];
-  const always = everyFault.value.filter((fault) => fault.at_baseline && fault.active.length > 0);
+  const always = everyFault.value.filter((fault) => usual(fault) && fault.active.length > 0);
   const healed = open.filter((breaker) => !faults.some((fault) => touches(fault.target, breaker.name)));
   const probing = breakers.value.filter((breaker) => breaker.state === 'half_open');
   const grave = (p?.error ?? 0) > 0.02;
@@ -78,7 +79,7 @@ export function Say() {
       </span>
       <div>
         <p data-say role="status">
-          {link.value === 'lost' ? <b>The connection to the program is lost; these are its last words. </b> : null}
+          {link.value === 'lost' ? <b>The connection to the program is lost; this is the last that was seen. </b> : null}
           {calm ? (
             <b>Nothing is broken. </b>
           ) : first ? (
@@ -104,13 +105,13 @@ export function Say() {
                 {p.degraded > 0.005 ? `${percent(p.degraded)} come from a fallback. ` : ''}
               </>
             ) : p.degraded > 0.005 ? (
-              `Viewers get ${percent(p.degraded)} of pages from a fallback, none fails. `
+              `Viewers get ${percent(p.degraded)} of pages from a fallback; no page fails. `
             ) : (
               'Every page is live. '
             )
           ) : null}
           {waits > 0
-            ? `${waits} ${waits === 1 ? 'order waits' : 'orders wait'} in the queue and ${waits === 1 ? 'is' : 'are'} paid once. `
+            ? `${waits} ${waits === 1 ? 'order waits' : 'orders wait'} in the queue to be paid once. `
             : ''}
           {u && u.total > 0 && (!calm || u.error > 0.005) ? (
             u.error > 0.005 ? (

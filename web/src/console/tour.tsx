@@ -7,7 +7,7 @@ import { alerts, breaker, faults, processes, queue, scenario, transitions, at, e
 import { CopyIcon } from './do';
 import { chosen } from './map';
 import { tab } from './tabs';
-import { broken, percent, shares } from './words';
+import { broken, percent, shares, usual } from './words';
 
 interface Goal {
   text: string;
@@ -40,7 +40,7 @@ const moved = (service: string, name: string, to: string): boolean =>
   );
 /** Whether a target is broken as a lesson asks for; what is always wrong there does not count. */
 const isBroken = (target: string, how: (plan: FaultPlan) => boolean): boolean =>
-  faults.value.some((one) => one.target === target && !one.at_baseline && how(one.plan));
+  faults.value.some((one) => one.target === target && !usual(one) && how(one.plan));
 const fails = (plan: FaultPlan): boolean => (plan.error_rate ?? 0) >= 0.9;
 
 export const LESSONS: Lesson[] = [

@@ -88,8 +88,18 @@ export function mark(plan: Record<string, unknown>): string {
   if (plan['slow_body']) names.push('trickles');
   return names.join(', ');
 }
-/** Only what somebody or a scenario broke: what is always so is no news. */
-export const broken = (): Fault[] => faults.value.filter((fault) => !fault.at_baseline && fault.active.length > 0);
+/** Whether a fault is there outside of incidents, too: by the settings, or between the steps of the scenario. */
+export function usual(fault: Fault): boolean {
+  const own = scenario.value;
+  if (fault.at_baseline || !own || own.mode === 'stopped') return fault.at_baseline;
+  const { ttl: _, ...plan } = fault.plan;
+  return JSON.stringify(plan) === JSON.stringify(own.calm[fault.target]);
+}
+/** How long a fault lasts, to stand behind what it is. */
+export const lasts = (fault: Fault): string =>
+  usual(fault) ? ', as usual' : fault.remaining_seconds != null ? `, ${span(fault.remaining_seconds)} left` : '';
+/** Faults of an incident or by hand: the usual ones are no news. */
+export const broken = (): Fault[] => faults.value.filter((fault) => !usual(fault) && fault.active.length > 0);
 export const isOpen = (breaker: Breaker): boolean => breaker.state === 'open' || breaker.state === 'forced_open';
 export const left = (breaker: Breaker): number =>
   Math.max(0, breaker.open_remaining_seconds - (serverNow() - at.value));

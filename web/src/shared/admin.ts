@@ -960,6 +960,10 @@ export interface components {
         ScenarioStatus: {
             /** @description Names of the steps that are active. */
             active: string[];
+            /** @description Faults of a target between its steps, in place of those of the settings. */
+            calm: {
+                [key: string]: components["schemas"]["FaultPlan"];
+            };
             /** @description Scenarios that can take its place. */
             choices: components["schemas"]["ScenarioOption"][];
             /**

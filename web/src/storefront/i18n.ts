@@ -204,7 +204,7 @@ const ko: typeof en = {
   signingIn: '로그인 중…',
   oneClick: '데모 시청자입니다. 한 번만 누르면 로그인됩니다. 비밀번호는 모두 “{p}”입니다.',
   ended: '로그인이 만료되었습니다. 다시 로그인하세요.',
-  live: '실시간',
+  live: '최신',
   cache: '캐시, {a} 전',
   cacheNow: '캐시',
   popular: '맞춤 대신 인기작',
