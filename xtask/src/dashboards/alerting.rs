@@ -4,26 +4,25 @@ use breakerbox_telemetry::names::{self, label, value};
 use serde_json::json;
 
 use super::dashboard::{Dashboard, Section};
-use super::lanes::{alert_timeline, faults};
+use super::lanes::{alert_code, alert_timeline, alert_words, faults};
 use super::panel::{Kind, Panel, Query};
 use super::query::{alerts, foreign, increase, is, max, not, or_zero, rate, series, sum};
+use super::say::{self, Gravity};
 use super::table::Table;
 use super::theme;
-use super::tiles::{row, tile};
 
 pub fn page() -> Dashboard {
     Dashboard {
         uid: "breakerbox-alerts",
         title: "Drill and alerts",
-        description: "What was broken on purpose, which alerts noticed, how long it took, and whether the \
-            message arrived.",
+        description: "Injected faults, the alerts that detected them, how long that took, and whether the \
+            notification was delivered.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: Vec::new(),
         sections: vec![
             Section::top(now()),
-            Section::titled("From cause to alert", story()),
-            Section::titled("Active alerts and their delivery", delivery()),
-            Section::titled("The load behind it", load()),
+            Section::folded("Steps of the scenario, counts and Alertmanager", story()),
+            Section::folded("The load behind it", load()),
         ],
     }
 }
@@ -38,57 +37,46 @@ fn acting(state: &str) -> String {
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
-    let delivered = increase(&names::ALERT_WEBHOOK_NOTIFICATIONS, &[is(label::STATUS, "firing")], "$__range");
-    row([
-        tile(
-            "Faults on",
-            "Faults switched on now, by the scenario, the console or the command line.",
-            theme::FAULT,
-            active_faults(),
-        ),
-        tile(
-            "Alerts pending",
-            "Alerts whose condition holds but not yet for long enough to fire.",
-            theme::WARN,
-            acting("pending"),
-        ),
-        tile(
-            "Alerts firing",
-            "Alerts that ask somebody to act now; those of severity info are not counted.",
-            theme::BAD,
-            acting("firing"),
-        ),
-        blind_time(),
-        tile(
-            "Delivered: firing",
-            "Messages about firing alerts that reached the inbox in the shown time. Alerts firing and none here: look \
-             at Alertmanager below.",
-            theme::WATCHING,
-            or_zero(&sum(&[], &delivered)),
-        )
-        .decimals(0),
-        tile(
-            "Held back",
-            "Alerts that Alertmanager inhibits or silences now. Inhibited by a graver alert of the same cause is as it \
-             should be; forgotten silences are not.",
-            theme::WARN,
-            or_zero(&sum(&[], &foreign("alertmanager_alerts", &[is("state", "suppressed")]))),
-        ),
-    ])
+    let mut lines = say::acting();
+    lines.extend(say::broken());
+    lines.extend(delivered());
+    lines.push(unnoticed());
+    lines.extend(say::viewers());
+    let description = "Which alerts ask somebody to act and since when, what is broken, whether the messages arrived, and \
+        what viewers get.";
+    vec![
+        ([0, 0, 24, 7], say::panel(description, lines)),
+        ([0, 7, 24, 5], faults()),
+        ([0, 12, 24, 9], alert_timeline()),
+        ([0, 21, 24, 6], inbox()),
+        ([0, 27, 24, 11], active()),
+    ]
 }
 
-/// One sample each five seconds of a time with a fault on and no alert: seconds in which nobody knew.
-fn blind_time() -> Panel {
-    let unnoticed = format!("(({}) > bool 0) * (({}) == bool 0)", active_faults(), acting("firing"));
-    tile(
-        "Blind time",
-        "Time within the shown one in which a fault was on and no alert fired: the price of every `for` in a rule. A \
-         fault that harms nobody may stay unnoticed.",
-        theme::WARN,
-        format!("sum_over_time(({unnoticed})[$__range:5s]) * 5"),
+/// One line: how many of Alertmanager's messages arrived, in red when some did not.
+fn delivered() -> Vec<Query> {
+    let all = |name: &str| sum(&[], &format!("increase({}[$__range])", foreign(name, &[])));
+    let (tried, failed) = (all("alertmanager_notifications_total"), all("alertmanager_notifications_failed_total"));
+    let arrived = say::numbered(&[], &format!("round(({tried}) - ({}))", or_zero(&failed)), "arrived", "$1");
+    let tried = say::numbered(&[], &format!("round({tried})"), "tried", "$1");
+    let told = say::joined(&arrived, "tried", &tried);
+    let legend = "{{arrived}} of {{tried}} messages of Alertmanager were delivered in the shown time.";
+    let failing = format!("(({}) >= 0.5)", or_zero(&failed));
+    vec![
+        say::line(&format!("({told}) and on () {failing}"), Gravity::Harm, legend),
+        say::line(&format!("({told}) unless on () {failing}"), Gravity::Good, legend),
+    ]
+}
+
+/// One line: how long a fault was on and no alert fired. One sample each five seconds.
+fn unnoticed() -> Query {
+    let alone = format!("(({}) > bool 0) * (({}) == bool 0)", or_zero(&sum(&[], &say::harmful())), acting("firing"));
+    let span = say::spoken(&[], &format!("sum_over_time(({alone})[$__range:5s]) * 5"), "span");
+    say::line(
+        &span,
+        Gravity::Note,
+        "In the shown time a fault was on for {{span}} while no alert asked anybody to act.",
     )
-    .unit("s")
-    .decimals(0)
 }
 
 fn story() -> Vec<([u32; 4], Panel)> {
@@ -111,66 +99,21 @@ fn story() -> Vec<([u32; 4], Panel)> {
     )
     .unit("none")
     .between(0.0, None)
-    .with_long_names()
+    .aligned()
     .custom("lineInterpolation", json!("stepAfter"))
     .configure(theme::paint("faults on", theme::FAULT))
-    .configure(theme::paint("alerts pending", theme::WARN))
-    .configure(theme::paint("alerts firing", theme::BAD))
+    .configure(theme::paint("alerts pending", theme::NEUTRAL))
+    .configure(theme::paint("alerts firing", theme::WARN))
     .ask(Query::over_time(active_faults(), "faults on"))
     .ask(Query::over_time(acting("pending"), "alerts pending"))
     .ask(Query::over_time(acting("firing"), "alerts firing"))
     .when_empty("Nothing is scraped");
-    vec![
-        ([0, 0, 24, 5], scenario.with_long_names()),
-        ([0, 5, 24, 5], faults().with_long_names()),
-        ([0, 10, 24, 8], alert_timeline()),
-        ([0, 18, 24, 7], counts),
-    ]
-}
-
-fn delivery() -> Vec<([u32; 4], Panel)> {
-    let by = &["alertname", "severity", "service", "breaker"];
-    let none = |value: &str| format!("label_replace({value}, \"alertname\", \"none\", \"\", \"\")");
-    let coded = max(by, &format!("{} * 2 or {}", alerts("firing", &[]), alerts("pending", &[])));
-    let since = max(by, &format!("time() - ALERTS_FOR_STATE{{{}}}", not("severity", "none")));
-    let stages = theme::words(&[(0, "quiet", theme::GOOD), (1, "pending", theme::WARN), (2, "firing", theme::BAD)]);
-    let table = Table::new(
-        "Active alerts",
-        "Alerts that are pending or firing now and for how long their condition has held. What to do about each is in \
-         its runbook.",
-    )
-    .label("alertname", "Alert")
-    .sparse_label("severity", "Severity", 75)
-    .sparse_label(label::SERVICE, "Service", 130)
-    .sparse_label(label::BREAKER, "Breaker", 135)
-    .words("State", format!("{coded} or on () {}", none("vector(0)")), &stages, 80)
-    .number("For", format!("{since} or on () {}", none("vector(0)")), "s", 0, 75)
-    .sorted("State", true, "No alert is pending or firing");
-    let inbox = Panel::new(
-        Kind::TimeSeries,
-        "Messages in the inbox",
-        "Alerts that Alertmanager delivered to the program's own webhook. Every firing is \
-         followed by a resolved; one that is missing was lost or is still going on.",
-    )
-    .unit("none")
-    .between(0.0, None)
-    .stacked()
-    .custom("drawStyle", json!("bars"))
-    .meanings(value::ALERT_STATUSES)
-    .ask(
-        Query::over_time(
-            sum(&["status"], &increase(&names::ALERT_WEBHOOK_NOTIFICATIONS, &[], "$__rate_interval")),
-            "{{status}}",
-        )
-        .counting(),
-    )
-    .when_empty("The webhook inbox is not scraped");
     let sent = |name: &str| or_zero(&sum(&[], &format!("rate({}[$__rate_interval])", foreign(name, &[]))));
     let manager = Panel::new(
         Kind::TimeSeries,
         "Alertmanager",
         "Alerts that reach Alertmanager, messages it sends, and messages it could not send. \
-         Failed above 0: nobody is told; look at its log and the receiver.",
+         Failed above 0: notifications do not arrive; check its log and the receiver.",
     )
     .unit("ops")
     .between(0.0, None)
@@ -181,15 +124,59 @@ fn delivery() -> Vec<([u32; 4], Panel)> {
     .ask(Query::over_time(sent("alertmanager_notifications_total"), "sent"))
     .ask(Query::over_time(sent("alertmanager_notifications_failed_total"), "not sent"))
     .when_empty("Alertmanager is not scraped");
-    vec![([0, 0, 12, 9], table), ([12, 0, 6, 9], inbox), ([18, 0, 6, 9], manager)]
+    vec![([0, 0, 24, 5], scenario), ([0, 5, 24, 7], counts), ([0, 12, 24, 7], manager.aligned())]
+}
+
+fn active() -> Panel {
+    let by = &["alertname", "severity", "service", "breaker"];
+    let none = |value: &str| format!("label_replace({value}, \"alertname\", \"none is pending or fires\", \"\", \"\")");
+    let held = max(by, &format!("time() - ALERTS_FOR_STATE{{{}}}", not("severity", "none")));
+    // A severity has a rank, and within it the older alert comes first.
+    let ranked = format!("{} * 1000000 + on (alertname, severity, service, breaker) ({held})", alert_code(by));
+    Table::new(
+        "Active alerts: the gravest first, then the oldest",
+        "Alerts that are pending or firing now, and for how long their condition has held. The runbook of an alert says \
+         what to do.",
+    )
+    .label("alertname", "Alert")
+    .words("Severity", format!("{} or on () {}", alert_code(by), none("vector(0)")), &alert_words(), 120)
+    .sparse_label(label::SERVICE, "Service", 200)
+    .sparse_label(label::BREAKER, "Breaker", 200)
+    .span_by("For", by, &held, 110)
+    .number("Rank", format!("{ranked} or on () {}", none("vector(0)")), "none", 0, 0)
+    .hidden("Rank")
+    .sorted("Rank", true, "No alert is pending or firing")
+}
+
+fn inbox() -> Panel {
+    Panel::new(
+        Kind::TimeSeries,
+        "Notifications in the inbox",
+        "Alerts that Alertmanager delivered to the program's own webhook. Every firing is \
+         followed by a resolved; one that is missing was lost or is still going on.",
+    )
+    .unit("none")
+    .between(0.0, None)
+    .aligned()
+    .stacked()
+    .custom("drawStyle", json!("bars"))
+    .meanings(value::ALERT_STATUSES)
+    .ask(
+        Query::over_time(
+            sum(&["status"], &increase(&names::ALERT_WEBHOOK_NOTIFICATIONS, &[], "$__rate_interval")),
+            "{{status}}",
+        )
+        .counting(),
+    )
+    .when_empty("The webhook inbox is not scraped")
 }
 
 fn load() -> Vec<([u32; 4], Panel)> {
     let touched = Panel::new(
         Kind::TimeSeries,
-        "Requests that a fault touched",
-        "How often faults did something, by service. A fault that is on and touches nothing \
-         has no traffic: nobody can notice it.",
+        "Requests affected by faults",
+        "Requests that a fault affected, by service. An active fault that affects none \
+         has no traffic and cannot be detected.",
     )
     .unit("reqps")
     .between(0.0, None)
@@ -198,9 +185,9 @@ fn load() -> Vec<([u32; 4], Panel)> {
     .when_empty("No fault series: is anything scraped?");
     let mut journeys = Panel::new(
         Kind::TimeSeries,
-        "Journeys as viewers saw them",
-        "Journeys by their outcome, from the load generator's side, below the rate that it \
-         aims for. A gap to the dashed line: the load does not get through.",
+        "Journeys by outcome",
+        "Viewer journeys by outcome, measured by the load generator, below its target \
+         rate. A gap to the dashed line: the load does not get through.",
     )
     .unit("ops")
     .between(0.0, None)

@@ -1,4 +1,4 @@
-//! What happened, drawn over every graph: the same six kinds of event on every page.
+//! What happened, drawn over every graph: the same kinds of event on every page.
 //!
 //! A query compares each series with itself one step earlier, so an event is one line however long
 //! its cause lasts, and a time range of any length shows each event once.
@@ -8,35 +8,20 @@ use serde_json::{Value, json};
 
 use super::panel::datasource;
 use super::query::{alerts, foreign, is, max, not, series, sum};
-use super::theme;
+use super::{say, theme};
 
-/// The events of every page. Panels whose lanes already show them (`lanes`) are spared the lines.
-/// What only comments on the story (ends, alerts, steps of the scenario) is drawn in the main panel alone.
-pub fn all(lanes: &[u32], main: Option<u32>) -> Vec<Value> {
+/// The events of every page: faults as shaded regions, and a line where a breaker opened. The rest waits behind
+/// its switch. Panels whose lanes already show them (`lanes`)
+/// are spared, and `narrow` graphs show the regions alone.
+pub fn all(lanes: &[u32], narrow: &[u32]) -> Vec<Value> {
     let mut list = vec![
         json!({
             "builtIn": 1, "datasource": { "type": "grafana", "uid": "-- Grafana --" }, "enable": true, "hide": true,
             "iconColor": "rgba(0, 211, 255, 1)", "name": "Annotations & Alerts", "type": "dashboard",
         }),
-        event(
-            "Fault injected",
-            theme::FAULT,
-            &on(&max(&["target", "kind"], &everywhere(&names::FAULT_ACTIVE))),
-            "{{target}}: {{kind}} switched on",
-        ),
-        event(
-            "Fault cleared",
-            theme::NEUTRAL,
-            &off(&max(&["target", "kind"], &everywhere(&names::FAULT_ACTIVE))),
-            "{{target}}: {{kind}} cleared",
-        ),
-        event("Breaker opened", theme::colour("open"), &moved("open"), "{{service}} → {{breaker}} opened: {{reason}}"),
-        event(
-            "Breaker closed",
-            theme::colour("closed"),
-            &moved("closed"),
-            "{{service}} → {{breaker}} closed: {{reason}}",
-        ),
+        event(FAULT_ON, theme::FAULT, &say::harmful(), "{{target}}: {{kind}}", ON),
+        event("Breaker opened", theme::BAD, &moved("open"), "{{service}} → {{breaker}} opened: {{reason}}", ON),
+        event("Breaker closed", theme::GOOD, &moved("closed"), "{{service}} → {{breaker}} closed: {{reason}}", OFF),
         event(
             "Alert fired",
             theme::WARN,
@@ -45,24 +30,38 @@ pub fn all(lanes: &[u32], main: Option<u32>) -> Vec<Value> {
                 &alerts("firing", &[not("severity", "none"), not("severity", "info")]),
             )),
             "{{alertname}} ({{severity}}) fires",
+            OFF,
         ),
-        event("Scenario step", theme::WATCHING, &on(&max(&["step"], &everywhere(&names::SCENARIO_STEP))), "{{step}}"),
+        event(
+            "Scenario step",
+            theme::WATCHING,
+            &on(&max(&["step"], &everywhere(&names::SCENARIO_STEP))),
+            "{{step}}",
+            OFF,
+        ),
         event(
             "Restart",
             theme::FORCED,
             &grown(&max(&["job", "instance"], &foreign("process_start_time_seconds", &[]))),
             "{{job}} {{instance}} restarted",
+            OFF,
         ),
     ];
-    for event in list.iter_mut().skip(1).filter(|_| !lanes.is_empty()) {
-        event["filter"] = json!({ "exclude": true, "ids": lanes });
-    }
-    let told_once = ["Fault cleared", "Breaker closed", "Alert fired", "Scenario step"];
-    for event in list.iter_mut().filter(|event| told_once.iter().any(|name| event["name"] == *name)) {
-        event["filter"] = json!({ "exclude": false, "ids": Vec::from_iter(main) });
+    for event in list.iter_mut().skip(1) {
+        let spared = if event["name"] == FAULT_ON { lanes.to_vec() } else { [lanes, narrow].concat() };
+        if !spared.is_empty() {
+            event["filter"] = json!({ "exclude": true, "ids": spared });
+        }
     }
     list
 }
+
+/// The one event that lasts.
+const FAULT_ON: &str = "Fault on (shaded)";
+
+/// Whether an event is drawn before its switch is touched.
+const ON: bool = true;
+const OFF: bool = false;
 
 /// The load generator's and the fault injector's series belong to no service: only target labels narrow them.
 fn everywhere(family: &Family) -> String {
@@ -72,11 +71,6 @@ fn everywhere(family: &Family) -> String {
 /// Became 1, from 0 or from nothing.
 fn on(expr: &str) -> String {
     format!("({expr} == 1) unless ({} == 1)", earlier(expr))
-}
-
-/// Became 0, from 1.
-fn off(expr: &str) -> String {
-    format!("({expr} == 0) + 1 and ({} == 1)", earlier(expr))
 }
 
 /// Is larger than one step ago.
@@ -96,9 +90,9 @@ fn earlier(expr: &str) -> String {
     expr.replacen('}', "} offset $__interval", 1)
 }
 
-fn event(name: &str, colour: &str, expr: &str, text: &str) -> Value {
+fn event(name: &str, colour: &str, expr: &str, text: &str, shown: bool) -> Value {
     json!({
-        "name": name, "enable": true, "hide": false, "iconColor": colour, "datasource": datasource(),
+        "name": name, "enable": shown, "hide": false, "iconColor": colour, "datasource": datasource(),
         "expr": expr, "step": "5s", "titleFormat": name, "textFormat": text, "tagKeys": "", "useValueForTime": false,
         "target": { "refId": "Anno", "expr": expr, "interval": "5s" },
     })

@@ -7,82 +7,60 @@ use super::dashboard::{Dashboard, Section};
 use super::one_breaker;
 use super::panel::{Kind, Panel, Query};
 use super::query::{
-    any, buckets, call_label, increase, is, judged, max, or_zero, quantile, rate, series, state_code, sum,
+    any, buckets, call_label, eventful, increase, is, max, or_zero, quantile, rate, series, state_code, sum,
 };
+use super::say::{self, Gravity};
 use super::table::Table;
 use super::theme;
-use super::tiles::{row, stepped, tile};
 
 /// What identifies a breaker.
-pub const BREAKER: &[&str] = &[label::SERVICE, label::BREAKER];
+pub use super::say::BREAKER;
 const CALL: &str = "{{service}} → {{breaker}}";
 
 pub fn page() -> Dashboard {
     Dashboard {
         uid: "breakerbox-breakers",
         title: "Circuit breakers",
-        description: "Which breaker is open, why it tripped, when it probes, and what callers get \
-            meanwhile. Choose a breaker above to see it alone.",
+        description: "Open breakers, why they tripped, when they probe, and what callers get \
+            meanwhile. Select a breaker above to show only that one.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: Vec::new(),
         sections: vec![
             Section::top(now()),
-            Section::titled("Why it tripped", reasons()),
-            Section::titled("What callers got", calls()),
-            Section::titled("How long calls took", durations()),
+            Section::titled("Why they opened", reasons()),
+            Section::folded("Durations of calls", durations()),
             Section::repeated("In detail: $breaker", "breaker", one_breaker::panels()),
         ],
     }
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
+    let mut lines = say::broken();
+    lines.extend(say::protects());
+    lines.push(counted());
+    lines.extend(say::viewers());
+    let description = "Which breakers are not closed, since when, why they stay open and when they probe; what viewers \
+        get meanwhile. Repair the dependency, not the breaker.";
+    vec![
+        ([0, 0, 24, 7], say::panel(description, lines)),
+        ([0, 7, 24, 8], states()),
+        ([0, 15, 24, 6], answered()),
+        ([0, 21, 24, 14], table()),
+    ]
+}
+
+/// One line: how many breakers are in their normal state, and what the others keep away.
+fn counted() -> Query {
+    let closed = say::numbered(&[], &how_many(&["closed"]), "closed", "$1");
+    let all = say::numbered(&[], &how_many(value::STATES), "all", "$1");
     let rejected = rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]);
-    let trips = [is(label::FROM, "closed"), is(label::TO, "open")];
-    let mut panels = row([
-        tile(
-            "Closed",
-            "Breakers that let every call through: the normal state.",
-            theme::colour("closed"),
-            how_many(&["closed"]),
-        ),
-        tile(
-            "Half-open",
-            "Breakers that let a few probes through to see whether the dependency is back.",
-            theme::colour("half_open"),
-            how_many(&["half_open"]),
-        ),
-        tile(
-            "Open",
-            "Breakers that answer at once without calling. Find the reason below and repair the dependency, not the \
-             breaker.",
-            theme::colour("open"),
-            how_many(&["open"]),
-        ),
-        tile(
-            "By command",
-            "Breakers forced open, disabled or only measuring. Somebody set them: they do not recover by themselves.",
-            theme::FORCED,
-            how_many(&["forced_open", "disabled", "metrics_only"]),
-        ),
-        tile(
-            "Trips in the shown time",
-            "How often breakers went from closed to open. Many trips of one breaker: it flaps, its wait or its \
-             thresholds are too short.",
-            theme::WARN,
-            or_zero(&sum(&[], &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &trips, "$__range"))),
-        )
-        .decimals(0),
-        stepped(
-            "Calls rejected now",
-            "Calls a second that open breakers spared the dependency.",
-            &[(None, theme::NEUTRAL), (Some(0.05), theme::colour("rejected"))],
-            or_zero(&sum(&[], &rejected)),
-        )
-        .unit("cps")
-        .decimals(1),
-    ]);
-    panels.extend([([0, 4, 24, 8], states()), ([0, 12, 16, 12], table()), ([16, 12, 8, 12], closeness())]);
-    panels
+    let rejected = say::numbered(&[], &format!("round({})", or_zero(&sum(&[], &rejected))), "rejected", "$1");
+    say::line(
+        &say::joined(&say::joined(&closed, "all", &all), "rejected", &rejected),
+        Gravity::Note,
+        "{{closed}} of {{all}} breakers are closed (normal); {{rejected}} calls per second are kept away from what is \
+         broken.",
+    )
 }
 
 /// Breakers in one of these states; of several replicas each counts once.
@@ -95,7 +73,7 @@ fn states() -> Panel {
     Panel::new(
         Kind::StateTimeline,
         "State of every breaker",
-        "One lane a breaker, named caller → dependency. Red: open, amber: half-open, green: \
+        "One lane per breaker, named caller → dependency. Red: open, amber: half-open, green: \
          closed. Red and amber by turns: every probe fails, the dependency is still broken.",
     )
     .unit("none")
@@ -110,31 +88,140 @@ fn gauge(family: &Family) -> String {
 
 fn table() -> Panel {
     let since = format!("(time() - {})", gauge(&names::CIRCUIT_BREAKER_LAST_TRANSITION));
+    let left = format!("({} > 0)", gauge(&names::CIRCUIT_BREAKER_OPEN_REMAINING));
     let now = |family: &Family| call_label(&gauge(family));
-    let ratio = |family: &Family| call_label(&format!("({})", judged(BREAKER, &series(family, &[]))));
+    // What the window holds when a breaker opens says nothing of what it keeps away.
+    let ratio = |family: &Family| {
+        let open = series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "open")]);
+        call_label(&format!("(({} >= 0) unless on (service, breaker) ({open} == 1))", gauge(family)))
+    };
+    let rejected = rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]);
+    let some = |expr: &str| call_label(&format!("({expr} > 0.005)"));
     Table::new(
-        "Every breaker now",
-        "State, time in it, time until an open breaker probes, and the measures beside the limits at which it trips. \
-         A dash is a limit that it doesn't have. Ratios are 0 while the window has fewer calls than it needs. Health is \
-         of 100 points: 70 for success, 30 for answers within a second.",
+        "Every breaker now, the open ones first",
+        "State, time in it, time until an open breaker probes, and the measures of its window beside the limits at \
+         which it trips. A dash is a limit that it does not have, or a measure that cannot be taken: too few calls, or \
+         the breaker is open and lets none through.",
     )
     .label("call", "Breaker")
-    .words("State", call_label(&state_code(BREAKER)), &theme::state_words(), 85)
-    .number("For", call_label(&since), "s", 0, 75)
-    .number("Probe in", now(&names::CIRCUIT_BREAKER_OPEN_REMAINING), "s", 0, 75)
-    .number("Failing", ratio(&names::CIRCUIT_BREAKER_FAILURE_RATIO), "percentunit", 0, 72)
-    .number("trips at", now(&names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD), "percentunit", 0, 75)
-    .nan_means("trips at", "–")
-    .number("or in a row", now(&names::CIRCUIT_BREAKER_CONSECUTIVE_FAILURES_THRESHOLD), "none", 0, 82)
-    .nan_means("or in a row", "–")
-    .number("Slow", ratio(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO), "percentunit", 0, 65)
+    .words("State", call_label(&state_code(BREAKER)), &theme::state_words(), 100)
+    .span("For", BREAKER, &since, 90)
+    .span("Next probe in", BREAKER, &left, 120)
+    .number("Failed calls", ratio(&names::CIRCUIT_BREAKER_FAILURE_RATIO), "percentunit", 0, 110)
+    .number("opens at", now(&names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD), "percentunit", 0, 95)
+    .nan_means("opens at", "–")
+    .number("or failures in a row", now(&names::CIRCUIT_BREAKER_CONSECUTIVE_FAILURES_THRESHOLD), "none", 0, 155)
+    .nan_means("or failures in a row", "–")
+    .number("Slow calls", ratio(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO), "percentunit", 0, 105)
     // A column's name is its key: the blank at the end tells the two limits apart.
-    .number("trips at ", now(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD), "percentunit", 0, 75)
-    .nan_means("trips at ", "–")
-    .number("Window", now(&names::CIRCUIT_BREAKER_WINDOW_CALLS), "none", 0, 72)
-    .number("needs", now(&names::CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS), "none", 0, 65)
-    .number("Health", now(&names::CIRCUIT_BREAKER_HEALTH_POINTS), "none", 0, 65)
+    .number("opens at ", now(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD), "percentunit", 0, 95)
+    .nan_means("opens at ", "–")
+    .number("Rejected", some(&sum(BREAKER, &rejected)), "cps", 1, 100)
+    .number(
+        "Fallback answers",
+        some(&format!("({})", of_breakers(&sum(BREAKER, &rate(&names::FALLBACK_CALLS, &[]))))),
+        "cps",
+        1,
+        140,
+    )
     .sorted("State", true, "No breaker is scraped")
+}
+
+/// The unprotected gateway has fallbacks to its name and no breaker: only breakers are rows.
+fn of_breakers(expr: &str) -> String {
+    format!("{expr} and {}", gauge(&names::CIRCUIT_BREAKER_WINDOW_CALLS))
+}
+
+/// What makes a breaker open, how that is said, and the measure behind it with its limit.
+fn trips() -> String {
+    let transitions = [is(label::FROM, "closed"), is(label::TO, "open")];
+    let by = &[label::SERVICE, label::BREAKER, label::REASON];
+    let counter = sum(by, &series(&names::CIRCUIT_BREAKER_TRANSITIONS, &transitions));
+    let before = sum(by, &format!("{} offset 5s", series(&names::CIRCUIT_BREAKER_TRANSITIONS, &transitions)));
+    let last = format!("(time() - max_over_time(timestamp({counter} > {before})[$__range:5s]))");
+    let times = sum(by, &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &transitions, "$__range"));
+    let times = say::numbered(by, &format!("(round({times}) > 0)"), "trips", "$1");
+    let ago = say::spoken(by, &last, "ago");
+    let seen = format!(
+        "({last} * 0 + on (service, breaker, reason) group_left (trips) ({times})) * 0 + on (service, breaker, reason) group_left () ({last})"
+    );
+    let seen = format!("({seen}) * on (service, breaker, reason) group_left (ago) ({ago})");
+    let of = |reason: &str, measured: &str, limit: &str, window: &str, why: &str| {
+        let on = "on (service, breaker) group_left";
+        let one = seen.replace("from=\"closed\"", &format!("reason=\"{reason}\", from=\"closed\""));
+        let told =
+            format!("({one}) * {on} (measured) ({measured}) * {on} (limit) ({limit}) * {on} (window) ({window})");
+        say::with(&told, "why", why)
+    };
+    let calls = say::numbered(
+        BREAKER,
+        &format!("({} > 0)", gauge(&names::CIRCUIT_BREAKER_WINDOW_SIZE_CALLS)),
+        "window",
+        "of the last $1 calls",
+    );
+    let any_breaker = format!("{} * 0 + 1", gauge(&names::CIRCUIT_BREAKER_WINDOW_CALLS));
+    let needs = say::numbered(
+        BREAKER,
+        &format!(
+            "({} unless ({} > 0))",
+            gauge(&names::CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS),
+            gauge(&names::CIRCUIT_BREAKER_WINDOW_SIZE_CALLS)
+        ),
+        "window",
+        "of the calls of its time window, at least $1",
+    );
+    let window = max(&[label::SERVICE, label::BREAKER, "window"], &format!("{calls} or {needs}"));
+    let ratio = |measure: &Family, limit: &Family, what: &str| {
+        let limit_of = gauge(limit);
+        let peak = max(BREAKER, &format!("max_over_time({}[$__range])", series(measure, &[])));
+        // Between two scrapes the measure reached its limit, whatever the scrapes saw.
+        let reached = format!("(({peak} >= {limit_of}) or {limit_of})");
+        (percent_of(&reached, "measured", what), percent_of(&limit_of, "limit", what))
+    };
+    let failed =
+        ratio(&names::CIRCUIT_BREAKER_FAILURE_RATIO, &names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD, "failed");
+    let slow =
+        ratio(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO, &names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD, "slow");
+    let row = gauge(&names::CIRCUIT_BREAKER_CONSECUTIVE_FAILURES_THRESHOLD);
+    let in_a_row = |label: &str| say::numbered(BREAKER, &format!("({row} > 0)"), label, "$1 in a row");
+    let nothing = |label: &str| say::with(&any_breaker, label, "–");
+    let rows = [
+        of(
+            "consecutive_failures",
+            &in_a_row("measured"),
+            &in_a_row("limit"),
+            &say::with(&any_breaker, "window", "one after another"),
+            "calls failed",
+        ),
+        of("failure_rate", &failed.0, &failed.1, &window, "too many calls failed"),
+        of("slow_call_rate", &slow.0, &slow.1, &window, "too many calls were slow"),
+        of("command", &nothing("measured"), &nothing("limit"), &nothing("window"), "an operator opened it"),
+        of("shared", &nothing("measured"), &nothing("limit"), &nothing("window"), "another replica opened it"),
+    ];
+    let happened = rows.join(" or ");
+    let none = say::with("vector(0)", "call", "No breaker opened in the shown time");
+    format!("sort({}) or on () {none}", call_label(&format!("({happened})")))
+}
+
+fn percent_of(expr: &str, label: &str, what: &str) -> String {
+    say::numbered(BREAKER, &format!("round(100 * ({expr} >= 0))"), label, &format!("$1 % {what}"))
+}
+
+fn why() -> Panel {
+    Table::new(
+        "Why each breaker opened, the latest first",
+        "Every reason for which a breaker went from closed to open in the shown time: what was measured, the limit that \
+         it reached, and over which calls. The measure is the largest that a scrape saw, at least the limit.",
+    )
+    .label("call", "Breaker")
+    .sparse_label("ago", "Last opened (ago)", 150)
+    .sparse_label("trips", "Times", 80)
+    .sparse_label("why", "Because", 230)
+    .sparse_label("measured", "Measured", 150)
+    .sparse_label("limit", "Limit", 150)
+    .sparse_label("window", "Counted over", 330)
+    .rows(trips())
+    .in_order("No breaker is scraped")
 }
 
 /// A measure as a share of the limit at which the breaker trips.
@@ -151,33 +238,7 @@ fn slowing() -> String {
     pressure(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO, &names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD)
 }
 
-/// From harmless to tripping, of a measure whose limit is 1.
-const TO_THE_LIMIT: &[(Option<f64>, &str)] = &[(None, theme::GOOD), (Some(0.5), theme::WARN), (Some(1.0), theme::BAD)];
-
-fn closeness() -> Panel {
-    let both = format!(
-        "label_replace(({}), \"measure\", \"failing\", \"\", \"\") or label_replace(({}), \
-         \"measure\", \"slow\", \"\", \"\")",
-        failing(),
-        slowing()
-    );
-    Panel::new(
-        Kind::BarGauge,
-        "How close to tripping",
-        "The nearer of failure ratio and slow-call ratio to its own limit, as each breaker is \
-         configured. At 100 % it trips. Amber: look at the dependency now, before it does.",
-    )
-    .unit("percentunit")
-    .decimals(0)
-    .between(0.0, Some(1.0))
-    .option("namePlacement", json!("top"))
-    .option("text", json!({ "titleSize": 12, "valueSize": 12 }))
-    .steps(TO_THE_LIMIT)
-    .ask(Query::now(format!("sort_desc({})", max(BREAKER, &both)), CALL))
-    .when_empty("No breaker is scraped")
-}
-
-fn against_limit(title: &str, what: &str, expr: String) -> Panel {
+fn against_limit(title: &str, what: &str, expr: &str) -> Panel {
     Panel::new(
         Kind::TimeSeries,
         title,
@@ -188,11 +249,11 @@ fn against_limit(title: &str, what: &str, expr: String) -> Panel {
     )
     .unit("percentunit")
     .between(0.0, None)
-    .limit("trips here")
+    .limit("opens here")
     .custom("fillOpacity", json!(0))
-    .identities(theme::DEPENDENCIES)
-    .ask(Query::over_time(expr, CALL))
-    .ask(Query::over_time("vector(1)", "trips here"))
+    .identities(theme::BREAKERS)
+    .ask_eventful(BREAKER, expr, CALL, "no call")
+    .ask(Query::over_time("vector(1)", "opens here"))
     .when_empty("No breaker is scraped")
 }
 
@@ -210,45 +271,30 @@ fn reasons() -> Vec<([u32; 4], Panel)> {
     .meanings(value::TRANSITION_REASONS)
     .ask(
         Query::over_time(
-            sum(&["reason"], &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &[], "$__rate_interval")),
+            eventful(
+                &["reason"],
+                &sum(&["reason"], &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &[], "$__rate_interval")),
+            ),
             "{{reason}}",
         )
         .counting(),
     )
     .when_empty("No breaker is scraped");
-    let filled = format!(
-        "{} / {}",
-        gauge(&names::CIRCUIT_BREAKER_WINDOW_CALLS),
-        gauge(&names::CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS)
-    );
-    let window = Panel::new(
-        Kind::TimeSeries,
-        "Calls in the window, of those it needs",
-        "Below the dashed line a breaker has too few calls to judge and cannot trip by a \
-         rate. Twice as many as needed and more look alike here.",
-    )
-    .unit("percentunit")
-    .between(0.0, Some(2.0))
-    .limit("judges from here")
-    .custom("fillOpacity", json!(0))
-    .identities(theme::DEPENDENCIES)
-    .ask(Query::over_time(format!("clamp_max({filled}, 2)"), CALL))
-    .ask(Query::over_time("vector(1)", "judges from here"))
-    .when_empty("No breaker is scraped");
     vec![
-        ([0, 0, 12, 8], against_limit("Failure ratio against its limit", "Failed calls of the window", failing())),
-        ([12, 0, 12, 8], against_limit("Slow-call ratio against its limit", "Slow calls of the window", slowing())),
-        ([0, 8, 12, 8], transitions),
-        ([12, 8, 12, 8], window),
+        ([0, 0, 24, 8], why()),
+        ([0, 8, 12, 8], against_limit("Failed calls, of the limit", "Failed calls of the window", &failing())),
+        ([12, 8, 12, 8], against_limit("Slow calls, of the limit", "Slow calls of the window", &slowing())),
+        ([0, 16, 12, 8], transitions),
+        ([12, 16, 12, 8], outcomes()),
     ]
 }
 
-fn calls() -> Vec<([u32; 4], Panel)> {
+fn outcomes() -> Panel {
     let mut outcomes = Panel::new(
         Kind::TimeSeries,
         "Calls by outcome",
-        "What became of all calls. Blue is rejected by an open breaker: those cost nothing \
-         and hurt no one behind it. Red and brown reached the dependency and failed or timed \
+        "All calls by outcome. Blue was rejected by an open breaker: no load on the \
+         dependency. Red and brown reached the dependency and failed or timed \
          out.",
     )
     .unit("cps")
@@ -262,15 +308,20 @@ fn calls() -> Vec<([u32; 4], Panel)> {
             outcome,
         ));
     }
-    let answered = Panel::new(
+    outcomes
+}
+
+fn answered() -> Panel {
+    Panel::new(
         Kind::TimeSeries,
         "Rejected calls against fallbacks",
         "Every rejected call should have a fallback answer: fallbacks at or above rejections \
          is good (they also cover calls that failed). Fallbacks that failed became errors for \
-         someone.",
+         viewers.",
     )
     .unit("cps")
     .between(0.0, None)
+    .aligned()
     .configure(theme::paint("rejected", theme::colour("rejected")))
     .configure(theme::paint("fallback served", theme::colour("cache")))
     .configure(theme::paint("fallback failed", theme::WARN))
@@ -280,13 +331,16 @@ fn calls() -> Vec<([u32; 4], Panel)> {
     ))
     .ask(Query::over_time(or_zero(&sum(&[], &rate(&names::FALLBACK_CALLS, &[]))), "fallback served"))
     .ask(Query::over_time(or_zero(&sum(&[], &rate(&names::FALLBACK_FAILURES, &[]))), "fallback failed"))
-    .when_empty("No breaker is scraped");
-    let odd = Panel::new(
+    .when_empty("No breaker is scraped")
+}
+
+fn odd() -> Panel {
+    Panel::new(
         Kind::TimeSeries,
         "Slow and late calls",
         "Slow calls took at least the breaker's slow-call threshold. Late results belong to \
-         an earlier state and change nothing; many of them mean that calls outlive the \
-         breaker's decisions: shorten the timeout.",
+         an earlier state and do not affect the current one; many of them mean that calls take longer than \
+         the breaker stays in a state: shorten the timeout.",
     )
     .unit("cps")
     .between(0.0, None)
@@ -294,8 +348,7 @@ fn calls() -> Vec<([u32; 4], Panel)> {
     .configure(theme::paint("late", theme::colour("cancelled")))
     .ask(Query::over_time(or_zero(&sum(&[], &rate(&names::CIRCUIT_BREAKER_SLOW_CALLS, &[]))), "slow"))
     .ask(Query::over_time(or_zero(&sum(&[], &rate(&names::CIRCUIT_BREAKER_LATE_RESULTS, &[]))), "late"))
-    .when_empty("No breaker is scraped");
-    vec![([0, 0, 12, 8], outcomes), ([12, 0, 6, 8], answered), ([18, 0, 6, 8], odd)]
+    .when_empty("No breaker is scraped")
 }
 
 /// The limit of every duration.
@@ -331,5 +384,5 @@ fn durations() -> Vec<([u32; 4], Panel)> {
         let query = Query::over_time(quantile(q, &[], &names::CIRCUIT_BREAKER_CALL_DURATION, &[]), name);
         lines = lines.ask(if name == "p99" { query.with_exemplars() } else { query });
     }
-    vec![([0, 0, 12, 9], heat), ([12, 0, 12, 9], lines.ask(timeouts()))]
+    vec![([0, 0, 12, 9], heat), ([12, 0, 12, 9], lines.ask(timeouts())), ([0, 9, 12, 8], odd())]
 }

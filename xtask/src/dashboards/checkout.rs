@@ -5,30 +5,30 @@ use serde_json::json;
 
 use super::dashboard::{Dashboard, Section};
 use super::panel::{Kind, Panel, Query};
-use super::query::{increase, is, max, not, or_zero, quantile, rate, series, state_code, sum};
+use super::query::{any, increase, is, max, not, or_zero, quantile, rate, series, state_code, sum};
+use super::say::{self, Gravity};
 use super::theme;
-use super::tiles::{row, stepped, tile};
+use super::tiles::stepped;
 
 const CALL: &str = "{{service}} → {{breaker}}";
 const QUEUE: &[&str] = &[label::SERVICE, label::QUEUE];
 /// The whole story of an order is in here, whatever breaker is chosen above.
 const SHOWN: &str = "$__range";
 /// Grafana's name of the won.
-pub const WON: &str = "currencyKRW";
+const WON: &str = "currencyKRW";
 
 pub fn page() -> Dashboard {
     Dashboard {
         uid: "breakerbox-checkout",
         title: "Checkout",
-        description: "Do orders become money? What a payment outage puts at risk, what the queue keeps, and when it \
+        description: "Orders and revenue: what a payment outage puts at risk, what the queue keeps, and when it \
             will be empty.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: Vec::new(),
         sections: vec![
             Section::top(now()),
-            Section::titled("Orders and money", orders()),
-            Section::titled("Retry queue", queue()),
-            Section::titled("Steps and safeguards", steps()),
+            Section::folded("The retry queue in detail", queue()),
+            Section::folded("Steps and safeguards", steps()),
         ],
     }
 }
@@ -38,7 +38,7 @@ fn revenue(outcome: &str, range: &str) -> String {
 }
 
 /// Won that were put at risk in the shown time and are neither kept nor lost yet.
-pub fn at_risk() -> String {
+fn at_risk() -> String {
     let [risked, kept, lost] = ["at_risk", "kept", "lost"].map(|outcome| revenue(outcome, SHOWN));
     // An increase is an estimate from two samples: the difference of three may fall below nothing, or
     // stay a hair above it.
@@ -46,58 +46,95 @@ pub fn at_risk() -> String {
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
-    let mut panels = row([
-        stepped(
-            "Paid",
-            "Revenue of the shown time: paid at once, or kept by the queue.",
-            &[(None, theme::NEUTRAL), (Some(1.0), theme::GOOD)],
-            format!("({}) + ({})", revenue("paid", SHOWN), revenue("kept", SHOWN)),
-        )
-        .unit(WON),
-        risk(),
-        stepped(
-            "Lost",
-            "Revenue of orders in the shown time that no payment was got for: refused, declined in the queue, or \
-             given up. Look at the orders below for which.",
-            &[(None, theme::NEUTRAL), (Some(1000.0), theme::BAD)],
-            revenue("lost", SHOWN),
-        )
-        .unit(WON),
-        tile(
-            "Orders waiting",
-            "Orders in the retry queue now. They are charged once the payment gateway answers again.",
+    let mut lines = say::broken();
+    lines.extend(say::protects());
+    lines.extend(say::orders());
+    lines.extend(draining());
+    lines.extend(unprotected());
+    let description = "What is broken, which breaker protects orders, how many are refused and how many wait, and \
+        whether the queue drains.";
+    let mut panels = vec![([0, 0, 24, 7], say::panel(description, lines))];
+    let tiles = [
+        money(
+            "Paid in the shown time",
+            "Revenue of the shown time that was paid at once, on the protected and on the unprotected side.",
+            theme::GOOD,
+            revenue("paid", SHOWN),
+        ),
+        money(
+            "Kept by the queue in the shown time",
+            "Revenue of orders whose payment failed at first and that the queue got paid later.",
+            theme::colour("kept"),
+            revenue("kept", SHOWN),
+        ),
+        money(
+            "At risk now, in the queue",
+            "Revenue of orders that were taken in the shown time without a payment and wait in the queue. They are kept \
+             when the payment gateway is back in time, and lost otherwise.",
             theme::WARN,
-            or_zero(&sum(&[], &depth())),
+            at_risk(),
         ),
-        stepped(
-            "Oldest waits for",
-            "How long the oldest order has been waiting. RetryQueueBacklog fires above one minute.",
-            &[(None, theme::NEUTRAL), (Some(1.0), theme::WARN), (Some(60.0), theme::BAD)],
-            or_zero(&max(&[], &series(&names::RETRY_QUEUE_OLDEST_AGE, &[]))),
-        )
-        .unit("s")
-        .decimals(0),
-        tile(
-            "Dead letters",
-            "Orders that ran out of attempts and wait for a person: `breakerbox queue dead` lists them, `breakerbox \
-             queue replay` tries them again.",
+        money(
+            "Lost in the shown time",
+            "Revenue of orders in the shown time for which no payment was received: refused, declined in the queue, or \
+             given up. The graph of orders shows which.",
             theme::BAD,
-            or_zero(&sum(&[], &max(QUEUE, &series(&names::RETRY_QUEUE_DEAD, &[])))),
+            revenue("lost", SHOWN),
         ),
+    ];
+    panels.extend((0..).step_by(6).zip(tiles).map(|(x, tile)| ([x, 7, 6, 4], tile)));
+    panels.extend([
+        ([0, 11, 24, 6], states()),
+        ([0, 17, 24, 7], by_outcome()),
+        ([0, 24, 24, 6], waiting()),
+        ([0, 30, 24, 7], earned()),
     ]);
-    panels.extend([([0, 4, 24, 7], states())]);
     panels
 }
 
-fn risk() -> Panel {
-    stepped(
-        "Revenue at risk",
-        "Won of orders that were taken in the shown time without a payment and wait in the queue. They are kept when \
-         the payment gateway is back in time, and lost otherwise.",
-        &[(None, theme::NEUTRAL), (Some(1000.0), theme::WARN)],
-        at_risk(),
-    )
-    .unit(WON)
+/// A sum that is grey while there is none.
+fn money(title: &str, description: &str, colour: &str, expr: String) -> Panel {
+    stepped(title, description, &[(None, theme::NEUTRAL), (Some(1000.0), colour)], expr).unit(WON)
+}
+
+/// One line while orders wait: whether the queue gets shorter.
+fn draining() -> Vec<Query> {
+    let depth = format!("({} > 0)", say::depth());
+    let shrinks = format!("({} < -0.001)", max(&[], &growth()));
+    let empty = say::spoken(&[], &format!("({depth} / -{shrinks})"), "empty");
+    let open =
+        series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "open"), is(label::BREAKER, "payment-gateway")]);
+    let wait = max(&[], &series(&names::CIRCUIT_BREAKER_OPEN_REMAINING, &[is(label::BREAKER, "payment-gateway")]));
+    let wait = say::spoken(&[], &format!("({wait} > 0)"), "wait");
+    vec![
+        say::line(
+            &format!("{wait} and on () ({depth}) and on () ({open} == 1)"),
+            Gravity::Note,
+            "The queue is not draining: it waits for the breaker in front of payments, which probes in {{wait}}.",
+        ),
+        say::line(
+            &format!("{empty} unless on () ({open} == 1)"),
+            Gravity::Good,
+            "The queue is draining, done in about {{empty}}.",
+        ),
+        say::line(
+            &format!("{depth} unless on () ({shrinks}) unless on () ({open} == 1)"),
+            Gravity::Note,
+            "The queue is not draining yet, though payments are allowed.",
+        ),
+    ]
+}
+
+/// One line while payments are blocked and go on: the other side has no breaker.
+fn unprotected() -> Vec<Query> {
+    let open =
+        series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "open"), is(label::BREAKER, "payment-gateway")]);
+    let paid = sum(&[], &rate(&names::CHECKOUT_ORDERS, &[is(label::OUTCOME, "paid")]));
+    vec![say::line(
+        &format!("({paid} > 0) and on () ({open} == 1)"),
+        Gravity::Note,
+        "Orders that are paid at once now were placed without protection: no breaker stands in front of those.",
+    )]
 }
 
 /// Of several instances over one database each sees the whole queue.
@@ -109,7 +146,7 @@ fn states() -> Panel {
     Panel::new(
         Kind::StateTimeline,
         "Breakers of an order",
-        "The breakers that an order passes. Red at checkout → payment-gateway: nobody is charged, orders that may \
+        "The breakers of an order's calls. Red at checkout → payment-gateway: no order is charged, orders that may \
          wait are queued; any other in red: orders are refused.",
     )
     .unit("none")
@@ -135,57 +172,53 @@ fn stack(panel: Panel, values: &[&str], ask: impl Fn(&str) -> String) -> Panel {
     panel
 }
 
-fn orders() -> Vec<([u32; 4], Panel)> {
-    let by_outcome = stack(
+fn by_outcome() -> Panel {
+    let groups: [(&str, &[&str], &str); 5] = [
+        ("refused", &["payment_failed", "unavailable", "expired", "dead"], theme::BAD),
+        ("sold out, declined or cancelled", &["sold_out", "declined", "cancelled"], theme::NEUTRAL),
+        ("put in the queue", &["queued"], theme::colour("queued")),
+        ("paid later, from the queue", &["paid_later"], theme::colour("paid_later")),
+        ("paid at once", &["paid"], theme::GOOD),
+    ];
+    let mut panel = Panel::new(
+        Kind::TimeSeries,
+        "Orders by what became of them",
+        "Orders per second of both sides. Brown is put in the queue and comes back later in sky blue; red was refused. \
+         Green while the payment breaker is open was placed without protection. Sold out and declined are answers, not \
+         faults.",
+    )
+    .unit("ops")
+    .between(0.0, None)
+    .stacked()
+    .aligned()
+    .when_empty("No checkout is scraped");
+    for (name, outcomes, colour) in groups {
+        let orders = sum(&[], &rate(&names::CHECKOUT_ORDERS, &[any(label::OUTCOME, outcomes)]));
+        panel = panel.configure(theme::paint(name, colour)).ask(Query::over_time(or_zero(&orders), name));
+    }
+    panel
+}
+
+fn earned() -> Panel {
+    stack(
         Panel::new(
             Kind::TimeSeries,
-            "Orders by what became of them",
-            "Orders a second. Green was paid at once; brown is queued and comes back later in sky blue; reds were \
-             refused. Sold out and declined are answers, not faults.",
-        )
-        .unit("ops")
-        .aligned()
-        .when_empty("No checkout is scraped"),
-        &[
-            "dead",
-            "payment_failed",
-            "unavailable",
-            "expired",
-            "cancelled",
-            "declined",
-            "sold_out",
-            "queued",
-            "paid_later",
-            "paid",
-        ],
-        |outcome| sum(&[], &rate(&names::CHECKOUT_ORDERS, &[is(label::OUTCOME, outcome)])),
-    );
-    let money = stack(
-        Panel::new(
-            Kind::TimeSeries,
-            "Revenue, each minute",
-            "Won of the last minute that were paid at once, kept by the queue, or lost. What the queue saves shows \
-             as sky blue after an outage.",
+            "Revenue per minute",
+            "Revenue of the last minute that was paid at once, kept by the queue, or lost. What the queue saved \
+             shows as sky blue after an outage.",
         )
         .unit(WON)
+        .aligned()
         .when_empty("No checkout is scraped"),
         &["lost", "kept", "paid"],
         |outcome| sum(&[], &increase(&names::CHECKOUT_REVENUE, &[is(label::OUTCOME, outcome)], "1m")),
     )
     // A lost hedge is nothing to worry about; lost money is.
-    .configure(theme::paint("lost", theme::BAD));
-    vec![([0, 0, 14, 9], by_outcome), ([14, 0, 10, 9], money)]
+    .configure(theme::paint("lost", theme::BAD))
 }
 
 fn queue() -> Vec<([u32; 4], Panel)> {
-    vec![
-        ([0, 0, 8, 8], waiting()),
-        ([8, 0, 8, 8], age()),
-        ([16, 0, 8, 8], forecast()),
-        ([0, 8, 8, 8], attempts()),
-        ([8, 8, 8, 8], waited()),
-        ([16, 8, 8, 8], given_up()),
-    ]
+    vec![([0, 0, 12, 8], age()), ([12, 0, 12, 8], attempts()), ([0, 8, 12, 8], waited()), ([12, 8, 12, 8], given_up())]
 }
 
 fn waiting() -> Panel {
@@ -194,13 +227,14 @@ fn waiting() -> Panel {
     let near = format!("{full} and ({} > {full} / 2)", depth());
     Panel::new(
         Kind::TimeSeries,
-        "Queue depth",
-        "Orders that wait. Up while the payment gateway is away, down when it is back. From half full on the dashed \
-         line shows what the queue takes: beyond it orders are refused.",
+        "Orders waiting in the queue",
+        "Queued orders. Rises while the payment gateway is down and falls when it is back. From half full on, the dashed \
+         line shows the capacity of the queue: beyond it orders are refused.",
     )
     .unit("short")
     .between(0.0, None)
     .decimals(0)
+    .aligned()
     .limit("full")
     .configure(theme::paint("waiting", theme::colour("queue")))
     .ask(Query::over_time(or_zero(&sum(&[], &depth())), "waiting"))
@@ -215,10 +249,13 @@ fn age() -> Panel {
         "How long the oldest one has waited. A straight climb of a second each second: nothing leaves the queue; \
          RetryQueueStalled fires after 7 minutes of it.",
     )
-    .unit("s")
+    .unit("suffix: min")
     .between(0.0, None)
     .configure(theme::paint("oldest", theme::colour("queue")))
-    .ask(Query::over_time(or_zero(&max(&[], &series(&names::RETRY_QUEUE_OLDEST_AGE, &[]))), "oldest"))
+    .ask(Query::over_time(
+        format!("({}) / 60", or_zero(&max(&[], &series(&names::RETRY_QUEUE_OLDEST_AGE, &[])))),
+        "oldest",
+    ))
     .when_empty("No retry queue is scraped")
 }
 
@@ -227,32 +264,13 @@ fn growth() -> String {
     format!("deriv({}[2m])", series(&names::RETRY_QUEUE_DEPTH, &[]))
 }
 
-/// Seconds at which a forecast is as good as never.
-const NEVER: u32 = 900;
-
-fn forecast() -> Panel {
-    let depth = series(&names::RETRY_QUEUE_DEPTH, &[]);
-    let left = format!("clamp_max({depth} / -({} < -0.001), {NEVER})", growth());
-    Panel::new(
-        Kind::TimeSeries,
-        "Empty in",
-        "Time until the queue is empty, as fast as it shrank in the last two minutes. 0 is empty; at the top it takes \
-         15 minutes or more, or does not shrink at all: nothing moves until the payment breaker closes.",
-    )
-    .unit("s")
-    .between(0.0, Some(NEVER.into()))
-    .configure(theme::paint("empty in", theme::colour("paid_later")))
-    .ask(Query::over_time(max(&[], &format!("{left} or ({depth} == 0) or ({depth} * 0 + {NEVER})")), "empty in"))
-    .when_empty("No retry queue is scraped")
-}
-
 fn attempts() -> Panel {
     stack(
         Panel::new(
             Kind::TimeSeries,
             "Attempts of the worker",
-            "Tries to charge queued orders. Grey was put off without asking, since the breaker is open; vermilion \
-             asked in vain; green is done.",
+            "Attempts to charge queued orders. Grey was postponed without a call, since the breaker is open; vermilion \
+             failed; green is done.",
         )
         .unit("ops")
         .when_empty("No retry queue is scraped"),
@@ -265,15 +283,18 @@ fn waited() -> Panel {
     let mut panel = Panel::new(
         Kind::TimeSeries,
         "Time in the queue",
-        "How long orders had waited when they were done with. It follows the length of the outage; much longer \
+        "How long orders had waited when they were final. It follows the length of the outage; much longer \
          means that the queue drains too slowly.",
     )
-    .unit("s")
+    .unit("suffix: min")
     .between(0.0, None)
     .meanings(&["p50", "p95"])
     .when_empty("No retry queue is scraped");
     for (q, name) in [("0.5", "p50"), ("0.95", "p95")] {
-        panel = panel.ask(Query::over_time(or_zero(&quantile(q, &[], &names::RETRY_QUEUE_WAIT, &[])), name));
+        panel = panel.ask(Query::over_time(
+            format!("({}) / 60", or_zero(&quantile(q, &[], &names::RETRY_QUEUE_WAIT, &[]))),
+            name,
+        ));
     }
     panel
 }
@@ -284,8 +305,8 @@ fn given_up() -> Panel {
     Panel::new(
         Kind::TimeSeries,
         "Dead letters and refused orders",
-        "Orders that wait for a person, and orders of the last minute that a full queue refused. Both are 0 in good \
-         times and in a short outage.",
+        "Orders that need manual action, and orders of the last minute that a full queue refused. Both are 0 in normal \
+         operation and in a short outage.",
     )
     .unit("short")
     .between(0.0, None)
@@ -315,7 +336,7 @@ fn steps() -> Vec<([u32; 4], Panel)> {
     let failed = Panel::new(
         Kind::TimeSeries,
         "Steps failed or refused",
-        "Where orders end: the first step with trouble is the cause. A failed void is tried again until the payment \
+        "Steps at which orders fail: the first affected step is the cause. A failed void is retried until the payment \
          gateway confirms it.",
     )
     .unit("ops")
@@ -339,9 +360,9 @@ fn steps() -> Vec<([u32; 4], Panel)> {
     let books = stack(
         Panel::new(
             Kind::TimeSeries,
-            "The payment gateway's books",
-            "What requests did to the books. Charged again is the same order charged twice: it must stay at 0; \
-             replayed is what the key prevented.",
+            "Payment ledger",
+            "Requests by their effect on the payment gateway's ledger. Charged again is the same order charged twice: \
+             it must stay at 0; replayed was prevented by the idempotency key.",
         )
         .unit("reqps")
         .when_empty("The payment gateway is not scraped"),

@@ -44,7 +44,12 @@ impl Section {
         Self { heading: Some(Heading { title, collapsed: false, repeat: None }), panels }
     }
 
-    /// Folded until somebody opens it, once for each value of a variable.
+    /// Folded until it is opened.
+    pub fn folded(title: &'static str, panels: Vec<([u32; 4], Panel)>) -> Self {
+        Self { heading: Some(Heading { title, collapsed: true, repeat: None }), panels }
+    }
+
+    /// Folded until it is opened, once for each value of a variable.
     pub fn repeated(title: &'static str, variable: &'static str, panels: Vec<([u32; 4], Panel)>) -> Self {
         Self { heading: Some(Heading { title, collapsed: true, repeat: Some(variable) }), panels }
     }
@@ -65,7 +70,7 @@ impl Dashboard {
                 "includeVars": true, "keepTime": true, "targetBlank": false, "icon": "external link", "tooltip": "", "url": "",
             }],
             "templating": { "list": variables },
-            "annotations": { "list": annotations::all(&self.ids(Panel::is_lanes), self.ids(Panel::is_graph).first().copied()) },
+            "annotations": { "list": annotations::all(&self.ids(Panel::is_lanes), &self.ids(Panel::is_narrow_graph)) },
             "panels": self.panels(),
         })
     }

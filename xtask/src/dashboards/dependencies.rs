@@ -4,8 +4,9 @@ use breakerbox_telemetry::names::{self, label};
 use serde_json::json;
 
 use super::dashboard::{Dashboard, Section};
-use super::panel::{Kind, Panel, Query};
+use super::panel::{Kind, Panel};
 use super::query::{any, is, not, quantile, rate, series, share, sum};
+use super::say;
 use super::table::Table;
 use super::theme;
 
@@ -19,8 +20,8 @@ pub fn page() -> Dashboard {
     Dashboard {
         uid: "breakerbox-dependencies",
         title: "Dependencies and traces",
-        description: "Rate, errors and duration of every dependency as its caller sees it and as it sees \
-            itself. A dot on a graph opens a trace.",
+        description: "Rate, errors and duration of every dependency, measured by its callers and by itself. \
+            A dot on a graph opens a trace.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: vec![json!({
             "name": "jaeger_datasource", "label": "Jaeger data source", "type": "datasource", "query": "jaeger", "regex": "",
@@ -29,9 +30,9 @@ pub fn page() -> Dashboard {
         })],
         sections: vec![
             Section::top(callers()),
-            Section::titled("As the callers see it", seen_by_callers()),
-            Section::titled("As the services see themselves", seen_by_services()),
-            Section::titled("Traces", traces()),
+            Section::titled("Measured by callers", seen_by_callers()),
+            Section::titled("Measured by services", seen_by_services()),
+            Section::folded("Traces", traces()),
         ],
     }
 }
@@ -57,7 +58,7 @@ fn callers() -> Vec<([u32; 4], Panel)> {
     .leads_to("Dependency", "This breaker", ONE_BREAKER)
     .number("Rate", sum(CALL, &rate(calls, &executed())), "cps", 1, 85)
     .errors("Errors", share(CALL, &rate(calls, &broken()), &rate(calls, &executed())), 80)
-    .errors("Rejected", share(CALL, &rejected, &rate(calls, &[])), 85)
+    .number("Rejected", share(CALL, &rejected, &rate(calls, &[])), "percentunit", 1, 85)
     .seconds("p50", quantile("0.5", CALL, durations, &[]), 80)
     .seconds("p95", quantile("0.95", CALL, durations, &[]), 80)
     .seconds("p99", quantile("0.99", CALL, durations, &[]), 80)
@@ -65,102 +66,115 @@ fn callers() -> Vec<([u32; 4], Panel)> {
     let (requests, failed) =
         (&names::HTTP_SERVER_REQUEST_DURATION, vec![r#"http_response_status_code=~"5..""#.to_owned()]);
     let by_service = Table::new(
-        "Every service now",
-        "Requests as the services themselves saw them. A dependency with errors here is broken itself; one with errors \
-         only on the left is not reached, or too slow for its callers.",
+        "Every service now, with and without protection",
+        "Requests measured by the services themselves. A dependency with errors here fails itself; one with errors \
+         only on the left is not reachable, or too slow for its callers.",
     )
     .label(label::SERVICE, "Service")
+    .named("Service")
     .number("Rate", sum(SERVICE, &rate(requests, &[])), "reqps", 1, 90)
     .errors("Errors", share(SERVICE, &rate(requests, &failed), &rate(requests, &[])), 80)
     .seconds("p50", quantile("0.5", SERVICE, requests, &[]), 80)
     .seconds("p99", quantile("0.99", SERVICE, requests, &[]), 80)
     .number("In flight", sum(SERVICE, &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[])), "none", 0, 85)
     .sorted("Errors", true, "No service is scraped");
-    vec![([0, 0, 14, 11], by_caller), ([14, 0, 10, 11], by_service)]
+    let mut lines = say::broken();
+    lines.extend(say::protects());
+    lines.push(say::calm());
+    lines.extend(say::viewers());
+    let description = "What is broken, which breakers stand in front of it, and what viewers get; below, every dependency \
+        as its callers and as the services see it.";
+    vec![([0, 0, 24, 6], say::panel(description, lines)), ([0, 6, 14, 13], by_caller), ([14, 6, 10, 13], by_service)]
 }
 
-fn lines(title: &str, description: &str, unit: &str, max: Option<f64>, query: Query) -> Panel {
+fn lines(title: &str, description: &str, unit: &str, max: Option<f64>, by: &[&str], expr: &str) -> Panel {
+    let legend = by.iter().map(|label| format!("{{{{{label}}}}}")).collect::<Vec<_>>().join(" → ");
     Panel::new(Kind::TimeSeries, title, description)
         .unit(unit)
         .between(0.0, max)
         .custom("fillOpacity", json!(0))
-        .ask(query)
+        .ask_eventful(by, expr, &legend, "none")
         .when_empty("Nothing is scraped")
 }
 
 fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
-    let (calls, legend) = (&names::CIRCUIT_BREAKER_CALLS, "{{service}} → {{breaker}}");
-    let panels = vec![
-        (
-            [0, 0, 8, 11],
-            lines(
-                "Calls by dependency",
-                "Executed calls a second. A line that drops to 0 while others go on is an open breaker.",
-                "cps",
-                None,
-                Query::over_time(sum(CALL, &rate(calls, &executed())), legend),
-            ),
-        ),
-        (
-            [8, 0, 8, 11],
-            lines(
-                "Errors by dependency",
-                "Share of executed calls that failed or timed out. It falls to 0 while a breaker is \
-                 open, since nothing is executed: read it with the states.",
-                "percentunit",
-                Some(1.0),
-                Query::over_time(share(CALL, &rate(calls, &broken()), &rate(calls, &executed())), legend),
-            ),
-        ),
-        (
-            [16, 0, 8, 11],
-            lines(
-                "p99 by dependency",
-                "The slowest one in a hundred executed calls. A dot opens the trace of one real call.",
-                "s",
-                None,
-                Query::over_time(quantile("0.99", CALL, &names::CIRCUIT_BREAKER_CALL_DURATION, &[]), legend)
-                    .with_exemplars(),
-            ),
-        ),
-    ];
-    panels.into_iter().map(|(place, panel): ([u32; 4], Panel)| (place, panel.identities(theme::DEPENDENCIES))).collect()
-}
-
-fn seen_by_services() -> Vec<([u32; 4], Panel)> {
-    let (requests, legend) = (&names::HTTP_SERVER_REQUEST_DURATION, "{{service}}");
-    let failed = [r#"http_response_status_code=~"5..""#.to_owned()];
+    let calls = &names::CIRCUIT_BREAKER_CALLS;
     let panels = vec![
         (
             [0, 0, 8, 9],
             lines(
-                "Requests by service",
-                "Requests served a second. Retries and hedges of callers are in here: more than the \
-                 callers' callers asked for.",
-                "reqps",
+                "Calls by dependency, the six busiest",
+                "Executed calls a second. A line that drops to 0 while others go on is an open breaker.",
+                "cps",
                 None,
-                Query::over_time(sum(SERVICE, &rate(requests, &[])), legend),
+                CALL,
+                &sum(CALL, &rate(calls, &executed())),
             ),
         ),
         (
             [8, 0, 8, 9],
             lines(
-                "Errors by service",
-                "Share of 5xx answers. The service nearest to the cause shows it first and most.",
+                "Errors by dependency, the six highest",
+                "Share of executed calls that failed or timed out. It falls to 0 while a breaker is \
+                 open, since nothing is executed: read it with the states.",
                 "percentunit",
                 Some(1.0),
-                Query::over_time(share(SERVICE, &rate(requests, &failed), &rate(requests, &[])), legend),
+                CALL,
+                &share(CALL, &rate(calls, &broken()), &rate(calls, &executed())),
             ),
         ),
         (
             [16, 0, 8, 9],
             lines(
-                "p99 by service",
+                "p99 by dependency, the six slowest",
+                "The slowest one in a hundred executed calls. A dot opens the trace of one real call.",
+                "s",
+                None,
+                CALL,
+                &quantile("0.99", CALL, &names::CIRCUIT_BREAKER_CALL_DURATION, &[]),
+            ),
+        ),
+    ];
+    panels.into_iter().map(|(place, panel): ([u32; 4], Panel)| (place, panel.identities(theme::BREAKERS))).collect()
+}
+
+fn seen_by_services() -> Vec<([u32; 4], Panel)> {
+    let requests = &names::HTTP_SERVER_REQUEST_DURATION;
+    let failed = [r#"http_response_status_code=~"5..""#.to_owned()];
+    let panels = vec![
+        (
+            [0, 0, 8, 9],
+            lines(
+                "Requests by service, the six busiest",
+                "Requests served per second, including retries and hedges of callers: more than the \
+                 original calls.",
+                "reqps",
+                None,
+                SERVICE,
+                &sum(SERVICE, &rate(requests, &[])),
+            ),
+        ),
+        (
+            [8, 0, 8, 9],
+            lines(
+                "Errors by service, the six highest",
+                "Share of 5xx answers. The service nearest to the cause shows it first and most.",
+                "percentunit",
+                Some(1.0),
+                SERVICE,
+                &share(SERVICE, &rate(requests, &failed), &rate(requests, &[])),
+            ),
+        ),
+        (
+            [16, 0, 8, 9],
+            lines(
+                "p99 by service, the six slowest",
                 "The slowest one in a hundred answers of each service. A dot opens the trace of one \
                  real request.",
                 "s",
                 None,
-                Query::over_time(quantile("0.99", SERVICE, requests, &[]), legend).with_exemplars(),
+                SERVICE,
+                &quantile("0.99", SERVICE, requests, &[]),
             ),
         ),
     ];

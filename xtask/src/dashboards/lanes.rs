@@ -29,17 +29,17 @@ fn most_fail() -> String {
 /// How the codes of faults are shown.
 pub fn fault_words() -> Value {
     let spoken: Vec<_> = value::FAULT_KINDS.iter().map(|kind| spoken(kind)).collect();
-    let mut words = vec![(0, "broken", theme::GOOD), (MOST_FAIL, "outage", theme::FAULT)];
+    let mut words = vec![(0, "well", theme::GOOD), (MOST_FAIL, "outage", theme::FAULT)];
     words.extend((1..).zip(&spoken).map(|(code, kind)| (code, kind.as_str(), shade(kind))));
     theme::words(&words)
 }
 
 fn spoken(kind: &str) -> String {
-    if kind == "error" { "errors".to_owned() } else { kind.replace('_', " ") }
+    if kind == "error" { "some errors".to_owned() } else { kind.replace('_', " ") }
 }
 
 fn shade(kind: &str) -> &'static str {
-    if kind == "errors" { theme::FAINT_FAULT } else { theme::FAULT }
+    if kind == "some errors" { theme::FAINT_FAULT } else { theme::FAULT }
 }
 
 /// 0 while nothing is switched on anywhere, otherwise nothing.
@@ -51,32 +51,52 @@ pub fn no_fault() -> String {
 pub fn faults() -> Panel {
     Panel::new(
         Kind::StateTimeline,
-        "Cause: faults switched on",
-        "A lane for each service that was broken on purpose, from injection to end; paler for errors until \
-         most of its answers are. Read downwards: the breakers' answer is in the strip below, what viewers felt in the one \
-         under it.",
+        "Cause: active faults",
+        "One lane per service with an injected fault, from injection to end; paler while less than half of its \
+         answers are errors. The strip below shows the breakers' reaction, the one under it the effect on \
+         viewers.",
     )
     .unit("none")
     .words(fault_words())
     .ask(Query::over_time(format!("{} > 0", fault_code()), "{{target}}"))
-    .ask(Query::over_time(no_fault(), "no service"))
+    .ask(Query::over_time(no_fault(), "no fault is on"))
     .when_empty("No fault series: is anything scraped?")
+}
+
+/// How grave an alert is that fires: red asks for somebody at once, blue for nobody.
+pub fn alert_words() -> Value {
+    theme::words(&[
+        (0, "quiet", theme::GOOD),
+        (1, "pending", theme::NEUTRAL),
+        (2, "info", theme::colour("info")),
+        (3, "warning", theme::colour("warning")),
+        (4, "critical", theme::colour("critical")),
+    ])
+}
+
+/// Alerts as numbers of `alert_words`.
+pub fn alert_code(by: &[&str]) -> String {
+    let coded = [
+        format!("{} * 4", alerts("firing", &[is("severity", "critical")])),
+        format!("{} * 3", alerts("firing", &[r#"severity!~"critical|info|none""#.to_owned()])),
+        format!("{} * 2", alerts("firing", &[is("severity", "info")])),
+        alerts("pending", &[]),
+    ];
+    max(by, &coded.join(" or "))
 }
 
 /// Lanes of alerts, pending and firing.
 pub fn alert_timeline() -> Panel {
-    let coded = format!("{} * 2 or {}", alerts("firing", &[]), alerts("pending", &[]));
     let any_state = format!("ALERTS{{{}, {}}}", any("alertstate", &["pending", "firing"]), not("severity", "none"));
     Panel::new(
         Kind::StateTimeline,
-        "Alerts, pending and firing",
-        "One lane an alert that was active in the shown time: amber while its condition is \
-         being confirmed, red while it fires. A long amber stretch is time lost to detection.",
+        "Alerts: grey pending, blue info, amber warning, red critical",
+        "One lane per alert that was active in the shown time: grey while its condition is being confirmed (pending), \
+         then the colour of its severity while it fires. Red asks somebody to act at once, blue nobody.",
     )
     .unit("none")
-    .with_long_names()
-    .words(theme::words(&[(0, "quiet", theme::GOOD), (1, "pending", theme::WARN), (2, "firing", theme::BAD)]))
-    .ask(Query::over_time(max(&["alertname"], &coded), "{{alertname}}"))
+    .words(alert_words())
+    .ask(Query::over_time(alert_code(&["alertname"]), "{{alertname}}"))
     .ask(Query::over_time(quiet(&any_state), "no alert"))
     .when_empty("No alert was pending or firing")
 }

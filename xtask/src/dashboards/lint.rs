@@ -63,7 +63,7 @@ fn every_page_opens_alike() {
         assert_eq!(json["editable"], false, "a change in the browser would be lost");
         assert!(json.get("id").is_none(), "ids belong to an installation");
         assert_eq!(json["links"][0]["tags"], json["tags"], "each page links to all others");
-        assert_eq!(annotations(&json).len(), 7, "{}", page.uid);
+        assert_eq!(annotations(&json).len(), 6, "{}", page.uid);
     }
 }
 
@@ -207,18 +207,169 @@ fn panels_lie_side_by_side_and_have_names_of_their_own() {
             assert!(ids.insert(panel["id"].as_u64().unwrap()), "{}: two panels have id {}", page.uid, panel["id"]);
             assert!(titles.insert(text(panel, "title")), "{}: two panels are called {}", page.uid, panel["title"]);
         }
-        let mut taken = BTreeMap::new();
-        for panel in all(&json) {
-            let cell = |key: &str| panel["gridPos"][key].as_u64().unwrap();
-            assert!(cell("x") + cell("w") <= 24, "{} / {} is wider than the page", page.uid, panel["title"]);
-            for (x, y) in
-                (cell("x")..cell("x") + cell("w")).flat_map(|x| (cell("y")..cell("y") + cell("h")).map(move |y| (x, y)))
-            {
-                let before = taken.insert((x, y), panel["title"].clone());
-                assert!(before.is_none(), "{}: {} lies on {}", page.uid, panel["title"], before.unwrap());
+        // What is folded takes its place only when it is opened, and then it moves what is below.
+        let open: Vec<_> = json["panels"].as_array().unwrap().iter().collect();
+        let folded = open.iter().map(|row| row["panels"].as_array().into_iter().flatten().collect::<Vec<_>>());
+        for group in folded.chain([open.clone()]) {
+            lie_apart(&group, page.uid);
+        }
+    }
+}
+
+fn lie_apart(group: &[&Value], uid: &str) {
+    let mut taken = BTreeMap::new();
+    for panel in group {
+        let cell = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+        assert!(cell("x") + cell("w") <= 24, "{uid} / {} is wider than the page", panel["title"]);
+        for (x, y) in
+            (cell("x")..cell("x") + cell("w")).flat_map(|x| (cell("y")..cell("y") + cell("h")).map(move |y| (x, y)))
+        {
+            let before = taken.insert((x, y), panel["title"].clone());
+            assert!(before.is_none(), "{uid}: {} lies on {}", panel["title"], before.unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_sentence_stands_on_top_of_every_page() {
+    for page in pages() {
+        let json = page.json();
+        let first = &json["panels"][0];
+        assert_eq!((text(first, "type"), &first["options"]["textMode"]), ("stat", &"name".into()), "{}", page.uid);
+        let place = &first["gridPos"];
+        assert_eq!((&place["x"], &place["y"], &place["w"]), (&0.into(), &0.into(), &24.into()), "{}", page.uid);
+        let lines: Vec<_> = queries(first).iter().map(|query| text(query, "legendFormat").to_owned()).collect();
+        assert!(lines.len() >= 3, "{}: {lines:?}", page.uid);
+        for line in lines {
+            assert!(line.ends_with('.') || line.ends_with("{{twin}}"), "{}: {line:?} is no sentence", page.uid);
+        }
+    }
+}
+
+#[test]
+fn few_events_are_drawn_before_a_switch_is_used() {
+    for page in pages() {
+        let json = page.json();
+        let shown: Vec<_> = annotations(&json)
+            .into_iter()
+            .filter(|e| e["enable"] == true)
+            .map(|e| text(e, "name").to_owned())
+            .collect();
+        assert_eq!(shown, ["Fault on (shaded)", "Breaker opened"], "{}", page.uid);
+    }
+}
+
+/// What may be red: it harms viewers, orders or the watch itself. An open breaker is the one exception,
+/// since its red is what the whole trade knows.
+const HARM: &[&str] = &[
+    "error",
+    "failed pages, 5 minutes",
+    "failed pages, 1 hour",
+    "open",
+    "critical",
+    "down",
+    "dead",
+    "charged_again",
+    "lost",
+    "refused",
+    "not sent",
+    "errors",
+];
+
+/// Panels whose numbers turn red from a step on.
+const RED_FROM_A_STEP: &[&str] = &[
+    "In one sentence",
+    "Lost in the shown time",
+    "Error budgets left",
+    "The four routes with most errors",
+    "Rate, errors, duration by route",
+    "Every dependency now",
+    "Every service now, with and without protection",
+];
+
+/// What is painted red in a panel, by name or word; a step of a threshold has the panel's own.
+fn reds(panel: &Value) -> Vec<String> {
+    let (field, mut found) = (&panel["fieldConfig"], Vec::new());
+    let stepped = |of: &Value| of["steps"].as_array().into_iter().flatten().any(|step| step["color"] == theme::BAD);
+    let words = |of: &Value| -> Vec<String> {
+        let all = of.as_array().into_iter().flatten().filter_map(|one| one["options"].as_object()).flatten();
+        all.filter(|(_, word)| word["color"] == theme::BAD).map(|(_, word)| text(word, "text").to_owned()).collect()
+    };
+    if stepped(&field["defaults"]["thresholds"]) {
+        found.push(text(panel, "title").to_owned());
+    }
+    found.extend(words(&field["defaults"]["mappings"]));
+    for override_ in field["overrides"].as_array().unwrap() {
+        for property in override_["properties"].as_array().unwrap() {
+            let value = &property["value"];
+            match text(property, "id") {
+                "color" if value["fixedColor"] == theme::BAD => {
+                    found.push(text(&override_["matcher"], "options").to_owned());
+                }
+                "mappings" => found.extend(words(value)),
+                "thresholds" if stepped(value) => found.push(text(panel, "title").to_owned()),
+                _ => {}
             }
         }
     }
+    found
+}
+
+#[test]
+fn red_is_only_for_harm() {
+    each_panel(|panel, at| {
+        for red in reds(panel) {
+            let known = HARM.contains(&red.as_str()) || RED_FROM_A_STEP.contains(&red.as_str());
+            assert!(known, "{at}: {red:?} is red and harms nobody");
+        }
+    });
+}
+
+#[test]
+fn a_moment_is_one_vertical_line() {
+    for page in pages() {
+        let json = page.json();
+        let mut margins: BTreeMap<(u64, u64, u64), (u64, String)> = BTreeMap::new();
+        let mut section = 0;
+        for panel in all(&json) {
+            let kind = text(panel, "type");
+            section += u64::from(kind == "row");
+            if !matches!(kind, "timeseries" | "state-timeline") {
+                continue;
+            }
+            let cell = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+            let width = panel["fieldConfig"]["defaults"]["custom"]["axisWidth"].as_u64();
+            let width =
+                width.unwrap_or_else(|| panic!("{} / {}: the left margin follows the data", page.uid, panel["title"]));
+            let title = text(panel, "title").to_owned();
+            let (other, above) = margins.entry((section, cell("x"), cell("w"))).or_insert((width, title.clone()));
+            assert_eq!(*other, width, "{}: {title:?} starts elsewhere than {above:?} above it", page.uid);
+        }
+    }
+}
+
+#[test]
+fn no_page_uses_words_that_only_its_author_knows() {
+    const RIDDLES: &[&str] =
+        &["bare", "no error", "spent exactly", "blind", "held back", "empty in", "judges", "trips here", "in vain"];
+    let check = |said: &str, at: &str| {
+        let lower = said.to_lowercase();
+        for riddle in RIDDLES {
+            let mut words = lower.match_indices(riddle).filter(|(place, _)| {
+                let (before, after) = (&lower[..*place], &lower[place + riddle.len()..]);
+                let letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '-');
+                !letter(before.chars().next_back()) && !letter(after.chars().next())
+            });
+            assert!(words.next().is_none(), "{at}: {said:?} says {riddle:?}");
+        }
+    };
+    each_panel(|panel, at| {
+        check(text(panel, "title"), at);
+        check(text(panel, "description"), at);
+        for query in queries(panel) {
+            check(text(query, "legendFormat"), at);
+        }
+    });
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod promql;
 #[cfg(test)]
 mod provisioning;
 mod query;
+mod say;
 mod stack;
 mod table;
 mod theme;

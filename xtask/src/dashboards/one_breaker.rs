@@ -40,12 +40,12 @@ fn waiting() -> Panel {
     Panel::new(
         Kind::TimeSeries,
         "Time until the next probe",
-        "Seconds an open breaker still waits, from its configured wait down to 0. A higher \
+        "Remaining wait of an open breaker, from its configured wait down to 0. A higher \
          start each time is the backoff of a breaker that keeps tripping.",
     )
     .unit("s")
     .between(0.0, None)
-    .configure(theme::paint("remaining", theme::colour("open")))
+    .configure(theme::paint("remaining", theme::PROTECTED))
     .limit("configured wait")
     .ask(Query::over_time(max(&[], &series(&names::CIRCUIT_BREAKER_OPEN_REMAINING, &[])), "remaining"))
     .ask(Query::over_time(max(&[], &series(&names::CIRCUIT_BREAKER_OPEN_WAIT, &[])), "configured wait"))
@@ -56,7 +56,7 @@ fn probes() -> Panel {
     Panel::new(
         Kind::TimeSeries,
         "Window and probes",
-        "Calls in the window beside those it needs, and probes of the present half-open state.",
+        "Calls in the window beside the minimum, and probes of the current half-open state.",
     )
     .unit("none")
     .between(0.0, None)
@@ -114,8 +114,8 @@ fn against_its_limit(title: &str, description: &str, ratio: &Family, threshold: 
         .unit("percentunit")
         .between(0.0, Some(1.0))
         .configure(theme::paint("measured", theme::PROTECTED))
-        .limit("trips here")
+        .limit("opens here")
         .ask(Query::over_time(format!("max(({}))", judged(BREAKER, &series(ratio, &[]))), "measured"))
-        .ask(Query::over_time(max(&[], &series(threshold, &[])), "trips here"))
+        .ask(Query::over_time(max(&[], &series(threshold, &[])), "opens here"))
         .when_empty("This breaker is not scraped")
 }

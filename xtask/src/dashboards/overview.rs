@@ -1,23 +1,19 @@
 //! Streaming overview, the home page: what is broken, what viewers feel, what the breakers did.
 //!
-//! The first screen answers in that order, twice: as five tiles that say *now*, and as three strips on
-//! one time axis that say *since when*. Everything below is for whoever asks why.
+//! A sentence says it; strips on one time axis show it: cause, answer, effect, alerts. Beside them stands the same
+//! gateway without protection. Everything else is folded.
 
 use breakerbox_telemetry::names::{self, label, value};
 use serde_json::json;
 
-use super::checkout;
 use super::dashboard::{Dashboard, Section};
-use super::lanes::{alert_timeline, fault_code, fault_words, faults, no_fault, quiet};
+use super::lanes::{alert_timeline, faults};
 use super::panel::{Kind, Panel, Query};
-use super::query::{
-    alerts, any, call_label, increase, is, judged, max, not, or_zero, quantile, rate, series, share, state_code, sum,
-};
+use super::query::{any, increase, is, max, or_zero, quantile, rate, series, share, state_code, sum};
+use super::say::{self, BARE, GATEWAY, Gravity};
 use super::table::Table;
 use super::theme;
 
-const GATEWAY: &str = "gateway";
-const BARE: &str = "gateway-bare";
 /// A label matcher of answers that failed on the server's side.
 const FAILED: &str = r#"http_response_status_code=~"5..""#;
 
@@ -25,36 +21,45 @@ pub fn page() -> Dashboard {
     Dashboard {
         uid: "breakerbox-overview",
         title: "Streaming overview",
-        description: "Is the service good for viewers now? What is broken, what they feel, and what the \
-            breakers did about it.",
+        description: "Service quality for viewers: active faults, their effect on pages, and the reaction of \
+            the circuit breakers.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: Vec::new(),
         sections: vec![
             Section::top(now()),
-            Section::titled("Service level", service_level()),
-            Section::titled("Routes", routes()),
-            Section::titled("Breakers and alerts", details()),
+            Section::folded("Service level", service_level()),
+            Section::folded("Routes", routes()),
         ],
     }
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
+    let mut lines = say::broken();
+    lines.extend(say::protects());
+    lines.push(say::calm());
+    lines.extend(say::viewers());
+    lines.extend(say::orders());
+    lines.extend(alerts_now());
     vec![
-        ([0, 0, 4, 5], broken_now()),
-        ([4, 0, 5, 5], viewers_now()),
-        ([9, 0, 4, 5], risk_now()),
-        ([13, 0, 5, 5], breakers_now()),
-        ([18, 0, 6, 5], alerts_now()),
-        ([0, 5, 16, 5], faults()),
-        ([0, 10, 16, 8], states()),
-        ([0, 18, 16, 6], pages()),
         (
-            [16, 5, 8, 7],
+            [0, 0, 24, 7],
+            say::panel(
+                "What is broken and since when, what protects viewers and what they get, compared with the same gateway \
+                 without protection; better or worse. Purple is broken on purpose, amber is protected, red is harm, \
+                 green is well.",
+                lines,
+            ),
+        ),
+        ([0, 7, 16, 5], faults()),
+        ([0, 12, 16, 8], states().link("Circuit breakers", &there("breakers"))),
+        ([0, 20, 16, 6], pages()),
+        ([0, 26, 16, 7], alert_timeline().link("Drill and alerts", &there("alerts"))),
+        (
+            [16, 7, 8, 7],
             beside(
-                "Errors: protected beside bare",
-                "Share of pages that were errors, behind the protected gateway and behind the same \
-                 gateway without any protection, under the same traffic. The gap is what the patterns \
-                 are worth.",
+                "Pages that fail",
+                "Share of pages that failed, at the protected gateway and at the same gateway without protection, under \
+                 the same traffic. The gap is what the protection prevents. Orders are not pages: see Checkout.",
                 "percentunit",
                 Some(1.0),
                 |service| {
@@ -67,22 +72,22 @@ fn now() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [16, 12, 8, 6],
+            [16, 14, 8, 6],
             beside(
-                "p99: protected beside bare",
-                "The slowest one in a hundred answers of each gateway. The bare one waits for what is \
-                 broken; the protected one stops waiting.",
+                "Slowest answers (p99)",
+                "One answer in a hundred takes longer than this. Without protection callers wait for what is broken; \
+                 with it they stop waiting.",
                 "s",
                 None,
                 |service| quantile("0.99", &[], &names::HTTP_SERVER_REQUEST_DURATION, &[is(label::SERVICE, service)]),
             ),
         ),
         (
-            [16, 18, 8, 6],
+            [16, 20, 8, 6],
             beside(
-                "In flight: protected beside bare",
-                "Requests inside each gateway now, waiting ones included. The bare one serves 20 at a time from one shared \
-                 pool: when something hangs, every page waits behind it, also those that need nothing broken.",
+                "Requests inside the gateway",
+                "Requests that are being answered or wait. Without protection one pool of 20 places serves everything: \
+                 when a dependency hangs, every page waits behind it, also those that do not need it.",
                 "short",
                 None,
                 |service| {
@@ -90,121 +95,50 @@ fn now() -> Vec<([u32; 4], Panel)> {
                 },
             ),
         ),
+        ([16, 26, 8, 7], worst_routes().link("Checkout", &there("checkout"))),
     ]
 }
 
-/// Tiles that are read from across the room.
-fn tile(title: &str, description: &str) -> Panel {
-    Panel::new(Kind::Stat, title, description)
-        .unit("none")
-        .option("orientation", json!("horizontal"))
-        .option("text", json!({ "titleSize": 15, "valueSize": 17 }))
+/// Another page, with the time and the variables of this one.
+fn there(page: &str) -> String {
+    format!("/d/breakerbox-{page}?${{__url_time_range}}&${{__all_variables}}")
 }
 
-fn broken_now() -> Panel {
-    tile(
-        "1 · What is broken",
-        "Faults that are switched on now, by the service they hit. Purple is broken on purpose; nothing here while \
-         viewers suffer means a real failure: look at the breakers and alerts.",
-    )
-    .option("textMode", json!("value_and_name"))
-    .words(fault_words())
-    .ask(Query::now(format!("{} > 0", fault_code()), "{{target}}"))
-    .ask(Query::now(no_fault(), "no service"))
-    .when_empty("No fault series: is anything scraped?")
+/// One line: how many alerts ask somebody to act.
+fn alerts_now() -> Vec<Query> {
+    let firing = say::firing();
+    vec![say::line(
+        &say::numbered(&[], &format!("({firing}) > 0"), "count", "$1"),
+        Gravity::Note,
+        "Alerts firing that ask somebody to act: {{count}}. They are in the lanes below.",
+    )]
 }
 
-fn viewers_now() -> Panel {
-    let played = |outcome: &str| {
-        or_zero(&share(
-            &[],
-            &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY), is(label::OUTCOME, outcome)]),
-            &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY)]),
-        ))
-    };
-    let mut panel = tile(
-        "2 · What viewers get",
-        "Shares of the pages served in the last seconds. Degraded pages come with older or \
-         popular titles and still load; errors do not. All 0 % means that nobody asked.",
+fn worst_routes() -> Panel {
+    let family = &names::HTTP_SERVER_REQUEST_DURATION;
+    let at_gateway = || vec![is(label::SERVICE, GATEWAY)];
+    let failed = || vec![is(label::SERVICE, GATEWAY), FAILED.to_owned()];
+    let by = &[label::HTTP_ROUTE];
+    let errors = share(by, &rate(family, &failed()), &rate(family, &at_gateway()));
+    let worst = format!("topk(4, {errors})");
+    Table::new(
+        "The four routes with most errors",
+        "Routes of the protected gateway now; all are in the folded row Routes. An order is refused with an error \
+         when it cannot be charged and must not wait: that is no failed page.",
     )
-    .unit("percentunit")
-    .decimals(0)
-    .between(0.0, Some(1.0))
-    .option("textMode", json!("value_and_name"))
-    .option("orientation", json!("vertical"))
-    .when_empty("No viewer traffic is measured");
-    for outcome in value::PLAYBACK_OUTCOMES {
-        panel = panel.ask(Query::now(played(outcome), outcome));
-        // Grey while there is none of it: a red zero would say the opposite of what it means.
-        let steps = json!({ "mode": "absolute", "steps": [
-            { "value": null, "color": theme::NEUTRAL }, { "value": 0.005, "color": theme::colour(outcome) } ] });
-        panel = panel.configure(theme::by_name(outcome, &[("thresholds", steps)]));
-    }
-    panel
-}
-
-fn risk_now() -> Panel {
-    tile(
-        "3 · Revenue at risk",
-        "Won of orders taken in the shown time whose payment failed and that wait to be charged again. It falls to 0 \
-         when the queue gets them paid. Follow the link to what is kept and lost.",
-    )
-    .unit(checkout::WON)
-    .steps(&[(None, theme::NEUTRAL), (Some(1000.0), theme::WARN)])
-    .option("text", json!({ "titleSize": 15, "valueSize": 26 }))
-    .ask(Query::now(checkout::at_risk(), "at risk"))
-    .link("Checkout", "/d/breakerbox-checkout?${__url_time_range}&${__all_variables}")
-    .when_empty("No checkout is scraped")
-}
-
-fn breakers_now() -> Panel {
-    let away = series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]);
-    tile(
-        "4 · What the breakers did",
-        "Breakers that are not closed now: open ones answer at once from the fallback, \
-         half-open ones let a few probes through. Follow the link for the reason.",
-    )
-    .option("textMode", json!("value_and_name"))
-    .option("text", json!({ "titleSize": 13, "valueSize": 14 }))
-    .words(theme::state_words())
-    .ask(Query::now(format!("{} > 0", state_code(&["service", "breaker"])), "{{service}} → {{breaker}}"))
-    .ask(Query::now(format!("{} == 0", sum(&[], &away)), "all breakers"))
-    .link("Circuit breakers", "/d/breakerbox-breakers?${__url_time_range}&${__all_variables}")
-    .when_empty("No breaker is scraped")
-}
-
-fn alerts_now() -> Panel {
-    let graded = [
-        format!("{} * 3", alerts("firing", &[is("severity", "critical")])),
-        format!("{} * 2", alerts("firing", &[r#"severity!~"critical|info|none""#.to_owned()])),
-    ];
-    let calling = alerts("firing", &[not("severity", "none"), not("severity", "info")]);
-    tile(
-        "5 · Which alerts fire",
-        "The four gravest alerts that ask somebody to act, critical ones in red; those of severity info are left \
-         to the timeline. Each has a runbook: Drill and alerts lists them with their start.",
-    )
-    .option("textMode", json!("value_and_name"))
-    // The longest name and its severity on one line.
-    .option("text", json!({ "titleSize": 13, "valueSize": 14 }))
-    .words(theme::words(&[
-        (0, "quiet", theme::GOOD),
-        (2, "warning", theme::colour("warning")),
-        (3, "critical", theme::colour("critical")),
-    ]))
-    .ask(Query::now(format!("topk(4, {})", max(&["alertname"], &graded.join(" or "))), "{{alertname}}"))
-    .ask(Query::now(quiet(&calling), "no alert"))
-    .link("Drill and alerts", "/d/breakerbox-alerts?${__url_time_range}&${__all_variables}")
-    .when_empty("No alert fires")
+    .label(label::HTTP_ROUTE, "Route")
+    .errors("Errors", worst.clone(), 75)
+    .number("Rate", format!("{} and ({worst})", sum(by, &rate(family, &at_gateway()))), "reqps", 1, 90)
+    .sorted("Errors", true, "No route was asked yet")
 }
 
 fn states() -> Panel {
     Panel::new(
         Kind::StateTimeline,
         "Answer: breaker states",
-        "One lane a breaker, named caller → dependency. Red is open (calls answered at once \
+        "One lane per breaker, named caller → dependency. Red is open (calls answered at once \
          from the fallback), amber half-open (probing), green closed. Of several replicas, \
-         the gravest state.",
+         the worst state.",
     )
     .unit("none")
     .words(theme::state_words())
@@ -216,10 +150,10 @@ fn states() -> Panel {
 fn pages() -> Panel {
     let mut panel = Panel::new(
         Kind::TimeSeries,
-        "Effect: pages by what viewers got",
-        "Pages a second from the protected gateway. Amber is degraded (an older or popular \
+        "Effect: pages (degraded = from a fallback)",
+        "Pages per second from the protected gateway. Amber is degraded (an older or popular \
          answer in place of the live one), red is an error. Amber without red: the patterns \
-         hold.",
+         work.",
     )
     .unit("reqps")
     .between(0.0, None)
@@ -239,16 +173,19 @@ fn beside(title: &str, description: &str, unit: &str, max: Option<f64>, measure:
     Panel::new(Kind::TimeSeries, title, description)
         .unit(unit)
         .between(0.0, max)
-        .meanings(&["protected", "bare"])
-        .configure(theme::by_name("bare", &[("custom.lineStyle", json!({ "fill": "dash", "dash": [8, 4] }))]))
-        .ask(Query::over_time(measure(GATEWAY), "protected"))
-        .ask(Query::over_time(measure(BARE), "bare"))
+        .meanings(&["with protection", "without protection"])
+        .configure(theme::by_name(
+            "without protection",
+            &[("custom.lineStyle", json!({ "fill": "dash", "dash": [8, 4] }))],
+        ))
+        .ask(Query::over_time(measure(GATEWAY), "with protection"))
+        .ask(Query::over_time(measure(BARE), "without protection"))
         .when_empty("Neither gateway is scraped")
 }
 
 /// What each objective counts as bad, and what it is called here.
 const OBJECTIVES: &[(&str, &str, &[&str])] =
-    &[("availability", "no error", &["error"]), ("quality", "live", &["error", "degraded"])];
+    &[("availability", "failed pages", &["error"]), ("quality", "failed or fallback pages", &["error", "degraded"])];
 
 /// Share of the pages within a window that are bad for an objective, as a share of what it allows.
 fn spent(slo: &str, bad: &[&str], range: &str) -> String {
@@ -262,9 +199,9 @@ fn spent(slo: &str, bad: &[&str], range: &str) -> String {
 fn service_level() -> Vec<([u32; 4], Panel)> {
     let mut left = Panel::new(
         Kind::Gauge,
-        "Budgets left",
-        "What is left, over the shown time, of the pages that may be errors (no error) and of those that may be \
-         degraded (live). At 0 the objective is missed: stop taking risks until it recovers.",
+        "Error budgets left",
+        "What is left, over the shown time, of the pages that the objectives allow to fail, and of those that they allow \
+         to fail or to come from a fallback. At 0 the objective is missed: avoid risky changes until it recovers.",
     )
     .unit("percentunit")
     .decimals(0)
@@ -274,13 +211,13 @@ fn service_level() -> Vec<([u32; 4], Panel)> {
     let mut burn = Panel::new(
         Kind::TimeSeries,
         "Budget burn",
-        "How many times faster than allowed the budgets are spent, over 5 minutes and over 1 \
-         hour. At 1 one lasts exactly its period; above 14.4 in both, page somebody.",
+        "Burn rate of the error budgets over 5 minutes and over 1 \
+         hour. At 1 a budget lasts exactly its period; above 14.4 in both, an alert fires.",
     )
     .unit("suffix: ×")
     .between(0.0, None)
     .custom("fillOpacity", json!(0))
-    .limit("spent exactly")
+    .limit("as fast as allowed")
     .when_empty("No viewer traffic is measured");
     for (slo, name, bad) in OBJECTIVES {
         left = left.ask(Query::now(format!("clamp_min(1 - ({}), 0)", spent(slo, bad, "$__range")), name));
@@ -294,7 +231,7 @@ fn service_level() -> Vec<([u32; 4], Panel)> {
                 .ask(Query::over_time(spent(slo, bad, range), &legend));
         }
     }
-    burn = burn.ask(Query::over_time("vector(1)", "spent exactly"));
+    burn = burn.ask(Query::over_time("vector(1)", "as fast as allowed"));
     let mut latency = Panel::new(
         Kind::TimeSeries,
         "Answer time with traces",
@@ -331,52 +268,30 @@ fn routes() -> Vec<([u32; 4], Panel)> {
     .seconds("p50", quantile("0.5", by, family, &at_gateway()), 76)
     .seconds("p95", quantile("0.95", by, family, &at_gateway()), 76)
     .seconds("p99", quantile("0.99", by, family, &at_gateway()), 76)
-    .sorted("Rate", true, "No route was asked yet");
+    .sorted("Rate", true, "No request yet");
     let rates = Panel::new(
         Kind::TimeSeries,
         "Requests by route",
-        "Answers a second by route. All routes down together: no traffic. One alone: its page \
-         is not asked for any more.",
+        "Answers per second by route. If all routes drop together, there is no traffic; if one drops, its page \
+         is no longer requested.",
     )
     .unit("reqps")
     .between(0.0, None)
     .custom("fillOpacity", json!(0))
     .identities(theme::ROUTES)
     .ask(Query::over_time(sum(by, &rate(family, &at_gateway())), "{{http_route}}"))
-    .when_empty("No route was asked yet");
+    .when_empty("No request yet");
     let errors = Panel::new(
         Kind::TimeSeries,
         "Errors by route",
-        "Share of 5xx answers by route. The protected gateway should stay at 0 whatever fails \
-         behind it.",
+        "Share of 5xx answers by route. The protected gateway should stay at 0 even if services behind it \
+         fail.",
     )
     .unit("percentunit")
     .between(0.0, Some(1.0))
     .custom("fillOpacity", json!(0))
     .identities(theme::ROUTES)
     .ask(Query::over_time(share(by, &rate(family, &failed()), &rate(family, &at_gateway())), "{{http_route}}"))
-    .when_empty("No route was asked yet");
+    .when_empty("No request yet");
     vec![([0, 0, 10, 9], table), ([10, 0, 7, 9], rates), ([17, 0, 7, 9], errors)]
-}
-
-fn details() -> Vec<([u32; 4], Panel)> {
-    let by = &["service", "breaker"];
-    let rejected = rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]);
-    let idle = max(by, &series(&names::CIRCUIT_BREAKER_WINDOW_CALLS, &[]));
-    // The bare gateway has fallbacks to its name and no breaker: only breakers are rows.
-    let fallbacks = format!("({} and {idle}) or ({idle} * 0)", sum(by, &rate(&names::FALLBACK_CALLS, &[])));
-    let failing = format!("({})", judged(by, &series(&names::CIRCUIT_BREAKER_FAILURE_RATIO, &[])));
-    let table = Table::new(
-        "Breakers, the gravest first",
-        "State of every breaker with what it costs: calls rejected and answers served from fallbacks each second. \
-         Rejected without fallbacks means that callers get errors.",
-    )
-    .label("call", "Breaker")
-    .words("State", call_label(&state_code(by)), &theme::state_words(), 85)
-    .number("Probe in", call_label(&max(by, &series(&names::CIRCUIT_BREAKER_OPEN_REMAINING, &[]))), "s", 0, 80)
-    .number("Failing", call_label(&failing), "percentunit", 0, 72)
-    .number("Rejected", call_label(&sum(by, &rejected)), "cps", 1, 82)
-    .number("Fallbacks", call_label(&format!("({fallbacks})")), "cps", 1, 86)
-    .sorted("State", true, "No breaker is scraped");
-    vec![([0, 0, 12, 11], table), ([12, 0, 12, 11], alert_timeline())]
 }

@@ -11,7 +11,6 @@ pub enum Kind {
     StateTimeline,
     Stat,
     Gauge,
-    BarGauge,
     Table,
     Heatmap,
     NodeGraph,
@@ -24,7 +23,6 @@ impl Kind {
             Self::StateTimeline => "state-timeline",
             Self::Stat => "stat",
             Self::Gauge => "gauge",
-            Self::BarGauge => "bargauge",
             Self::Table => "table",
             Self::Heatmap => "heatmap",
             Self::NodeGraph => "nodeGraph",
@@ -160,7 +158,8 @@ impl Panel {
         let (options, custom, colour) = match self.kind {
             Kind::TimeSeries => (
                 json!({ "legend": legend, "tooltip": { "mode": "multi", "sort": "desc" } }),
-                json!({ "lineWidth": 2, "fillOpacity": 10, "showPoints": "never", "spanNulls": 15000, "axisSoftMin": 0 }),
+                json!({ "lineWidth": 2, "fillOpacity": 10, "showPoints": "never", "spanNulls": 15000, "axisSoftMin": 0,
+                        "axisWidth": NUMBERS_WIDTH }),
                 "palette-classic",
             ),
             Kind::StateTimeline => (
@@ -179,12 +178,6 @@ impl Panel {
             ),
             Kind::Gauge => (
                 json!({ "reduceOptions": reduce, "orientation": "auto", "showThresholdLabels": false, "showThresholdMarkers": true }),
-                json!({}),
-                "thresholds",
-            ),
-            Kind::BarGauge => (
-                json!({ "reduceOptions": reduce, "orientation": "horizontal", "displayMode": "basic", "valueMode": "color",
-                        "showUnfilled": true, "namePlacement": "left", "sizing": "auto" }),
                 json!({}),
                 "thresholds",
             ),
@@ -217,14 +210,24 @@ impl Panel {
         self.kind == Kind::StateTimeline
     }
 
-    /// Whether the panel draws lines over time.
-    pub fn is_graph(&self) -> bool {
-        self.kind == Kind::TimeSeries
-    }
-
     pub fn ask(mut self, query: Query) -> Self {
         self.queries.push(query);
         self
+    }
+
+    /// Asks for the series that were above 0 in the shown time; when there are none, one line says so.
+    pub fn ask_eventful(self, by: &[&str], expr: &str, legend: &str, none: &str) -> Self {
+        let happened = super::query::eventful(by, expr);
+        let query = Query::over_time(happened.clone(), legend);
+        // Each bucket keeps the trace of a call that fell into it.
+        self.ask(if expr.contains("_bucket{") { query.with_exemplars() } else { query })
+            .ask(Query::over_time(format!("vector(0) unless on () ({happened})"), none))
+            .configure(theme::paint(none, theme::NEUTRAL))
+    }
+
+    /// Whether the panel is drawn over time and stands beside others: too narrow for more than shaded regions.
+    pub fn is_narrow_graph(&self) -> bool {
+        self.kind == Kind::TimeSeries && self.custom["axisWidth"] == json!(NUMBERS_WIDTH)
     }
 
     /// Asks Jaeger: `search` for traces, or the `dependencyGraph` of services.
@@ -317,11 +320,6 @@ impl Panel {
         self.custom("axisWidth", json!(AXIS_WIDTH))
     }
 
-    /// The left edge where lanes have long names: alerts, targets.
-    pub fn with_long_names(self) -> Self {
-        self.custom("axisWidth", json!(LONG_AXIS_WIDTH))
-    }
-
     /// A dashed line that others are measured against.
     pub fn limit(self, name: &str) -> Self {
         self.configure(theme::by_name(
@@ -377,8 +375,9 @@ impl Panel {
 }
 
 /// Room for the longest lane name left of a timeline.
-const AXIS_WIDTH: u32 = 205;
-const LONG_AXIS_WIDTH: u32 = 245;
+pub const AXIS_WIDTH: u32 = 225;
+/// Room for the longest number left of a graph that stands beside others.
+pub const NUMBERS_WIDTH: u32 = 75;
 
 fn steps(list: &[(Option<f64>, &str)]) -> Value {
     let steps: Vec<_> = list.iter().map(|(value, colour)| json!({ "value": value, "color": colour })).collect();

@@ -6,7 +6,9 @@ use serde_json::json;
 use super::dashboard::{Dashboard, Section};
 use super::panel::{Kind, Panel, Query};
 use super::query::{increase, is, max, mean, or_zero, quantile, rate, series, share, sum};
+use super::say;
 use super::theme;
+use super::tiles::{row, tile};
 
 const BREAKER: &[&str] = &[label::SERVICE, label::BREAKER];
 const CALL: &str = "{{service}} → {{breaker}}";
@@ -17,14 +19,18 @@ pub fn page() -> Dashboard {
     Dashboard {
         uid: "breakerbox-policies",
         title: "Resilience policies",
-        description: "What retries, bulkheads, hedges, rate limits and fallbacks do now, and whether they \
+        description: "Activity of retries, bulkheads, hedges, rate limits and fallbacks, and whether they \
             help or harm.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: Vec::new(),
         sections: vec![
-            Section::titled("Retries", retries()),
-            Section::titled("Fallbacks", fallbacks()),
-            Section::titled("Bulkheads, hedges and rate limits", limits()),
+            Section::top(now()),
+            Section::titled("Retries: try again what failed", retries()),
+            Section::folded("More about retries", more_retries()),
+            Section::titled("Fallbacks: another answer in place of the live one", fallbacks()),
+            Section::folded("More about fallbacks", more_fallbacks()),
+            Section::titled("Bulkheads limit calls at once; hedges ask a second time", limits()),
+            Section::folded("More about limits", more_limits()),
         ],
     }
 }
@@ -38,22 +44,93 @@ fn by_value(panel: Panel, values: &[&str], ask: impl Fn(&str) -> String) -> Pane
     panel
 }
 
+/// One number for each policy, and the sentence above it.
+fn now() -> Vec<([u32; 4], Panel)> {
+    let mut lines = say::broken();
+    lines.extend(say::protects());
+    lines.push(say::calm());
+    lines.extend(say::viewers());
+    let description = "What is broken and what viewers get; below, what each policy does about it now.";
+    let mut panels = vec![([0, 0, 24, 6], say::panel(description, lines))];
+    let attempts = sum(&[], &rate(&names::RETRY_ATTEMPTS, &[]));
+    let calls = sum(&[], &rate(&names::RETRY_CALLS, &[]));
+    let saved = sum(&[], &rate(&names::RETRY_CALLS, &[is(label::OUTCOME, "success_with_retry")]));
+    let full = format!("count(({}) >= 1)", used());
+    let tiles = row([
+        tile(
+            "Retries per 100 calls",
+            "Attempts after the first, for every 100 calls. Far above 10: retries add load to what is in trouble.",
+            theme::NEUTRAL,
+            or_zero(&format!("100 * {attempts} / ({calls} > 0)")),
+        )
+        .decimals(0),
+        tile(
+            "Calls saved by a retry",
+            "Calls per second that failed at first and succeeded when they were tried again.",
+            theme::GOOD,
+            or_zero(&saved),
+        )
+        .unit("cps")
+        .decimals(1),
+        tile(
+            "Answers from a fallback",
+            "Answers per second from a cache, a replica or a list, in place of a live one.",
+            theme::colour("cache"),
+            or_zero(&sum(&[], &rate(&names::FALLBACK_CALLS, &[]))),
+        )
+        .unit("cps")
+        .decimals(1),
+        tile(
+            "Bulkheads full now",
+            "Limits on calls at once that are reached: only calls to that dependency wait. The unprotected gateway's \
+             one pool counts, too.",
+            theme::WARN,
+            or_zero(&full),
+        ),
+        tile(
+            "Second attempts that won",
+            "Hedges per second: a call that took long was sent a second time, and the second one answered first.",
+            theme::GOOD,
+            or_zero(&sum(&[], &rate(&names::HEDGE_REQUESTS, &[is(label::OUTCOME, "won")]))),
+        )
+        .unit("cps")
+        .decimals(1),
+        tile(
+            "Refused by the rate limit",
+            "Requests per second that were answered with 429 before any work was done.",
+            theme::WARN,
+            or_zero(&sum(&[], &rate(&names::RATE_LIMITER_REQUESTS, &[is(label::OUTCOME, "limited")]))),
+        )
+        .unit("reqps")
+        .decimals(1),
+    ]);
+    panels.extend(tiles.into_iter().map(|([x, y, w, h], tile)| ([x, y + 6, w, h], tile)));
+    panels
+}
+
+/// Share of each bulkhead's places that are taken.
+fn used() -> String {
+    format!(
+        "{} / ({} > 0)",
+        max(BULKHEAD, &series(&names::BULKHEAD_IN_FLIGHT, &[])),
+        max(BULKHEAD, &series(&names::BULKHEAD_CAPACITY, &[]))
+    )
+}
+
 fn retries() -> Vec<([u32; 4], Panel)> {
-    vec![
-        ([0, 0, 12, 8], ended()),
-        ([12, 0, 12, 8], amplified()),
-        ([0, 8, 8, 11], causes()),
-        ([8, 8, 8, 11], budget()),
-        ([16, 8, 8, 11], prediction()),
-    ]
+    vec![([0, 0, 12, 8], ended()), ([12, 0, 12, 8], amplified())]
+}
+
+fn more_retries() -> Vec<([u32; 4], Panel)> {
+    vec![([0, 0, 8, 8], causes()), ([8, 0, 8, 8], budget()), ([16, 0, 8, 8], prediction())]
 }
 
 fn ended() -> Panel {
     by_value(
         Panel::new(
             Kind::TimeSeries,
-            "Calls by how retrying ended",
-            "Sky blue was saved by a retry; purple is where the budget stopped retrying. Red \
+            "Calls by retry outcome",
+            "Sky blue succeeded after a retry; purple was not retried because the budget was empty. Red \
              after retries: the dependency is down, and retrying only adds load.",
         )
         .unit("cps")
@@ -71,23 +148,19 @@ fn ended() -> Panel {
 }
 
 fn amplified() -> Panel {
-    let calls = rate(&names::RETRY_CALLS, &[]);
-    let amplification = format!(
-        "(1 + {attempts} / ({calls} > 0)) or ({calls} * 0 + 1)",
-        attempts = sum(BREAKER, &rate(&names::RETRY_ATTEMPTS, &[])),
-        calls = sum(BREAKER, &calls),
-    );
+    let (attempts, calls) =
+        (sum(BREAKER, &rate(&names::RETRY_ATTEMPTS, &[])), sum(BREAKER, &rate(&names::RETRY_CALLS, &[])));
     Panel::new(
         Kind::TimeSeries,
-        "Amplification",
-        "Attempts for each call. 1 is no retry at all; what the budget allows is a little \
-         above. A line that climbs with a dependency's errors is how retry storms begin.",
+        "Retries per 100 calls, by breaker",
+        "Attempts after the first, for every 100 calls; breakers without any are left out. A line that climbs with a \
+         dependency's errors is how retry storms begin; the retry budget stops it.",
     )
-    .unit("suffix: ×")
-    .between(1.0, None)
+    .unit("none")
+    .between(0.0, None)
     .custom("fillOpacity", json!(0))
-    .identities(theme::DEPENDENCIES)
-    .ask(Query::over_time(amplification, CALL))
+    .identities(theme::BREAKERS)
+    .ask_eventful(BREAKER, &format!("100 * {attempts} / ({calls} > 0)"), CALL, "no retry")
     .when_empty("No call went through a retry policy")
 }
 
@@ -96,8 +169,8 @@ fn causes() -> Panel {
         Panel::new(
             Kind::TimeSeries,
             "Retries by cause",
-            "Attempts after the first, by the error that caused them. Rate-limited ones ask to \
-             slow down, not to try harder.",
+            "Attempts after the first, by the error that was retried. Rate-limited ones mean: \
+             send fewer requests.",
         )
         .unit("cps")
         .when_empty("No call went through a retry policy"),
@@ -116,12 +189,12 @@ fn budget() -> Panel {
         Kind::TimeSeries,
         "Retry budget left",
         "Share of the retry budget that is left. At 0 calls fail at once instead of adding \
-         load to a dependency in trouble; it refills with successes.",
+         load to a failing dependency; it refills with successes.",
     )
     .unit("percentunit")
     .between(0.0, Some(1.0))
     .custom("fillOpacity", json!(0))
-    .identities(theme::DEPENDENCIES)
+    .identities(theme::BREAKERS)
     .ask(Query::over_time(tokens, CALL))
     .when_empty("No retry budget is configured")
 }
@@ -134,9 +207,9 @@ fn prediction() -> Panel {
     Panel::new(
         Kind::TimeSeries,
         "Retry success, predicted and actual",
-        "Mean chance that the retry predictor gave, beside the share of retries that did \
-         succeed, over 5 minutes. Lines together: trust it. Predicted far above actual: it \
-         sends retries in vain.",
+        "Mean predicted probability of success, and the share of retries that actually \
+         succeeded, over 5 minutes. Close lines: the prediction is accurate. Predicted far above \
+         actual: it allows wasted retries.",
     )
     .unit("percentunit")
     .between(0.0, Some(1.0))
@@ -148,11 +221,15 @@ fn prediction() -> Panel {
 }
 
 fn fallbacks() -> Vec<([u32; 4], Panel)> {
+    vec![([0, 0, 12, 8], kinds()), ([12, 0, 12, 8], reasons())]
+}
+
+fn more_fallbacks() -> Vec<([u32; 4], Panel)> {
     let mut age = Panel::new(
         Kind::TimeSeries,
         "Age of cached answers",
-        "How old the cached answers were that stood in for live ones. Rising steadily: the \
-         cache is not refilled while the dependency is away; think about how old is too old.",
+        "Age of cached answers that were served as fallbacks. Rising steadily: the \
+         cache is not refreshed while the dependency is down; check the maximum age that is acceptable.",
     )
     .unit("s")
     .between(0.0, None)
@@ -161,7 +238,7 @@ fn fallbacks() -> Vec<([u32; 4], Panel)> {
     for (q, name) in [("0.5", "p50"), ("0.95", "p95")] {
         age = age.ask(Query::over_time(or_zero(&quantile(q, &[], &names::FALLBACK_STALENESS, &[])), name));
     }
-    vec![([0, 0, 12, 8], kinds()), ([12, 0, 12, 8], reasons()), ([0, 8, 12, 8], failed()), ([12, 8, 12, 8], age)]
+    vec![([0, 0, 12, 8], failed()), ([12, 0, 12, 8], age)]
 }
 
 fn kinds() -> Panel {
@@ -169,8 +246,8 @@ fn kinds() -> Panel {
         Panel::new(
             Kind::TimeSeries,
             "Fallbacks by kind",
-            "Answers from elsewhere in place of the live one. Cached answers are the viewer's own \
-             from before; popular ones are the same for all; a notice is an answer without \
+            "Answers served in place of the live one. Cached answers are earlier answers for the same \
+             viewer; popular ones are the same for all; a notice is an answer without \
              content.",
         )
         .unit("cps")
@@ -185,8 +262,8 @@ fn reasons() -> Panel {
         Panel::new(
             Kind::TimeSeries,
             "Fallbacks by reason",
-            "Why the live answer was missing. Red is an open breaker: cheap. Timeouts are dear: \
-             someone waited for each. Many of them: shorten the timeout or let the breaker trip \
+            "Reasons for fallbacks. Blue is an open breaker, which costs no time. A viewer waited \
+             for each timeout: if there are many, shorten the timeout or let the breaker trip \
              earlier.",
         )
         .unit("cps")
@@ -194,14 +271,17 @@ fn reasons() -> Panel {
         value::FALLBACK_REASONS,
         |reason| rate(&names::FALLBACK_CALLS, &[is(label::REASON, reason)]),
     )
+    // An open breaker whose fallback answers harms nobody.
+    .configure(theme::paint("open", theme::PROTECTED))
+    .configure(theme::paint("rejected", theme::NEUTRAL))
 }
 
 fn failed() -> Panel {
     Panel::new(
         Kind::TimeSeries,
         "Fallbacks that failed",
-        "Fallbacks that were tried and had nothing to give; the next one in the chain was \
-         asked. What the last one can't give becomes an error.",
+        "Fallbacks that were tried and had no answer, so that the next one in the chain was \
+         tried. If the last one fails, the viewer gets an error.",
     )
     .unit("cps")
     .between(0.0, None)
@@ -211,26 +291,19 @@ fn failed() -> Panel {
 }
 
 fn limits() -> Vec<([u32; 4], Panel)> {
-    vec![
-        ([0, 0, 8, 11], saturation()),
-        ([8, 0, 8, 11], waiting()),
-        ([16, 0, 8, 11], turned_away()),
-        ([0, 11, 12, 8], hedges()),
-        ([12, 11, 12, 8], limiter()),
-    ]
+    vec![([0, 0, 12, 8], saturation()), ([12, 0, 12, 8], hedges())]
+}
+
+fn more_limits() -> Vec<([u32; 4], Panel)> {
+    vec![([0, 0, 8, 8], waiting()), ([8, 0, 8, 8], turned_away()), ([16, 0, 8, 8], limiter())]
 }
 
 fn saturation() -> Panel {
-    let used = format!(
-        "{} / ({} > 0)",
-        max(BULKHEAD, &series(&names::BULKHEAD_IN_FLIGHT, &[])),
-        max(BULKHEAD, &series(&names::BULKHEAD_CAPACITY, &[]))
-    );
     Panel::new(
         Kind::TimeSeries,
         "Bulkheads in use",
-        "Share of each bulkhead's places that are taken. One at 100 % beside idle ones is \
-         isolation at work: only calls to that dependency wait. The bare gateway has one pool \
+        "Used share of each bulkhead's limit. One at 100 % beside idle ones shows the \
+         isolation: only calls to that dependency wait. The unprotected gateway has one pool \
          for all.",
     )
     .unit("percentunit")
@@ -238,14 +311,14 @@ fn saturation() -> Panel {
     .custom("fillOpacity", json!(0))
     .identities(theme::DEPENDENCIES)
     .identities(theme::POOLS)
-    .ask(Query::over_time(used, POOL))
+    .ask_eventful(BULKHEAD, &used(), POOL, "all are empty")
     .when_empty("No bulkhead is configured")
 }
 
 fn waiting() -> Panel {
     Panel::new(
         Kind::TimeSeries,
-        "Waiting for a place",
+        "Calls waiting for a bulkhead",
         "Calls in each bulkhead's queue. A queue that does not empty only adds waiting: \
          reject earlier or find out what is slow.",
     )
@@ -261,8 +334,8 @@ fn waiting() -> Panel {
 fn turned_away() -> Panel {
     Panel::new(
         Kind::TimeSeries,
-        "Turned away by bulkheads",
-        "Calls that found no place in time. With a fallback this is protection; without one \
+        "Rejected by bulkheads",
+        "Calls that were not admitted in time. With a fallback this is protection; without one \
          it is an error for a viewer.",
     )
     .unit("cps")
@@ -295,7 +368,7 @@ fn limiter() -> Panel {
             Kind::TimeSeries,
             "Ingress rate limit",
             "Requests at the gateway's rate limiter. Amber was answered with 429 before any work \
-             was done: more than the service promises to serve.",
+             was done, because it exceeded the limit.",
         )
         .unit("reqps")
         .when_empty("No rate limiter is configured"),

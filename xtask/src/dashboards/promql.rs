@@ -45,7 +45,7 @@ pub fn read(expr: &str) -> Query {
             }
             Token::Word(word) if is_name(word) && !KEYWORDS.contains(&word.as_str()) => {
                 if let Some(called) = call_at(&tokens, at) {
-                    if matches!(word.as_str(), "label_replace" | "label_join") {
+                    if matches!(word.as_str(), "label_replace" | "label_join" | "count_values") {
                         query.made.extend(first_text(&tokens[called..]));
                     }
                     query_groupings(&tokens[at + 1..called], &mut query);

@@ -137,6 +137,12 @@ pub fn state_code(by: &[&str]) -> String {
     max(by, &coded.join(" or "))
 }
 
+/// Of `expr` only the series that were above 0 at some time of the shown one, and of those the six highest:
+/// a legend names what happened and is shorter than its graph.
+pub fn eventful(by: &[&str], expr: &str) -> String {
+    format!("({expr}) and on ({}) topk(6, max_over_time(({expr})[$__range:30s] @ end()) > 0)", by.join(", "))
+}
+
 /// `expr`, or one series of 0 when it has none.
 pub fn or_zero(expr: &str) -> String {
     format!("({expr}) or vector(0)")

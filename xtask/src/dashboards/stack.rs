@@ -6,9 +6,9 @@ use serde_json::json;
 use super::dashboard::{Dashboard, Section};
 use super::panel::{Kind, Panel, Query};
 use super::query::{foreign, max, or_zero, series, sum};
+use super::say::{self, Gravity};
 use super::table::Table;
 use super::theme;
-use super::tiles::{row, stepped, tile};
 
 const TARGET: &[&str] = &["job", "instance"];
 const AT: &str = "{{job}} {{instance}}";
@@ -24,7 +24,7 @@ pub fn page() -> Dashboard {
         sections: vec![
             Section::top(now()),
             Section::titled("Processes", processes()),
-            Section::titled("Prometheus and Alertmanager", watchers()),
+            Section::folded("Prometheus and Alertmanager", watchers()),
         ],
     }
 }
@@ -38,65 +38,65 @@ fn per_target(name: &str) -> String {
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
-    let mut panels = row([
-        targets_up(),
-        tile(
-            "Targets down",
-            "Processes that do not answer: stopped, crashed or unreachable. Their panels show the past.",
-            theme::BAD,
-            or_zero(&format!("count({} == 0)", foreign("up", &[]))),
+    let description = "Whether every process answers, whether rules and notifications work, and whether something was \
+        restarted. A process that was never listed is not missed: compare with how many you started.";
+    vec![([0, 0, 24, 5], say::panel(description, health())), ([0, 5, 24, 6], lanes()), ([0, 11, 24, 6], table())]
+}
+
+/// What works and what does not, a line each.
+fn health() -> Vec<Query> {
+    let (up, down) = (foreign("up", &[]), format!("{} == 0", max(TARGET, &foreign("up", &[]))));
+    let silent = |span: &str| say::spoken(TARGET, span, "span");
+    let heard = format!("(time() - {})", max(TARGET, &format!("max_over_time(timestamp({up} == 1)[30m:5s])")));
+    let failed = format!("({})", or_zero(&sum(&[], &recent("prometheus_rule_evaluation_failures_total"))));
+    let dropped = format!(
+        "(({}) + ({}))",
+        or_zero(&sum(&[], &recent("prometheus_notifications_errors_total"))),
+        or_zero(&sum(&[], &recent("prometheus_notifications_dropped_total")))
+    );
+    let young = format!("(time() - {})", max(TARGET, &foreign("process_start_time_seconds", &[])));
+    let versions = format!("count({})", max(&["version"], &series(&names::BUILD_INFO, &[])));
+    vec![
+        say::line(
+            &format!("topk(3, {})", silent(&format!("{heard} and ({down})"))),
+            Gravity::Harm,
+            "{{job}} {{instance}} does not answer, for {{span}}: its panels show the past.",
         ),
-        last_restart(),
-        tile(
-            "Rules that failed",
-            "Rule evaluations that failed in the last seconds. Above 0 an alert may be blind: see Prometheus' own page \
-             of rules.",
-            theme::BAD,
-            or_zero(&sum(&[], &recent("prometheus_rule_evaluation_failures_total"))),
-        )
-        .decimals(0),
-        stepped(
-            "Series in memory",
-            "Time series that Prometheus keeps in memory. Growth without new services: a label with too many values.",
-            &[(None, theme::NEUTRAL)],
-            or_zero(&sum(&[], &foreign("prometheus_tsdb_head_series", &[]))),
-        )
-        .unit("short"),
-        stepped(
-            "Versions running",
-            "Different versions of the program that are scraped. More than one: an update is under way or was not \
-             finished.",
-            &[(None, theme::BAD), (Some(1.0), theme::GOOD), (Some(2.0), theme::WARN)],
-            or_zero(&format!("count({})", max(&["version"], &series(&names::BUILD_INFO, &[])))),
+        say::line(
+            &say::numbered(&[], &format!("(count({up}) unless on () ({down}))"), "count", "$1"),
+            Gravity::Good,
+            "All {{count}} processes that Prometheus knows answer it.",
         ),
-    ]);
-    panels.extend([([0, 4, 10, 9], lanes()), ([10, 4, 14, 9], table())]);
-    panels
+        say::line(
+            &say::numbered(&[], &format!("(round({failed}) > 0)"), "count", "$1"),
+            Gravity::Harm,
+            "{{count}} rule evaluations failed in the last seconds: alerts may be missing.",
+        ),
+        say::line(
+            &say::numbered(&[], &format!("(round({dropped}) > 0)"), "count", "$1"),
+            Gravity::Harm,
+            "{{count}} alerts did not reach Alertmanager in the last seconds: nobody hears of them.",
+        ),
+        say::line(
+            &format!("({failed} == 0) and on () ({dropped} == 0)"),
+            Gravity::Good,
+            "Rules are evaluated without errors, and every alert reaches Alertmanager.",
+        ),
+        say::line(
+            &format!("topk(3, {})", say::spoken(TARGET, &format!("({young} < 600)"), "span")),
+            Gravity::Note,
+            "{{job}} {{instance}} was started {{span}} ago.",
+        ),
+        say::line(
+            &say::numbered(&[], &format!("({versions} > 1)"), "count", "$1"),
+            Gravity::Protected,
+            "{{count}} versions of the program run side by side: an update is under way or was not finished.",
+        ),
+    ]
 }
 
 fn recent(name: &str) -> String {
     format!("increase({}[$__rate_interval])", foreign(name, &[]))
-}
-
-fn targets_up() -> Panel {
-    stepped(
-        "Targets up",
-        "Processes that answer Prometheus. Compare with how many you started: a process that is not in the list at all \
-         is not counted as down.",
-        &[(None, theme::BAD), (Some(1.0), theme::GOOD)],
-        or_zero(&sum(&[], &foreign("up", &[]))),
-    )
-}
-
-fn last_restart() -> Panel {
-    stepped(
-        "Last restart",
-        "Time since the youngest process was started. Shorter than you remember: something was restarted.",
-        &[(None, theme::WARN), (Some(120.0), theme::GOOD)],
-        format!("time() - {}", max(&[], &foreign("process_start_time_seconds", &[]))),
-    )
-    .unit("s")
-    .decimals(0)
 }
 
 fn up_or_down() -> serde_json::Value {
@@ -111,7 +111,6 @@ fn lanes() -> Panel {
     )
     .unit("none")
     .words(up_or_down())
-    .with_long_names()
     .option("showValue", json!("never"))
     .ask(Query::over_time(per_target("up"), AT))
     .when_empty("Prometheus scrapes nothing")
@@ -126,7 +125,7 @@ fn table() -> Panel {
     .label("job", "Job")
     .label("instance", "Instance")
     .words("State", per_target("up"), &up_or_down(), 70)
-    .number("Up for", format!("time() - {}", per_target("process_start_time_seconds")), "s", 0, 85)
+    .span_by("Up for", TARGET, &format!("(time() - {})", per_target("process_start_time_seconds")), 85)
     .number("Memory", per_target("process_resident_memory_bytes"), "bytes", 1, 90)
     .number("CPU", sum(TARGET, &per_second("process_cpu_seconds_total")), "percentunit", 1, 75)
     .seconds("Scrape", per_target("scrape_duration_seconds"), 85)
@@ -230,7 +229,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
         "none",
         Query::over_time(held("active"), "active"),
     )
-    .configure(theme::paint("active", theme::BAD))
+    .configure(theme::paint("active", theme::WARN))
     .configure(theme::paint("suppressed", theme::NEUTRAL))
     .ask(Query::over_time(held("suppressed"), "suppressed"));
     vec![

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::panel::{Kind, Panel, Query};
-use super::theme;
+use super::query::call_label;
+use super::{say, theme};
 
 pub struct Table {
     panel: Panel,
@@ -27,6 +28,12 @@ impl Table {
         let mut table = self.label(label, title).with(title, &[("noValue", json!("–"))]);
         table.columns.last_mut().expect("a column was just added").2 = width;
         table
+    }
+
+    /// A column of services: the twin without protection is called what it is.
+    pub fn named(self, title: &str) -> Self {
+        let twin = json!({ "gateway-bare": { "text": "gateway, unprotected", "index": 0 } });
+        self.with(title, &[("mappings", json!([{ "type": "value", "options": twin }]))])
     }
 
     /// A column of numbers; rows of several queries meet where their labels are equal.
@@ -88,6 +95,43 @@ impl Table {
     fn with(mut self, title: &str, properties: &[(&str, Value)]) -> Self {
         self.panel = self.panel.configure(theme::by_name(title, properties));
         self
+    }
+
+    /// A column of durations as people say them (100 s, 13 min): a text, so it cannot be sorted by.
+    pub fn span(self, title: &'static str, by: &[&str], expr: &str, width: u32) -> Self {
+        self.said(title, width, |label| call_label(&say::spoken(by, expr, label)))
+    }
+
+    /// The same for rows that are told apart by other labels than a call's.
+    pub fn span_by(self, title: &'static str, by: &[&str], expr: &str, width: u32) -> Self {
+        self.said(title, width, |label| say::spoken(by, expr, label))
+    }
+
+    fn said(mut self, title: &'static str, width: u32, ask: impl Fn(&str) -> String) -> Self {
+        let label = format!("span{}", self.columns.len());
+        self.numbers += 1;
+        self.panel = self.panel.ask(Query::column(ask(&label)));
+        self.columns.push((label, title, width));
+        self.with(title, &[("noValue", json!("–"))])
+    }
+
+    /// A column to sort by that nobody needs to see.
+    pub fn hidden(self, title: &str) -> Self {
+        self.with(title, &[("custom.hideFrom", json!({ "viz": true }))])
+    }
+
+    /// Rows whose columns are all labels of one query, in its order.
+    pub fn rows(mut self, expr: String) -> Self {
+        self.numbers += 1;
+        self.panel = self.panel.ask(Query::column(expr));
+        self
+    }
+
+    /// The panel, in the order of its query.
+    pub fn in_order(self, when_empty: &str) -> Panel {
+        let columns: Vec<_> =
+            self.columns.iter().map(|(field, title, width)| (field.as_str(), *title, *width)).collect();
+        self.panel.columns(&columns).when_empty(when_empty)
     }
 
     /// The panel, ordered by a column; `worst_first` when larger is worse.

@@ -20,7 +20,7 @@ pub const PROTECTED: &str = "#3A86E0";
 pub const BARE: &str = "#D264A8";
 pub const NEUTRAL: &str = "#75797F";
 /// A limit that something is measured against.
-pub const LIMIT: &str = "#C62D42";
+pub const LIMIT: &str = NEUTRAL;
 const SKY: &str = "#4FA8DC";
 const TEAL: &str = "#1B9AAA";
 const BROWN: &str = "#A9743A";
@@ -56,7 +56,7 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("notice", NEUTRAL),
     // Why a breaker changed.
     ("consecutive_failures", VERMILION),
-    ("failure_rate", BAD),
+    ("failure_rate", ROSE),
     ("slow_call_rate", BROWN),
     ("wait_elapsed", WARN),
     ("probes_succeeded", GOOD),
@@ -64,7 +64,7 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("half_open_timeout", VIOLET),
     ("stage_passed", TEAL),
     ("command", NEUTRAL),
-    ("shared", ROSE),
+    ("shared", NEUTRAL),
     // How retrying ended.
     ("success_without_retry", GOOD),
     ("success_with_retry", SKY),
@@ -75,7 +75,7 @@ pub const MEANINGS: &[(&str, &str)] = &[
     // Why a fallback was needed, why a retry was made.
     ("bulkhead_full", VIOLET),
     ("connect", VERMILION),
-    ("server_error", BAD),
+    ("server_error", BROWN),
     ("rate_limited", WARN),
     ("reset", FORCED),
     ("malformed", VIOLET),
@@ -115,7 +115,7 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("allowed", GOOD),
     ("limited", WARN),
     // Alerts.
-    ("firing", BAD),
+    ("firing", WARN),
     ("resolved", GOOD),
     ("critical", BAD),
     ("warning", WARN),
@@ -125,8 +125,8 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("p95", PROTECTED),
     ("p99", VIOLET),
     // The lesson: one gateway with protection, one without.
-    ("protected", PROTECTED),
-    ("bare", BARE),
+    ("with protection", PROTECTED),
+    ("without protection", BARE),
     ("timeout of one attempt", LIMIT),
 ];
 
@@ -156,6 +156,21 @@ pub const DEPENDENCIES: &[(&str, &str)] = &[
     ("inventory", BROWN),
     ("payment-gateway", ROSE),
     ("notification", NEUTRAL),
+];
+
+/// Each breaker has a colour of its own, none of them a colour of health.
+pub const BREAKERS: &[(&str, &str)] = &[
+    ("gateway → catalog", "#8F9B2A"),
+    ("gateway → checkout", TEAL),
+    ("gateway → recommendation", VIOLET),
+    ("gateway → user", PROTECTED),
+    ("recommendation → ml-api", "#B8622F"),
+    ("checkout → inventory", BROWN),
+    ("checkout → notification", NEUTRAL),
+    ("checkout → payment-gateway", ROSE),
+    ("checkout → user", "#6B8FB5"),
+    ("user → user-primary", SKY),
+    ("user → user-replica", "#5B6BD6"),
 ];
 
 /// What has a bulkhead and no breaker: the bare gateway's one pool for all.
@@ -192,7 +207,14 @@ pub fn identities(list: &[(&str, &str)]) -> Vec<Value> {
             "properties": [{ "id": "color", "value": { "mode": "fixed", "fixedColor": colour } }],
         })
     };
-    list.iter().map(paint).collect()
+    let mut all: Vec<_> = list.iter().map(paint).collect();
+    if list.iter().any(|(name, _)| *name == "gateway-bare" || *name == "shared") {
+        all.push(json!({
+            "matcher": { "id": "byRegexp", "options": "/^gateway-bare/" },
+            "properties": [{ "id": "displayName", "value": "gateway, unprotected" }],
+        }));
+    }
+    all
 }
 
 /// A name within a regular expression.

@@ -1,0 +1,331 @@
+//! The sentence on top of a page: what is broken and since when, what viewers get, what protects them, and
+//! whether it gets better.
+//!
+//! A stat panel shows the names of series, and PromQL makes names out of numbers: `count_values` turns a
+//! value into a label. So each line is a query that has a series only while its line is true, whose value
+//! is its gravity, and whose legend is the line.
+
+use breakerbox_telemetry::names::{self, label};
+use serde_json::json;
+
+use super::panel::{Kind, Panel, Query};
+use super::query::{alerts, any, is, max, not, or_zero, quantile, rate, series, share, sum};
+use super::theme;
+
+pub const GATEWAY: &str = "gateway";
+pub const BARE: &str = "gateway-bare";
+pub const BREAKER: &[&str] = &[label::SERVICE, label::BREAKER];
+const FAULT: &[&str] = &[label::TARGET, label::KIND];
+
+/// How a line is coloured: its series has this value.
+#[derive(Clone, Copy)]
+pub enum Gravity {
+    Good = 0,
+    Note = 1,
+    Protected = 2,
+    Harm = 3,
+    Broken = 4,
+}
+
+/// The panel itself. Its first line is the worst that can be said.
+pub fn panel(description: &str, lines: Vec<Query>) -> Panel {
+    let panel = Panel::new(Kind::Stat, "In one sentence", description)
+        .unit("none")
+        .option("textMode", json!("name"))
+        .option("orientation", json!("horizontal"))
+        .option("justifyMode", json!("auto"))
+        .option("text", json!({ "titleSize": 17, "valueSize": 17 }))
+        .steps(&[
+            (None, theme::GOOD),
+            (Some(1.0), theme::NEUTRAL),
+            (Some(2.0), theme::WARN),
+            (Some(3.0), theme::BAD),
+            (Some(4.0), theme::FAULT),
+        ])
+        .when_empty("Nothing is scraped");
+    lines.into_iter().fold(panel, Panel::ask)
+}
+
+/// One line while `expr` has a series: `legend` is the text, with the labels of `expr` in it.
+pub fn line(expr: &str, gravity: Gravity, legend: &str) -> Query {
+    Query::now(format!("({expr}) * 0 + {}", gravity as u8), legend)
+}
+
+/// `expr` with a label of a fixed text.
+pub fn with(expr: &str, label: &str, text: &str) -> String {
+    format!("label_replace({expr}, \"{label}\", \"{text}\", \"\", \"\")")
+}
+
+/// The number of each series as a text, rounded, in a label: `$1` is the number.
+pub fn numbered(by: &[&str], expr: &str, label: &str, text: &str) -> String {
+    let by = if by.is_empty() { String::new() } else { format!(" by ({})", by.join(", ")) };
+    format!("label_replace(count_values{by} (\"n\", {expr}), \"{label}\", \"{text}\", \"n\", \"(.*)\")")
+}
+
+/// Seconds as people say them: 100 s, 13 min.
+pub fn spoken(by: &[&str], expr: &str, label: &str) -> String {
+    let mut kept = by.to_vec();
+    kept.push(label);
+    let short = numbered(by, &format!("round(({expr}) < 120)"), label, "$1 s");
+    let long = numbered(by, &format!("floor((({expr}) >= 120) / 60)"), label, "$1 min");
+    max(&kept, &format!("{short} or {long}"))
+}
+
+/// A share (0-1) as a text.
+pub fn percent(by: &[&str], expr: &str, label: &str) -> String {
+    let mut kept = by.to_vec();
+    kept.push(label);
+    max(&kept, &numbered(by, &format!("round(100 * ({expr}))"), label, "$1 %"))
+}
+
+/// `left` with the labels `more` of the one series of `right`.
+pub fn joined(left: &str, more: &str, right: &str) -> String {
+    format!("({left}) * on () group_left ({more}) ({right})")
+}
+
+/// `left` with the labels `more` of that series of `right` with the same `by`.
+fn joined_by(by: &[&str], left: &str, more: &str, right: &str) -> String {
+    format!("({left}) * on ({}) group_left ({more}) ({right})", by.join(", "))
+}
+
+/// Faults that break their target: all but errors for a few callers.
+pub fn harmful() -> String {
+    max(
+        FAULT,
+        &format!(
+            "({} == 1) or ({} >= 0.5)",
+            series(&names::FAULT_ACTIVE, &[not(label::KIND, "error")]),
+            series(&names::FAULT_CONFIGURED, &[is(label::KIND, "error")])
+        ),
+    )
+}
+
+fn harmless() -> String {
+    format!(
+        "({} == 0) or ({} < 0.5)",
+        series(&names::FAULT_ACTIVE, &[not(label::KIND, "error")]),
+        series(&names::FAULT_CONFIGURED, &[is(label::KIND, "error")])
+    )
+}
+
+/// Seconds since `otherwise` was last true, for the series of `now`; half an hour when it was not in that time.
+fn since(by: &[&str], now: &str, otherwise: &str) -> String {
+    let ago = format!("time() - {}", max(by, &format!("max_over_time(timestamp({otherwise})[30m:5s])")));
+    format!("(({now}) * 0 + on ({}) ({ago})) or (({now}) * 0 + 1800)", by.join(", "))
+}
+
+/// What each kind of fault makes its target do.
+const DOES: &[(&str, &str)] = &[
+    ("error", "answers with errors"),
+    ("latency", "answers slowly"),
+    ("hang", "takes calls and never answers"),
+    ("reset", "breaks its connections"),
+    ("slow_body", "sends its answers slowly"),
+    ("malformed_body", "sends answers that nobody can read"),
+    ("crash", "is down"),
+    ("lost_answer", "does its work and loses the answer"),
+    ("late_answer", "answers too late"),
+    ("handled_twice", "handles requests twice"),
+];
+
+/// One line a fault: what is broken, and for how long.
+pub fn broken() -> Vec<Query> {
+    let timed = spoken(FAULT, &since(FAULT, &harmful(), &harmless()), "span");
+    let said = DOES
+        .iter()
+        .fold(timed, |expr, (kind, text)| format!("label_replace({expr}, \"does\", \"{text}\", \"kind\", \"{kind}\")"));
+    vec![line(&format!("topk(3, {said})"), Gravity::Broken, "{{target}} {{does}}, for {{span}}.")]
+}
+
+/// Breakers in a state, with the time since they were last closed and the time until they probe.
+fn away(state: &str) -> String {
+    let now = max(BREAKER, &format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, state)])));
+    let closed = format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")]));
+    let left = max(BREAKER, &series(&names::CIRCUIT_BREAKER_OPEN_REMAINING, &[]));
+    let span = spoken(BREAKER, &since(BREAKER, &now, &closed), "span");
+    let wait = spoken(BREAKER, &format!("{left} and ({now})"), "wait");
+    joined_by(BREAKER, &span, "wait", &wait)
+}
+
+/// The targets of faults, as the breakers in front of them are called.
+fn at_breaker(faults: &str) -> String {
+    max(&[label::BREAKER], &format!("label_replace({faults}, \"breaker\", \"$1\", \"target\", \"(.+)\")"))
+}
+
+/// One line a breaker that is not closed: what it does, and what comes.
+pub fn protects() -> Vec<Query> {
+    let (open, half_open) = (away("open"), away("half_open"));
+    let hit = at_breaker(&harmful());
+    let was_hit = at_breaker(&format!("max_over_time(({})[15m:15s])", harmful()));
+    let on = "on (breaker)";
+    vec![
+        line(
+            &format!("topk(3, {open} and {on} ({hit}))"),
+            Gravity::Protected,
+            "{{service}} → {{breaker}} is open, for {{span}}: nobody waits for {{breaker}}, the fallback answers at once. \
+             Next probe in {{wait}}.",
+        ),
+        line(
+            &format!("topk(3, ({open} unless {on} ({hit})) and {on} ({was_hit}))"),
+            Gravity::Protected,
+            "The fault is over, the breaker {{service}} → {{breaker}} is still open, for {{span}}: next probe in \
+             {{wait}}.",
+        ),
+        line(
+            &format!("topk(3, {open} unless {on} ({was_hit}))"),
+            Gravity::Protected,
+            "{{service}} → {{breaker}} is open, for {{span}}, and no fault was switched on there: look for the cause \
+             behind it. Next probe in {{wait}}.",
+        ),
+        line(
+            &format!("topk(3, {half_open})"),
+            Gravity::Note,
+            "{{service}} → {{breaker}} is half-open: a few calls probe whether {{breaker}} is back.",
+        ),
+    ]
+}
+
+/// One line while nothing is broken and every breaker is closed.
+pub fn calm() -> Query {
+    let closed = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")]));
+    let other = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]));
+    let quiet = format!("({closed} and ({other} == 0)) unless on () ({})", harmful());
+    line(
+        &numbered(&[], &quiet, "count", "$1"),
+        Gravity::Good,
+        "Nothing is broken: no fault is on and all {{count}} breakers are closed.",
+    )
+}
+
+fn played(service: &str, outcomes: &[&str], offset: &str) -> String {
+    let at = is(label::SERVICE, service);
+    let some = share(
+        &[],
+        &rate(&names::PLAYBACK_REQUESTS, &[at.clone(), any(label::OUTCOME, outcomes)]),
+        &rate(&names::PLAYBACK_REQUESTS, &[at]),
+    );
+    format!("({})", some.replace("[$__rate_interval]", &format!("[$__rate_interval]{offset}")))
+}
+
+/// A share from which on it is spoken of.
+const SEEN: f64 = 0.005;
+
+/// What the same viewers get without protection: failed pages, or late ones, or the same.
+fn twin() -> String {
+    let failed = played(BARE, &["error"], "");
+    let slowest = |service: &str| {
+        format!("({})", quantile("0.99", &[], &names::HTTP_SERVER_REQUEST_DURATION, &[is(label::SERVICE, service)]))
+    };
+    let late = format!("{} > 1 and {} > 2 * {}", slowest(BARE), slowest(BARE), slowest(GATEWAY));
+    let fails =
+        numbered(&[], &format!("round(100 * ({failed} >= {SEEN}))"), "twin", " Without protection $1 % of pages fail.");
+    let waits =
+        numbered(&[], &format!("round({late})"), "twin", " Without protection 1 page in 100 takes $1 s or more.");
+    let same = with(&format!("({failed} < {SEEN})"), "twin", " Without protection it is the same.");
+    format!("{fails} or on () {waits} or on () {same} or on () vector(1)")
+}
+
+/// One line: what viewers get, what they would get without protection, better or worse.
+pub fn viewers() -> Vec<Query> {
+    let (errors, fallbacks) = (played(GATEWAY, &["error"], ""), played(GATEWAY, &["degraded"], ""));
+    let (failed, degraded) = (percent(&[], &errors, "failed"), percent(&[], &fallbacks, "degraded"));
+    let twin = twin();
+    let bad = ["error", "degraded"];
+    let change = format!("({} - {})", played(GATEWAY, &bad, ""), played(GATEWAY, &bad, " offset 1m"));
+    let trend = format!(
+        "{} or {} or on () vector(1)",
+        with(&format!("({change} > 0.05)"), "trend", " (rising)"),
+        with(&format!("({change} < -0.05)"), "trend", " (falling)"),
+    );
+    let traffic = sum(&[], &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY)]));
+    let told = |first: &str| joined(&joined(first, "trend", &trend), "twin", &twin);
+    vec![
+        line(
+            &format!("({}) and on () ({errors} >= {SEEN})", joined(&told(&failed), "degraded", &degraded)),
+            Gravity::Harm,
+            "{{failed}} of pages fail, {{degraded}} come from a fallback{{trend}}.{{twin}}",
+        ),
+        line(
+            &format!("({}) and on () ({fallbacks} >= {SEEN}) and on () ({errors} < {SEEN})", told(&degraded)),
+            Gravity::Protected,
+            "Viewers get {{degraded}} of their pages from a fallback{{trend}}; no page fails.{{twin}}",
+        ),
+        line(
+            &format!(
+                "({}) and on () ({traffic} > 0) and on () ({fallbacks} < {SEEN}) and on () ({errors} < {SEEN})",
+                joined("vector(1)", "twin", &twin)
+            ),
+            Gravity::Good,
+            "Viewers get every page up to date, none fails.{{twin}}",
+        ),
+        line(&format!("{traffic} == 0"), Gravity::Note, "No viewer is on the site."),
+    ]
+}
+
+/// Share of the orders at the protected gateway that are answered with an error.
+fn refused() -> String {
+    let at = |more: &[&str]| {
+        let mut all = vec![is(label::SERVICE, GATEWAY), is(label::HTTP_ROUTE, "/api/checkout")];
+        all.extend(more.iter().map(|one| (*one).to_owned()));
+        rate(&names::HTTP_SERVER_REQUEST_DURATION, &all)
+    };
+    format!("({})", or_zero(&share(&[], &at(&[r#"http_response_status_code=~"5..""#]), &at(&[]))))
+}
+
+/// Orders in the retry queue.
+pub fn depth() -> String {
+    sum(&[], &max(&[label::SERVICE, label::QUEUE], &series(&names::RETRY_QUEUE_DEPTH, &[])))
+}
+
+/// One line: what orders become.
+pub fn orders() -> Vec<Query> {
+    let (depth, share) = (depth(), refused());
+    let (waiting, failed) = (numbered(&[], &format!("({depth} > 0)"), "waiting", "$1"), percent(&[], &share, "failed"));
+    vec![
+        line(
+            &format!("({}) and on () ({share} < {SEEN})", joined(&waiting, "failed", &failed)),
+            Gravity::Protected,
+            "Orders that wait in the queue to be charged when payments work again: {{waiting}}; none is refused now.",
+        ),
+        line(
+            &format!("({}) and on () ({share} >= {SEEN})", joined(&waiting, "failed", &failed)),
+            Gravity::Harm,
+            "{{failed}} of new orders are refused, the rest waits in the queue until payments work again: {{waiting}} \
+             orders so far.",
+        ),
+        line(
+            &format!("{failed} and on () ({share} >= {SEEN}) and on () ({depth} == 0)"),
+            Gravity::Harm,
+            "{{failed}} of new orders are refused, none waits in the queue.",
+        ),
+        line(
+            &format!("({share} < {SEEN}) and on () ({depth} == 0)"),
+            Gravity::Good,
+            "Orders go through: none is refused, none waits in the queue.",
+        ),
+    ]
+}
+
+/// How many alerts fire that ask somebody to act.
+pub fn firing() -> String {
+    let calling = alerts("firing", &[not("severity", "none"), not("severity", "info")]);
+    or_zero(&format!("count(count by (alertname, service, breaker) ({calling}))"))
+}
+
+/// One line an alert that asks somebody to act, for as long as its condition has held.
+pub fn acting() -> Vec<Query> {
+    let by = &["alertname", "severity", label::SERVICE, label::BREAKER];
+    let held = max(by, "time() - ALERTS_FOR_STATE{severity!~\"none|info\"}");
+    let of = |severity: &str| max(by, &alerts("firing", &[severity.to_owned()]));
+    let told = |severity: &str| {
+        let span = spoken(by, &format!("{held} and ({})", of(severity)), "span");
+        let at = format!("label_join({span}, \"at\", \" → \", \"service\", \"breaker\")");
+        format!("topk(3, label_replace({at}, \"at\", \"$1\", \"at\", \"(.*) → \"))")
+    };
+    let legend = "{{alertname}} ({{severity}}) fires for {{span}} now: {{at}}.";
+    vec![
+        line(&told(r#"severity="critical""#), Gravity::Harm, legend),
+        line(&told(r#"severity!~"critical|info|none""#), Gravity::Protected, legend),
+        line(&format!("({}) == 0", firing()), Gravity::Good, "No alert fires that asks somebody to act."),
+    ]
+}
