@@ -51,8 +51,9 @@ use crate::scenario::Actuator;
 use crate::services::ServiceName;
 use crate::settings::Settings;
 
-/// Time that requests in flight get when the process is asked to stop.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Time that requests in flight get when the process is asked to stop; viewers before them, databases after them, get
+/// as much.
+pub const DRAIN: Duration = Duration::from_secs(5);
 
 /// Services wired to each other, not running yet.
 pub struct Application {

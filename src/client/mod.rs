@@ -35,6 +35,7 @@ pub use crate::web::context::{Context, DEADLINE_HEADER, PROTECTION_HEADER};
 pub use error::{AttemptError, Error};
 pub use fallback::{Cache, Chain, FallbackKind, Fallbacks, Served};
 pub use presets::{pool_preset, pool_preset_names, preset, preset_names};
+pub use replicas::BELIEVED;
 pub use request::{Reply, Request};
 pub use transport::{Transport, TransportError};
 

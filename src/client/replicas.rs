@@ -15,8 +15,8 @@ use http::HeaderValue;
 use reqwest::Url;
 use tokio::time::Instant;
 
-/// How long an answer of the resolver is believed.
-const BELIEVED: Duration = Duration::from_secs(5);
+/// How long an answer of the resolver is believed: an instance that goes is called for as long.
+pub const BELIEVED: Duration = Duration::from_secs(5);
 /// How long the resolver may take before calls go on with what is known.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long an address that refused a connection is left out.

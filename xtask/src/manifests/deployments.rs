@@ -16,6 +16,12 @@ pub const SIGNING_SECRET: &str = "breakerbox-signing";
 /// The account of all pods, which is allowed nothing.
 const ACCOUNT: &str = "breakerbox";
 const USER: u32 = 65_532;
+/// Seconds that a pod goes on before it is asked to stop, and until it is killed.
+pub const PRE_STOP: u64 = 8;
+pub const GRACE: u64 = 30;
+/// The label of a Service that carries requests, by which the mesh's overlay gives it an address.
+pub const COMPONENT: &str = "app.kubernetes.io/component";
+pub const REQUESTS: &str = "requests";
 
 pub fn all(source: &Source) -> Vec<Value> {
     let account = json!({
@@ -61,8 +67,8 @@ fn deployment(process: &str, port: Option<u16>) -> Value {
         "startupProbe": with("/healthz", 2, 30),
         "readinessProbe": with("/readyz", 5, 2),
         "livenessProbe": with("/healthz", 10, 3),
-        // Requests still come for as long as it takes to spread that this pod is going.
-        "lifecycle": {"preStop": {"sleep": {"seconds": 3}}},
+        // Requests still come for as long as callers believe what the name last meant.
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP}}},
         "resources": {
             "requests": {"cpu": "25m", "memory": "24Mi"},
             "limits": {"cpu": "500m", "memory": "64Mi"},
@@ -80,7 +86,7 @@ fn deployment(process: &str, port: Option<u16>) -> Value {
         // Kubernetes would otherwise set a variable for every Service, and a name that begins with
         // BREAKERBOX_ would be refused as an unknown setting.
         "enableServiceLinks": false,
-        "terminationGracePeriodSeconds": 15,
+        "terminationGracePeriodSeconds": GRACE,
         "securityContext": {
             "runAsNonRoot": true,
             "runAsUser": USER,
@@ -131,12 +137,17 @@ fn environment(process: &str) -> Value {
     }
 }
 
+/// The addresses of the pods that are ready, and none of its own: callers take the addresses of a name in turn, while
+/// behind one address each keeps to the pod that its first connection reached.
 fn requests(process: &str, port: u16) -> Value {
+    let mut labels = labels(process);
+    labels[COMPONENT] = REQUESTS.into();
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": process, "labels": labels(process)},
+        "metadata": {"name": process, "labels": labels},
         "spec": {
+            "clusterIP": "None",
             "selector": selector(process),
             "ports": [{"name": "http", "appProtocol": "http", "port": port, "targetPort": "http"}],
         },

@@ -50,8 +50,8 @@ pub fn files() -> Vec<Generated> {
         ),
         file(
             &format!("{FOLDER}/base/services.yaml"),
-            "A Deployment and two Services per service: one for its requests, a headless one for its admin ports,\n\
-             whose name stands for every pod, so that a command reaches them all.",
+            "A Deployment and two headless Services per service: one for its requests, whose name stands for the pods that are\n\
+             ready, one for its admin ports, whose name stands for every pod, so that a command reaches them all.",
             &deployments::all(&source),
         ),
         file(

@@ -142,6 +142,33 @@ fn every_process_has_what_it_needs() {
     assert!(ServiceName::ALL.iter().all(|service| services.contains(service.as_str())));
 }
 
+/// Behind an address of its own, a Service gives all calls over a kept connection to one pod.
+#[test]
+fn callers_see_every_pod_unless_a_mesh_spreads_calls() {
+    for overlay in OVERLAYS {
+        let Some(all) = built(overlay) else { return };
+        for service in ServiceName::ALL {
+            let requests = of_kind(&all, "Service").into_iter().find(|one| name(one) == service.as_str()).unwrap();
+            let wanted = if *overlay == "mesh" { Value::Null } else { json!("None") };
+            assert_eq!(requests["spec"]["clusterIP"], wanted, "{overlay}: {service}");
+            assert_eq!(requests["spec"]["publishNotReadyAddresses"], Value::Null, "{overlay}: {service}");
+        }
+    }
+}
+
+/// A caller goes on calling a pod that is gone from a name until it resolves the name again.
+#[test]
+fn a_pod_outlasts_what_its_callers_believe() {
+    let stopping = 3 * breakerbox::app::DRAIN.as_secs();
+    for deployment in of_kind(&deployments::all(&super::source()), "Deployment") {
+        let pod = &deployment["spec"]["template"]["spec"];
+        let goes_on = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
+        assert!(goes_on > breakerbox::client::BELIEVED.as_secs(), "{}: {goes_on} s", name(deployment));
+        let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+        assert!(grace >= goes_on + stopping, "{}: {grace} s", name(deployment));
+    }
+}
+
 /// The program itself reads what the pods are given.
 #[test]
 fn the_settings_of_the_pods_are_valid() {
