@@ -96,6 +96,8 @@ fn network_policies_let_through_what_is_needed_alone() {
             assert_eq!(connects(&policies, &pod(from), &pod("postgres"), 5432), stores, "{overlay}: {from} → postgres");
             let scraped = connects(&policies, &outside("monitoring"), &pod(from), ADMIN_PORT);
             assert_eq!(scraped, *overlay == "monitored", "{overlay}: scrapes of {from}");
+            let asks = connects(&policies, &pod(from), &outside("monitoring"), 9090);
+            assert_eq!(asks, *overlay == "monitored" && from == TRAFFIC, "{overlay}: {from} → Prometheus");
             assert!(!connects(&policies, &outside("default"), &pod(from), ADMIN_PORT), "{overlay}: admin of {from}");
             let configured = connects(&policies, &pod(from), &outside("istio-system"), 15_012);
             assert_eq!(configured, *overlay == "mesh", "{overlay}: {from} → istiod");
