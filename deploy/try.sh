@@ -74,7 +74,8 @@ say "every pod is ready after $((SECONDS - began)) s"
 forward() {
     local log port
     log=$(mktemp)
-    kubectl "$@" >"$log" 2>&1 &
+    # Not the function, of which the job would be a shell that leaves kubectl behind when it is killed.
+    env kubectl --context "$context" "$@" >"$log" 2>&1 &
     forwards+=($!)
     for _ in $(seq 100); do
         port=$(sed -nE 's/^Forwarding from 127\.0\.0\.1:([0-9]+) .*/\1/p' "$log" | head -n 1)
