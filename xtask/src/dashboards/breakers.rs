@@ -37,7 +37,7 @@ pub fn page() -> Dashboard {
 fn now() -> Vec<([u32; 4], Panel)> {
     let mut lines = say::broken();
     lines.extend(say::protects());
-    lines.push(counted());
+    lines.extend(counted());
     lines.extend(say::viewers());
     let description = "Which breakers are not closed, since when, why they stay open and when they probe; what viewers \
         get meanwhile. Repair the dependency, not the breaker.";
@@ -50,17 +50,28 @@ fn now() -> Vec<([u32; 4], Panel)> {
 }
 
 /// One line: how many breakers are in their normal state, and what the others keep away.
-fn counted() -> Query {
+fn counted() -> Vec<Query> {
     let closed = say::numbered(&[], &how_many(&["closed"]), "closed", "$1");
     let all = say::numbered(&[], &how_many(value::STATES), "all", "$1");
+    let same = format!("(({}) == ({}))", how_many(&["closed"]), how_many(value::STATES));
     let rejected = rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]);
     let rejected = say::numbered(&[], &format!("round({})", or_zero(&sum(&[], &rejected))), "rejected", "$1");
-    say::line(
-        &say::joined(&say::joined(&closed, "all", &all), "rejected", &rejected),
-        Gravity::Note,
-        "{{closed}} of {{all}} breakers are closed (normal); {{rejected}} calls per second are kept away from what is \
-         broken.",
-    )
+    vec![
+        say::line(
+            &format!("({all}) and on () {same}"),
+            Gravity::Good,
+            "All {{all}} breakers are closed, which is normal: every call goes through.",
+        ),
+        say::line(
+            &format!(
+                "({}) unless on () {same}",
+                say::joined(&say::joined(&closed, "all", &all), "rejected", &rejected)
+            ),
+            Gravity::Note,
+            "{{closed}} of {{all}} breakers are closed (normal); the others keep {{rejected}} calls per second away from \
+             what is broken.",
+        ),
+    ]
 }
 
 /// Breakers in one of these states; of several replicas each counts once.

@@ -48,9 +48,11 @@ fn at_risk() -> String {
 fn now() -> Vec<([u32; 4], Panel)> {
     let mut lines = say::broken();
     lines.extend(say::protects());
+    lines.push(say::calm());
     lines.extend(say::orders());
     lines.extend(draining());
     lines.extend(unprotected());
+    lines.extend(say::viewers());
     let description = "What is broken, which breaker protects orders, how many are refused and how many wait, and \
         whether the queue drains.";
     let mut panels = vec![([0, 0, 24, 7], say::panel(description, lines))];

@@ -43,7 +43,7 @@ fn waiting() -> Panel {
         "Remaining wait of an open breaker, from its configured wait down to 0. A higher \
          start each time is the backoff of a breaker that keeps tripping.",
     )
-    .unit("s")
+    .unit("suffix: s")
     .between(0.0, None)
     .configure(theme::paint("remaining", theme::PROTECTED))
     .limit("configured wait")

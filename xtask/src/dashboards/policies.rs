@@ -231,12 +231,15 @@ fn more_fallbacks() -> Vec<([u32; 4], Panel)> {
         "Age of cached answers that were served as fallbacks. Rising steadily: the \
          cache is not refreshed while the dependency is down; check the maximum age that is acceptable.",
     )
-    .unit("s")
+    .unit("suffix: min")
     .between(0.0, None)
     .meanings(&["p50", "p95"])
     .when_empty("No cached answer was served");
     for (q, name) in [("0.5", "p50"), ("0.95", "p95")] {
-        age = age.ask(Query::over_time(or_zero(&quantile(q, &[], &names::FALLBACK_STALENESS, &[])), name));
+        age = age.ask(Query::over_time(
+            format!("({}) / 60", or_zero(&quantile(q, &[], &names::FALLBACK_STALENESS, &[]))),
+            name,
+        ));
     }
     vec![([0, 0, 12, 8], failed()), ([12, 0, 12, 8], age)]
 }
