@@ -68,8 +68,8 @@ fn counted() -> Vec<Query> {
                 say::joined(&say::joined(&closed, "all", &all), "rejected", &rejected)
             ),
             Gravity::Note,
-            "{{closed}} of {{all}} breakers are closed (normal); the others keep {{rejected}} calls per second away from \
-             what is broken.",
+            "{{closed}} of {{all}} breakers are closed (normal); calls that the others keep away from what is broken: \
+             {{rejected}} per second.",
         ),
     ]
 }

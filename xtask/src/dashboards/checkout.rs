@@ -37,12 +37,19 @@ fn revenue(outcome: &str, range: &str) -> String {
     or_zero(&sum(&[], &increase(&names::CHECKOUT_REVENUE, &[is(label::OUTCOME, outcome)], range)))
 }
 
-/// Won that were put at risk in the shown time and are neither kept nor lost yet.
+/// Windows that the start of a payment outage may lie in.
+const WINDOWS: &[&str] = &["1m", "2m", "3m", "5m", "7m", "10m", "15m", "30m"];
+
+/// Won of the orders that wait now. A window that begins while orders wait sees them kept and not put at risk, and
+/// so too little; the one that begins nearest to an empty queue sees most.
 fn at_risk() -> String {
-    let [risked, kept, lost] = ["at_risk", "kept", "lost"].map(|outcome| revenue(outcome, SHOWN));
-    // An increase is an estimate from two samples: the difference of three may fall below nothing, or
-    // stay a hair above it.
-    format!("round(clamp_min(({risked}) - ({kept}) - ({lost}), 0))")
+    let within = |window: &&str| {
+        let [risked, kept, lost] = ["at_risk", "kept", "lost"].map(|outcome| revenue(outcome, window));
+        say::with(&format!("(({risked}) - ({kept}) - ({lost}))"), "window", window)
+    };
+    let most = WINDOWS.iter().map(within).collect::<Vec<_>>().join(" or ");
+    // An increase is an estimate: with an empty queue the difference of three may stay a hair above nothing.
+    format!("round(clamp_min(max({most}), 0)) * on () (({}) > bool 0)", or_zero(&say::depth()))
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
@@ -71,8 +78,8 @@ fn now() -> Vec<([u32; 4], Panel)> {
         ),
         money(
             "At risk now, in the queue",
-            "Revenue of orders that were taken in the shown time without a payment and wait in the queue. They are kept \
-             when the payment gateway is back in time, and lost otherwise.",
+            "Revenue of orders that were taken without a payment and wait in the queue. They are kept when the payment \
+             gateway is back in time, and lost otherwise.",
             theme::WARN,
             at_risk(),
         ),

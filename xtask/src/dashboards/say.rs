@@ -9,7 +9,7 @@ use breakerbox_telemetry::names::{self, label};
 use serde_json::json;
 
 use super::panel::{Kind, Panel, Query};
-use super::query::{alerts, any, is, max, not, or_zero, quantile, rate, series, share, sum};
+use super::query::{alerts, any, foreign, is, max, not, or_zero, quantile, rate, series, share, sum};
 use super::theme;
 
 pub const GATEWAY: &str = "gateway";
@@ -128,13 +128,28 @@ const DOES: &[(&str, &str)] = &[
     ("handled_twice", "handles requests twice"),
 ];
 
+/// Instances of the program that answered in the last half hour and do not now, with the time since.
+fn unheard() -> String {
+    let target = &["job", "instance"];
+    let (up, known) = (foreign("up", &[]), series(&names::BUILD_INFO, &[]));
+    let silent = max(target, &format!("({up} == 0) and on (job, instance) max_over_time({known}[30m])"));
+    format!("topk(3, {})", spoken(target, &since(target, &silent, &format!("{up} == 1")), "span"))
+}
+
 /// One line a fault: what is broken, and for how long.
 pub fn broken() -> Vec<Query> {
     let timed = spoken(FAULT, &since(FAULT, &harmful(), &harmless()), "span");
     let said = DOES
         .iter()
         .fold(timed, |expr, (kind, text)| format!("label_replace({expr}, \"does\", \"{text}\", \"kind\", \"{kind}\")"));
-    vec![line(&format!("topk(3, {said})"), Gravity::Broken, "{{target}} {{does}}, for {{span}}.")]
+    vec![
+        line(
+            &unheard(),
+            Gravity::Harm,
+            "{{job}} {{instance}} does not answer Prometheus, for {{span}}: nothing is known of it.",
+        ),
+        line(&format!("topk(3, {said})"), Gravity::Broken, "{{target}} {{does}}, for {{span}}."),
+    ]
 }
 
 /// Breakers in a state, with the time since they were last closed and the time until they probe.
