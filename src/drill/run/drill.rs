@@ -415,15 +415,31 @@ fn waits_for(phase: Option<Phase>, open: Option<&str>) -> Option<String> {
 fn fault<'a>(start: &'a Start, target: &str) -> Result<&'a FaultSeen, Verdict> {
     start.faults.iter().find(|fault| fault.target == target).ok_or_else(|| {
         let known: Vec<_> = start.faults.iter().map(|fault| fault.target.as_str()).collect();
-        Verdict::Refused(format!(
-            "there is no target {target} here, but {}: name its process (--peer)",
-            known.join(", ")
-        ))
+        Verdict::Refused(absent(target, &known))
     })
+}
+
+/// A process of viewers has no targets, though its console shows those of others.
+fn absent(target: &str, known: &[&str]) -> String {
+    let here = if known.is_empty() { "none at all".to_owned() } else { known.join(", ") };
+    format!(
+        "there is no target {target} here, but {here}: name its process (--peer), or drill where the settings name \
+         every process"
+    )
 }
 
 fn breaker<'a>(start: &'a Start, service: &str, name: &str) -> Result<&'a BreakerSeen, Verdict> {
     start.breakers.iter().find(|breaker| breaker.service == service && breaker.name == name).ok_or_else(|| {
         Verdict::Refused(format!("there is no breaker {service}/{name} here: name its process (--peer)"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_refusal_says_which_targets_there_are() {
+        let of = |known: &[&str]| super::absent("catalog", known);
+        assert!(of(&["user", "checkout"]).starts_with("there is no target catalog here, but user, checkout: name"));
+        assert!(of(&[]).starts_with("there is no target catalog here, but none at all: name"));
+    }
 }
