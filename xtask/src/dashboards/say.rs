@@ -258,12 +258,12 @@ pub fn viewers() -> Vec<Query> {
         line(
             &format!("({}) and on () ({errors} >= {SEEN})", joined(&told(&failed), "degraded", &degraded)),
             Gravity::Harm,
-            "{{failed}} of pages fail, {{degraded}} come from a fallback{{trend}}.{{twin}}",
+            "In the last seconds {{failed}} of pages failed and {{degraded}} came from a fallback{{trend}}.{{twin}}",
         ),
         line(
             &format!("({}) and on () ({fallbacks} >= {SEEN}) and on () ({errors} < {SEEN})", told(&degraded)),
             Gravity::Protected,
-            "Viewers get {{degraded}} of their pages from a fallback{{trend}}; no page fails.{{twin}}",
+            "In the last seconds viewers got {{degraded}} of their pages from a fallback{{trend}}; no page failed.{{twin}}",
         ),
         line(
             &format!(
