@@ -218,10 +218,10 @@ impl Panel {
     /// Asks for the series that were above 0 in the shown time; when there are none, one line says so.
     pub fn ask_eventful(self, by: &[&str], expr: &str, legend: &str, none: &str) -> Self {
         let happened = super::query::eventful(by, expr);
-        let query = Query::over_time(happened.clone(), legend);
+        let query = Query::over_time(happened, legend);
         // Each bucket keeps the trace of a call that fell into it.
         self.ask(if expr.contains("_bucket{") { query.with_exemplars() } else { query })
-            .ask(Query::over_time(format!("vector(0) unless on () ({happened})"), none))
+            .ask(Query::over_time(format!("vector(0) unless on () ({})", super::query::happened(expr)), none))
             .configure(theme::paint(none, theme::NEUTRAL))
     }
 

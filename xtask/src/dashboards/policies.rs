@@ -8,7 +8,7 @@ use super::panel::{Kind, Panel, Query};
 use super::query::{increase, is, max, mean, or_zero, quantile, rate, series, share, sum};
 use super::say;
 use super::theme;
-use super::tiles::{row, tile};
+use super::tiles::{row, stepped, tile};
 
 const BREAKER: &[&str] = &[label::SERVICE, label::BREAKER];
 const CALL: &str = "{{service}} → {{breaker}}";
@@ -64,18 +64,18 @@ fn now() -> Vec<([u32; 4], Panel)> {
             or_zero(&format!("100 * {attempts} / ({calls} > 0)")),
         )
         .decimals(0),
-        tile(
+        stepped(
             "Calls saved by a retry",
             "Calls per second that failed at first and succeeded when they were tried again.",
-            theme::GOOD,
+            &[(None, theme::NEUTRAL), (Some(0.05), theme::GOOD)],
             or_zero(&saved),
         )
         .unit("cps")
         .decimals(1),
-        tile(
+        stepped(
             "Answers from a fallback",
             "Answers per second from a cache, a replica or a list, in place of a live one.",
-            theme::colour("cache"),
+            &[(None, theme::NEUTRAL), (Some(0.05), theme::colour("cache"))],
             or_zero(&sum(&[], &rate(&names::FALLBACK_CALLS, &[]))),
         )
         .unit("cps")
@@ -87,18 +87,18 @@ fn now() -> Vec<([u32; 4], Panel)> {
             theme::WARN,
             or_zero(&full),
         ),
-        tile(
+        stepped(
             "Second attempts that won",
             "Hedges per second: a call that took long was sent a second time, and the second one answered first.",
-            theme::GOOD,
+            &[(None, theme::NEUTRAL), (Some(0.05), theme::GOOD)],
             or_zero(&sum(&[], &rate(&names::HEDGE_REQUESTS, &[is(label::OUTCOME, "won")]))),
         )
         .unit("cps")
         .decimals(1),
-        tile(
+        stepped(
             "Refused by the rate limit",
             "Requests per second that were answered with 429 before any work was done.",
-            theme::WARN,
+            &[(None, theme::NEUTRAL), (Some(0.05), theme::WARN)],
             or_zero(&sum(&[], &rate(&names::RATE_LIMITER_REQUESTS, &[is(label::OUTCOME, "limited")]))),
         )
         .unit("reqps")

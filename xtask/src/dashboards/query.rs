@@ -140,7 +140,12 @@ pub fn state_code(by: &[&str]) -> String {
 /// Of `expr` only the series that were above 0 at some time of the shown one, and of those the six highest:
 /// a legend names what happened and is shorter than its graph.
 pub fn eventful(by: &[&str], expr: &str) -> String {
-    format!("({expr}) and on ({}) topk(6, max_over_time(({expr})[$__range:30s] @ end()) > 0)", by.join(", "))
+    format!("({expr}) and on ({}) topk(6, {})", by.join(", "), happened(expr))
+}
+
+/// What was above 0 at some time of the shown one; the same at each of its moments.
+pub fn happened(expr: &str) -> String {
+    format!("max_over_time(({expr})[$__range:30s] @ end()) > 0")
 }
 
 /// `expr`, or one series of 0 when it has none.
