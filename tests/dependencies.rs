@@ -1,7 +1,7 @@
 //! What the product depends on may be given to anybody, and comes from crates.io.
 #![allow(clippy::unwrap_used, reason = "a test that can't read its input fails")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::Value;
@@ -21,43 +21,11 @@ fn allowed() -> BTreeSet<String> {
     deny["licenses"]["allow"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
 }
 
-/// Whether an SPDX expression can be met; `AND` binds tighter than `OR`.
+/// Whether an SPDX expression can be met. Older manifests write `/` for `OR`.
 fn met(expression: &str, allowed: &BTreeSet<String>) -> bool {
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
-    let words: Vec<_> = spaced.split_whitespace().collect();
-    let (met, rest) = either(&words, allowed);
-    assert!(rest.is_empty(), "{expression:?} is no licence expression");
-    met
-}
-
-fn either<'a>(words: &'a [&'a str], allowed: &BTreeSet<String>) -> (bool, &'a [&'a str]) {
-    let (mut one, mut rest) = both(words, allowed);
-    while let ["OR", further @ ..] = rest {
-        let (other, left) = both(further, allowed);
-        (one, rest) = (one | other, left);
-    }
-    (one, rest)
-}
-
-fn both<'a>(words: &'a [&'a str], allowed: &BTreeSet<String>) -> (bool, &'a [&'a str]) {
-    let (mut one, mut rest) = term(words, allowed);
-    while let ["AND", further @ ..] = rest {
-        let (other, left) = term(further, allowed);
-        (one, rest) = (one & other, left);
-    }
-    (one, rest)
-}
-
-fn term<'a>(words: &'a [&'a str], allowed: &BTreeSet<String>) -> (bool, &'a [&'a str]) {
-    match words {
-        ["(", inner @ ..] => {
-            let (met, rest) = either(inner, allowed);
-            (met, rest.strip_prefix(&[")"]).expect("a bracket is closed"))
-        }
-        // An exception only gives more rights.
-        [name, "WITH", _, rest @ ..] | [name, rest @ ..] => (allowed.contains(*name), rest),
-        [] => panic!("a licence is missing"),
-    }
+    let expression = spdx::Expression::parse_mode(expression, spdx::ParseMode::LAX).unwrap();
+    // An exception only gives more rights.
+    expression.evaluate(|wanted| wanted.license.id().is_some_and(|id| allowed.contains(id.name)))
 }
 
 #[test]
@@ -122,4 +90,53 @@ fn versions_are_named_and_locked() {
     let locked = lock["package"].as_array().unwrap();
     let unsure: Vec<_> = locked.iter().filter(|p| p.get("source").is_some() && p.get("checksum").is_none()).collect();
     assert!(unsure.is_empty() && locked.len() > 100, "{unsure:?}");
+}
+
+/// Crates with two incompatible versions in the tree are a build of the same code twice. These are transitions of
+/// their users; a new one is a decision, made by adding it here.
+#[test]
+fn no_crate_is_built_in_two_versions_unnoticed() {
+    const KNOWN: &[&str] = &[
+        "base64",
+        "block-buffer",
+        "cpufeatures",
+        "crypto-common",
+        "digest",
+        "getrandom",
+        "hashbrown",
+        "indexmap",
+        "linux-raw-sys",
+        "r-efi",
+        "rand",
+        "rand_chacha",
+        "rand_core",
+        "rustix",
+        "schemars",
+        "sha2",
+        "syn",
+        "unicode-width",
+        "windows-sys",
+    ];
+    let lock: toml::Value = toml::from_str(include_str!("../Cargo.lock")).unwrap();
+    let mut versions: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for package in lock["package"].as_array().unwrap() {
+        let version = package["version"].as_str().unwrap();
+        versions.entry(package["name"].as_str().unwrap()).or_default().insert(compatible(version));
+    }
+    let twice: Vec<_> = versions.into_iter().filter(|(_, versions)| versions.len() > 1).map(|(name, _)| name).collect();
+    assert_eq!(twice, KNOWN);
+}
+
+/// The part of a version that a caret requirement keeps: `1`, `0.9`, `0.0.3`.
+fn compatible(version: &str) -> String {
+    let parts: Vec<_> = version.split('.').collect();
+    let kept = parts.iter().position(|part| *part != "0").unwrap_or(2);
+    parts[..=kept].join(".")
+}
+
+#[test]
+fn versions_are_compatible_by_their_first_number() {
+    for (version, wanted) in [("1.2.3", "1"), ("0.9.1", "0.9"), ("0.0.3", "0.0.3"), ("12.0.0-rc.1", "12")] {
+        assert_eq!(compatible(version), wanted);
+    }
 }

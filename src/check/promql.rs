@@ -1,4 +1,7 @@
-//! As much of `PromQL` as is needed: the names an expression reads, and the windows it looks back over.
+//! The metric names of a `PromQL` expression, and its windows.
+//!
+//! A scanner and no parser: these are expressions of any Prometheus, whose newer syntax must not stop the check,
+//! and `promql-parser`, which the tests use, would add some sixty crates to the program.
 
 use std::time::Duration;
 

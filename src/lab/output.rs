@@ -251,25 +251,24 @@ pub(crate) fn page(title: &str, markdown: &str, drawn: &[Drawn], lang: Lang) -> 
 
 /// One line for each metric of each run.
 fn csv(all: &[Results]) -> String {
-    let mut out = String::from("experiment,case,variant,settings,seed,metric,value\n");
+    let mut out = csv::Writer::from_writer(Vec::new());
+    let header = ["experiment", "case", "variant", "settings", "seed", "metric", "value"];
+    out.write_record(header).expect("a vector takes everything");
     for results in all {
         for case in &results.cases {
             for cell in &case.cells {
-                let settings = case.coordinates(cell).join(";").replace([',', '"', '\n'], " ");
+                let settings = case.coordinates(cell).join(";");
                 for (seed, run) in cell.runs.iter().enumerate() {
                     for (metric, value) in run.metrics.iter().filter(|(_, value)| value.is_finite()) {
                         let (experiment, seed) = (&results.experiment.name, seed + 1);
-                        let _ = writeln!(
-                            out,
-                            "{experiment},{},{},{settings},{seed},{metric},{value}",
-                            case.name, cell.variant.name
-                        );
+                        out.serialize((experiment, &case.name, &cell.variant.name, &settings, seed, metric, value))
+                            .expect("a vector takes everything");
                     }
                 }
             }
         }
     }
-    out
+    String::from_utf8(out.into_inner().expect("a vector takes everything")).expect("it is text")
 }
 
 #[derive(Serialize)]

@@ -61,9 +61,14 @@ impl Profile {
     /// Reads a log of calls: `seconds,latency_ms,ok` on each line, `ok` being 1 or 0 (true or false).
     pub fn from_csv(text: &str) -> Result<Self, String> {
         let mut calls = Vec::new();
-        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let wrong = || format!("line {}: {line:?} is not seconds,latency_ms,ok", index + 1);
-            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        let mut reader = csv::ReaderBuilder::new();
+        // The first line may be a header; a line of another length is named below.
+        reader.has_headers(false).flexible(true).trim(csv::Trim::All);
+        for (index, record) in reader.from_reader(text.as_bytes()).records().enumerate() {
+            let record = record.map_err(|error| error.to_string())?;
+            let fields: Vec<&str> = record.iter().collect();
+            let line = record.position().map_or(0, csv::Position::line);
+            let wrong = || format!("line {line}: {:?} is not seconds,latency_ms,ok", fields.join(","));
             let [seconds, latency, ok] = fields.as_slice() else { return Err(wrong()) };
             if index == 0 && seconds.parse::<f64>().is_err() {
                 continue;
@@ -77,7 +82,7 @@ impl Profile {
             calls.push((number(seconds)?, number(latency)?.max(1.0), ok));
         }
         if calls.len() < 100 {
-            return Err(format!("{} calls are too few to tell percentiles; there must be 100", calls.len()));
+            return Err(format!("{} calls are too few for percentiles; at least 100 are needed", calls.len()));
         }
         calls.sort_by(|one, other| one.0.total_cmp(&other.0));
         Ok(Self::from_calls(&calls))

@@ -1,44 +1,43 @@
 //! JUnit's XML, which every CI system reads.
 
 use std::fmt::Write as _;
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use super::{Drill, Outcome, Report};
 
 /// The report as JUnit XML.
 #[must_use]
 pub fn xml(report: &Report) -> String {
-    let failures = report.count(Outcome::Failed) + report.count(Outcome::Interrupted);
-    let (errors, skipped) = (report.count(Outcome::Refused), report.count(Outcome::Skipped));
-    let time: f64 = report.drills.iter().map(|drill| drill.took_seconds).sum();
-    let tests = report.drills.len();
-    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let counts = format!(
-        "tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\" time=\"{time:.1}\""
-    );
-    write!(text, "<testsuites {counts}>\n  <testsuite name=\"breakerbox drill\" {counts}>\n")
-        .expect("a string takes everything");
-    for drill in &report.drills {
-        case(&mut text, drill);
-    }
-    text.push_str("  </testsuite>\n</testsuites>\n");
-    text
+    let time = report.drills.iter().map(took).sum();
+    let mut suite = TestSuite::new("breakerbox drill");
+    suite.set_time(time).add_test_cases(report.drills.iter().map(case));
+    let mut document = quick_junit::Report::new("breakerbox drill");
+    document.set_time(time).add_test_suite(suite);
+    document.to_string().expect("a string takes everything")
 }
 
-fn case(text: &mut String, drill: &Drill) {
-    let Drill { alert, severity, took_seconds, .. } = drill;
-    let name = escaped(&format!("{alert}/{severity}"));
-    writeln!(text, "    <testcase classname=\"breakerbox.drill\" name=\"{name}\" time=\"{took_seconds:.1}\">")
-        .expect("a string takes everything");
-    let why = escaped(drill.why.as_deref().unwrap_or_default());
-    let verdict = match drill.outcome {
-        Outcome::Passed => None,
-        Outcome::Failed | Outcome::Interrupted => Some("failure"),
-        Outcome::Refused => Some("error"),
-        Outcome::Skipped => Some("skipped"),
+fn took(drill: &Drill) -> Duration {
+    Duration::try_from_secs_f64(drill.took_seconds).unwrap_or_default()
+}
+
+fn case(drill: &Drill) -> TestCase {
+    let mut status = match drill.outcome {
+        Outcome::Passed => TestCaseStatus::success(),
+        Outcome::Failed | Outcome::Interrupted => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Outcome::Refused => TestCaseStatus::non_success(NonSuccessKind::Error),
+        Outcome::Skipped => TestCaseStatus::skipped(),
     };
-    if let Some(verdict) = verdict {
-        writeln!(text, "      <{verdict} message=\"{why}\"/>").expect("a string takes everything");
+    if drill.outcome != Outcome::Passed {
+        status.set_message(drill.why.as_deref().unwrap_or_default());
     }
+    let mut case = TestCase::new(format!("{}/{}", drill.alert, drill.severity), status);
+    case.set_classname("breakerbox.drill").set_time(took(drill)).set_system_out(output(drill).trim_end());
+    case
+}
+
+fn output(drill: &Drill) -> String {
     let t = &drill.seconds;
     let times = [
         ("breaker open", t.breaker_open),
@@ -48,7 +47,7 @@ fn case(text: &mut String, drill: &Drill) {
         ("resolved", t.resolved),
         ("resolved notified", t.resolved_notified),
     ];
-    let mut output: String = format!("raised by: {}\n", drill.raised_by);
+    let mut output = format!("raised by: {}\n", drill.raised_by);
     for (what, time) in times {
         if let Some(time) = time {
             writeln!(output, "{what}: {time:.1} s").expect("a string takes everything");
@@ -57,23 +56,5 @@ fn case(text: &mut String, drill: &Drill) {
     for note in &drill.notes {
         writeln!(output, "note: {note}").expect("a string takes everything");
     }
-    writeln!(text, "      <system-out>{}</system-out>\n    </testcase>", escaped(output.trim_end()))
-        .expect("a string takes everything");
-}
-
-/// XML's five, and no control characters, which it forbids.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&apos;"),
-            c if c.is_control() && c != '\n' && c != '\t' => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-    out
+    output
 }

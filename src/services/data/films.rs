@@ -10,7 +10,7 @@ use super::Genre;
 use crate::services::wire::Film;
 
 const TABLE: &str = include_str!("films.tsv");
-const HEADER: &str = "id\ttitle\tyear\tdirector\tminutes\tgenres";
+const HEADER: [&str; 6] = ["id", "title", "year", "director", "minutes", "genres"];
 
 /// Every film. The one of id `n` is the `n`th.
 #[must_use]
@@ -32,13 +32,15 @@ pub fn count() -> u32 {
 }
 
 fn parse(table: &str) -> Result<Vec<Film>, String> {
-    let mut lines = table.lines();
-    if lines.next() != Some(HEADER) {
+    let mut reader = csv::ReaderBuilder::new();
+    let mut reader = reader.delimiter(b'\t').quoting(false).flexible(true).from_reader(table.as_bytes());
+    if *reader.headers().map_err(|error| error.to_string())? != HEADER[..] {
         return Err(format!("the first line must be {HEADER:?}"));
     }
     let mut films = Vec::new();
-    for line in lines {
-        let film = film(line).ok_or_else(|| format!("not a film: {line:?}"))?;
+    for record in reader.records() {
+        let record = record.map_err(|error| error.to_string())?;
+        let film = film(&record).ok_or_else(|| format!("not a film: {record:?}"))?;
         if usize::try_from(film.id) != Ok(films.len() + 1) {
             return Err(format!("{} has id {}, its place is {}", film.title, film.id, films.len() + 1));
         }
@@ -47,8 +49,8 @@ fn parse(table: &str) -> Result<Vec<Film>, String> {
     Ok(films)
 }
 
-fn film(line: &str) -> Option<Film> {
-    let [id, title, year, director, minutes, genres] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
+fn film(record: &csv::StringRecord) -> Option<Film> {
+    let [id, title, year, director, minutes, genres] = record.iter().collect::<Vec<_>>().try_into().ok()?;
     Some(Film {
         id: id.parse().ok()?,
         title: title.to_owned(),
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_broken_table_is_refused_with_the_line_that_broke_it() {
-        let table = |line: &str| parse(&format!("{HEADER}\n{line}")).unwrap_err();
+        let table = |line: &str| parse(&format!("{}\n{line}", HEADER.join("\t"))).unwrap_err();
         assert!(parse("").is_err());
         assert!(table("1\tIt\t1927\tClarence G. Badger\t72\tcomedy,slapstick").contains("slapstick"));
         assert!(table("1\tIt\t1927").contains("1927"));

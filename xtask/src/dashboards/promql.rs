@@ -1,5 +1,17 @@
-//! Just enough PromQL to know what a query touches: its selectors with their ranges and the functions
-//! around them, and the labels it groups by. It does not judge syntax: Prometheus does, in the live test.
+//! What a dashboard's query touches: its selectors with their ranges and the functions around them, and the
+//! labels it groups by.
+
+use std::time::Duration;
+
+use promql_parser::label::Labels;
+use promql_parser::parser::{self, Expr, LabelModifier, VectorMatchCardinality, VectorSelector};
+
+/// Grafana's variables where `PromQL` has durations, and the durations that stand for them while a query is read.
+const VARIABLES: &[(&str, &str, Duration)] = &[
+    ("$__rate_interval", "7h7m7s", Duration::from_secs(7 * 3667)),
+    ("$__interval", "8h8m8s", Duration::from_secs(8 * 3667)),
+    ("$__range", "9h9m9s", Duration::from_secs(9 * 3667)),
+];
 
 /// One `metric{label op "value"}[range]`.
 #[derive(Debug, PartialEq, Eq)]
@@ -8,7 +20,7 @@ pub struct Selector {
     /// Label, operator, value.
     pub matchers: Vec<(String, String, String)>,
     pub range: Option<String>,
-    /// Name of the function whose argument this is directly.
+    /// Name of the function or aggregation whose argument this is directly.
     pub function: Option<String>,
 }
 
@@ -17,161 +29,81 @@ pub struct Query {
     pub selectors: Vec<Selector>,
     /// Labels named in `by`, `without`, `on`, `ignoring` and `group_*`.
     pub grouped: Vec<String>,
-    /// Labels that `label_replace` and `label_join` make.
+    /// Labels that `label_replace`, `label_join` and `count_values` make.
     pub made: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    Text(String),
-    Range(String),
-    Sign(char),
-}
-
-const GROUPINGS: &[&str] = &["by", "without", "on", "ignoring", "group_left", "group_right"];
-const KEYWORDS: &[&str] = &["and", "or", "unless", "bool", "offset", "inf", "nan", "time"];
-
+/// Reads a query; one of another data source has no expression.
 pub fn read(expr: &str) -> Query {
-    let tokens = tokens(expr);
-    let (mut query, mut open, mut at) = (Query::default(), Vec::<String>::new(), 0);
-    while at < tokens.len() {
-        match &tokens[at] {
-            Token::Word(word) if GROUPINGS.contains(&word.as_str()) => {
-                let (labels, after) = list(&tokens, at + 1);
-                query.grouped.extend(labels);
-                at = after;
-                continue;
-            }
-            Token::Word(word) if is_name(word) && !KEYWORDS.contains(&word.as_str()) => {
-                if let Some(called) = call_at(&tokens, at) {
-                    if matches!(word.as_str(), "label_replace" | "label_join" | "count_values") {
-                        query.made.extend(first_text(&tokens[called..]));
-                    }
-                    query_groupings(&tokens[at + 1..called], &mut query);
-                    open.push(word.clone());
-                    at = called + 1;
-                    continue;
-                }
-                let (selector, after) = selector(word, &tokens, at + 1, open.last());
-                query.selectors.push(selector);
-                at = after;
-                continue;
-            }
-            Token::Sign('(') => open.push(String::new()),
-            Token::Sign(')') => {
-                open.pop();
-            }
-            _ => {}
-        }
-        at += 1;
+    let mut query = Query::default();
+    if !expr.is_empty() {
+        let plain = VARIABLES.iter().fold(expr.to_owned(), |text, (name, value, _)| text.replace(name, value));
+        query.visit(&parser::parse(&plain).unwrap_or_else(|error| panic!("{expr}: {error}")), None);
     }
     query
 }
 
-/// Where the call of the function or aggregation at `at` opens its parenthesis: at once, or after a grouping.
-fn call_at(tokens: &[Token], at: usize) -> Option<usize> {
-    match tokens.get(at + 1)? {
-        Token::Sign('(') => Some(at + 1),
-        Token::Word(word) if word == "by" || word == "without" => {
-            let (_, after) = list(tokens, at + 2);
-            (tokens.get(after) == Some(&Token::Sign('('))).then_some(after)
-        }
-        _ => None,
-    }
-}
-
-fn query_groupings(tokens: &[Token], query: &mut Query) {
-    if let Some(Token::Word(_)) = tokens.first() {
-        query.grouped.extend(list(tokens, 1).0);
-    }
-}
-
-/// The words of `(a, b)` at `at`, and where it ends.
-fn list(tokens: &[Token], mut at: usize) -> (Vec<String>, usize) {
-    let mut words = Vec::new();
-    if tokens.get(at) != Some(&Token::Sign('(')) {
-        return (words, at);
-    }
-    while let Some(token) = tokens.get(at) {
-        at += 1;
-        match token {
-            Token::Word(word) => words.push(word.clone()),
-            Token::Sign(')') => break,
-            _ => {}
-        }
-    }
-    (words, at)
-}
-
-fn first_text(tokens: &[Token]) -> Option<String> {
-    let mut depth = 0;
-    for token in tokens {
-        match token {
-            Token::Sign('(' | '{') => depth += 1,
-            Token::Sign(')' | '}') => depth -= 1,
-            Token::Text(text) if depth == 1 => return Some(text.clone()),
-            _ => {}
-        }
-    }
-    None
-}
-
-fn selector(metric: &str, tokens: &[Token], mut at: usize, function: Option<&String>) -> (Selector, usize) {
-    let mut matchers = Vec::new();
-    if tokens.get(at) == Some(&Token::Sign('{')) {
-        at += 1;
-        while let Some(token) = tokens.get(at) {
-            at += 1;
-            match token {
-                Token::Sign('}') => break,
-                Token::Word(label) => {
-                    let mut op = String::new();
-                    while let Some(Token::Sign(sign)) = tokens.get(at) {
-                        op.push(*sign);
-                        at += 1;
-                    }
-                    let Some(Token::Text(value)) = tokens.get(at) else { panic!("{metric}: {label} has no value") };
-                    matchers.push((label.clone(), op, value.clone()));
-                    at += 1;
+impl Query {
+    fn visit(&mut self, expr: &Expr, function: Option<&str>) {
+        match expr {
+            Expr::Aggregate(aggregate) => {
+                self.group(aggregate.modifier.as_ref());
+                let name = aggregate.op.to_string();
+                if let ("count_values", Some(Expr::StringLiteral(label))) = (name.as_str(), aggregate.param.as_deref()) {
+                    self.made.push(label.val.clone());
                 }
-                _ => {}
+                for part in aggregate.param.iter().chain([&aggregate.expr]) {
+                    self.visit(part, Some(&name));
+                }
             }
+            Expr::Binary(binary) => {
+                self.visit(&binary.lhs, function);
+                if let Some(modifier) = &binary.modifier {
+                    self.group(modifier.matching.as_ref());
+                    if let VectorMatchCardinality::ManyToOne(more) | VectorMatchCardinality::OneToMany(more) =
+                        &modifier.card
+                    {
+                        self.grouped.extend(more.labels.clone());
+                    }
+                }
+                self.visit(&binary.rhs, function);
+            }
+            Expr::Call(call) => {
+                if let ("label_replace" | "label_join", Some(Expr::StringLiteral(label))) =
+                    (call.func.name, call.args.args.get(1).map(|label| &**label))
+                {
+                    self.made.push(label.val.clone());
+                }
+                call.args.args.iter().for_each(|part| self.visit(part, Some(call.func.name)));
+            }
+            Expr::Unary(unary) => self.visit(&unary.expr, function),
+            Expr::Paren(paren) => self.visit(&paren.expr, None),
+            Expr::Subquery(subquery) => self.visit(&subquery.expr, function),
+            Expr::VectorSelector(vector) => self.select(vector, None, function),
+            Expr::MatrixSelector(matrix) => self.select(&matrix.vs, Some(matrix.range), function),
+            Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => {}
         }
     }
-    let range = match tokens.get(at) {
-        Some(Token::Range(range)) => Some(range.clone()),
-        _ => None,
-    };
-    let function = function.filter(|name| !name.is_empty()).cloned();
-    (Selector { metric: metric.to_owned(), matchers, range, function }, at)
-}
 
-fn is_name(word: &str) -> bool {
-    word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-}
-
-fn tokens(expr: &str) -> Vec<Token> {
-    let (mut out, mut rest) = (Vec::new(), expr);
-    while let Some(c) = rest.chars().next() {
-        let word_end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "_:$.".contains(c))).unwrap_or(rest.len());
-        let (token, length) = match c {
-            '"' => {
-                let end = 1 + rest[1..].find('"').expect("a string is closed");
-                (Some(Token::Text(rest[1..end].to_owned())), end + 1)
-            }
-            '[' => {
-                let end = rest.find(']').expect("a range is closed");
-                (Some(Token::Range(rest[1..end].to_owned())), end + 1)
-            }
-            _ if word_end > 0 => (Some(Token::Word(rest[..word_end].to_owned())), word_end),
-            _ if c.is_whitespace() => (None, c.len_utf8()),
-            _ => (Some(Token::Sign(c)), c.len_utf8()),
-        };
-        out.extend(token);
-        rest = &rest[length..];
+    fn group(&mut self, modifier: Option<&LabelModifier>) {
+        if let Some(LabelModifier::Include(Labels { labels }) | LabelModifier::Exclude(Labels { labels })) = modifier {
+            self.grouped.extend(labels.clone());
+        }
     }
-    out
+
+    fn select(&mut self, vector: &VectorSelector, range: Option<Duration>, function: Option<&str>) {
+        let matchers = vector.matchers.matchers.iter();
+        let written = |range: Duration| {
+            let variable = VARIABLES.iter().find(|(_, _, value)| *value == range);
+            variable.map_or_else(|| humantime::format_duration(range).to_string(), |(name, ..)| (*name).to_owned())
+        };
+        self.selectors.push(Selector {
+            metric: vector.name.clone().unwrap_or_default(),
+            matchers: matchers.map(|one| (one.name.clone(), one.op.to_string(), one.value.clone())).collect(),
+            range: range.map(written),
+            function: function.map(str::to_owned),
+        });
+    }
 }
 
 mod tests {
@@ -188,6 +120,14 @@ mod tests {
         assert_eq!(selector.function.as_deref(), Some("rate"));
         assert_eq!(selector.matchers[1], ("x".into(), "!=".into(), "y".into()));
         assert_eq!(query.grouped, ["le", "service"]);
+    }
+
+    #[test]
+    fn the_function_is_the_one_directly_around_a_selector() {
+        let query = read("sum(a + (b)) / rate(c[1m])");
+        let functions: Vec<_> = query.selectors.iter().map(|one| one.function.as_deref()).collect();
+        assert_eq!(functions, [Some("sum"), None, Some("rate")]);
+        assert_eq!(query.selectors[2].range.as_deref(), Some("1m"));
     }
 
     #[test]
