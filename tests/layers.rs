@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::visit::Visit;
 
 /// Modules from the top down. A module imports modules of lower rows only.
@@ -145,35 +146,204 @@ fn the_core_s_locks_come_from_its_own_module() {
     }
 }
 
-/// Facts reach telemetry typed: a label that is a text is looked up, and misspelt ones are lost. A route
-/// is the router's own text.
+/// Facts reach telemetry typed: a value that is a text could be misspelt, and its child would not exist. Texts
+/// are only the names that settings give, a request's method and route, which the router knows, and texts that
+/// are no labels.
 #[test]
 fn telemetry_takes_labels_as_enums() {
-    const TEXTS: &[&str] = &["served"];
-    let mut texts = BTreeSet::new();
+    const TEXTS: &[&str] = &[
+        "service",
+        "breaker",
+        "bulkhead",
+        "queue",
+        "target",
+        "method",
+        "route",
+        "routes",
+        "accept",
+        "service_name",
+        "shown",
+    ];
     for file in sources(Path::new("crates/telemetry/src")) {
-        let parsed = syn::parse_file(&fs::read_to_string(&file).unwrap()).unwrap();
-        for item in &parsed.items {
-            let syn::Item::Impl(block) = item else { continue };
-            for item in &block.items {
-                let syn::ImplItem::Fn(method) = item else { continue };
-                let public = matches!(method.vis, syn::Visibility::Public(_)) && method.sig.receiver().is_some();
-                if public && method.sig.inputs.iter().any(is_text) {
-                    texts.insert(method.sig.ident.to_string());
+        for function in functions(&fs::read_to_string(&file).unwrap()).iter().filter(|function| function.public) {
+            let label = function.texts.iter().find(|argument| !TEXTS.contains(&argument.as_str()));
+            assert_eq!(label, None, "{}: {}", file.display(), function.name);
+        }
+    }
+}
+
+/// What the label rule says of one crate's sources.
+fn label_texts(source: &str) -> Vec<String> {
+    const LABELS: &[&str] = &["state", "from", "to", "reason", "outcome", "kind", "slo", "status", "action"];
+    let found = functions(&production_code(source)).into_iter().filter_map(|function| {
+        let label = function.texts.iter().find(|argument| LABELS.contains(&argument.as_str()))?;
+        Some(format!("{}({label})", function.name))
+    });
+    found.collect()
+}
+
+/// A label's value is a text nowhere but in the telemetry crate. Listed are arguments of the same names that are
+/// no labels: columns of a database, entries of an order's history, words of a file or of another program.
+#[test]
+fn no_function_takes_a_label_as_text() {
+    const NO_LABELS: &[&str] = &[
+        "crates/serverless/src/bin/checkout-api.rs: respond(kind)",
+        "crates/serverless/src/steps.rs: outcome(status)",
+        "src/client/span.rs: fail(kind)",
+        "src/drill/plan/catalog.rs: cannot(reason)",
+        "src/lab/report.rs: meaning(reason)",
+        "src/pages/assets.rs: new(kind)",
+        "src/scenario/library.rs: plan(kind)",
+        "src/services/checkout/saga.rs: step(outcome)",
+        "src/services/checkout/shared.rs: record(state)",
+        "src/store/inventory.rs: add(state)",
+        "src/store/ledger.rs: take_key(state)",
+        "src/store/outbox.rs: note(outcome)",
+    ];
+    let mut found = Vec::new();
+    for file in
+        ["src", "crates/resilience/src", "crates/serverless/src"].iter().flat_map(|root| sources(Path::new(root)))
+    {
+        if !file.ends_with("tests.rs") {
+            let labels = label_texts(&fs::read_to_string(&file).unwrap());
+            found.extend(labels.into_iter().map(|label| format!("{}: {label}", file.display())));
+        }
+    }
+    found.sort();
+    assert_eq!(found, NO_LABELS);
+}
+
+/// Children are made and found in the telemetry crate. The lab and the console read
+/// counters as a scrape does, and nothing else uses the library.
+#[test]
+fn only_telemetry_uses_the_metrics_library() {
+    const READERS: &[&str] = &[
+        "src/lab/site.rs: prometheus::proto::Metric",
+        "src/pages/feed/sample.rs: prometheus::proto::Metric",
+        "src/pages/feed/sample.rs: prometheus::proto::MetricFamily",
+    ];
+    let mut found = BTreeSet::new();
+    for root in ["src", "crates/resilience/src", "crates/serverless/src", "xtask/src"] {
+        for file in sources(Path::new(root)).into_iter().filter(|file| !file.ends_with("tests.rs")) {
+            let code = production_code(&fs::read_to_string(&file).unwrap());
+            assert!(!code.contains("with_label_values"), "{}", file.display());
+            let module = if root == "src" { module_of(&file) } else { Vec::new() };
+            for path in paths(&code, module) {
+                let Named::Other(path) = path else { continue };
+                if path.first().is_some_and(|first| first == "prometheus") {
+                    found.insert(format!("{}: {}", file.display(), path.join("::")));
                 }
             }
         }
     }
-    let handles = ["rate_limiter", "faults", "traffic"].map(str::to_owned);
-    texts.retain(|name| !handles.contains(name));
-    assert_eq!(texts, TEXTS.iter().map(|name| (*name).to_owned()).collect());
+    assert_eq!(found, READERS.iter().map(|reader| (*reader).to_owned()).collect());
 }
 
-/// Whether an argument is a `&str`.
-fn is_text(argument: &syn::FnArg) -> bool {
-    let syn::FnArg::Typed(argument) = argument else { return false };
-    let syn::Type::Reference(reference) = &*argument.ty else { return false };
-    matches!(&*reference.elem, syn::Type::Path(path) if path.path.is_ident("str"))
+/// Each is a label as text that a check of one form would miss.
+#[test]
+fn no_label_hides_from_the_rule() {
+    for hidden in [
+        "fn f(outcome: &str) {}",
+        "fn f(outcome: &'static str) {}",
+        "fn f(mut reason: String) {}",
+        "fn f(kind: impl Into<String>) {}",
+        "fn f(kind: Option<&str>) {}",
+        "fn f([from, to]: [&str; 2]) {}",
+        "impl A { pub(crate) async fn f(&self, state: std::borrow::Cow<'_, str>) {} }",
+        "trait A { fn f(&self, status: &String); }",
+        "mod inner { impl A for B { fn f(&self, action: &str) {} } }",
+        "fn outer() { fn f(outcome: &str) {} }",
+    ] {
+        assert_eq!(label_texts(hidden).len(), 1, "{hidden}");
+    }
+    assert_eq!(
+        label_texts("fn f(outcome: Outcome, name: &str) {} #[cfg(test)] mod tests { fn f(kind: &str) {} }"),
+        [""; 0]
+    );
+}
+
+/// A function's name, whether it is public, and those of its arguments that are texts.
+struct Function {
+    name: String,
+    public: bool,
+    texts: Vec<String>,
+}
+
+/// Every function of a source, wherever it stands. Those of traits are public.
+fn functions(source: &str) -> Vec<Function> {
+    #[derive(Default)]
+    struct Functions(Vec<Function>);
+    impl Functions {
+        fn take(&mut self, public: bool, signature: &syn::Signature) {
+            let texts = signature.inputs.iter().filter_map(text_argument).flatten().collect();
+            self.0.push(Function { name: signature.ident.to_string(), public, texts });
+        }
+    }
+    impl<'ast> Visit<'ast> for Functions {
+        fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
+            self.take(matches!(function.vis, syn::Visibility::Public(_)), &function.sig);
+            syn::visit::visit_item_fn(self, function);
+        }
+        fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
+            self.take(matches!(function.vis, syn::Visibility::Public(_)), &function.sig);
+            syn::visit::visit_impl_item_fn(self, function);
+        }
+        fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
+            self.take(true, &function.sig);
+            syn::visit::visit_trait_item_fn(self, function);
+        }
+    }
+    let mut found = Functions::default();
+    found.visit_file(&syn::parse_file(source).unwrap());
+    found.0
+}
+
+/// The names that an argument binds, if its type has a text in it.
+fn text_argument(argument: &syn::FnArg) -> Option<Vec<String>> {
+    fn words(tokens: TokenStream, found: &mut Vec<String>) {
+        for token in tokens {
+            match token {
+                TokenTree::Group(group) => words(group.stream(), found),
+                TokenTree::Ident(ident) => found.push(ident.to_string()),
+                _ => {}
+            }
+        }
+    }
+    let syn::FnArg::Typed(argument) = argument else { return None };
+    let (mut names, mut types) = (Vec::new(), Vec::new());
+    words(argument.pat.to_token_stream(), &mut names);
+    words(argument.ty.to_token_stream(), &mut types);
+    // A function or a stream of texts is no text.
+    let text = types.iter().any(|word| word == "str" || word == "String")
+        && !types
+            .iter()
+            .any(|word| ["Fn", "FnMut", "FnOnce", "HashMap", "BTreeMap", "Result"].contains(&word.as_str()));
+    text.then_some(names)
+}
+
+/// `ARCHITECTURE.md` follows a page, a transition, an order and a fault: `file`: `function` → `function`.
+#[test]
+fn the_architecture_names_functions_that_exist() {
+    const MOST_HOPS: usize = 20;
+    let text = fs::read_to_string("ARCHITECTURE.md").unwrap().replace('\n', " ");
+    let walks: Vec<_> = text.split("## Follow ").skip(1).collect();
+    assert_eq!(walks.len(), 4);
+    for walk in walks {
+        let (mut hops, mut file) = (0, None);
+        let pieces: Vec<_> = walk.split('`').collect();
+        // What stands between two pieces of code says how they belong together.
+        for (before, code) in pieces.chunks_exact(2).map(|pair| (pair[0].trim(), pair[1])) {
+            if Path::new(code).extension().is_some_and(|extension| extension == "rs") {
+                file = Some(fs::read_to_string(code).unwrap_or_else(|error| panic!("{code}: {error}")));
+            } else if before == ":" || before == "→" {
+                let file = file.as_ref().unwrap_or_else(|| panic!("{code} is in no file"));
+                let defined = ["(", "<"].iter().any(|next| file.contains(&format!("fn {code}{next}")));
+                assert!(defined, "{code} is not where ARCHITECTURE.md says");
+                hops += 1;
+            }
+        }
+        assert!((5..=MOST_HOPS).contains(&hops), "{hops} hops: {}", &walk[..20]);
+    }
 }
 
 /// Telemetry is a leaf: its log is bounded and lossy, made for people.

@@ -2,9 +2,9 @@
 //!
 //! ## Theory of operation
 //!
-//! The layers above report facts, and only this crate knows how a fact is called in Prometheus or in a
-//! log. Counters are written when a fact happens. Gauges that mirror live state are read from it at
-//! each scrape, so that they cannot drift from what they describe.
+//! The layers above report facts; only this crate knows their names in Prometheus and in the log. Counters are
+//! updated when a fact happens. Gauges that mirror live state are read from it at each scrape, so that they are
+//! always consistent with it.
 
 mod breaker;
 mod bulkhead;
@@ -48,7 +48,9 @@ pub use label::{
     SagaStep, StatelessOutcome, StepOutcome,
 };
 pub use logs::{LogFormat, TelemetryGuard, TelemetrySettings, init};
-pub use metrics::{AdminTelemetry, FaultTelemetry, InboxTelemetry, Metrics, ScenarioTelemetry, TrafficTelemetry};
+pub use metrics::{
+    AdminTelemetry, FaultTelemetry, InboxTelemetry, Metrics, RateLimiterTelemetry, ScenarioTelemetry, TrafficTelemetry,
+};
 pub use otlp::{Push, push};
 pub use spans::{sampler, span_layer};
 pub use trace::TraceContext;

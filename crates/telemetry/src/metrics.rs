@@ -1,4 +1,4 @@
-//! The registry and every family in it.
+//! The registry and all its families.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ use super::vector::{Exposed, Value, Vector};
 
 /// Latency bounds in seconds that suit calls between services on one network.
 const LATENCY_BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// Ages of cached answers, seconds.
+/// Bounds for ages of cached answers, in seconds.
 const AGE_BOUNDS: &[f64] = &[1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0];
 /// Shares between 0 and 1.
 const RATIO_BOUNDS: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
@@ -52,7 +52,7 @@ struct Inner {
 
 macro_rules! families {
     ($($field:ident: $ty:ty = $family:ident $(($bounds:tt))?;)*) => {
-        /// One field a family.
+        /// The registered vectors, one field per family.
         pub(super) struct Families { $(pub(super) $field: $ty,)* }
         impl Families {
             fn new(call_bounds: &[f64]) -> Self {
@@ -192,7 +192,7 @@ impl Metrics {
         self.inner.refreshers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(refresh));
     }
 
-    /// Everything as it stands now.
+    /// All families at this moment.
     #[must_use]
     pub fn gather(&self) -> Vec<MetricFamily> {
         self.refresh();
@@ -234,12 +234,15 @@ impl Metrics {
         self.inner.last_size.store(bytes + bytes / 16, Ordering::Relaxed);
     }
 
-    /// Counts of the ingress rate limiter of `service`: `(allowed, limited)`.
+    /// Series of the ingress rate limiter of `service`, all at zero.
     #[must_use]
-    pub fn rate_limiter(&self, service: &str) -> (IntCounter, IntCounter) {
+    pub fn rate_limiter(&self, service: &str) -> RateLimiterTelemetry {
         let vec = &self.families().rate_limiter_requests;
         let [allowed, limited] = [value::RATE_LIMIT_OUTCOMES[0], value::RATE_LIMIT_OUTCOMES[1]];
-        (vec.with_label_values(&[service, allowed]), vec.with_label_values(&[service, limited]))
+        RateLimiterTelemetry {
+            allowed: vec.with_label_values(&[service, allowed]),
+            limited: vec.with_label_values(&[service, limited]),
+        }
     }
 
     /// Series of the faults of `target`, all at zero.
@@ -293,16 +296,35 @@ impl Metrics {
     }
 }
 
-/// Handles for the commands of the admin port.
+/// Handles for commands of the admin port.
 #[derive(Clone)]
 pub struct AdminTelemetry {
     actions: Arc<Children<AdminAction, Children<AdminOutcome, IntCounter>>>,
 }
 
 impl AdminTelemetry {
-    /// A command was answered.
+    /// A command was executed or refused.
     pub fn commanded(&self, action: AdminAction, outcome: AdminOutcome) {
         self.actions.of(action).of(outcome).inc();
+    }
+}
+
+/// Handles for the ingress rate limiter of one service.
+#[derive(Debug)]
+pub struct RateLimiterTelemetry {
+    allowed: IntCounter,
+    limited: IntCounter,
+}
+
+impl RateLimiterTelemetry {
+    /// A request was allowed.
+    pub fn allowed(&self) {
+        self.allowed.inc();
+    }
+
+    /// A request was rejected.
+    pub fn limited(&self) {
+        self.limited.inc();
     }
 }
 
@@ -319,12 +341,12 @@ struct OfKind {
 }
 
 impl FaultTelemetry {
-    /// A request was touched by a fault of this kind.
+    /// A request was affected by a fault of this kind.
     pub fn injected(&self, kind: FaultKind) {
         self.kinds.of(kind).injected.inc();
     }
 
-    /// The plan in force touches these shares (0–1) of requests, by kind; of other kinds, none.
+    /// Sets the configured shares (0–1) of requests, by kind; 0 for all other kinds.
     pub fn planned(&self, shares: &[(FaultKind, f64)]) {
         for (kind, of) in self.kinds.each() {
             let share = shares.iter().find(|(name, _)| *name == kind).map_or(0.0, |(_, share)| *share);
@@ -342,7 +364,7 @@ pub struct TrafficTelemetry {
 }
 
 impl TrafficTelemetry {
-    /// A request was answered, or given up, after `duration` from its intended start.
+    /// A request was answered, or abandoned, after `duration` from its intended start.
     pub fn request(&self, outcome: Playback, duration: Duration) {
         self.outcomes.of(outcome).1.observe(duration.as_secs_f64());
     }
@@ -352,7 +374,7 @@ impl TrafficTelemetry {
         self.outcomes.of(outcome).0.inc();
     }
 
-    /// The load aims at this many journeys per second.
+    /// Sets the target rate in journeys per second.
     pub fn rate(&self, journeys_per_second: f64) {
         self.rate.set(journeys_per_second);
     }
@@ -365,7 +387,7 @@ pub struct ScenarioTelemetry {
 }
 
 impl ScenarioTelemetry {
-    /// Exactly these steps are running.
+    /// Sets the running steps.
     pub fn active(&self, running: &[String]) {
         for (name, gauge) in &self.steps {
             gauge.set(f64::from(u8::from(running.contains(name))));
@@ -380,7 +402,7 @@ pub struct InboxTelemetry {
 }
 
 impl InboxTelemetry {
-    /// Alertmanager delivered an alert.
+    /// An alert was delivered by Alertmanager.
     pub fn delivered(&self, status: AlertStatus) {
         self.delivered.of(status).inc();
     }
@@ -388,7 +410,7 @@ impl InboxTelemetry {
 
 /// Standard bounds plus `0.8 × timeout` and `timeout` of each dependency, sorted, without doubles.
 fn call_bounds(timeouts: &[Duration]) -> Vec<f64> {
-    // Whole microseconds make equal bounds equal, whatever the arithmetic they came from.
+    // Rounded to microseconds, so that equal bounds are equal for any arithmetic.
     let mut micros: BTreeSet<u64> = LATENCY_BOUNDS.iter().map(|s| Duration::from_secs_f64(*s)).map(as_micros).collect();
     for timeout in timeouts.iter().map(|t| as_micros(*t)).filter(|t| *t > 0) {
         micros.extend([timeout * 4 / 5, timeout]);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use prometheus::IntCounter;
+use breakerbox_telemetry::RateLimiterTelemetry;
 use tokio::time::Instant;
 
 use super::{GatewaySettings, GatewayState, Protection};
@@ -40,8 +40,7 @@ pub(super) struct Limits {
     clients: KeyedRateLimiter<IpAddr>,
     logins: KeyedRateLimiter<IpAddr>,
     accounts: KeyedRateLimiter<String>,
-    allowed: IntCounter,
-    limited: IntCounter,
+    requests: RateLimiterTelemetry,
 }
 
 impl Limits {
@@ -53,13 +52,12 @@ impl Limits {
             KeyedRateLimiter::new(limit, MOST, Instant::now().into_std())
                 .map_err(|error| error.within(&format!("gateway.{field}")).to_string())
         }
-        let (allowed, limited) = telemetry.metrics.rate_limiter(service.as_str());
+        let requests = telemetry.metrics.rate_limiter(service.as_str());
         Ok(Self {
             clients: limiter("client-limit", &settings.client_limit)?,
             logins: limiter("login-limit", &settings.login_limit)?,
             accounts: limiter("account-limit", &settings.account_limit)?,
-            allowed,
-            limited,
+            requests,
         })
     }
 
@@ -76,11 +74,11 @@ impl Limits {
     fn check<K: Eq + std::hash::Hash>(&self, limiter: &KeyedRateLimiter<K>, key: K, why: &str) -> Result<(), Problem> {
         match limiter.check(key, Instant::now().into_std()) {
             Ok(()) => {
-                self.allowed.inc();
+                self.requests.allowed();
                 Ok(())
             }
             Err(early) => {
-                self.limited.inc();
+                self.requests.limited();
                 Err(Problem::too_many_requests(why, early.retry_after))
             }
         }

@@ -7,8 +7,8 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use breakerbox_telemetry::RateLimiterTelemetry;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use prometheus::IntCounter;
 use tokio::time::Instant;
 
 use super::answers::relayed;
@@ -32,8 +32,7 @@ const LONGEST_ID: usize = 64;
 /// The limiter and its counters.
 pub(super) struct Shop {
     limiter: KeyedRateLimiter<u32>,
-    allowed: IntCounter,
-    limited: IntCounter,
+    requests: RateLimiterTelemetry,
 }
 
 impl Shop {
@@ -44,18 +43,18 @@ impl Shop {
     ) -> Result<Self, String> {
         let limiter = KeyedRateLimiter::new(limit, MOST_VIEWERS, Instant::now().into_std())
             .map_err(|error| error.within("gateway.rate-limit").to_string())?;
-        let (allowed, limited) = telemetry.metrics.rate_limiter(service.as_str());
-        Ok(Self { limiter, allowed, limited })
+        let requests = telemetry.metrics.rate_limiter(service.as_str());
+        Ok(Self { limiter, requests })
     }
 
     fn admit(&self, viewer: u32) -> Result<(), Problem> {
         match self.limiter.check(viewer, Instant::now().into_std()) {
             Ok(()) => {
-                self.allowed.inc();
+                self.requests.allowed();
                 Ok(())
             }
             Err(early) => {
-                self.limited.inc();
+                self.requests.limited();
                 Err(Problem::too_many_requests("too many orders at once", early.retry_after))
             }
         }
@@ -111,7 +110,7 @@ fn told(answer: OrderAnswer) -> Response {
         }
         OrderOutcome::SoldOut => Problem::conflict("sold out").into_response(),
         OrderOutcome::Cancelled | OrderOutcome::Expired => {
-            Problem::conflict("the order was given up; nothing was charged").into_response()
+            Problem::conflict("the order was cancelled; nothing was charged").into_response()
         }
     }
 }
