@@ -33,7 +33,7 @@ const VALUES: &[(&str, &str, &[&str])] = &[
     ("outcome", "idempotency keys", value::IDEMPOTENCY_OUTCOMES),
     ("outcome", "breakers that ask Prometheus", value::STATELESS_OUTCOMES),
     ("outcome", "the retry queue", value::QUEUE_OUTCOMES),
-    ("outcome", "the payment gateway's books", value::LEDGER_OUTCOMES),
+    ("outcome", "the payment ledger", value::LEDGER_OUTCOMES),
     ("kind", "faults", value::FAULT_KINDS),
     ("outcome", "traffic", value::TRAFFIC_OUTCOMES),
     ("status", "delivered alerts", value::ALERT_STATUSES),

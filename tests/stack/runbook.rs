@@ -6,7 +6,7 @@ use std::fs;
 use crate::files::alerts;
 use crate::tools::root;
 
-const PARTS: &[&str] = &["**Means.**", "**Impact.**", "**Look at, first:**", "1. ", "2. ", "3. ", "**Make it fire:**"];
+const PARTS: &[&str] = &["**Means.**", "**Impact.**", "**Check first:**", "1. ", "2. ", "3. ", "**Make it fire:**"];
 
 fn sections() -> Vec<(String, String)> {
     let text = fs::read_to_string(root().join("alerts/runbook.md")).expect("the runbook is there");

@@ -1,13 +1,13 @@
-//! Every metric family this program exports, in one place.
+//! Every metric family that this program exports.
 //!
-//! Code, recording rules, alerts and dashboards all use the names, labels and label values written
-//! here, and `tests/` holds the four together: a rule or a panel that names anything else fails.
-//! No label ever takes a value from a user, so the number of series is bounded by the settings.
+//! Code, recording rules, alerts and dashboards all use the names, labels and label values defined
+//! here; tests fail if a rule or a panel uses any other. No label takes a value from a user, so the
+//! number of series is bounded by the settings.
 
-/// How a family is exposed.
+/// Type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only ever grows while the process lives.
+    /// Never decreases while the process lives.
     Counter,
     /// Goes up and down.
     Gauge,
@@ -64,17 +64,17 @@ pub mod label {
 
 families! {
     CIRCUIT_BREAKER_STATE = Gauge "circuit_breaker_state" [SERVICE, BREAKER, STATE]
-        "1 for the state the breaker is in, 0 for every other.";
+        "1 for the current state of the breaker, 0 for every other state.";
     CIRCUIT_BREAKER_TRANSITIONS = Counter "circuit_breaker_transitions_total" [SERVICE, BREAKER, FROM, TO, REASON]
-        "Changes of state, by the states and the reason.";
+        "State transitions, by the states before and after and the reason.";
     CIRCUIT_BREAKER_LAST_TRANSITION = Gauge "circuit_breaker_last_transition_timestamp_seconds" [SERVICE, BREAKER]
-        "Unix time of the last change of state; the start of the process before the first.";
+        "Unix time of the last state transition; before the first one, the start time of the process.";
     CIRCUIT_BREAKER_CALLS = Counter "circuit_breaker_calls_total" [SERVICE, BREAKER, OUTCOME]
-        "Calls by what became of them; rejected ones never reached the dependency.";
+        "Calls, by outcome; rejected calls never reached the dependency.";
     CIRCUIT_BREAKER_SLOW_CALLS = Counter "circuit_breaker_slow_calls_total" [SERVICE, BREAKER]
         "Executed calls that took at least the slow-call threshold.";
     CIRCUIT_BREAKER_LATE_RESULTS = Counter "circuit_breaker_late_results_total" [SERVICE, BREAKER]
-        "Results of calls that began in an earlier state; they change nothing.";
+        "Results of calls that began in an earlier state; they do not affect the current one.";
     CIRCUIT_BREAKER_CALL_DURATION = Histogram "circuit_breaker_call_duration_seconds" [SERVICE, BREAKER, OUTCOME]
         "Duration of executed calls.";
     CIRCUIT_BREAKER_FAILURE_RATIO = Gauge "circuit_breaker_failure_ratio" [SERVICE, BREAKER]
@@ -82,137 +82,137 @@ families! {
     CIRCUIT_BREAKER_SLOW_CALL_RATIO = Gauge "circuit_breaker_slow_call_ratio" [SERVICE, BREAKER]
         "Slow share (0-1) of the window's calls; NaN below the minimum number of calls.";
     CIRCUIT_BREAKER_WINDOW_CALLS = Gauge "circuit_breaker_window_calls" [SERVICE, BREAKER]
-        "Calls in the sliding window now.";
+        "Calls currently in the sliding window.";
     CIRCUIT_BREAKER_WINDOW_FAILED_CALLS = Gauge "circuit_breaker_window_failed_calls" [SERVICE, BREAKER]
-        "Failed calls in the sliding window now.";
+        "Failed calls currently in the sliding window.";
     CIRCUIT_BREAKER_WINDOW_SIZE_CALLS = Gauge "circuit_breaker_window_size_calls" [SERVICE, BREAKER]
-        "Calls that a window over calls holds; NaN for a window over time.";
+        "Size in calls of a count-based window; NaN for a time-based window.";
     CIRCUIT_BREAKER_WINDOW_MINIMUM_CALLS = Gauge "circuit_breaker_window_minimum_calls" [SERVICE, BREAKER]
-        "Calls the window needs before its ratios count.";
+        "Minimum number of calls in the window before its ratios are evaluated.";
     CIRCUIT_BREAKER_HALF_OPEN_PERMITS = Gauge "circuit_breaker_half_open_permits_in_use" [SERVICE, BREAKER]
-        "Probes of the present half-open state that are in flight or finished.";
+        "Probes of the current half-open state that are in flight or finished.";
     CIRCUIT_BREAKER_OPEN_REMAINING = Gauge "circuit_breaker_open_remaining_seconds" [SERVICE, BREAKER]
         "Time until an open breaker admits a probe; 0 in every other state.";
     CIRCUIT_BREAKER_HEALTH_SCORE = Gauge "circuit_breaker_health_score" [SERVICE, BREAKER]
         "Health 0-1: success rate x (1 - slow rate x 0.5) over the window; 0 while open.";
     CIRCUIT_BREAKER_HEALTH_POINTS = Gauge "circuit_breaker_health_points" [SERVICE, BREAKER]
-        "Health 0-100: 70 x success rate of what was recorded last + 30 for a mean response time of 1 s or less, none from 5 s on.";
+        "Health 0-100: 70 x success rate of the calls recorded last + 30 for a mean response time of 1 s or less, falling to 0 at 5 s.";
     CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD = Gauge "circuit_breaker_failure_ratio_threshold" [SERVICE, BREAKER]
         "Failure ratio (0-1) at which the breaker trips; NaN when it has none.";
     CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD = Gauge "circuit_breaker_slow_call_ratio_threshold" [SERVICE, BREAKER]
         "Slow-call ratio (0-1) at which the breaker trips; NaN when it has none.";
     CIRCUIT_BREAKER_CONSECUTIVE_FAILURES = Gauge "circuit_breaker_consecutive_failures" [SERVICE, BREAKER]
-        "Failures in a row up to now; a success sets it back to zero.";
+        "Current number of consecutive failures; a success resets it to zero.";
     CIRCUIT_BREAKER_CONSECUTIVE_FAILURES_THRESHOLD = Gauge "circuit_breaker_consecutive_failures_threshold"
         [SERVICE, BREAKER]
-        "Failures in a row at which the breaker trips; NaN when it has no such threshold.";
+        "Number of consecutive failures at which the breaker trips; NaN when it has no such threshold.";
     CIRCUIT_BREAKER_TIMEOUT = Gauge "circuit_breaker_timeout_seconds" [SERVICE, BREAKER]
         "Timeout of one attempt.";
     CIRCUIT_BREAKER_OPEN_WAIT = Gauge "circuit_breaker_open_wait_seconds" [SERVICE, BREAKER]
         "Configured wait in the open state before a probe.";
     FALLBACK_CALLS = Counter "fallback_calls_total" [SERVICE, BREAKER, KIND, REASON]
-        "Answers served from a fallback, by its kind and why the live answer was missing.";
+        "Answers served from a fallback, by its kind and the reason for it.";
     FALLBACK_FAILURES = Counter "fallback_failures_total" [SERVICE, BREAKER, KIND]
-        "Fallbacks that were tried and had nothing to give.";
+        "Fallbacks that were tried and had no answer.";
     FALLBACK_STALENESS = Histogram "fallback_staleness_seconds" [SERVICE, BREAKER]
         "Age of cached answers served as fallbacks.";
     RETRY_CALLS = Counter "retry_calls_total" [SERVICE, BREAKER, OUTCOME]
-        "Logical calls by how retrying ended.";
+        "Logical calls, by outcome of their retries.";
     RETRY_ATTEMPTS = Counter "retry_attempts_total" [SERVICE, BREAKER, REASON]
-        "Attempts after the first, by the error that caused them.";
+        "Attempts after the first, by the error that was retried.";
     RETRY_BUDGET_TOKENS = Gauge "retry_budget_tokens" [SERVICE, BREAKER]
-        "Retries the budget allows now.";
+        "Retries that the budget currently allows.";
     RETRY_BUDGET_CAPACITY = Gauge "retry_budget_capacity_tokens" [SERVICE, BREAKER]
-        "Retries the budget holds when full.";
+        "Retries that the budget allows when it is full.";
     RETRY_PREDICTED_SUCCESS = Histogram "retry_predicted_success_ratio" [SERVICE, BREAKER, OUTCOME]
-        "Predicted chance (0-1) that a retry succeeds, by what became of it.";
+        "Predicted probability (0-1) that a retry succeeds, by its actual outcome.";
     HEDGE_REQUESTS = Counter "hedge_requests_total" [SERVICE, BREAKER, OUTCOME]
-        "Hedged attempts by what became of them.";
+        "Hedged attempts, by outcome.";
     BULKHEAD_IN_FLIGHT = Gauge "bulkhead_in_flight_calls" [SERVICE, BULKHEAD]
-        "Calls inside the bulkhead.";
+        "Calls currently admitted by the bulkhead.";
     BULKHEAD_CAPACITY = Gauge "bulkhead_capacity_calls" [SERVICE, BULKHEAD]
-        "Calls the bulkhead admits at once.";
+        "Maximum number of concurrent calls in the bulkhead.";
     BULKHEAD_QUEUE_LENGTH = Gauge "bulkhead_queue_length" [SERVICE, BULKHEAD]
-        "Calls waiting for a place.";
+        "Calls waiting for admission to the bulkhead.";
     BULKHEAD_REJECTED = Counter "bulkhead_rejected_calls_total" [SERVICE, BULKHEAD]
-        "Calls turned away because no place became free in time.";
+        "Calls rejected because the bulkhead was full until the end of their wait.";
     RATE_LIMITER_REQUESTS = Counter "rate_limiter_requests_total" [SERVICE, OUTCOME]
-        "Requests at the ingress rate limiter.";
+        "Requests at the ingress rate limiter, by outcome.";
     HTTP_SERVER_REQUEST_DURATION = Histogram "http_server_request_duration_seconds"
         [SERVICE, HTTP_REQUEST_METHOD, HTTP_ROUTE, HTTP_RESPONSE_STATUS_CODE]
-        "Duration of served requests; status 499 is a caller that left before the answer.";
+        "Duration of served requests; status 499 is a client that disconnected before the answer.";
     HTTP_SERVER_ACTIVE_REQUESTS = Gauge "http_server_active_requests" [SERVICE]
-        "Requests being served now.";
+        "Requests in flight.";
     HTTP_SERVER_OPEN_CONNECTIONS = Gauge "http_server_open_connections" [SERVICE]
-        "Connections open now; service `admin` is the admin port.";
+        "Open connections; service `admin` is the admin port.";
     HTTP_SERVER_CAPACITY_CONNECTIONS = Gauge "http_server_capacity_connections" [SERVICE]
-        "Connections the port takes at once.";
+        "Maximum number of open connections.";
     HTTP_SERVER_DROPPED_CONNECTIONS = Counter "http_server_dropped_connections_total" [SERVICE, REASON]
-        "Connections refused, or ended before their client was done, by reason.";
+        "Connections refused or closed by the server, by reason.";
     PLAYBACK_REQUESTS = Counter "playback_requests_total" [SERVICE, OUTCOME]
-        "Pages by what the viewer got: all live, degraded by a fallback, or an error.";
+        "Pages, by result: complete, degraded by a fallback, or an error.";
     SLO_OBJECTIVE = Gauge "slo_objective_ratio" [SERVICE, SLO]
-        "Share (0-1) of pages promised to be good: no error for availability, live for quality.";
+        "Objective: share (0-1) of pages that are not an error (availability) or not degraded (quality).";
     CHECKOUT_ORDERS = Counter "checkout_orders_total" [SERVICE, OUTCOME]
-        "Orders by what became of them; a queued one counts again when it is paid later or dies.";
+        "Orders, by outcome; a queued order is counted again when it is paid later or becomes a dead letter.";
     CHECKOUT_REVENUE = Counter "checkout_revenue_total" [SERVICE, OUTCOME]
-        "Won: paid at once, put at risk by a payment that failed, and of that kept or lost.";
+        "Revenue in won: paid at once, at risk because a payment failed, and of that kept or lost.";
     CHECKOUT_SAGA_STEPS = Counter "checkout_saga_steps_total" [SERVICE, STEP, OUTCOME]
-        "Steps of orders by how they ended.";
+        "Steps of order sagas, by outcome.";
     CHECKOUT_IDEMPOTENCY = Counter "checkout_idempotency_requests_total" [SERVICE, OUTCOME]
-        "Checkout requests by what their idempotency key was found to be.";
+        "Checkout requests, by state of their idempotency key.";
     RETRY_QUEUE_DEPTH = Gauge "retry_queue_depth_items" [SERVICE, QUEUE]
-        "Items that wait to be tried again.";
+        "Items waiting for their next attempt.";
     RETRY_QUEUE_CAPACITY = Gauge "retry_queue_capacity_items" [SERVICE, QUEUE]
-        "Items the queue takes.";
+        "Maximum number of items in the queue.";
     RETRY_QUEUE_OLDEST_AGE = Gauge "retry_queue_oldest_item_age_seconds" [SERVICE, QUEUE]
-        "How long the oldest item has waited; 0 when none does.";
+        "Age of the oldest waiting item; 0 when the queue is empty.";
     RETRY_QUEUE_DEAD = Gauge "retry_queue_dead_items" [SERVICE, QUEUE]
-        "Items that were given up and wait for a person.";
+        "Dead letters: items that are out of attempts and need manual action.";
     RETRY_QUEUE_DROPPED = Counter "retry_queue_dropped_items_total" [SERVICE, QUEUE]
-        "Items that were refused because the queue was full.";
+        "Items refused because the queue was full.";
     RETRY_QUEUE_ATTEMPTS = Counter "retry_queue_attempts_total" [SERVICE, QUEUE, OUTCOME]
-        "Attempts of the worker by how they ended.";
+        "Attempts of the worker, by outcome.";
     RETRY_QUEUE_WAIT = Histogram "retry_queue_wait_seconds" [SERVICE, QUEUE]
-        "Time that items spent in the queue until they were done with.";
+        "Time from queueing an item to its final state.";
     STORE_CLOCK_AHEAD = Gauge "store_clock_ahead_seconds" [SERVICE]
-        "How far this machine's clock is ahead of its database's; negative when it is behind, 0 where both are one.";
+        "Offset of this machine's clock from its database's; negative when it is behind, 0 where both are the same clock.";
     STORE_UP = Gauge "store_up" [SERVICE]
-        "1 while the service's database takes what it is asked, 0 since it failed to.";
+        "1 while the service's database answers and accepts writes, 0 otherwise.";
     STATELESS_BREAKER_DECISIONS = Counter "stateless_breaker_decisions_total" [SERVICE, BREAKER, OUTCOME]
-        "Decisions of a breaker that asks Prometheus; only with `checkout.breaker = \"stateless\"`.";
+        "Decisions of a breaker that queries Prometheus, by outcome; only with `checkout.breaker = \"stateless\"`.";
     STATELESS_BREAKER_REJECTING = Gauge "stateless_breaker_rejecting_active" [SERVICE, BREAKER]
-        "1 while the last decision of a breaker that asks Prometheus was to reject.";
+        "1 while the last decision of a breaker that queries Prometheus was to reject.";
     STATELESS_BREAKER_FAILURE_RATIO = Gauge "stateless_breaker_failure_ratio" [SERVICE, BREAKER]
-        "Failed share (0-1) that the last decision rested on; NaN when there were too few calls, or no answer.";
+        "Failure ratio (0-1) that the last decision was based on; NaN when there were too few calls, or no answer.";
     STATELESS_BREAKER_SOURCE_AGE = Gauge "stateless_breaker_source_age_seconds" [SERVICE, BREAKER]
-        "Age of the newest sample that the last decision rested on; NaN when there was none.";
+        "Age of the newest sample that the last decision was based on; NaN when there was none.";
     PAYMENT_LEDGER_ENTRIES = Counter "payment_ledger_entries_total" [SERVICE, OUTCOME]
-        "Requests at the payment gateway by what they did to its books.";
+        "Requests at the payment gateway, by their effect on its ledger.";
     FAULT_ACTIVE = Gauge "fault_active" [TARGET, KIND]
-        "1 while a fault of this kind is switched on at the target.";
+        "1 while a fault of this kind is active at the target.";
     FAULT_CONFIGURED = Gauge "fault_configured_ratio" [TARGET, KIND]
-        "Share (0-1) of the target's requests that a fault of this kind is set to touch, whether any arrive or not.";
+        "Share (0-1) of the target's requests that a fault of this kind is configured to affect, independent of traffic.";
     FAULT_INJECTED = Counter "fault_injected_total" [TARGET, KIND]
-        "Requests that an injected fault touched.";
+        "Requests affected by an injected fault.";
     TRAFFIC_JOURNEYS = Counter "traffic_journeys_total" [TARGET, OUTCOME]
-        "Viewer journeys by how they ended, as the viewer saw it.";
+        "Viewer journeys, by outcome as observed by the viewer.";
     TRAFFIC_REQUEST_DURATION = Histogram "traffic_request_duration_seconds" [TARGET, OUTCOME]
-        "Response time as the viewer saw it, counted from the intended start.";
+        "Response time as observed by the viewer, measured from the intended start.";
     TRAFFIC_RATE = Gauge "traffic_target_rate_journeys_per_second" [TARGET]
-        "Journeys per second that the load generator aims for.";
+        "Target rate of the load generator in journeys per second.";
     SCENARIO_STEP = Gauge "scenario_step_active" [STEP]
         "1 while this step of the scenario is running.";
     ALERT_WEBHOOK_NOTIFICATIONS = Counter "alert_webhook_notifications_total" [STATUS]
         "Alerts that Alertmanager delivered to the webhook inbox.";
     ADMIN_ACTIONS = Counter "admin_actions_total" [ACTION, OUTCOME]
-        "Commands given to the admin port, by what they change and by their outcome.";
+        "Commands to the admin port, by action and outcome.";
     BUILD_INFO = Gauge "breakerbox_build_info" [VERSION]
         "1, with the version of the program.";
 }
 
-/// What viewers are promised over 30 days: the share of good pages, by [`value::SLOS`]. The burn-rate
-/// alerts in `alerts/slo.yml` are written against the same numbers, which a test compares.
+/// Service level objectives over 30 days: the share of good pages, by [`value::SLOS`]. The burn-rate
+/// alerts in `alerts/slo.yml` use the same numbers; a test compares them.
 pub const OBJECTIVES: &[(&str, f64)] = &[("availability", 0.99), ("quality", 0.95)];
 
 /// Label values with a closed set.

@@ -1,4 +1,4 @@
-//! Drill and alerts: what was broken, whether somebody was told, and how long that took.
+//! Drill and alerts: injected faults, alerts and notifications, and how long they took.
 
 use breakerbox_telemetry::names::{self, label, value};
 use serde_json::json;

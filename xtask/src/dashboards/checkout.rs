@@ -12,7 +12,7 @@ use super::tiles::stepped;
 
 const CALL: &str = "{{service}} → {{breaker}}";
 const QUEUE: &[&str] = &[label::SERVICE, label::QUEUE];
-/// The whole story of an order is in here, whatever breaker is chosen above.
+/// Covers a whole order, independent of the selected breaker.
 const SHOWN: &str = "$__range";
 /// Grafana's name of the won.
 const WON: &str = "currencyKRW";

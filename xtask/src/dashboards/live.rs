@@ -4,7 +4,7 @@
 //! PROMETHEUS_URL=http://127.0.0.1:9090 cargo test -p xtask -- --ignored
 //! ```
 //!
-//! A panel without data is a panel that nobody can trust. It holds at any moment, also in a system
+//! A panel without data cannot be trusted. The test holds at any moment, also in a system
 //! at rest: there panels show 0.
 
 use std::fmt::Write as _;

@@ -107,7 +107,7 @@ fn lanes() -> Panel {
     Panel::new(
         Kind::StateTimeline,
         "Targets",
-        "One lane a scraped process. Red: it did not answer Prometheus, so nothing of it is known for that time.",
+        "One lane per scraped process. Red: it did not answer the scrape, so there is no data for that time.",
     )
     .unit("none")
     .words(up_or_down())
@@ -119,8 +119,8 @@ fn lanes() -> Panel {
 fn table() -> Panel {
     Table::new(
         "Every target now",
-        "What each process says of itself, and how long Prometheus took to ask it. Memory that only grows is a leak; a \
-         young process was restarted.",
+        "Process metrics, and the duration of scrapes. Memory that only grows is a leak; a short uptime \
+         is a restart.",
     )
     .label("job", "Job")
     .label("instance", "Instance")
@@ -212,7 +212,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
     let notify = lines(
         "Notifications from Prometheus",
         "Alerts handed to Alertmanager, and those that were not. Errors or drops above 0: \
-         alerts fire and nobody hears of them.",
+         alerts fire and are not delivered.",
         "ops",
         Query::over_time(total("prometheus_notifications_sent_total"), "sent"),
     )

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 
 use crate::Generated;
 
-/// The process that sends viewers and runs the scenario. It has no services, so that its admin port speaks for
+/// The process that sends viewers and runs the scenario. It has no services, so that its admin port covers
 /// every pod of every service: the console belongs there.
 pub const TRAFFIC: &str = "traffic";
 /// Where each pod's admin port listens.
@@ -56,12 +56,12 @@ pub fn files() -> Vec<Generated> {
         ),
         file(
             &format!("{FOLDER}/base/scaling.yaml"),
-            "Disruption budgets and autoscalers of whatever has more than one pod.",
+            "Disruption budgets and autoscalers of services with more than one pod.",
             &scaling::all(),
         ),
         file(
             &format!("{FOLDER}/base/network.yaml"),
-            "Who may speak to whom: nobody, but for DNS, the callers of each service, admin ports among pods, and\n\
+            "Network policies: all traffic is denied, except DNS, the callers of each service, admin ports among pods, and\n\
              the database.",
             &network::all(&source),
         ),
@@ -95,7 +95,7 @@ pub fn files() -> Vec<Generated> {
     files
 }
 
-/// The program's default settings, whatever this machine's environment says.
+/// The program's default settings, independent of this machine's environment.
 fn settings() -> Settings {
     Settings::load(None, std::iter::empty()).expect("the embedded defaults are valid")
 }
@@ -120,7 +120,7 @@ pub fn processes() -> impl Iterator<Item = &'static str> {
     ServiceName::ALL.iter().map(|service| service.as_str()).chain([TRAFFIC])
 }
 
-/// Pods of each process: two of whatever the protected site cannot do without. The outside parties, the gateway
+/// Pods of each process: two of each service that the protected site needs. The outside parties, the gateway
 /// without protection and the viewers stand for something that is not ours, or must be one.
 pub fn replicas(process: &str) -> u32 {
     match process {

@@ -68,7 +68,7 @@ fn ingress(source: &Source, service: ServiceName) -> Value {
     let callers = ServiceName::ALL.iter().filter(|caller| caller.dependencies().contains(&service));
     let from: Vec<_> = callers.map(|caller| pods(caller.as_str())).collect();
     let mut rule = json!({"ports": tcp(source.port(service))});
-    // What no service calls is the site's edge, open to whatever the cluster sends there.
+    // What no service calls is the site's edge, open to all of the cluster.
     if !from.is_empty() {
         rule["from"] = from.into();
     }

@@ -1,5 +1,5 @@
-//! Which jobs must be there. `up` of a target that service discovery has forgotten does not turn 0, it
-//! disappears, and only `absent` on a list speaks.
+//! Jobs that must exist. `up` of a target that service discovery has removed does not turn 0, it disappears,
+//! and only `absent` on a list detects that.
 
 use std::fmt::Write as _;
 
@@ -44,7 +44,7 @@ fn template(whose: &str, jobs: &[&str]) -> String {
           severity: critical
 {label}          component: {component}
         annotations:
-          summary: "{{{{ $labels.job }}}} is not a target any more."
+          summary: "{{{{ $labels.job }}}} is no longer a target."
           description: >-
             Prometheus has not scraped any target of job {{{{ $labels.job }}}} for @{{absent words}} or more: all instances
             are gone from service discovery, or the job is not configured. Nothing about it can alert.
