@@ -10,7 +10,7 @@ use crate::root;
 /// English pages without a Korean one, and why.
 const ENGLISH_ONLY: &[(&str, &str)] = &[("metrics.md", "generated tables")];
 /// Sections without a Korean one: lists of tests, to which the Korean page links.
-const SECTIONS: &[(&str, &[&str])] = &[("checkout.md", &["What it promises", "How far it was tried"])];
+const SECTIONS: &[(&str, &[&str])] = &[("checkout.md", &["Guarantees", "Extent of the tests"])];
 /// Each language has an index of its own.
 const INDEX: &str = "README.md";
 
