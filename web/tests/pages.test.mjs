@@ -105,10 +105,10 @@ test('forced open by hand it blocks, and closed it serves; focus survives update
   await page.locator('.ask').getByRole('button', { name: 'Force open', exact: true }).click();
   await page.locator('[data-edge="gateway/recommendation"].forced_open').waitFor();
   assert.equal(await state('gateway', 'recommendation'), 'forced_open');
-  // Blocked: callers are turned away, and told by the panel; the page's own answer says where it is from.
+  // Blocked: calls are rejected, which the panel counts; the page's own answer says where it is from.
   const source = async () => (await call(`${program.site}/api/recommendations`, 'GET', undefined, viewer)).source;
   await until('an answer in place of the service', async () => (await source()) !== 'live');
-  await page.locator('.panel .ln', { hasText: 'turned away' }).locator('dd', { hasText: /[1-9]/ }).first().waitFor();
+  await page.locator('.panel .ln', { hasText: 'rejected' }).locator('dd', { hasText: /[1-9]/ }).first().waitFor();
   const close = page.locator('.panel').getByRole('button', { name: 'Close', exact: true }).nth(1);
   await close.focus();
   const before = await page.evaluate(
@@ -139,7 +139,7 @@ test('forced open by hand it blocks, and closed it serves; focus survives update
 test('the storefront shows each notice byte for byte, and the twin fails beside it', async () => {
   const page = await signedIn(`${program.site}/?split=1`);
   await page.locator('.pane.p .row').first().waitFor();
-  await page.locator('.strip .now', { hasText: 'Both sides answer alike' }).waitFor();
+  await page.locator('.strip .now', { hasText: 'Both sides give the same answer' }).waitFor();
   const notice = (text) => page.locator('.pane.p .ntc b', { hasText: text });
   const exact = async (locator, text) => {
     await locator.first().waitFor();
@@ -155,7 +155,7 @@ test('the storefront shows each notice byte for byte, and the twin fails beside 
   await page.locator('.strip .now', { hasText: 'The twin fails' }).waitFor();
   await mend();
   await command('gateway', 'catalog', { state: 'reset' });
-  await page.locator('.strip .now', { hasText: 'Both sides answer alike' }).waitFor();
+  await page.locator('.strip .now', { hasText: 'Both sides give the same answer' }).waitFor();
   clean(page);
   await page.context().close();
 });

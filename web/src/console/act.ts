@@ -30,7 +30,7 @@ export function curl({ method, path, body }: Command, locked: boolean): string {
   return parts.join(' ');
 }
 
-/** Tries the token on the command that waits for it; one that is not believed leaves the question open. */
+/** Tries the token on the command that waits for it; one that is refused leaves the dialog open. */
 export async function unlock(text: string): Promise<void> {
   const command = wanted.value;
   if (!command) return;

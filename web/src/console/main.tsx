@@ -139,7 +139,7 @@ function Token() {
           setText('');
         }}
       >
-        <h2>This takes the admin token</h2>
+        <h2>This needs the admin token</h2>
         <p class="mute">It is what BREAKERBOX_ADMIN_TOKEN was set to. This page keeps it until it is closed.</p>
         <label>
           <span class="sr">Token</span>

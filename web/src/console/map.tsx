@@ -56,7 +56,7 @@ const curve = (x1: number, y1: number, x2: number, y2: number): string => {
 };
 const width = (perSecond: number): number => (perSecond <= 0 ? 1.5 : Math.min(7, 1.5 + Math.sqrt(perSecond) * 1.3));
 
-/** What callers get instead, while calls are turned away or fail. */
+/** What callers get instead, while calls are rejected or fail. */
 function standIn(service: string, name: string): string | null {
   const seen = edge(service, name)?.fallbacks ?? {};
   const [kind, per] = Object.entries(seen).sort((a, b) => b[1] - a[1])[0] ?? ['', 0];
@@ -313,7 +313,7 @@ function Drawing() {
           <svg viewBox="0 0 34 14">
             <path d="M2 10H10L22 1M25 10H32" stroke="var(--open)" stroke-width="2.4" fill="none" />
           </svg>
-          open, calls turned away
+          open, calls rejected
         </span>
         <span>
           <svg viewBox="0 0 34 14">

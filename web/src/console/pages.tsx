@@ -16,7 +16,7 @@ export function FaultsPage() {
       <div class="top2">
         <div>
           <h1>Faults</h1>
-          <p class="sub">What is broken, how much of it, and for how long; set by hand or by the scenario.</p>
+          <p class="sub">Active faults, the share of requests they affect, and their duration; set by hand or by the scenario.</p>
         </div>
         <Do kind="pri" command={mendAll}>
           Mend everything
@@ -490,7 +490,7 @@ export function OrdersPage() {
   );
   return (
     <section class="page">
-      <h1>Orders and money</h1>
+      <h1>Orders and revenue</h1>
       <p class="sub">Since the start of the program. An order is charged once or not at all.</p>
       <div class="kpis">
         {kpi(
@@ -501,7 +501,7 @@ export function OrdersPage() {
         {kpi(won(revenue['kept'] ?? 0), 'of it was kept: paid later')}
         {kpi(
           won(revenue['lost'] ?? 0),
-          'was lost: could not wait, or given up',
+          'was lost: could not wait, or was cancelled',
           (revenue['lost'] ?? 0) > 0 ? 'harm' : '',
         )}
       </div>
@@ -519,7 +519,7 @@ export function OrdersPage() {
       <div class="card pad">
         <h2>Dead letters</h2>
         {letters.length === 0 ? (
-          <p class="mute">None. An order that was tried too often would wait here for a person.</p>
+          <p class="mute">None. Orders that are out of attempts are listed here and need manual action.</p>
         ) : (
           <>
             <Do command={replay()}>Try all again</Do>

@@ -56,15 +56,15 @@ export function Panel() {
 const num = (value: unknown): number | null => (typeof value === 'number' ? value : null);
 /** What each breaker's callers get while it is open. */
 const CONSEQUENCE: Record<string, string> = {
-  'gateway/recommendation': 'Home pages show the row kept for the viewer, else what most viewers watch.',
-  'gateway/catalog': 'Pages come from answers given earlier.',
-  'gateway/user': 'Viewers who are known stay signed in on the cache’s word; nobody new can sign in.',
-  'gateway/checkout': 'Nobody can buy. Watching goes on.',
-  'recommendation/ml-api': 'Recommendations come from the viewer’s last row, else what most viewers watch.',
-  'user/user-primary': 'The replica answers reads. Nothing can be written.',
-  'user/user-replica': 'Only matters while the primary is away, too.',
-  'checkout/user': 'Orders of viewers who were seen before still pass.',
-  'checkout/inventory': 'No stock can be held, so no order is taken.',
+  'gateway/recommendation': 'Home pages show the viewer’s cached row, else popular films.',
+  'gateway/catalog': 'Pages come from the cache.',
+  'gateway/user': 'Signed-in viewers stay signed in from the cache; new sign-ins fail.',
+  'gateway/checkout': 'Orders fail. Watching is not affected.',
+  'recommendation/ml-api': 'Recommendations come from the viewer’s cached row, else popular films.',
+  'user/user-primary': 'The replica answers reads. Writes fail.',
+  'user/user-replica': 'Only matters while the primary is down, too.',
+  'checkout/user': 'Orders of recently verified viewers still pass.',
+  'checkout/inventory': 'No stock can be reserved, so orders are refused.',
   'checkout/payment-gateway':
     'Orders that may wait are queued and charged once later; the others get the notice at once.',
   'checkout/notification': 'Receipts are not sent. Orders are not affected.',
@@ -113,7 +113,7 @@ function EdgePanel({ service, name }: { service: string; name: string }) {
         {asking ? (
           <div class="ask" role="alertdialog" aria-label="Confirm">
             <p>
-              <b>Force it open?</b> Every call is turned away until it is reset. {CONSEQUENCE[`${service}/${name}`]}
+              <b>Force it open?</b> Every call is rejected until it is reset. {CONSEQUENCE[`${service}/${name}`]}
             </p>
             <div>
               <button class="btn solid" onClick={() => (void act(asking), setAsking(null))}>
@@ -146,7 +146,7 @@ function EdgePanel({ service, name }: { service: string; name: string }) {
           <dl class="kv">
             {Object.entries(calls.calls).map(([outcome, per]) => (
               <div key={outcome} class="ln">
-                <dt>{outcome === 'rejected' ? 'turned away' : outcome}</dt>
+                <dt>{outcome}</dt>
                 <dd>
                   {per.toFixed(1)}{' '}
                   <small>{Math.round(calls.totals[outcome] ?? 0).toLocaleString('en-US')} in all</small>
@@ -357,7 +357,7 @@ function NodePanel({ name }: { name: string }) {
           {seen.errors_per_second > 0 ? `, ${seen.errors_per_second.toFixed(1)} errors a second` : ''}.
         </p>
       ) : null}
-      {wrong ? <FaultForm name={name} /> : <p class="mute">Nothing can be broken here.</p>}
+      {wrong ? <FaultForm name={name} /> : <p class="mute">No faults can be injected here.</p>}
       {guards.length > 0 ? (
         <section class="sec">
           <h3>Breakers in front of it</h3>
@@ -443,7 +443,7 @@ export function FaultForm({ name }: { name: string }) {
       </div>
       <div class="field">
         <span>Crash</span>
-        <span class="mute">nobody listens any more</span>
+        <span class="mute">the service stops listening</span>
         <output />
         <Do kind="danger" command={put({ crash: true }, `${name} has crashed for ${span(ttl)}.`)}>
           Crash

@@ -79,7 +79,7 @@ export function Say() {
       </span>
       <div>
         <p data-say role="status">
-          {link.value === 'lost' ? <b>The connection to the program is lost; this is the last that was seen. </b> : null}
+          {link.value === 'lost' ? <b>The connection to the program is lost; this is its last known state. </b> : null}
           {calm ? (
             <b>Nothing is broken. </b>
           ) : first ? (

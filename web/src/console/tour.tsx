@@ -46,7 +46,7 @@ const fails = (plan: FaultPlan): boolean => (plan.error_rate ?? 0) >= 0.9;
 export const LESSONS: Lesson[] = [
   {
     name: 'Trip a breaker',
-    why: 'A service that fails is not asked any more: callers fail fast, and the service gets time to recover.',
+    why: 'A failing service gets no more calls: callers fail fast, and the service gets time to recover.',
     click: 'On the map choose ml-api, set Errors to 100 % for 40 s.',
     commands: [fault('ml-api', { error_rate: 1 }, 40)],
     open: () => (chosen.value = { kind: 'edge', service: 'recommendation', name: 'ml-api' }),
@@ -59,7 +59,7 @@ export const LESSONS: Lesson[] = [
   },
   {
     name: 'Why the page still loads',
-    why: 'A fallback answers in place of the service: an earlier answer, what most viewers watch, an honest notice.',
+    why: 'A fallback answers in place of the service: a cached answer, popular films, or a notice.',
     click: 'Choose catalog, and crash it for 40 s. Watch both sides of “What viewers get”.',
     commands: [fault('catalog', { crash: true }, 40)],
     open: () => (chosen.value = null),
@@ -75,7 +75,7 @@ export const LESSONS: Lesson[] = [
   },
   {
     name: 'The slow one',
-    why: 'Slow is worse than broken: calls pile up. Slow calls open the breaker although none fails.',
+    why: 'A slow service is worse than a failing one: calls pile up. Slow calls open the breaker although none fails.',
     click: 'Choose ml-api, and make it answer 1.5 s late.',
     commands: [fault('ml-api', { latency: { fixed: '1500ms' } }, 60)],
     open: () => (chosen.value = { kind: 'edge', service: 'recommendation', name: 'ml-api' }),
@@ -86,14 +86,14 @@ export const LESSONS: Lesson[] = [
         done: () => moved('recommendation', 'ml-api', 'open'),
       },
       {
-        text: 'calls are turned away instead of waiting',
+        text: 'calls are rejected instead of waiting',
         done: () => (edge('recommendation', 'ml-api')?.calls['rejected'] ?? 0) > 0,
       },
     ],
   },
   {
     name: 'Money in doubt',
-    why: 'A payment is never taken twice and never lost: orders that may wait are queued and charged once.',
+    why: 'No order is charged twice and no payment is lost: orders that may wait are queued and charged once.',
     click: 'Choose payment-gateway, set Errors to 100 % for 30 s.',
     commands: [fault('payment-gateway', { error_rate: 1 }, 30)],
     open: () => (chosen.value = { kind: 'edge', service: 'checkout', name: 'payment-gateway' }),
@@ -108,7 +108,7 @@ export const LESSONS: Lesson[] = [
   },
   {
     name: 'Prove an alert',
-    why: 'An alert that was never seen to fire is a hope. Force a breaker open, and watch it arrive and end here.',
+    why: 'An alert that has never fired is unproven. Force a breaker open, and watch it arrive and resolve here.',
     click: 'Choose gateway → checkout, and force it open. With Prometheus running, its alert arrives; then reset it.',
     commands: [
       {

@@ -11,7 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What there is: the console for a browser, a list for every other client. */
+        /** Overview: the console for a browser, a list for all other clients. */
         get: operations["index"];
         put?: never;
         post?: never;
@@ -45,7 +45,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Alerts that Alertmanager delivered, newest first. */
+        /** Delivered alerts, newest first. */
         get: operations["alerts"];
         put?: never;
         post?: never;
@@ -64,7 +64,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Takes a delivery of Alertmanager's webhook (version 4). */
+        /** Receives a delivery of Alertmanager's webhook (version 4). */
         post: operations["webhook"];
         delete?: never;
         options?: never;
@@ -132,7 +132,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Changes of state as they happen, as server-sent events called `transition`. */
+        /** Transitions as they happen, as server-sent events called `transition`. */
         get: operations["events"];
         put?: never;
         post?: never;
@@ -149,11 +149,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Every target, and the faults injected there. */
+        /** Every target, with its injected faults. */
         get: operations["faults"];
         put?: never;
         post?: never;
-        /** Clears all faults, those of other processes too. */
+        /** Clears all faults, including those of other processes. */
         delete: operations["clear_faults"];
         options?: never;
         head?: never;
@@ -168,7 +168,7 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** Injects faults at a target, instead of those injected there before. */
+        /** Injects faults at a target, replacing those injected before. */
         put: operations["set_fault"];
         post?: never;
         /** Clears the faults of a target. */
@@ -185,7 +185,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The breakers in short: how they are, and which are open. */
+        /** Summary of the breakers: overall state, and the open ones. */
         get: operations["health"];
         put?: never;
         post?: never;
@@ -202,7 +202,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the process lives. */
+        /** Liveness of the process. */
         get: operations["alive"];
         put?: never;
         post?: never;
@@ -219,7 +219,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Every series, as the scraper's `Accept` header asks: Prometheus' text format, or `OpenMetrics`. */
+        /** All series, by the `Accept` header: Prometheus' text format, or `OpenMetrics`. */
         get: operations["metrics"];
         put?: never;
         post?: never;
@@ -287,7 +287,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the process accepts requests. */
+        /** Readiness of the process. */
         get: operations["ready"];
         put?: never;
         post?: never;
@@ -356,7 +356,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Prometheus' HTTP service discovery: this process, or all that its settings name. */
+        /** Prometheus' HTTP service discovery: this process, or all configured ones. */
         get: operations["discovery"];
         put?: never;
         post?: never;
@@ -373,7 +373,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The latest changes of state, oldest first. */
+        /** The latest transitions, oldest first. */
         get: operations["transitions"];
         put?: never;
         post?: never;
@@ -387,13 +387,13 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description A command that the admin port was given, and how it was answered. */
+        /** @description A command to the admin port, and its result. */
         Action: {
-            /** @description What it changes: `breaker`, `fault`, `scenario`, `queue` or `drill`. */
+            /** @description What it changed: `breaker`, `fault`, `scenario`, `queue` or `drill`. */
             action: string;
-            /** @description Body, unless there was none or it was large. */
+            /** @description Body, unless it was empty or large. */
             body?: string | null;
-            /** @description Address it came from. */
+            /** @description Address of the client. */
             from?: string | null;
             /** @description HTTP method. */
             method: string;
@@ -408,7 +408,7 @@ export interface components {
             status: number;
             /**
              * Format: double
-             * @description When, seconds since 1970.
+             * @description Time, in seconds since 1970.
              */
             unix_seconds: number;
         };
@@ -417,13 +417,13 @@ export interface components {
             /** @description The commands. */
             actions: components["schemas"]["Action"][];
         };
-        /** @description One alert as it stands. */
+        /** @description Current state of an alert. */
         Alert: {
             /** @description All annotations. */
             annotations: {
                 [key: string]: string;
             };
-            /** @description When it stopped (RFC 3339); empty while it fires. */
+            /** @description End of firing (RFC 3339); empty while it fires. */
             ends_at: string;
             /** @description All labels. */
             labels: {
@@ -433,15 +433,15 @@ export interface components {
             name: string;
             /**
              * Format: double
-             * @description When the first notification arrived, seconds since 1970.
+             * @description Arrival of the first notification, in seconds since 1970.
              */
             received_unix_seconds: number;
             /**
              * Format: double
-             * @description When the notification of its end arrived, seconds since 1970.
+             * @description Arrival of the notification of its end, in seconds since 1970.
              */
             resolved_unix_seconds?: number | null;
-            /** @description When Prometheus began to fire it (RFC 3339). */
+            /** @description Start of firing according to Prometheus (RFC 3339). */
             starts_at: string;
             /** @description Whether it fires. */
             status: components["schemas"]["AlertStatus"];
@@ -451,23 +451,23 @@ export interface components {
          * @enum {string}
          */
         AlertStatus: "firing" | "resolved";
-        /** @description A breaker as it is now. */
+        /** @description Current state of a breaker. */
         Breaker: {
-            /** @description Its calls since the process began. */
+            /** @description Its calls since the start of the process. */
             calls: components["schemas"]["BreakerCalls"];
             /**
              * Format: double
-             * @description Failed share of the window, 0–1; null below the minimum number of calls.
+             * @description Failure ratio of the window, 0–1; null below the minimum number of calls.
              */
             failure_ratio?: number | null;
             /**
              * Format: int64
-             * @description Failed ones among them.
+             * @description Failed calls in the window.
              */
             failures: number;
             /**
              * Format: int64
-             * @description Number of that state; grows by one with each change.
+             * @description Generation of the state; incremented by each transition.
              */
             generation: number;
             /**
@@ -477,8 +477,8 @@ export interface components {
             half_open_permits_in_use: number;
             /**
              * Format: double
-             * @description 0–100: 70 × success rate of what was recorded last, and 30 for a mean response time of a second or
-             *     less, none from five seconds on.
+             * @description 0–100: 70 × success rate of the calls recorded last, and 30 for a mean response time of one second or less,
+             *     falling to 0 at five seconds.
              */
             health_points: number;
             /**
@@ -488,30 +488,30 @@ export interface components {
             health_score: number;
             /**
              * Format: int64
-             * @description Outcomes that came after their state had ended.
+             * @description Outcomes that arrived after their state had ended.
              */
             late_results: number;
-            /** @description Dependency that is called. */
+            /** @description The called dependency. */
             name: string;
             /**
              * Format: double
-             * @description Rest of the open wait, in seconds.
+             * @description Remaining open wait, in seconds.
              */
             open_remaining_seconds: number;
-            /** @description Admin address of the process it is in; only with `everywhere=true`, and not for this process. */
+            /** @description Admin address of its process; only with `everywhere=true`, and not for this process. */
             process?: string | null;
-            /** @description Service that calls. */
+            /** @description The calling service. */
             service: string;
-            /** @description The settings it works by, spelled with underscores. */
+            /** @description Current settings, spelled with underscores. */
             settings: Record<string, never>;
             /**
              * Format: int64
-             * @description Slow ones among them.
+             * @description Slow calls in the window.
              */
             slow_calls: number;
             /**
              * Format: double
-             * @description Slow share of the window, 0–1; null below the minimum number of calls.
+             * @description Slow-call ratio of the window, 0–1; null below the minimum number of calls.
              */
             slow_ratio?: number | null;
             /** @description Its state. */
@@ -522,7 +522,7 @@ export interface components {
              */
             window_calls: number;
         };
-        /** @description The calls through a breaker since its process began. */
+        /** @description Calls through a breaker since the start of its process. */
         BreakerCalls: {
             /**
              * Format: int64
@@ -531,7 +531,7 @@ export interface components {
             failure: number;
             /**
              * Format: int64
-             * @description Say nothing about the dependency: ignored errors, and callers that left.
+             * @description Not evaluated: ignored errors, and cancelled calls.
              */
             ignored: number;
             /**
@@ -541,31 +541,31 @@ export interface components {
             mean_response_seconds?: number | null;
             /**
              * Format: int64
-             * @description Not let through.
+             * @description Rejected by the breaker.
              */
             rejected: number;
             /**
              * Format: int64
-             * @description Answered well.
+             * @description Successful.
              */
             success: number;
             /**
              * Format: double
-             * @description Succeeded share of those that succeeded or failed, 0–1; null before the first.
+             * @description Share of successful calls among those that succeeded or failed, 0–1; null before the first.
              */
             success_rate?: number | null;
         };
         /** @description `PATCH /breakers/{service}/{name}`: a state, settings, or both. */
         BreakerChange: {
             /**
-             * @description Settings that differ from now on, such as `{"failure_rate_threshold": 40}`. The hyphenated
-             *     spelling of the settings file is accepted as well.
+             * @description Settings to change, such as `{"failure_rate_threshold": 40}`. The hyphenated spelling of the settings file
+             *     is accepted as well.
              */
             settings?: Record<string, never> | null;
             state?: null | components["schemas"]["BreakerCommand"];
         };
         /**
-         * @description What a breaker can be commanded to.
+         * @description States that a command can set.
          * @enum {string}
          */
         BreakerCommand: "forced_open" | "closed" | "disabled" | "metrics_only" | "reset";
@@ -578,9 +578,9 @@ export interface components {
         Breakers: {
             /** @description The breakers. */
             breakers: components["schemas"]["Breaker"][];
-            /** @description How they are, taken together. */
+            /** @description Overall state. */
             status: components["schemas"]["Health"];
-            /** @description Processes without an answer; only with `everywhere=true`. */
+            /** @description Processes that did not answer; only with `everywhere=true`. */
             unreachable?: components["schemas"]["Unreachable"][] | null;
         };
         /** @description An item that was given up. */
@@ -625,7 +625,7 @@ export interface components {
             startsAt?: string;
             status: components["schemas"]["AlertStatus"];
         };
-        /** @description What Alertmanager posts (webhook version 4), as far as it is used here. */
+        /** @description Payload of Alertmanager's webhook (version 4), as far as it is used. */
         Delivery: {
             alerts?: components["schemas"]["Delivered"][];
         };
@@ -769,52 +769,52 @@ export interface components {
              */
             ttl: string | null;
         };
-        /** @description A target of faults as it is now. */
+        /** @description Current faults of a target. */
         FaultTarget: {
-            /** @description Kinds of them that are switched on. */
+            /** @description Kinds of active faults. */
             active: string[];
-            /** @description Whether the plan is the one of the settings, so that no command changed it. */
+            /** @description Whether these are the default faults of the settings. */
             at_baseline: boolean;
-            /** @description Faults that are injected there. */
+            /** @description The injected faults. */
             plan: components["schemas"]["FaultPlan"];
-            /** @description Admin address of the process it is in; only with `everywhere=true`, and not for this process. */
+            /** @description Admin address of its process; only with `everywhere=true`, and not for this process. */
             process?: string | null;
             /**
              * Format: double
-             * @description Until that one is back, in seconds; null when the plan has no end.
+             * @description Seconds until the default faults are restored; null if there is no end.
              */
             remaining_seconds?: number | null;
-            /** @description Its name. */
+            /** @description Name of the target. */
             target: string;
         };
-        /** @description `GET /faults`: every target and what is wrong there. */
+        /** @description `GET /faults`: every target and its faults. */
         Faults: {
             /** @description The targets. */
             targets: components["schemas"]["FaultTarget"][];
-            /** @description Processes without an answer; only with `everywhere=true`. */
+            /** @description Processes that did not answer; only with `everywhere=true`. */
             unreachable?: components["schemas"]["Unreachable"][] | null;
         };
         /**
-         * @description How the breakers of a page are, taken together.
+         * @description Overall state of the breakers on a page.
          * @enum {string}
          */
         Health: "healthy" | "degraded" | "unhealthy";
-        /** @description `GET /health`: the breakers in short. */
+        /** @description `GET /health`: summary of the breakers. */
         HealthSummary: {
-            /** @description How many there are. */
+            /** @description Number of breakers. */
             breakers: number;
             /** @description The open ones, as `service/name`. */
             open: string[];
-            /** @description How the breakers are, taken together. */
+            /** @description Overall state of the breakers. */
             status: components["schemas"]["Health"];
         };
-        /** @description `GET /`: what there is. */
+        /** @description `GET /`: overview. */
         Index: {
             /** @description Commands. */
             change: string[];
             /** @description Pages of all processes that the settings name. */
             everywhere: string[];
-            /** @description Where every page and command is described. */
+            /** @description Address of the description of all pages and commands. */
             openapi: string;
             /** @description Name and version. */
             program: string;
@@ -874,7 +874,7 @@ export interface components {
             alerts: components["schemas"]["Alert"][];
             /**
              * Format: double
-             * @description Since when the watchdog has been arriving without a gap, seconds since 1970.
+             * @description Start of the watchdog's uninterrupted arrival, in seconds since 1970.
              */
             pipeline_alive_since_unix_seconds?: number | null;
         };
@@ -937,13 +937,13 @@ export interface components {
              */
             replayed: number;
         };
-        /** @description `POST /scenario`: the scenario that runs from now on, from its beginning. */
+        /** @description `POST /scenario`: selects a scenario and starts it from its beginning. */
         ScenarioChoice: {
             /** @description One of the `choices` of `GET /scenario`. */
             name: string;
             /**
              * Format: int64
-             * @description What a drawn scenario is drawn from; each seed gives another, always the same.
+             * @description Seed of a drawn scenario; the same seed always gives the same scenario.
              */
             seed?: number | null;
         };
@@ -1042,30 +1042,30 @@ export interface components {
             /** @description Admin addresses, as `host:port`. */
             targets: string[];
         };
-        /** @description A change of a breaker's state, with the numbers behind it. */
+        /** @description A transition of a breaker, with its statistics. */
         Transition: {
-            /** @description Dependency that is called. */
+            /** @description The called dependency. */
             breaker: string;
             /**
              * Format: int64
-             * @description Calls in the window at that moment.
+             * @description Calls in the window at that time.
              */
             calls: number;
             /**
              * Format: double
-             * @description Failed share, 0–1; null below the minimum number of calls.
+             * @description Failure ratio, 0–1; null below the minimum number of calls.
              */
             failure_ratio?: number | null;
             /**
              * Format: int64
-             * @description Failed ones among them.
+             * @description Failed calls among them.
              */
             failures: number;
-            /** @description State before. */
+            /** @description Previous state. */
             from: string;
             /**
              * Format: int64
-             * @description Number of the state that began; grows by one with each change.
+             * @description Generation of the new state; incremented by each transition.
              */
             generation: number;
             /**
@@ -1073,42 +1073,42 @@ export interface components {
              * @description How long an opened breaker waits before a probe, in seconds.
              */
             open_wait_seconds?: number | null;
-            /** @description Admin address of the process it happened in; only with `everywhere=true`, and not for this one. */
+            /** @description Admin address of its process; only with `everywhere=true`, and not for this one. */
             process?: string | null;
-            /** @description Why. */
+            /** @description Reason. */
             reason: string;
-            /** @description Service that calls. */
+            /** @description The calling service. */
             service: string;
             /**
              * Format: int64
-             * @description Slow ones among them.
+             * @description Slow calls among them.
              */
             slow_calls: number;
             /**
              * Format: double
-             * @description Slow share, 0–1; null below the minimum number of calls.
+             * @description Slow-call ratio, 0–1; null below the minimum number of calls.
              */
             slow_ratio?: number | null;
-            /** @description State after. */
+            /** @description New state. */
             to: string;
             /**
              * Format: double
-             * @description When, seconds since 1970.
+             * @description Time, in seconds since 1970.
              */
             unix_seconds: number;
         };
-        /** @description `GET /transitions`: the latest changes of state, oldest first. */
+        /** @description `GET /transitions`: the latest transitions, oldest first. */
         Transitions: {
-            /** @description The changes. */
+            /** @description The transitions. */
             transitions: components["schemas"]["Transition"][];
-            /** @description Processes without an answer; only with `everywhere=true`. */
+            /** @description Processes that did not answer; only with `everywhere=true`. */
             unreachable?: components["schemas"]["Unreachable"][] | null;
         };
-        /** @description A process without an answer. */
+        /** @description A process that did not answer. */
         Unreachable: {
             /** @description Its name in the settings. */
             name: string;
-            /** @description What went wrong. */
+            /** @description The error. */
             why: string;
         };
     };
@@ -1302,7 +1302,7 @@ export interface operations {
     breakers: {
         parameters: {
             query?: {
-                /** @description All processes that the settings name, instead of this one alone. */
+                /** @description All configured processes, instead of only this one. */
                 everywhere?: boolean;
             };
             header?: never;
@@ -1542,7 +1542,7 @@ export interface operations {
     faults: {
         parameters: {
             query?: {
-                /** @description All processes that the settings name, instead of this one alone. */
+                /** @description All configured processes, instead of only this one. */
                 everywhere?: boolean;
             };
             header?: never;
@@ -1609,7 +1609,7 @@ export interface operations {
     set_fault: {
         parameters: {
             query?: {
-                /** @description Leaves faults alone that were not set by a scenario. */
+                /** @description Keeps faults that were set by hand. */
                 scenario?: boolean;
             };
             header?: never;
@@ -1671,9 +1671,9 @@ export interface operations {
     clear_fault: {
         parameters: {
             query?: {
-                /** @description Restores the faults of the settings, instead of clearing all. */
+                /** @description Restores the default faults of the settings instead of clearing all. */
                 baseline?: boolean;
-                /** @description With `baseline`: leaves faults alone that were not set by a scenario. */
+                /** @description With `baseline`: keeps faults that were set by hand. */
                 scenario?: boolean;
             };
             header?: never;
@@ -1723,7 +1723,7 @@ export interface operations {
     health: {
         parameters: {
             query?: {
-                /** @description All processes that the settings name, instead of this one alone. */
+                /** @description All configured processes, instead of only this one. */
                 everywhere?: boolean;
             };
             header?: never;
@@ -2212,7 +2212,7 @@ export interface operations {
     transitions: {
         parameters: {
             query?: {
-                /** @description All processes that the settings name, instead of this one alone. */
+                /** @description All configured processes, instead of only this one. */
                 everywhere?: boolean;
             };
             header?: never;

@@ -111,7 +111,7 @@ export interface Answer<T> {
   retryAfter?: number;
 }
 
-/** Longest wait for an answer; what hangs longer is given up, and the page says so. */
+/** Timeout of an answer, after which the page shows an error. */
 export const PATIENCE_MS = 30_000;
 
 export interface Call {

@@ -357,7 +357,7 @@ function useNews() {
   }, []);
 }
 
-/** A token that is not believed any more ends the session, once. */
+/** A token that is no longer valid ends the session, once. */
 function useSessionEnd() {
   const status = panes.p.value.answer?.status;
   useEffect(() => {
