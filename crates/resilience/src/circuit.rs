@@ -1,8 +1,8 @@
-//! A circuit breaker as most callers want it: with a name and a clock, around a future.
+//! A circuit breaker with a name and a clock, to call a future through.
 //!
-//! [`Breaker`] decides, and takes the time as an argument. A [`CircuitBreaker`] is one that can be
-//! cloned, has a name, asks a [clock](super::clock) for the time itself, and tells errors from
-//! answers: by default every `Err` is a failure.
+//! [`Breaker`] is the state machine and takes the time as an argument. A [`CircuitBreaker`] wraps one: it
+//! can be cloned, has a name, reads a [clock](super::clock), and classifies results: by default every
+//! `Err` is a failure.
 //!
 //! ```
 //! use std::{io, time::Duration};
@@ -24,11 +24,11 @@
 //! # }).unwrap();
 //! ```
 //!
-//! # What it costs
+//! # Cost
 //!
-//! It reads the clock only for what depends on the time: not for a call through a closed breaker with
-//! a window of calls and no slow-call threshold, once for a window of time, and twice where slow
-//! calls count or an observer watches.
+//! The clock is read only where a decision depends on the time: not at all for a call through a closed
+//! breaker with a count-based window and no slow-call threshold, once for a time-based window, and twice
+//! if there is a slow-call threshold or an observer.
 
 use std::{
     borrow::Borrow,
@@ -52,7 +52,7 @@ use super::{
 };
 
 /// The name of a [`CircuitBreaker`], made from a literal or from any owned string. Every rejection
-/// carries it, and a literal is handed on without counting who holds it: two atomic additions less.
+/// carries it; a literal needs no reference counting, which saves two atomic additions.
 #[derive(Clone)]
 pub struct Name(Text);
 
@@ -111,17 +111,17 @@ impl From<Arc<str>> for Name {
     }
 }
 
-/// Why a call through a [`CircuitBreaker`] has no answer.
+/// Error of a call through a [`CircuitBreaker`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BreakerError<E> {
-    /// The breaker did not let it through; the operation was not started.
+    /// The breaker rejected the call; the operation was not started.
     #[error("{name} is {}; retry after {retry_after:?}", state.as_str())]
     Rejected {
-        /// The breaker's name.
+        /// Name of the breaker.
         name: Name,
-        /// The state that rejected it.
+        /// State that rejected the call.
         state: State,
-        /// When it is worth asking again; see [`Rejected::retry_after`].
+        /// Earliest time at which a retry may succeed; see [`Rejected::retry_after`].
         retry_after: Duration,
     },
     /// The operation failed.
@@ -130,7 +130,7 @@ pub enum BreakerError<E> {
 }
 
 impl<E> BreakerError<E> {
-    /// When it is worth asking again, if the breaker rejected the call.
+    /// Earliest time at which a retry may succeed, if the breaker rejected the call.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -139,7 +139,7 @@ impl<E> BreakerError<E> {
         }
     }
 
-    /// The operation's own error, if there is one.
+    /// The operation's error, if it was called.
     #[must_use]
     pub fn into_inner(self) -> Option<E> {
         match self {
@@ -169,7 +169,7 @@ impl<C> fmt::Debug for CircuitBreaker<C> {
 }
 
 impl CircuitBreaker {
-    /// A builder with the default settings: half of the last hundred calls failed.
+    /// Returns a builder with the default settings: trips when half of the last hundred calls failed.
     pub fn builder(name: impl Into<Name>) -> CircuitBreakerBuilder {
         CircuitBreakerBuilder {
             name: name.into(),
@@ -181,19 +181,19 @@ impl CircuitBreaker {
 }
 
 impl<C> CircuitBreaker<C> {
-    /// Its name.
+    /// Name of the breaker.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The breaker itself, for callers that have the time already.
+    /// The underlying [`Breaker`], for callers that pass the time themselves.
     #[must_use]
     pub fn breaker(&self) -> &Arc<Breaker> {
         &self.breaker
     }
 
-    /// The state it is in.
+    /// Current state.
     #[must_use]
     pub fn state(&self) -> State {
         self.breaker.state()
@@ -201,14 +201,14 @@ impl<C> CircuitBreaker<C> {
 }
 
 impl<C: Clock> CircuitBreaker<C> {
-    /// Makes a call. Every `Err` counts as a failure. A rejected future is dropped and never polled.
+    /// Calls a future. Every `Err` counts as a failure. A future that is rejected is never polled.
     ///
-    /// The returned future can be dropped at any time: the call then counts as cancelled.
+    /// The returned future can be dropped at any time: the call is then recorded as cancelled.
     pub async fn call<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, BreakerError<E>> {
         self.call_with(by_result, call).await
     }
 
-    /// Makes a call whose result is classified by a closure.
+    /// Calls a future and classifies its result with a closure.
     ///
     /// ```
     /// use std::io;
@@ -251,7 +251,7 @@ impl<C: Clock> CircuitBreaker<C> {
         result.map_err(BreakerError::Inner)
     }
 
-    /// Makes a call that blocks.
+    /// Calls a blocking closure.
     pub fn run<T, E>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, BreakerError<E>> {
         let mut running = self.start().map_err(|rejected| self.rejected(rejected))?;
         running.at_work = true;
@@ -260,8 +260,8 @@ impl<C: Clock> CircuitBreaker<C> {
         result.map_err(BreakerError::Inner)
     }
 
-    /// Asks to make a call, for a permit that can move into a spawned task or a response body and
-    /// records its outcome there. Dropped, it counts as cancelled.
+    /// Acquires an owned permit for one call, which can be moved into a spawned task or a response body and
+    /// records the outcome there. If it is dropped, the call is recorded as cancelled.
     ///
     /// ```
     /// use breakerbox_resilience::CircuitBreaker;
@@ -283,23 +283,23 @@ impl<C: Clock> CircuitBreaker<C> {
         Ok(CallPermit(Running::new(self.clone(), pass, start)))
     }
 
-    /// What it looks like now.
+    /// Snapshot of state, window and thresholds.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.breaker.snapshot(self.clock.now())
     }
 
-    /// Does what an operator says; see [`Breaker::command`].
+    /// Executes an operator's command; see [`Breaker::command`].
     pub fn command(&self, command: Command) -> Option<Transition> {
         self.observed(self.breaker.command(command, self.clock.now()))
     }
 
-    /// Takes new settings at once; see [`Breaker::reconfigure`].
+    /// Replaces the settings while running; see [`Breaker::reconfigure`].
     pub fn reconfigure(&self, settings: BreakerSettings) -> Result<Option<Transition>, SettingsError> {
         Ok(self.observed(self.breaker.reconfigure(settings, self.clock.now())?))
     }
 
-    /// Changes what time alone changes; see [`Breaker::tick`].
+    /// Performs transitions that are due by time alone; see [`Breaker::tick`].
     #[allow(clippy::must_use_candidate, reason = "callers with an observer get the transition there")]
     pub fn tick(&self) -> Option<Transition> {
         self.observed(self.breaker.tick(self.clock.now()))
@@ -311,7 +311,7 @@ impl<C: Clock> CircuitBreaker<C> {
         Ok(Running::new(self, pass, start))
     }
 
-    /// The right to make a call, and when it began, if anything depends on that.
+    /// Permit of a call, and its start time, if anything depends on it.
     #[inline]
     fn admit(&self) -> Result<(Pass, Option<Instant>), Rejected> {
         if self.observer.is_none()
@@ -326,7 +326,7 @@ impl<C: Clock> CircuitBreaker<C> {
     #[inline(never)]
     fn admit_timed(&self) -> Result<(Pass, Option<Instant>), Rejected> {
         let now = self.clock.now();
-        // The same answer as the next line's, without room for a transition.
+        // The same answer as in the next line, without a transition.
         if let Some(rejected) = self.breaker.would_reject(now) {
             self.observe(Event::Rejected(rejected));
             return Err(rejected);
@@ -369,7 +369,7 @@ fn by_result<T, E>(result: &Result<T, E>) -> Outcome {
     if result.is_ok() { Outcome::Success } else { Outcome::Failure }
 }
 
-/// A call between its start and its end; dropped without one, it was cancelled, or it panicked.
+/// A call in progress. If it is dropped without an outcome, it is recorded as cancelled, or as a panic.
 struct Running<B: Borrow<CircuitBreaker<C>>, C: Clock> {
     circuit: B,
     pass: Pass,
@@ -421,24 +421,24 @@ impl<B: Borrow<CircuitBreaker<C>>, C: Clock> Drop for Running<B, C> {
     }
 }
 
-/// The right to make one call, made by [`CircuitBreaker::acquire`]. It can go anywhere.
+/// Owned permit for one call, returned by [`CircuitBreaker::acquire`]. It is `Send` and `'static`.
 #[must_use = "a permit that is dropped counts as a cancelled call"]
 pub struct CallPermit<C: Clock = TokioClock>(Running<CircuitBreaker<C>, C>);
 
 impl<C: Clock> CallPermit<C> {
-    /// Says what became of the call, which ends now.
+    /// Records the outcome of the call and ends it.
     #[allow(clippy::must_use_candidate, reason = "callers without an observer ignore the transition")]
     pub fn record(self, outcome: Outcome) -> Recorded {
         self.0.finish(outcome)
     }
 
-    /// The dependency answered well.
+    /// Records a success.
     #[allow(clippy::must_use_candidate, reason = "see record")]
     pub fn succeeded(self) -> Recorded {
         self.record(Outcome::Success)
     }
 
-    /// The dependency answered badly, or not at all.
+    /// Records a failure.
     #[allow(clippy::must_use_candidate, reason = "see record")]
     pub fn failed(self) -> Recorded {
         self.record(Outcome::Failure)
@@ -451,7 +451,7 @@ impl<C: Clock> fmt::Debug for CallPermit<C> {
     }
 }
 
-/// Builds a [`CircuitBreaker`] from what differs from the defaults.
+/// Builder of a [`CircuitBreaker`]; starts from the default settings.
 #[must_use = "a builder does nothing until it builds"]
 pub struct CircuitBreakerBuilder<C = TokioClock> {
     name: Name,
@@ -461,75 +461,75 @@ pub struct CircuitBreakerBuilder<C = TokioClock> {
 }
 
 impl<C: Clock> CircuitBreakerBuilder<C> {
-    /// Takes these settings; what is said afterwards changes them.
+    /// Uses these settings as a base; later calls change them.
     pub fn settings(self, settings: BreakerSettings) -> Self {
         self.with(|breaker| breaker.settings(settings))
     }
 
-    /// Trips when this percentage (above 0, up to 100) of the window's calls failed.
+    /// Trips when this percentage (above 0, up to 100) of the calls in the window failed.
     pub fn failure_rate(self, percent: f64) -> Self {
         self.with(|breaker| breaker.failure_rate(percent))
     }
 
-    /// Never trips by the rate of failures. Another threshold has to be given.
+    /// Disables the failure-rate threshold. Another threshold must be set.
     pub fn no_failure_rate(self) -> Self {
         self.with(BreakerBuilder::no_failure_rate)
     }
 
-    /// Trips on this many failures in a row.
+    /// Trips after this number of consecutive failures.
     pub fn consecutive_failures(self, failures: u32) -> Self {
         self.with(|breaker| breaker.consecutive_failures(failures))
     }
 
-    /// Trips when this percentage of the window's calls took at least `slow`.
+    /// Trips when this percentage of the calls in the window took at least `slow`.
     pub fn slow_calls(self, percent: f64, slow: Duration) -> Self {
         self.with(|breaker| breaker.slow_calls(percent, slow))
     }
 
-    /// Judges the last `calls` calls, 1–100 000.
+    /// Uses a count-based window of the last `calls` calls, 1–100 000.
     pub fn count_window(self, calls: u32) -> Self {
         self.with(|breaker| breaker.count_window(calls))
     }
 
-    /// Judges the calls of the last `span`, 10 ms to 1 h.
+    /// Uses a time-based window of the length `span`, 10 ms to 1 h.
     pub fn time_window(self, span: Duration) -> Self {
         self.with(|breaker| breaker.time_window(span))
     }
 
-    /// Judges no rate of fewer calls than these.
+    /// Minimum number of calls in the window before rates are evaluated.
     pub fn minimum_calls(self, calls: u32) -> Self {
         self.with(|breaker| breaker.minimum_calls(calls))
     }
 
-    /// How long the first open state lasts.
+    /// Duration of the first open state.
     pub fn open_for(self, wait: Duration) -> Self {
         self.with(|breaker| breaker.open_for(wait))
     }
 
-    /// Half-open admits this many probes, and this percentage of them has to succeed.
+    /// Half-open admits this number of probes, of which this percentage must succeed.
     pub fn probes(self, permitted: u32, success_rate: f64) -> Self {
         self.with(|breaker| breaker.probes(permitted, success_rate))
     }
 
-    /// Says everything else there is to say about the breaker.
+    /// Changes any other setting of the breaker.
     pub fn with(mut self, say: impl FnOnce(BreakerBuilder) -> BreakerBuilder) -> Self {
         self.breaker = say(self.breaker);
         self
     }
 
-    /// Tells the time by this clock.
+    /// Uses this clock.
     pub fn clock<D: Clock>(self, clock: D) -> CircuitBreakerBuilder<D> {
         CircuitBreakerBuilder { name: self.name, breaker: self.breaker, clock, observer: self.observer }
     }
 
-    /// Shows transitions, rejections and ended calls to an observer; permits see it called in whichever
-    /// thread they end. It must not panic.
+    /// Reports transitions, rejections and finished calls to an observer; permits call it on the thread on
+    /// which they end. It must not panic.
     pub fn observer(mut self, observer: impl Observer + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
     }
 
-    /// The breaker, closed unless the settings say otherwise.
+    /// Builds the breaker, closed unless the settings say otherwise.
     pub fn build(self) -> Result<CircuitBreaker<C>, SettingsError> {
         Ok(CircuitBreaker {
             name: self.name,

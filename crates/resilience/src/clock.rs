@@ -1,11 +1,10 @@
-//! Clocks, for the parts that ask for the time themselves: [`circuit`](super::circuit) and
+//! Clocks, for the modules that read the time themselves: [`circuit`](super::circuit) and
 //! [`policy`](super::policy).
 //!
-//! Everything else takes instants as arguments. [`TokioClock`] is what nearly everybody wants: the
-//! monotonic clock, and in tests the paused one. Reading it costs 24 ns on the machine of
-//! `benches/README.md`, reading the processor's time stamp counter 14 ns, so that a clock made of the
-//! latter would save less than half of a read; a call that needs no time at all, or the [`CoarseClock`],
-//! saves all of it.
+//! All other modules take instants as arguments. [`TokioClock`] is the default: the monotonic clock, and in
+//! tests the paused one. Reading it costs 24 ns on the machine of `benches/README.md`, reading the processor's
+//! time stamp counter 14 ns, so that a clock based on the latter would save less than half of a read; a call
+//! that needs no time, or the [`CoarseClock`], saves all of it.
 
 use std::{
     sync::{
@@ -15,13 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Tells the time. It never goes back; one that does, or stands still, does no harm.
+/// A clock. It should be monotonic; one that goes backwards or stands still does no harm.
 pub trait Clock {
-    /// The time now.
+    /// Current time.
     fn now(&self) -> Instant;
 }
 
-/// The monotonic clock of the system, or Tokio's paused one where a test has paused it.
+/// The monotonic clock of the system, or Tokio's paused one in tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokioClock;
 
@@ -32,7 +31,7 @@ impl Clock for TokioClock {
     }
 }
 
-/// A clock that stands still until it is moved, for tests. Clones share the time.
+/// A clock that is advanced manually, for tests. Clones share the time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,9 +45,9 @@ impl Clock for TokioClock {
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<Moment>);
 
-/// A clock that knows the time as of its last [`refresh`](Self::refresh), for calls that last longer
-/// than its steps: reading it is one load. Something has to refresh it, a task once a millisecond
-/// for example; durations are right to within one step. Clones share the time.
+/// A clock that returns the time of its last [`refresh`](Self::refresh), for calls that last longer than its
+/// steps: reading it is one load. It must be refreshed, for example by a task every millisecond; durations are
+/// accurate to one step. Clones share the time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -70,7 +69,7 @@ pub struct ManualClock(Arc<Moment>);
 #[derive(Clone, Debug)]
 pub struct CoarseClock(Arc<Moment>);
 
-/// A moment that moves: nanoseconds since a fixed instant.
+/// An atomic instant: nanoseconds since a fixed one.
 #[derive(Debug)]
 struct Moment {
     origin: Instant,
@@ -93,13 +92,13 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl ManualClock {
-    /// A clock that stands at the present.
+    /// Creates a clock at the current time.
     #[must_use]
     pub fn new() -> Self {
         Self(Moment::new(Instant::now()))
     }
 
-    /// Moves it on.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
         self.0.nanos.fetch_add(nanos(by), Ordering::Relaxed);
     }
@@ -119,13 +118,13 @@ impl Clock for ManualClock {
 }
 
 impl CoarseClock {
-    /// A clock that knows the present.
+    /// Creates a clock at the current time.
     #[must_use]
     pub fn new() -> Self {
         Self(Moment::new(Instant::now()))
     }
 
-    /// Takes over the time of the monotonic clock.
+    /// Sets the time from the monotonic clock.
     pub fn refresh(&self) {
         self.0.nanos.fetch_max(nanos(self.0.origin.elapsed()), Ordering::Relaxed);
     }

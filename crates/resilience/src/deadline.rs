@@ -1,32 +1,30 @@
-//! Timeouts and deadlines: how long an attempt may take, and when the whole call is over.
+//! Timeouts of attempts and deadlines of whole calls.
 //!
 //! # Motivation
 //!
-//! A *timeout* is a duration and belongs to one attempt; a *deadline* is an instant and belongs to
-//! the viewer who waits. Timeouts alone add up: three attempts of a second each, in three services
-//! one behind the other, are nine seconds of work for a caller who left after two. A deadline is
-//! handed on from service to service as the milliseconds that are left, and nobody starts what
-//! cannot be finished.
+//! A *timeout* is a duration and belongs to one attempt; a *deadline* is an instant and belongs to the user who
+//! waits. Timeouts alone add up: three attempts of a second each in a chain of three services are nine seconds
+//! of work for a user who left after two. A deadline is passed from service to service as the remaining
+//! milliseconds, so that no service starts work that cannot be finished in time.
 //!
 //! # Theory of operation
 //!
-//! Attempt n may take `timeout-duration` × `timeout-multiplier`ⁿ⁻¹, but never past the deadline,
-//! which is the earlier of the caller's and of this call's own `total-timeout`. Connecting has a
-//! shorter timeout of its own: a server that does not even accept is dead, not busy. The transport
-//! applies that one.
+//! Attempt n has a timeout of `timeout-duration` × `timeout-multiplier`ⁿ⁻¹, limited by the deadline, which is
+//! the earlier of the caller's and this call's `total-timeout`. The connect timeout is shorter: a server that
+//! does not accept connections is dead, not busy. The transport applies it.
 //!
-//! A sound attempt timeout is a little above the dependency's p99; below it, healthy answers are
-//! thrown away, and a load of retries is made out of nothing.
+//! A good attempt timeout is slightly above the dependency's p99; below it, healthy answers are discarded and
+//! retried for nothing.
 //!
 //! # How it fails
 //!
-//! A timeout ends the waiting, not the work: the dependency may still do what was asked, which is
-//! why a payment that timed out needs an idempotency key. Clocks of different machines are never
-//! compared: what is handed on is a duration, so the time a message spends on its way is lost.
+//! A timeout ends the waiting, not the work: the dependency may still execute the request, which is why a
+//! payment that timed out needs an idempotency key. A duration is passed on, so that clocks of different machines
+//! are never compared; the transmission time is not accounted for.
 //!
 //! # When not to use it
 //!
-//! There is no call without a timeout, only calls whose timeout is infinite by accident.
+//! Never: a call without a timeout has an infinite one.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -46,25 +44,25 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::{SettingsError, duration, ensure, within};
 
-/// The header that carries the remaining time of a deadline, in whole milliseconds.
+/// Header with the remaining time of a deadline, in whole milliseconds.
 pub const DEADLINE_HEADER: &str = "x-deadline-ms";
 
-/// How long attempts, connections and whole calls may take.
+/// Timeouts of attempts, connections and whole calls.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TimeLimiterSettings {
     /// Timeout of the first attempt.
     #[serde(with = "humantime_serde")]
     pub timeout_duration: Duration,
-    /// Timeout of establishing a connection; the transport's to apply. Shorter than an attempt's, so
-    /// that a connection that is never answered is told from an answer that is late: nothing was sent.
-    /// `None`: half of the attempt's timeout, 1 s at most.
+    /// Connect timeout, applied by the transport. Shorter than the attempt's, so that a connection that cannot be
+    /// established is distinguished from a late answer: nothing was sent. `None`: half of the attempt's timeout, at
+    /// most 1 s.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Option<Duration>,
-    /// Timeout of the whole call, waiting and retries included. `None`: only the caller's deadline.
+    /// Timeout of the whole call, including waits and retries. `None`: only the caller's deadline.
     #[serde(with = "humantime_serde")]
     pub total_timeout: Option<Duration>,
-    /// Each further attempt may take this many times longer.
+    /// Factor by which the timeout of each further attempt grows.
     pub timeout_multiplier: f64,
 }
 
@@ -80,7 +78,7 @@ impl Default for TimeLimiterSettings {
 }
 
 impl TimeLimiterSettings {
-    /// Whether calls can be limited by these.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         let tick = Duration::from_millis(1);
         duration("timeout-duration", self.timeout_duration, tick)?;
@@ -109,13 +107,13 @@ impl TimeLimiterSettings {
         within("timeout-multiplier", self.timeout_multiplier, 1.0..=10.0, "1–10")
     }
 
-    /// Timeout of establishing a connection.
+    /// Connect timeout.
     #[must_use]
     pub fn connect_timeout(&self) -> Duration {
         self.connect_timeout.unwrap_or_else(|| (self.timeout_duration / 2).min(Duration::from_secs(1)))
     }
 
-    /// Timeout of the attempt with this number, counted from 1, deadlines aside.
+    /// Timeout of the attempt with this number, counted from 1, before deadlines.
     #[must_use]
     pub fn attempt_timeout(&self, number: u32) -> Duration {
         if number <= 1 || self.timeout_multiplier <= 1.0 {
@@ -126,7 +124,7 @@ impl TimeLimiterSettings {
         Duration::from_secs_f64((self.timeout_duration.as_secs_f64() * growth).min(86_400.0))
     }
 
-    /// The deadline of a call that starts `now`, its caller's included.
+    /// The deadline of a call that starts `now`, limited by the caller's.
     #[must_use]
     pub fn deadline(&self, now: Instant, callers: Option<Instant>) -> Option<Instant> {
         let own = self.total_timeout.and_then(|total| now.checked_add(total));
@@ -143,15 +141,14 @@ pub fn remaining(deadline: Option<Instant>, now: Instant) -> Option<Duration> {
     deadline.map(|deadline| deadline.saturating_duration_since(now))
 }
 
-/// The value of [`DEADLINE_HEADER`] for what is left: rounded down, so that nobody believes in
-/// time there is not.
+/// The value of [`DEADLINE_HEADER`] for the remaining time, rounded down.
 #[must_use]
 pub fn to_header(remaining: Duration) -> String {
     remaining.as_millis().to_string()
 }
 
-/// Reads [`DEADLINE_HEADER`]: the deadline of a request that arrived `now`. `None` for anything
-/// but a whole number of milliseconds up to a day.
+/// Parses [`DEADLINE_HEADER`] of a request that arrived `now`. `None` unless it is a whole number of
+/// milliseconds up to a day.
 #[must_use]
 pub fn from_header(value: &str, now: Instant) -> Option<Instant> {
     let millis: u64 = value.trim().parse().ok()?;

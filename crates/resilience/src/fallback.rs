@@ -1,29 +1,28 @@
-//! Fallbacks: what to answer instead, and how to own up to it.
+//! Fallbacks: answers in place of a failed call, with their origin.
 //!
 //! # Motivation
 //!
-//! A breaker that answers at once still has to answer something. A list of films from ten minutes
-//! ago is better than an error page; a list from last year may not be. And fallbacks fail as well,
-//! most of all the ones that are never used: that has to be seen.
+//! When a breaker rejects a call, the caller still has to answer. A list of films from ten minutes ago is
+//! better than an error page; a list from last year may not be. Fallbacks can fail as well, especially those
+//! that are never exercised, and that must be visible.
 //!
 //! # Theory of operation
 //!
-//! A [`Chain`] tries its steps in order: live → cached → popular → nothing. A step is given up on
-//! after the [step timeout](FallbackSettings::step_timeout) and its answer refused when older than
-//! the [staleness bound](FallbackSettings::max_staleness). What is [served](Served) says which step
-//! it came from, how old it is, and which steps had nothing to give, so that the caller can count
-//! them and tell the viewer. Steps are named by any type: an enum of the caller's, so that what a
-//! metric is labelled with stays typed, or a text.
+//! A [`Chain`] tries its steps in order: live → cached → popular → nothing. A step is skipped after the
+//! [step timeout](FallbackSettings::step_timeout), and its answer is refused if it is older than the
+//! [staleness bound](FallbackSettings::max_staleness). The result ([`Served`]) has the step it came from, its
+//! age, and the steps that failed before, so that the caller can count them and mark the answer. Steps are
+//! identified by any type, such as an enum, so that metric labels stay typed.
 //!
 //! # How it fails
 //!
-//! A fallback that calls another service can be down for the same reason. One that is never
-//! exercised is broken on the day it is needed: have a fault drill use it.
+//! A fallback that calls another service can be down for the same reason. One that is never exercised
+//! tends to be broken when it is needed: include it in a fault drill.
 //!
 //! # When not to use it
 //!
-//! Where the answer must be right: a payment that failed must not look like one that succeeded.
-//! Where a caller can do better with the error than with the substitute.
+//! Where the answer must be right: a failed payment must not look like a successful one. Where the caller
+//! can handle the error better than the substitute.
 //!
 //! ```
 //! use std::time::Duration;
@@ -46,14 +45,14 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::{SettingsError, duration};
 
-/// What a fallback may be.
+/// Limits of fallback answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FallbackSettings {
-    /// Nothing older is served.
+    /// Maximum age of an answer.
     #[serde(with = "humantime_serde")]
     pub max_staleness: Duration,
-    /// A step that takes longer is skipped.
+    /// Timeout of a step.
     #[serde(with = "humantime_serde")]
     pub step_timeout: Duration,
 }
@@ -65,79 +64,79 @@ impl Default for FallbackSettings {
 }
 
 impl FallbackSettings {
-    /// Whether a chain can be built from these.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         duration("max-staleness", self.max_staleness, Duration::ZERO)?;
         duration("step-timeout", self.step_timeout, Duration::from_millis(1))
     }
 }
 
-/// A value and how long ago it was true.
+/// A value and its age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Aged<T> {
     /// The value.
     pub value: T,
-    /// How old it is; `None` for what does not age, a constant for example.
+    /// Its age; `None` for a value that does not age, such as a constant.
     pub age: Option<Duration>,
 }
 
 impl<T> Aged<T> {
-    /// A value that does not age.
+    /// Creates a value that does not age.
     pub fn fresh(value: T) -> Self {
         Self { value, age: None }
     }
 
-    /// A value this old.
+    /// Creates a value of this age.
     pub fn old(value: T, age: Duration) -> Self {
         Self { value, age: Some(age) }
     }
 }
 
-/// Why a step gave nothing.
+/// Why a step failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Miss {
-    /// It had nothing.
+    /// It had no answer.
     Empty,
-    /// What it had was too old.
+    /// Its answer was too old.
     TooStale {
-        /// How old.
+        /// Age of the answer.
         age: Duration,
     },
-    /// It took too long.
+    /// It timed out.
     TimedOut,
 }
 
-/// A step that gave nothing.
+/// A step that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailedStep<K = &'static str> {
-    /// Which.
+    /// The step.
     pub kind: K,
-    /// Why.
+    /// The reason.
     pub miss: Miss,
 }
 
-/// What a chain came up with.
+/// Result of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Served<T, K = &'static str> {
     /// The answer.
     pub value: T,
-    /// The step it came from.
+    /// The step that answered.
     pub kind: K,
-    /// How old it is, if it ages.
+    /// Age of the answer, if it ages.
     pub age: Option<Duration>,
     /// The steps before it, which failed.
     pub failed: Vec<FailedStep<K>>,
 }
 
-/// No step had anything to give.
+/// No step had an answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("none of {} fallbacks had anything to give", failed.len())]
+#[error("none of {} fallbacks had an answer", failed.len())]
 pub struct Exhausted<K = &'static str> {
     /// The steps, all of which failed.
     pub failed: Vec<FailedStep<K>>,
 }
 
-/// Steps tried in order until one gives an answer; see the [module](self).
+/// Steps tried in order until one has an answer; see the [module](self).
 #[derive(Debug)]
 #[must_use = "a chain does nothing until it is finished"]
 pub struct Chain<T, K = &'static str> {
@@ -148,7 +147,7 @@ pub struct Chain<T, K = &'static str> {
 }
 
 impl<T, K> Chain<T, K> {
-    /// A chain without steps.
+    /// Creates a chain without steps.
     pub fn new(settings: &FallbackSettings) -> Self {
         Self {
             max_staleness: settings.max_staleness,
@@ -178,7 +177,7 @@ impl<T, K> Chain<T, K> {
         self
     }
 
-    /// What the chain came up with.
+    /// Result of the chain.
     pub fn finish(self) -> Result<Served<T, K>, Exhausted<K>> {
         let failed = self.failed;
         match self.served {

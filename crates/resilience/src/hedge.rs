@@ -1,30 +1,28 @@
-//! Hedged requests: ask a second time before the first has failed.
+//! Hedged requests: a second request is sent before the first has failed.
 //!
 //! # Motivation
 //!
-//! A retry waits for a timeout. But most of what is slow at the 99th percentile is bad luck, a
-//! busy replica, a lost packet, and the same question asked again is answered at once (Dean and
-//! Barroso, "The Tail at Scale", 2013: 1 000 reads from 99.9th percentile 1 800 ms to 74 ms, for
-//! 2 % more requests).
+//! A retry waits for a timeout. But most slow requests at the 99th percentile are accidents, such as a busy
+//! replica or a lost packet, and the same request sent again is answered at once (Dean and Barroso, "The Tail
+//! at Scale", 2013: 1 000 reads from 99.9th percentile 1 800 ms to 74 ms, for 2 % more requests).
 //!
 //! # Theory of operation
 //!
-//! When the first request has taken as long as 95 % of the recent ones do (or a fixed
-//! [delay](HedgeSettings::delay)), a second one is sent, to another replica or the same dependency
-//! as the caller's operation decides by [`Attempt::hedge`](crate::policy::Attempt).
-//! The first success wins. The loser is cancelled, which is no failure. A hedge needs a breaker
-//! permit and a bulkhead place of its own, and draws on the retry budget, so that hedging stops by
-//! itself when everything is slow.
+//! When the first request has taken longer than 95 % of the recent ones (or a fixed
+//! [delay](HedgeSettings::delay)), a second one is sent, to another replica or the same instance as the
+//! operation decides by [`Attempt::hedge`](crate::policy::Attempt). The first success wins. The loser is
+//! cancelled, which is not recorded as a failure. A hedge needs its own breaker permit and bulkhead slot, and
+//! uses the retry budget, so that hedging stops when everything is slow.
 //!
 //! # How it fails
 //!
-//! With a delay below the median it doubles the load. Hedging what is not idempotent does it twice.
-//! Hedging to the same overloaded instance adds to its trouble; the budget bounds that.
+//! With a delay below the median it doubles the load. Hedging a call that is not idempotent executes it
+//! twice. Hedging to the same overloaded instance increases its load; the budget bounds that.
 //!
 //! # When not to use it
 //!
-//! For anything that changes something, for calls whose slowness is their nature (big answers), and
-//! where there is one instance only and it is slow because it is busy.
+//! For calls that change state, for calls that are slow by nature (large responses), and for a single
+//! instance that is slow because it is busy.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -69,15 +67,15 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct HedgeSettings {
-    /// How long to wait for the first request. `None`: as long as `percentile` of them take.
+    /// Time to wait for the first request. `None`: the `percentile` of recent durations.
     #[serde(with = "humantime_serde")]
     pub delay: Option<Duration>,
-    /// The percentile of the measured durations to wait for.
+    /// The percentile of measured durations to wait for.
     pub percentile: f64,
-    /// The shortest measured delay; below, a hedge would only be noise.
+    /// Lower bound of the measured delay; a hedge below it would be useless.
     #[serde(with = "humantime_serde")]
     pub min_delay: Duration,
-    /// The measured delay until enough has been measured.
+    /// Delay until there are enough measurements.
     #[serde(with = "humantime_serde")]
     pub initial_delay: Duration,
 }
@@ -94,7 +92,7 @@ impl Default for HedgeSettings {
 }
 
 impl HedgeSettings {
-    /// Whether calls can be hedged by these.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         let tick = Duration::from_millis(1);
         if let Some(delay) = self.delay {
@@ -106,18 +104,18 @@ impl HedgeSettings {
     }
 }
 
-/// Knows when to hedge.
+/// Decides when to hedge.
 #[derive(Debug)]
 pub(crate) struct Hedge {
     settings: HedgeSettings,
     durations: Durations,
-    /// The measured delay in nanoseconds, and until when it is believed, in nanoseconds since the
-    /// origin. Looking through the histograms on every call would be most of what a call costs.
+    /// The measured delay in nanoseconds, and the end of its validity, in nanoseconds since the origin.
+    /// Evaluating the histograms on every call would dominate the cost of a call.
     measured: AtomicU64,
     measured_until: AtomicU64,
 }
 
-/// How long a measured delay is used before it is looked up again.
+/// How long a measured delay is used before it is evaluated again.
 const MEASURED_FOR: Duration = Duration::from_millis(250);
 
 impl Hedge {
@@ -131,7 +129,7 @@ impl Hedge {
         })
     }
 
-    /// How long to wait for the first request.
+    /// Time to wait for the first request.
     pub(crate) fn delay(&self, now: Instant) -> Duration {
         if let Some(delay) = self.settings.delay {
             return delay;
@@ -155,7 +153,7 @@ impl Hedge {
         delay
     }
 
-    /// Takes note of how long a successful request took.
+    /// Records the duration of a successful request.
     #[inline]
     pub(crate) fn succeeded(&self, took: Duration, now: Instant) {
         if self.settings.delay.is_none() {
@@ -164,22 +162,21 @@ impl Hedge {
     }
 }
 
-/// Buckets per doubling: durations are known to within 1/4.
+/// Buckets per doubling: durations are accurate to within 1/4.
 const STEPS: u32 = 4;
 const BUCKETS: usize = 40 * STEPS as usize;
-/// Fewer than these tell nothing about a 95th percentile.
+/// Fewer samples say nothing about a 95th percentile.
 const BELIEVED_FROM: u64 = 20;
 const HALF_LIFE: Duration = Duration::from_secs(30);
 
 /// Recent durations in logarithmic buckets, from a microsecond to a week.
 ///
-/// Two histograms take turns: one is filled for a while, then the other is cleared and filled. Asked
-/// are both, so that there are always between one and two turns to go by, in fixed memory and
-/// without a lock.
+/// Two histograms take turns: one is filled for a while, then the other is cleared and filled. Both are
+/// read, so that there is always between one and two turns of data, in fixed memory and without a lock.
 #[derive(Debug)]
 struct Durations {
     turns: [Histogram; 2],
-    /// The turn being filled.
+    /// The current turn.
     turn: AtomicU64,
     origin: Instant,
 }
@@ -194,7 +191,7 @@ impl Durations {
         self.turns[current].add(took);
     }
 
-    /// Index of the histogram to fill `now`. The caller that finds its turn has come clears it.
+    /// Index of the histogram to fill `now`. The caller that starts a turn clears it.
     fn current(&self, now: Instant) -> usize {
         let turn = now.saturating_duration_since(self.origin).as_secs() / HALF_LIFE.as_secs();
         let before = self.turn.load(Ordering::Acquire);
@@ -283,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_measurements_are_not_believed() {
+    fn a_few_measurements_are_not_used() {
         let now = Instant::now();
         let hedge = Hedge::new(&HedgeSettings::default(), now).unwrap();
         for _ in 0..19 {
@@ -307,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_long_ago_is_forgotten() {
+    fn old_measurements_expire() {
         let now = Instant::now();
         let durations = Durations::new(now);
         for _ in 0..100 {

@@ -1,18 +1,18 @@
 #![doc = include_str!("../README.md")]
 //!
-//! ## What holds for all of them
+//! ## Common properties
 //!
-//! - **Time and randomness are arguments.** An `Instant` goes in; no module but [`policy`],
-//!   [`bulkhead`] and [`fallback`] waits or asks for the time, and these ask Tokio's clock, which tests
-//!   can pause; [`circuit`] asks the [`clock`] it is given. A clock that stands still or goes back does
-//!   no harm. Builders need no seed and take one where numbers have to be the same again.
-//! - **They return what they decided**, transitions included. They call no listener under a lock,
-//!   log nothing and know no metric.
-//! - **Dropping is safe.** A future can be dropped at any await: permits, places and queue slots
-//!   come back, and what was under way is recorded as cancelled.
-//! - **Memory is bounded** by the settings, whatever the traffic and the keys.
-//! - Settings are plain structs that read from TOML in Resilience4j's words, and constructors
-//!   refuse what cannot work with an [error](SettingsError) that names field, value and range.
+//! - **Time and randomness are arguments.** Functions take an `Instant`. Only [`policy`], [`bulkhead`]
+//! and [`fallback`] wait or read the time, with Tokio's clock, which tests can pause; [`circuit`]
+//! reads the [`clock`] it was built with. A clock that stands still or goes backwards does no harm.
+//! Builders need no seed, and accept one for reproducible results.
+//! - **Decisions are return values**, including transitions. The core calls no listener under a lock,
+//!   writes no log and exports no metric.
+//! - **Cancellation is safe.** A future can be dropped at any await point: permits and queue slots are
+//!   returned, and the call in progress is recorded as cancelled.
+//! - **Memory is bounded** by the settings, independent of traffic and the number of keys.
+//! - **Settings** are plain structs that deserialize from TOML with Resilience4j's names. Constructors
+//!   reject invalid ones with an [error](SettingsError) that names field, value and allowed range.
 
 pub mod breaker;
 pub mod bulkhead;

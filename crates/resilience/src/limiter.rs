@@ -1,35 +1,34 @@
-//! The rate limiter: no more than so many calls in a period.
+//! The rate limiter: limits the number of calls in a period.
 //!
 //! # Motivation
 //!
-//! A breaker reacts to failures; a limiter prevents them. In front of a service it keeps one
-//! eager client from taking what belongs to all, and a burst from becoming an overload.
+//! A breaker reacts to failures; a limiter prevents them. In front of a service it keeps one client from using
+//! everyone's capacity, and a burst from becoming an overload.
 //!
 //! # Theory of operation
 //!
-//! The generic cell rate algorithm (GCRA, from ATM networks): each call books one interval of
-//! `period / limit` on a timeline, and may run ahead of the clock by at most one period. That is a
-//! token bucket of `limit` tokens that refills evenly, in a single number: the *theoretical
-//! arrival time* of the next call. There is nothing to refill and no timer, and in any time t no
-//! more than `limit × (1 + t / period)` calls pass.
+//! The generic cell rate algorithm (GCRA, from ATM networks): each call advances a timeline by one interval
+//! of `period / limit`, and the timeline may be ahead of the clock by at most one period. That is a token bucket
+//! of `limit` tokens that refills evenly, in a single number: the *theoretical arrival time* of the next call.
+//! It needs no refill and no timer, and in any time t no more than `limit × (1 + t / period)` calls pass.
 //!
-//! A bucket that is full lets a burst of `limit` through and then refills, so that a period that begins
-//! with the burst sees up to `2 × limit − 1` calls. Where the limit is a promise ("100 in a minute"),
-//! [`LimitBy::SlidingLog`] keeps the time of each call that passed, and no period of that length,
-//! wherever it begins, sees more than `limit`. It costs 8 bytes per call and a lock.
+//! A full bucket lets a burst of `limit` pass and then refills, so that a period that begins with the burst
+//! contains up to `2 × limit − 1` calls. Where the limit is exact ("100 in a minute"), [`LimitBy::SlidingLog`]
+//! keeps the time of each admitted call, and no period of that length, wherever it begins, contains more than
+//! `limit`. It costs 8 bytes per call and a lock.
 //!
-//! [`KeyedRateLimiter`] has one timeline per key, for a bounded number of keys. A key whose time
-//! has passed is as good as new and can be forgotten; where none can, further keys share one.
+//! [`KeyedRateLimiter`] has one timeline per key, for a bounded number of keys. A key whose time has passed
+//! equals a new one and can be evicted; if there is none, further keys share one.
 //!
 //! # How it fails
 //!
-//! Behind N load-balanced instances the limit is N times as high. Keys that a client can choose
-//! freely limit nobody: take what it has to prove.
+//! Behind N load-balanced instances the limit is N times as high. A key that a client can choose freely limits
+//! no one: use one that the client has to prove.
 //!
 //! # When not to use it
 //!
-//! Against a dependency's slowness (a [bulkhead](super::bulkhead) limits what is in flight, which
-//! is what slowness uses up), and instead of admission by the dependency itself.
+//! Against a slow dependency (a [bulkhead](super::bulkhead) limits the calls in flight, which is what slowness
+//! exhausts), and in place of a limit in the dependency itself.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -60,16 +59,16 @@ use super::{
     sync::{AtomicU64, Mutex, Ordering, Padded, lock},
 };
 
-/// How many calls in which time.
+/// Number of calls per period.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RateLimiterSettings {
-    /// Calls in a period, and the largest burst.
+    /// Calls per period, and the largest burst.
     pub limit_for_period: u32,
     /// The period.
     #[serde(with = "humantime_serde")]
     pub limit_refresh_period: Duration,
-    /// What is counted.
+    /// How calls are counted.
     pub limit_by: LimitBy,
 }
 
@@ -80,7 +79,7 @@ pub enum LimitBy {
     /// A bucket of `limit` tokens that refills evenly: one number and no lock.
     #[default]
     TokenBucket,
-    /// The times of the last `limit` calls: no period sees more than `limit`, wherever it begins.
+    /// The times of the last `limit` calls: no period contains more than `limit`, wherever it begins.
     SlidingLog,
 }
 
@@ -94,7 +93,7 @@ impl Default for RateLimiterSettings {
 const LONGEST_LOG: u32 = 10_000;
 
 impl RateLimiterSettings {
-    /// Whether a limiter can be built from these.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         within("limit-for-period", self.limit_for_period, 1..=1_000_000, "1–1000000")?;
         duration("limit-refresh-period", self.limit_refresh_period, Duration::from_millis(1))?;
@@ -116,16 +115,16 @@ impl RateLimiterSettings {
     }
 }
 
-/// A call that came too early.
+/// Error: a call came too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many calls; retry after {retry_after:?}")]
 pub struct Limited {
-    /// When the next call will pass.
+    /// Time until the next call is admitted.
     pub retry_after: Duration,
 }
 
-/// Times are counted in 64ths of a nanosecond, so that the interval of 600 000 calls in a
-/// millisecond is not rounded to something else. They last for nine years.
+/// Times are counted in 64ths of a nanosecond, so that the interval of 600 000 calls in a millisecond is
+/// accurate. They last for nine years.
 const PARTS: u64 = 64;
 
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +133,7 @@ struct Rate {
     limit: u32,
     period: u64,
     interval: u64,
-    /// As many intervals as calls in a period, which is a period, rounded up by less than 2 %.
+    /// The period in intervals, rounded up by less than 2 %.
     burst: u64,
 }
 
@@ -153,7 +152,7 @@ impl Rate {
         if booked <= latest { Ok(booked) } else { Err(Limited::for_parts(booked - latest)) }
     }
 
-    /// Adds a call at `now` to those that passed, the oldest first.
+    /// Adds a call at `now` to the admitted ones, oldest first.
     fn log(self, passed: &mut VecDeque<u64>, now: u64) -> Result<(), Limited> {
         while passed.front().is_some_and(|first| first.saturating_add(self.period) <= now) {
             passed.pop_front();
@@ -163,7 +162,7 @@ impl Rate {
                 Err(Limited::for_parts(first.saturating_add(self.period).saturating_sub(now)))
             }
             _ => {
-                // In order, whatever the callers' clocks say.
+                // In order, even if the callers' clocks are not.
                 passed.push_back(passed.back().map_or(now, |last| now.max(*last)));
                 Ok(())
             }
@@ -191,14 +190,14 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// A limiter that has seen nothing.
+    /// Creates a limiter without any calls.
     pub fn new(settings: &RateLimiterSettings, now: Instant) -> Result<Self, SettingsError> {
         settings.validate()?;
         let (arrival, passed) = (Padded(AtomicU64::new(0)), Mutex::new(VecDeque::new()));
         Ok(Self { rate: Rate::new(settings), origin: now, arrival, passed })
     }
 
-    /// Whether a call may be made `now`; if so, it is counted.
+    /// Whether a call is admitted `now`; if so, it is counted.
     pub fn check(&self, now: Instant) -> Result<(), Limited> {
         let now = parts(now.saturating_duration_since(self.origin));
         if self.rate.by == LimitBy::SlidingLog {
@@ -215,12 +214,12 @@ impl RateLimiter {
     }
 }
 
-/// What is known of a key.
+/// State of a key.
 #[derive(Debug)]
 enum Seen {
     /// Its theoretical arrival time.
     Arrival(u64),
-    /// When its calls passed.
+    /// Times of its admitted calls.
     Log(VecDeque<u64>),
 }
 
@@ -239,7 +238,7 @@ impl Seen {
         }
     }
 
-    /// Whether forgetting it changes nothing.
+    /// Whether it equals the state of a new key.
     fn is_as_good_as_new(&self, rate: Rate, now: u64) -> bool {
         match self {
             Self::Arrival(arrival) => *arrival <= now,
@@ -250,20 +249,20 @@ impl Seen {
 
 /// One rate limiter per key, for a bounded number of keys.
 ///
-/// Keys are spread over shards with a lock each, so that callers with different keys seldom meet. In
-/// a full shard, of the keys that were not used for longest one that is as good as new makes way;
-/// only a few are looked at, so that a call costs the same however many keys there are.
+/// Keys are spread over shards with a lock each, so that callers with different keys rarely contend. In a
+/// full shard, one of the least recently used keys is evicted if its state equals that of a new one; only a few
+/// are examined, so that the cost of a call does not depend on the number of keys.
 #[derive(Debug)]
 pub struct KeyedRateLimiter<K: Eq + Hash> {
     rate: Rate,
     origin: Instant,
     shards: Shards<LruCache<K, Seen>>,
-    /// For keys that found no place.
+    /// For keys that did not fit.
     overflow: RateLimiter,
 }
 
 impl<K: Eq + Hash> KeyedRateLimiter<K> {
-    /// A limiter for at most `max_keys` keys at a time.
+    /// Creates a limiter for at most `max_keys` keys at a time.
     pub fn new(settings: &RateLimiterSettings, max_keys: usize, now: Instant) -> Result<Self, SettingsError> {
         within("max-keys", max_keys, 1..=10_000_000, "1–10000000")?;
         Ok(Self {
@@ -274,7 +273,7 @@ impl<K: Eq + Hash> KeyedRateLimiter<K> {
         })
     }
 
-    /// Whether a call with this key may be made `now`; if so, it is counted.
+    /// Whether a call with this key is admitted `now`; if so, it is counted.
     pub fn check(&self, key: K, now: Instant) -> Result<(), Limited> {
         let at = parts(now.saturating_duration_since(self.origin));
         let (mut keys, capacity) = self.shards.of(&key);
@@ -291,7 +290,7 @@ impl<K: Eq + Hash> KeyedRateLimiter<K> {
         Ok(())
     }
 
-    /// Keys it knows now.
+    /// Number of keys it currently holds.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.shards.each().map(|keys| keys.len()).sum()
@@ -412,7 +411,7 @@ mod tests {
         let limiter = KeyedRateLimiter::new(&settings(4, 4), 2, now).unwrap();
         assert!((0..4).all(|_| limiter.check("busy", now).is_ok()));
         assert!(limiter.check("gone", now).is_ok());
-        // Looks through the keys: only the one that is gone can be forgotten.
+        // Examines the keys: only the expired one can be evicted.
         let second = now + Duration::from_secs(1);
         assert!(limiter.check("newcomer", second).is_ok());
         assert_eq!(limiter.keys(), 2);

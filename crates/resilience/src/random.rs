@@ -1,20 +1,20 @@
-//! Randomness that is an argument: seeded, shared without a lock, the same again for the same seed.
+//! Seeded, reproducible randomness as an argument, shared without a lock.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::sync::{AtomicU64, Ordering};
 
-/// A seed that differs each time, where repeatable numbers are not needed.
+/// A random seed, where results need not be reproducible.
 #[must_use]
 pub fn entropy() -> u64 {
     // Every state of the standard library's hash maps is keyed from the system's entropy.
     RandomState::new().build_hasher().finish()
 }
 
-/// A source of random numbers that any thread can draw from.
+/// A source of random numbers, shared between threads.
 ///
-/// Each draw hashes the seed and a counter (`SplitMix64`), so two draws never contend on more than
-/// one addition. Good enough to spread retries and pick probes; not for secrets.
+/// Each draw hashes the seed and a counter (`SplitMix64`), so that concurrent draws contend on a single
+/// addition. Good enough for jitter and sampling; not for secrets.
 #[derive(Debug)]
 pub struct Rng {
     seed: u64,
@@ -22,19 +22,19 @@ pub struct Rng {
 }
 
 impl Rng {
-    /// A source that gives the same numbers again for the same seed.
+    /// Creates a source that is reproducible by its seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { seed, drawn: AtomicU64::new(0) }
     }
 
-    /// A source that gives other numbers each time.
+    /// Creates a source with a random seed.
     #[must_use]
     pub fn from_entropy() -> Self {
         Self::new(entropy())
     }
 
-    /// The next number, 0 ≤ x < 1.
+    /// Next number, 0 ≤ x < 1.
     #[must_use]
     pub fn uniform(&self) -> f64 {
         // 53 bits are what an f64 holds exactly.

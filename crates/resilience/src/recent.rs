@@ -1,4 +1,4 @@
-//! What happened lately: calls and failures of the last minute or two, in fixed memory.
+//! Calls and failures of the last minute or two, in fixed memory.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use super::{
     settings::{SettingsError, duration},
 };
 
-/// The only epoch there is: this window is never started afresh.
+/// The only epoch: this window is never cleared.
 const EPOCH: u32 = 0;
 
-/// Calls and failures of the last while; the breaker's time window without the breaker.
+/// Calls and failures of a recent period; the breaker's time-based window without the breaker.
 #[derive(Debug)]
 pub(crate) struct Recent {
     calls: RecentCalls,
@@ -40,7 +40,7 @@ impl Recent {
     }
 }
 
-/// Whether `span` can be the span of a window like this.
+/// Whether `span` is valid for such a window.
 pub(crate) fn span(field: &str, span: Duration) -> Result<(), SettingsError> {
     duration(field, span, Duration::from_secs(1))
 }

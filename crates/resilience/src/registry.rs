@@ -2,22 +2,21 @@
 //!
 //! # Motivation
 //!
-//! One breaker around a whole dependency blames every endpoint for the worst one, and one around
-//! many hosts, the healthy hosts for the sick. One per key (service, host, endpoint) blames only
-//! who failed. But keys come from outside, and a map that grows with them is a leak.
+//! One breaker around a whole dependency blocks every endpoint because of the worst one, and one around many
+//! hosts blocks the healthy hosts. With one per key (service, host, endpoint) only the failing one is blocked.
+//! But keys come from outside, and a map that grows with them is a memory leak.
 //!
 //! # Theory of operation
 //!
-//! Breakers are made when their key is first asked for. When there is no room for one more, one of
-//! those that were not asked for the longest makes way, if it is closed: a closed breaker that
-//! is not used has the least information. Where there is none, further keys share a common breaker.
-//! Keys are spread over shards with a lock each, and only a few breakers are looked at to make
-//! room, so that a lookup costs the same with a million keys as with ten.
+//! Breakers are created on first use of their key. When the registry is full, one of the least recently
+//! used breakers is evicted if it is closed, since it holds the least information. If there is none, further
+//! keys share a common breaker. Keys are spread over shards with a lock each, and only a few breakers are
+//! examined for eviction, so that the cost of a lookup does not depend on the number of keys.
 //!
 //! # How it fails
 //!
-//! Keys that are too fine never fill a window: a breaker per user or per film never trips. Use a
-//! route's template, not its path.
+//! Keys that are too fine never fill a window: a breaker per user or per film never trips. Use a route's
+//! template, not its path.
 //!
 //! ```
 //! use std::time::Instant;
@@ -51,11 +50,11 @@ pub struct Registry {
     settings: Mutex<BreakerSettings>,
 }
 
-/// Stands for the key of the breaker that keys without room share.
+/// Key of the shared breaker, for keys that did not fit.
 pub const OVERFLOW: &str = "*";
 
 impl Registry {
-    /// An empty registry for at most `max_keys` breakers with these settings.
+    /// Creates an empty registry for at most `max_keys` breakers with these settings.
     pub fn new(settings: BreakerSettings, max_keys: usize, now: Instant, seed: u64) -> Result<Self, SettingsError> {
         within("max-keys", max_keys, 1..=1_000_000, "1–1000000")?;
         Ok(Self {
@@ -67,7 +66,7 @@ impl Registry {
         })
     }
 
-    /// The breaker of a key, made if there is none yet.
+    /// Returns the breaker of a key, creating it if needed.
     #[must_use]
     pub fn breaker(&self, key: &str, now: Instant) -> Arc<Breaker> {
         let (mut breakers, capacity) = self.shards.of(key);
@@ -84,7 +83,7 @@ impl Registry {
         breaker
     }
 
-    /// The breaker shared by keys that found no room.
+    /// The breaker shared by keys that did not fit.
     #[must_use]
     pub fn overflow(&self) -> &Arc<Breaker> {
         &self.overflow
@@ -101,8 +100,8 @@ impl Registry {
         all
     }
 
-    /// Gives new settings to every breaker there is and will be. The transitions this leads to come
-    /// with the keys of their breakers, that of the [shared](Self::overflow) one with [`OVERFLOW`].
+    /// Applies new settings to all present and future breakers. Returns the transitions that this causes, with
+    /// the keys of their breakers; the key of the [shared](Self::overflow) one is [`OVERFLOW`].
     pub fn reconfigure(
         &self,
         settings: &BreakerSettings,
@@ -121,8 +120,8 @@ impl Registry {
     }
 }
 
-/// A closed breaker has nothing to tell, nor has one whose wait is over and that nobody has called
-/// since: its dependency may be gone for good.
+/// Whether a breaker can be evicted: it is closed, or its wait is over and no call has followed: its
+/// dependency may be gone for good.
 fn has_nothing_to_tell(breaker: &Breaker, now: Instant) -> bool {
     match breaker.state() {
         State::Closed => true,
@@ -202,7 +201,7 @@ mod tests {
         let permit = dead.try_acquire(now).permit.unwrap();
         permit.record(crate::breaker::Outcome::Failure, now);
         assert_eq!(dead.state(), State::Open);
-        assert!(Arc::ptr_eq(&registry.breaker("x", now), registry.overflow()), "it still has something to tell");
+        assert!(Arc::ptr_eq(&registry.breaker("x", now), registry.overflow()), "it still holds information");
         let later = now + Duration::from_hours(24);
         assert!(!Arc::ptr_eq(&registry.breaker("x", later), registry.overflow()));
     }

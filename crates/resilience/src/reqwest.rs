@@ -1,6 +1,6 @@
-//! reqwest: what its answers and errors mean and, with `reqwest-middleware`, a policy in its client.
+//! Support for reqwest: classification of results and, with `reqwest-middleware`, a policy as middleware.
 //!
-//! [`HttpStatus`] reads its results where a call is made by hand:
+//! [`HttpStatus`] classifies the results of a policy's calls:
 //!
 //! ```no_run
 //! use breakerbox_resilience::{Policy, breaker::Breaker, http::HttpStatus};
@@ -82,25 +82,25 @@ mod middleware {
 
     /// A policy around each request of a `reqwest-middleware` client.
     ///
-    /// Requests that [may be repeated](is_idempotent) and whose bodies can be copied are. What the policy
-    /// itself refuses is an [`Error::Middleware`] of a [`Refused`].
+    /// Requests are repeated if they [may be](is_idempotent) and their bodies can be cloned. Rejections and
+    /// timeouts of the policy are an [`Error::Middleware`] with a [`Refused`].
     #[derive(Clone, Debug)]
     pub struct PolicyMiddleware<O = ()> {
         policy: Arc<Policy>,
         observer: O,
     }
 
-    /// Why a policy let no request through, or had no answer in time.
+    /// Rejection or timeout by a policy.
     pub type Refused = CallError<Infallible>;
 
     impl PolicyMiddleware {
-        /// A middleware of a policy.
+        /// Creates a middleware from a policy.
         #[must_use]
         pub fn new(policy: Arc<Policy>) -> Self {
             Self { policy, observer: () }
         }
 
-        /// Shows what happens to requests to an observer.
+        /// Reports the events of requests to an observer.
         #[must_use]
         pub fn observer<O: Observer>(self, observer: O) -> PolicyMiddleware<O> {
             PolicyMiddleware { policy: self.policy, observer }

@@ -1,26 +1,26 @@
-//! What is common to all settings: one error that says exactly what was wrong.
+//! The error type of all settings, and their common validation.
 
 use std::{fmt::Display, ops::RangeBounds, time::Duration};
 
-/// A setting that cannot work, named so that the reader can mend it.
+/// An invalid setting: names the field, the value and the allowed values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} = {value}: must be {allowed}")]
 pub struct SettingsError {
-    /// The setting's name as it is written in a settings file.
+    /// Name of the setting as written in a settings file.
     pub field: String,
-    /// The value that was refused.
+    /// The rejected value.
     pub value: String,
-    /// What would be accepted.
+    /// The allowed values.
     pub allowed: String,
 }
 
 impl SettingsError {
-    /// An error about one field.
+    /// Creates an error about one field.
     pub fn new(field: impl Into<String>, value: impl Display, allowed: impl Into<String>) -> Self {
         Self { field: field.into(), value: value.to_string(), allowed: allowed.into() }
     }
 
-    /// The same error, seen from the settings that contain these under `parent`.
+    /// Adds the name of the enclosing settings.
     #[must_use]
     pub fn within(mut self, parent: &str) -> Self {
         self.field = format!("{parent}.{}", self.field);
@@ -33,7 +33,7 @@ pub(crate) fn ensure(ok: bool, field: &str, value: impl Display, allowed: &str) 
     if ok { Ok(()) } else { Err(SettingsError::new(field, value, allowed)) }
 }
 
-/// Fails unless `value` lies in `range`, which `allowed` spells out.
+/// Fails unless `value` is in `range`; `allowed` describes it.
 pub(crate) fn within<T: PartialOrd + Display + Copy>(
     field: &str,
     value: T,
@@ -43,8 +43,8 @@ pub(crate) fn within<T: PartialOrd + Display + Copy>(
     ensure(range.contains(&value), field, value, allowed)
 }
 
-/// Fails unless `duration` is between `least` and a day: longer is always a slip of the pen, and
-/// the bound keeps arithmetic on instants far from overflow.
+/// Fails unless `duration` is between `least` and one day. Longer values are treated as mistakes; the
+/// bound keeps arithmetic on instants far from overflow.
 pub(crate) fn duration(field: &str, duration: Duration, least: Duration) -> Result<(), SettingsError> {
     const DAY: Duration = Duration::from_hours(24);
     ensure(
@@ -60,8 +60,8 @@ pub(crate) fn percentage(field: &str, percent: f64) -> Result<(), SettingsError>
     ensure(percent > 0.0 && percent <= 100.0, field, percent, "a percentage above 0, up to 100")
 }
 
-/// Reads a threshold that can be switched off: a number, `false`, or null where there is one. TOML,
-/// which has none, could not say otherwise that a default does not apply.
+/// Deserializes a threshold that can be disabled: a number, `false`, or null in formats that have it. TOML
+/// has no null, and could otherwise not disable a default.
 pub(crate) mod threshold {
     use std::{fmt, marker::PhantomData};
 

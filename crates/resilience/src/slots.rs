@@ -1,25 +1,23 @@
 //! Cells that only one thread writes, so that counting needs no atomic addition.
 //!
-//! An atomic addition locks a cache line, which costs more than all the rest of what a breaker does
-//! for a success. A thread that is the only writer of its cell gets by with a load and a store, and
-//! never waits for another.
+//! An atomic addition locks a cache line, which costs more than the rest of a breaker's work for a success. A
+//! thread that is the only writer of its cell needs a load and a store, and never waits for another thread.
 //!
-//! A thread takes a slot when it first counts anything, and gives it back when it ends; the next
-//! thread that takes it sees all that was written through it. The slots are the same for everything
-//! that counts. Threads beyond their number have none, and count with atomic operations in a cell that
-//! they share.
+//! A thread takes a slot when it first counts anything, and returns it when it ends; the next thread with that
+//! slot sees all previous writes. All counters share the same slots. Threads beyond their number have none, and
+//! use atomic operations on a shared cell.
 
 use std::sync::{OnceLock, atomic::AtomicUsize};
 
 use crate::sync::{AtomicU64, Ordering, Padded};
 
-/// Threads that can have a slot at the same time.
+/// Number of threads that can have a slot at the same time.
 /// The model checker gets fewer slots than a model has threads, so that it sees both kinds.
 const SLOTS: usize = if cfg!(feature = "loom") { 1 } else { 32 };
-/// Where a thread without a slot looks: beyond all of them.
+/// Index of a thread without a slot: beyond all of them.
 const NONE: usize = SLOTS;
 
-/// A bit for each slot that a thread has.
+/// One bit per slot in use.
 #[cfg(not(feature = "loom"))]
 type Taken = &'static AtomicU64;
 /// The model checker ends its statics before the locals of the first thread.
@@ -40,7 +38,7 @@ fn taken() -> Taken {
     Taken::clone(&TAKEN)
 }
 
-/// The slot of a thread, or [`NONE`].
+/// Slot of a thread, or [`NONE`].
 struct Slot {
     number: usize,
     taken: Taken,
@@ -76,13 +74,13 @@ loom::thread_local! {
     static MINE: Slot = Slot::take();
 }
 
-/// The slot of this thread; [`NONE`] also while it is ending.
+/// Slot of this thread; also [`NONE`] while it is ending.
 #[inline]
 fn mine() -> usize {
     MINE.try_with(|slot| slot.number).unwrap_or(NONE)
 }
 
-/// A cell for each thread that has asked for one, on cache lines of its own.
+/// One cell per thread that has counted, each on its own cache lines.
 #[derive(Debug)]
 pub(crate) struct PerThread<T> {
     cells: [OnceLock<Box<Padded<T>>>; SLOTS],
@@ -103,14 +101,14 @@ impl<T> PerThread<T> {
         new
     }
 
-    /// This thread's cell, if it has one. No other thread writes it, as long as everybody writes only
-    /// the cell that they get from here.
+    /// This thread's cell, if it has one. No other thread writes to it, since every thread writes only to the
+    /// cell that it gets from here.
     #[inline]
     pub(crate) fn mine(&self) -> Option<&T> {
         Some(&self.cells.get(mine())?.get()?.0)
     }
 
-    /// This thread's cell, made if there is none yet; `None` if the thread has no slot.
+    /// This thread's cell, created if needed; `None` if the thread has no slot.
     pub(crate) fn mine_or_new(&self) -> Option<&T> {
         self.at(mine())
     }
@@ -121,7 +119,7 @@ impl<T> PerThread<T> {
         Some(&cell.0)
     }
 
-    /// The cells of all threads.
+    /// Cells of all threads.
     pub(crate) fn each(&self) -> impl Iterator<Item = &T> {
         let used = self.used.load(std::sync::atomic::Ordering::Acquire);
         self.cells.iter().take(used).filter_map(|cell| cell.get().map(|cell| &cell.0))

@@ -1,34 +1,33 @@
-//! Adaptive throttling: send less to a dependency the less of it is accepted.
+//! Adaptive throttling: sends fewer requests the smaller the share that the dependency accepts.
 //!
 //! # Motivation
 //!
-//! A breaker knows all and nothing. Against overload, where a dependency still serves half of what
-//! it is sent, all is too much and nothing is a pity. The client can tell how much is welcome:
-//! from what share of its requests succeed.
+//! A breaker admits all calls or none. For an overloaded dependency that still serves half of its requests,
+//! all is too much and none is too little. The client can infer the right rate from the share of its requests
+//! that succeed.
 //!
 //! # Theory of operation
 //!
-//! Google's *Site Reliability Engineering*, chapter 21: over the last two minutes, a client counts
-//! its `requests` and the dependency's `accepts`, and turns a new request away itself with the
-//! chance
+//! Google's *Site Reliability Engineering*, chapter 21: over the last two minutes, a client counts its
+//! `requests` and the dependency's `accepts`, and rejects a new request itself with the probability
 //!
 //! ```text
 //! max(0, (requests − K × accepts) / (requests + 1))
 //! ```
 //!
-//! With K = 2 the dependency gets up to twice what it accepts, so that a recovery is seen at once.
-//! What is turned away locally is a request that was not accepted, too: the longer it fails, the
-//! less is sent, but never nothing.
+//! With K = 2 the dependency gets up to twice what it accepts, so that a recovery is detected at once. A
+//! request rejected locally also counts as not accepted: the longer the failure lasts, the fewer requests are
+//! sent, but never none.
 //!
 //! # How it fails
 //!
-//! With K near 1 it throttles on noise; with a large K it protects late. A trickle always gets
-//! through, so callers of a dead dependency still wait for timeouts now and then.
+//! With K near 1 it throttles on noise; with a large K it reacts late. A few requests always pass, so callers
+//! of a dead dependency still wait for a timeout now and then.
 //!
 //! # When not to use it
 //!
-//! Beside a breaker on the same dependency: each would see the other's rejections as trouble. And
-//! for calls so rare that two minutes hold only a few.
+//! Together with a breaker on the same dependency: each would count the other's rejections as failures. And
+//! for calls so rare that two minutes contain only a few.
 //!
 //! ```
 //! use std::time::Instant;
@@ -55,13 +54,13 @@ use super::{
     sync::{AtomicU64, Ordering},
 };
 
-/// How readily requests are turned away.
+/// Settings of the throttle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ThrottleSettings {
-    /// K: requests sent for each one accepted.
+    /// K: requests sent for each accepted one.
     pub multiplier: f64,
-    /// How far back requests and accepts are counted.
+    /// Period over which requests and accepts are counted.
     #[serde(with = "humantime_serde")]
     pub recent_duration: Duration,
 }
@@ -73,7 +72,7 @@ impl Default for ThrottleSettings {
 }
 
 impl ThrottleSettings {
-    /// Whether a throttle can be built from these.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         within("multiplier", self.multiplier, 1.0..=100.0, "1–100")?;
         recent::span("recent-duration", self.recent_duration)
@@ -88,15 +87,15 @@ pub struct Throttle {
     sums: Sums,
 }
 
-/// The window's sums as they were at the last look, and what has come since. Adding up the window
-/// on every request would be most of what a request costs; between two looks the sums are right
-/// but for what has grown too old, which is a bucket's worth at most.
+/// Sums of the window at the last evaluation, and what has been added since. Summing the window on every
+/// request would dominate its cost; between two evaluations the sums are off by what has expired, at most one
+/// bucket.
 #[derive(Debug)]
 struct Sums {
     origin: Instant,
     every: u64,
     next: AtomicU64,
-    /// `[failures: 32 | calls: 32]`, both at the look and since.
+    /// `[failures: 32 | calls: 32]`, at the last evaluation and since.
     held: AtomicU64,
 }
 
@@ -109,7 +108,7 @@ impl Sums {
         self.held.fetch_add((u64::from(failed) << 32) | 1, Ordering::Relaxed);
     }
 
-    /// Calls and failures `now`.
+    /// Calls and failures in the window at `now`.
     fn read(&self, now: Instant, sum: impl FnOnce() -> WindowSnapshot) -> (u64, u64) {
         let at = nanos(now.saturating_duration_since(self.origin));
         let next = self.next.load(Ordering::Relaxed);
@@ -132,7 +131,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl Throttle {
-    /// A throttle that has seen nothing and lets everything pass.
+    /// Creates a throttle that admits everything until it has recorded failures.
     pub fn new(settings: &ThrottleSettings, now: Instant) -> Result<Self, SettingsError> {
         settings.validate()?;
         Ok(Self {
@@ -142,7 +141,7 @@ impl Throttle {
         })
     }
 
-    /// Chance (0–1) that a request is turned away `now`.
+    /// Probability (0–1) that a request is rejected at `now`.
     #[must_use]
     pub fn rejection_chance(&self, now: Instant) -> f64 {
         let (calls, failures) = self.sums.read(now, || self.requests.totals(now));
@@ -151,8 +150,8 @@ impl Throttle {
         ((requests - self.multiplier * accepts) / (requests + 1.0)).max(0.0)
     }
 
-    /// Whether to send a request; `luck` is a random number 0 ≤ x < 1. One that is turned away is
-    /// counted here, one that is sent by [`record`](Self::record).
+    /// Whether to send a request; `luck` is a random number 0 ≤ x < 1. A rejected request is counted here, a
+    /// sent one by [`record`](Self::record).
     #[must_use]
     pub fn admit(&self, now: Instant, luck: f64) -> bool {
         let admitted = luck >= self.rejection_chance(now);
@@ -162,7 +161,7 @@ impl Throttle {
         admitted
     }
 
-    /// Takes note of whether the dependency accepted a request.
+    /// Records whether the dependency accepted a request.
     #[inline]
     pub fn record(&self, accepted: bool, now: Instant) {
         self.requests.record(!accepted, now);

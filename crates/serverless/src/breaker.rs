@@ -10,7 +10,7 @@
 //! - *Open*: for `open_millis`, every call is rejected and learns how long that still takes.
 //! - *Half-open*: at most `permitted_calls` probes in all. It closes when the share of successes can no
 //!   longer fall below `success_rate`, and reopens as soon as that share can't be reached any more.
-//!   A probe whose instance died is given up after `probe_millis`, and counts as a failure.
+//!   A probe whose instance died expires after `probe_millis`, and counts as a failure.
 //!
 //! Each permit carries the generation of the state that issued it. An outcome of another generation
 //! changes nothing: a call that began before the trip says nothing about the probes after it.
@@ -70,7 +70,7 @@ pub struct Record {
     pub probes_succeeded: u32,
     /// Probes that failed in this half-open state.
     pub probes_failed: u32,
-    /// When each running probe is given up, Unix milliseconds.
+    /// When each running probe expires, Unix milliseconds.
     pub probes_running: Vec<u64>,
 }
 
@@ -91,7 +91,7 @@ pub enum Decision {
     Rejected {
         /// Milliseconds until the next probe may be made.
         retry_after: u64,
-        /// What looking at it changed: probes whose instance is gone were given up.
+        /// The state after expiring probes of dead instances.
         next: Option<Record>,
     },
 }
@@ -99,7 +99,7 @@ pub enum Decision {
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Answered, whatever the answer: a declined card is an answer.
+    /// Answered: a declined card is an answer, too.
     Success,
     /// Failed, timed out, or of unknown outcome.
     Failure,
@@ -162,7 +162,7 @@ impl Record {
         Self { version: self.version, generation: self.generation + 1, state, open_until, ..Self::default() }
     }
 
-    /// One more probe, if there is room.
+    /// One more probe, if the limit allows it.
     fn probe(mut self, settings: &Settings, now: u64) -> Decision {
         let used =
             self.probes_succeeded + self.probes_failed + u32::try_from(self.probes_running.len()).unwrap_or(u32::MAX);

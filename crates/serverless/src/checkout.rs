@@ -10,7 +10,7 @@
 //! 3. The order is claimed by a lease; of two instances one wins the conditional write.
 //! 4. The breaker is asked. Rejected: the order waits as `queued`, and the customer gets the notice.
 //! 5. The order says `charging` *before* the gateway is called, with the order's id as idempotency key.
-//! 6. Charged: `paid`. Declined: whatever an earlier attempt in doubt may have charged is voided, the stock
+//! 6. Charged: `paid`. Declined: a possible charge of an earlier attempt is voided, the stock
 //!    released, `cancelled`. Anything else: in doubt, `queued`.
 //!
 //! A worker does 3–6 again for each message; after too many attempts the order is voided and cancelled,
@@ -55,13 +55,13 @@ pub enum Guard {
 pub struct Limits {
     /// How long an instance may work on an order, milliseconds; longer than the function's own time-out.
     pub lease_millis: u64,
-    /// Attempts after which an order is given up.
+    /// Attempts before an order becomes a dead letter.
     pub max_attempts: u32,
     /// Wait after the first attempt in doubt, milliseconds; doubles up to 15 minutes.
     pub first_delay_millis: u64,
 }
 
-/// What became of a new order.
+/// Result of placing a new order.
 #[derive(Debug)]
 pub enum Placed {
     /// It is final, or was before.

@@ -57,9 +57,9 @@ pub enum Status {
     Queued,
     /// Paid. Final.
     Paid,
-    /// Declined or given up before anything was charged; the stock is released. Final.
+    /// Declined or cancelled before anything was charged; the stock is released. Final.
     Cancelled,
-    /// Given up while a charge may have been made: someone has to look. Final for the functions.
+    /// Out of attempts while a charge may have been made: needs manual action. Final for the functions.
     Dead,
 }
 

@@ -53,7 +53,7 @@ impl Payments {
         Ok(Self { client, url: url.trim_end_matches('/').to_owned() })
     }
 
-    /// Takes back whatever was charged for an order. True when nothing is charged any more, which is also
+    /// Voids the charge of an order, if any. True when nothing is charged any more, which is also
     /// the answer when nothing ever was; false when the gateway did not say so.
     pub async fn void(&self, order: &str) -> bool {
         let answer = self.client.delete(format!("{}/charges/{order}", self.url)).send().await;

@@ -15,7 +15,7 @@ const LONGEST_DELAY: u64 = 900;
 pub struct Retry {
     /// The order to finish.
     pub order: String,
-    /// Attempts after which the order is given up, counted by the queue's worker.
+    /// Attempts before the order becomes a dead letter, counted by the queue's worker.
     #[serde(default)]
     pub tries: u32,
 }

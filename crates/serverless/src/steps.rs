@@ -26,7 +26,7 @@ pub enum Step {
         /// The idempotency key.
         key: String,
     },
-    /// Undo whatever was begun.
+    /// Undo all completed steps.
     GiveUp {
         /// The idempotency key.
         key: String,

@@ -16,7 +16,7 @@ pub enum StoreError {
     Malformed(String),
 }
 
-/// What became of a new order.
+/// Result of placing a new order.
 #[derive(Debug, PartialEq)]
 pub enum Began {
     /// It is stored, and its stock reserved.
@@ -43,10 +43,10 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Like [`update`](Self::update), and gives the reserved stock back, both or neither.
     fn release(&self, order: &Order) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Sets what is left of a title.
+    /// Sets the remaining stock of a title.
     fn stock(&self, title: &str, left: u32) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// What is left of a title.
+    /// Remaining stock of a title.
     fn left(&self, title: &str) -> impl Future<Output = Result<Option<u32>, StoreError>> + Send;
 
     /// The breaker's item; the default one when none was written yet.

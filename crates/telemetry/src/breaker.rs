@@ -1,13 +1,13 @@
-//! The calls to one dependency as series, log lines and a log of transitions: what its breaker,
-//! retries, hedges and bulkhead do.
+//! Metrics, log lines and transitions of the calls to one dependency: breaker, retries, hedges and
+//! bulkhead.
 //!
 //! ## Theory of operation
 //!
-//! [`PolicyTelemetry`] observes a [`Policy`]. Each [`Event`] becomes one typed fact, a struct of this
-//! module, and [`emit`](PolicyTelemetry::emit) hands it to everything that shows it: its counters, its
-//! log line and, for a change of state, the [`TransitionLog`]. All children are created with the
-//! client, so that each series stands at zero from the first scrape, and a fact is an atomic add without
-//! a look-up. Gauges are read from the breaker at each scrape: [`GAUGES`] says which, and how.
+//! [`PolicyTelemetry`] observes a [`Policy`]. Each [`Event`] becomes one typed fact, a struct of this module, and
+//! [`emit`](PolicyTelemetry::emit) writes it to its counters, its log line and, for a transition, the
+//! [`TransitionLog`]. All children are created with the client, so that each series exists at zero from the first
+//! scrape, and a fact is an atomic addition without a look-up. Gauges are read from the breaker at each scrape, as
+//! listed in [`GAUGES`].
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -28,7 +28,7 @@ use super::transitions::{TransitionLog, TransitionRecord};
 /// Reads a gauge from a breaker.
 type Reading = fn(&Snapshot) -> f64;
 
-/// Gauges of a breaker, with what each shows.
+/// Gauges of a breaker, and how each is read.
 pub(super) const GAUGES: &[(Family, Reading)] = &[
     (names::CIRCUIT_BREAKER_FAILURE_RATIO, |now| now.failure_ratio),
     (names::CIRCUIT_BREAKER_SLOW_CALL_RATIO, |now| now.slow_ratio),
@@ -48,7 +48,7 @@ pub(super) const GAUGES: &[(Family, Reading)] = &[
     (names::CIRCUIT_BREAKER_OPEN_WAIT, |now| now.open_wait.as_secs_f64()),
 ];
 
-/// Changes of state that can happen, so that their counters exist before they do.
+/// Possible transitions, so that their counters exist before they happen.
 const AUTOMATIC: &[(State, State, Reason)] = &[
     (State::Closed, State::Open, Reason::ConsecutiveFailures),
     (State::Closed, State::Open, Reason::FailureRate),
@@ -63,23 +63,23 @@ const AUTOMATIC: &[(State, State, Reason)] = &[
     (State::Open, State::Closed, Reason::Shared),
     (State::HalfOpen, State::Closed, Reason::Shared),
 ];
-/// States a command can put a breaker into.
+/// States that a command can set.
 const COMMANDED: &[State] = &[State::Closed, State::ForcedOpen, State::Disabled, State::MetricsOnly];
 
 /// A fact about the calls to a dependency.
 pub trait Fact {
-    /// Writes it to the series, the log, and whatever else shows it.
+    /// Writes the fact to metrics, log and trace.
     fn record(self, handles: &Handles);
 }
 
-/// Every series of the calls to one dependency.
+/// All series of the calls to one dependency.
 pub struct Handles {
     service: String,
     dependency: String,
     log: TransitionLog,
     metrics: Metrics,
-    /// What only a breaker has. Without one there is nothing to say: all of its states at zero would
-    /// be a contradiction.
+    /// The part that only a breaker has. Without a breaker none is exported: all of its states at zero would be a
+    /// contradiction.
     breaker: Option<BreakerHandles>,
     calls: Children<CallOutcome, IntCounter>,
     durations: Children<ExecutedOutcome, TracedHistogram>,
@@ -171,23 +171,23 @@ impl Handles {
     }
 }
 
-/// The calls to one dependency since the process began, as they ended.
+/// Numbers of calls to one dependency since the start of the process, by outcome.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CallTotals {
-    /// Answered well.
+    /// Successful.
     pub success: u64,
     /// Failed, or timed out.
     pub failure: u64,
-    /// Say nothing about the dependency: ignored errors, and callers that left.
+    /// Not evaluated: ignored errors, and cancelled calls.
     pub ignored: u64,
-    /// Not let through by the breaker.
+    /// Rejected by the breaker.
     pub rejected: u64,
-    /// Mean response time of about the last forty, in seconds; none before the first.
+    /// Mean response time of about the last forty, in seconds; `None` before the first.
     pub mean_response_seconds: Option<f64>,
 }
 
 impl CallTotals {
-    /// Succeeded share of those that succeeded or failed, 0-1; none before the first.
+    /// Share of successful calls among those that succeeded or failed, 0-1; `None` before the first.
     #[must_use]
     pub fn success_rate(&self) -> Option<f64> {
         let judged = self.success + self.failure;
@@ -195,7 +195,7 @@ impl CallTotals {
     }
 }
 
-/// Observes the policy around the calls to one dependency. Cheap to clone.
+/// Observer of the policy of one dependency. Cheap to clone.
 #[derive(Clone)]
 pub struct PolicyTelemetry {
     policy: Weak<Policy>,
@@ -203,8 +203,8 @@ pub struct PolicyTelemetry {
 }
 
 impl PolicyTelemetry {
-    /// Creates every series of the calls from `service` to `dependency` at zero, and refreshes their
-    /// gauges at each scrape for as long as the policy lives.
+    /// Creates all series of the calls from `service` to `dependency` at zero, and updates their gauges at each
+    /// scrape while the policy exists.
     #[must_use]
     pub fn new(metrics: &Metrics, log: &TransitionLog, [service, dependency]: [&str; 2], policy: &Arc<Policy>) -> Self {
         let timeout = policy.time_limiter().timeout_duration;
@@ -219,7 +219,7 @@ impl PolicyTelemetry {
         own
     }
 
-    /// Shows a fact.
+    /// Writes a fact to metrics, log and trace.
     pub fn emit(&self, fact: impl Fact) {
         fact.record(&self.handles);
     }
@@ -238,7 +238,7 @@ impl PolicyTelemetry {
         }
     }
 
-    /// The calls since the process began.
+    /// Calls since the start of the process.
     #[must_use]
     pub fn totals(&self) -> CallTotals {
         let calls = |outcome| self.handles.calls.of(outcome).get();
@@ -251,13 +251,13 @@ impl PolicyTelemetry {
         }
     }
 
-    /// The health that the gauge shows, 0-100, for a breaker as it is now.
+    /// Value of the health gauge, 0-100, for the current state of a breaker.
     #[must_use]
     pub fn health_points(&self, now: &Snapshot) -> f64 {
         health_points(success_share(now), self.handles.response_time.seconds().unwrap_or(0.0))
     }
 
-    /// The timeout of an attempt: later ones may have longer ones.
+    /// Timeout of the first attempt: later ones may have longer ones.
     fn timeout(&self, attempt: u32) -> Duration {
         self.policy.upgrade().map_or(Duration::MAX, |policy| policy.time_limiter().attempt_timeout(attempt))
     }
@@ -282,7 +282,7 @@ impl Observer for PolicyTelemetry {
             Event::Hedge { outcome } => self.emit(HedgeEnded(outcome)),
             Event::BulkheadRejected(_) => self.emit(BulkheadRejected),
             Event::Throttled => self.emit(CallThrottled),
-            // Shown by what follows them; and whatever a later core adds, until it is named here.
+            // Covered by the events that follow them; later additions of the core are ignored.
             _ => {}
         }
     }
@@ -348,13 +348,13 @@ impl Fact for CallRejected {
 /// An attempt was executed.
 #[derive(Clone, Copy, Debug)]
 pub struct CallFinished {
-    /// How it ended.
+    /// Outcome of the attempt.
     pub outcome: ExecutedOutcome,
     /// Whether it took at least the slow-call threshold.
     pub slow: bool,
     /// Whether the breaker's state had changed since it began.
     pub late: bool,
-    /// How long it took.
+    /// Duration of the attempt.
     pub elapsed: Duration,
 }
 
@@ -372,14 +372,14 @@ impl Fact for CallFinished {
     }
 }
 
-/// An attempt will be made again.
+/// A retry is scheduled.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryScheduled {
-    /// Number of the attempt to come.
+    /// Number of the next attempt.
     pub attempt: u32,
-    /// How long it waits.
+    /// Wait before it.
     pub delay: Duration,
-    /// The error that caused it.
+    /// The error that is retried.
     pub kind: ErrorKind,
 }
 
@@ -392,12 +392,12 @@ impl Fact for RetryScheduled {
     }
 }
 
-/// A logical call ended, as far as retrying goes.
+/// All attempts of a logical call ended.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryEnded {
-    /// How.
+    /// Outcome of the retries.
     pub outcome: RetryOutcome,
-    /// Attempts made.
+    /// Number of attempts.
     pub attempts: u32,
 }
 
@@ -410,10 +410,10 @@ impl Fact for RetryEnded {
     }
 }
 
-/// A retry that the adaptive model had an opinion about ended.
+/// A retry with a prediction of the adaptive model ended.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPredicted {
-    /// The chance the model gave it, 0–1.
+    /// Predicted probability of success, 0–1.
     pub chance: f64,
     /// Whether it succeeded.
     pub succeeded: bool,
@@ -426,7 +426,7 @@ impl Fact for RetryPredicted {
     }
 }
 
-/// A hedge ended, or was not made.
+/// A hedge ended, or was not allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct HedgeEnded(pub HedgeOutcome);
 
@@ -437,7 +437,7 @@ impl Fact for HedgeEnded {
     }
 }
 
-/// A call found no place in the bulkhead in time.
+/// A call was rejected by the bulkhead.
 #[derive(Clone, Copy, Debug)]
 pub struct BulkheadRejected;
 

@@ -1,4 +1,4 @@
-//! A bulkhead's facts.
+//! Metrics of a bulkhead.
 
 use prometheus::{Gauge, IntCounter};
 
@@ -13,7 +13,7 @@ pub struct BulkheadTelemetry {
 }
 
 impl BulkheadTelemetry {
-    /// Creates every series of this bulkhead at zero.
+    /// Creates all series of this bulkhead at zero.
     #[must_use]
     pub fn new(metrics: &Metrics, service: &str, bulkhead: &str) -> Self {
         let f = metrics.families();
@@ -26,12 +26,12 @@ impl BulkheadTelemetry {
         }
     }
 
-    /// A call found no place in time.
+    /// A call was rejected because the bulkhead was full.
     pub fn rejected(&self) {
         self.rejected.inc();
     }
 
-    /// Copies live values into the gauges.
+    /// Copies the current state into the gauges.
     pub fn read(&self, in_flight: u32, capacity: u32, queued: u32) {
         self.in_flight.set(in_flight.into());
         self.capacity.set(capacity.into());

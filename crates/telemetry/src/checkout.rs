@@ -1,7 +1,7 @@
-//! Orders, money, the retry queue and the payment gateway's books as series.
+//! Metrics of orders, revenue, the retry queue and the payment ledger.
 //!
-//! As everywhere, all children are created up front: an alert on the increase of a counter sees the
-//! first order that is lost only if the counter stood at zero before.
+//! All children are created up front: an alert on the increase of a counter detects the first lost order only
+//! if the counter existed at zero before.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct CheckoutTelemetry {
 }
 
 impl CheckoutTelemetry {
-    /// Creates every series at zero.
+    /// Creates all series at zero.
     #[must_use]
     pub fn new(metrics: &Metrics, service: &str) -> Self {
         let f = metrics.families();
@@ -40,35 +40,35 @@ impl CheckoutTelemetry {
         }
     }
 
-    /// An order ended, or was put off.
+    /// An order ended, or was queued.
     pub fn order(&self, status: OrderStatus) {
         self.orders.of(status).inc();
     }
 
-    /// This many won were paid, put at risk, kept or lost.
+    /// Revenue in won was paid, put at risk, kept or lost.
     pub fn revenue(&self, status: RevenueStatus, won: i64) {
         self.revenue.of(status).inc_by(u64::try_from(won).unwrap_or(0));
     }
 
-    /// A step of an order ended.
+    /// A step of an order's saga ended.
     pub fn step(&self, step: SagaStep, outcome: StepOutcome) {
         self.steps.of(step).of(outcome).inc();
     }
 
-    /// A request came with an idempotency key.
+    /// A request with an idempotency key was checked.
     pub fn key(&self, outcome: KeyOutcome) {
         self.keys.of(outcome).inc();
     }
 }
 
-/// A queue at one moment.
+/// State of a queue at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QueueReading {
-    /// Items that wait.
+    /// Waiting items.
     pub depth: i64,
-    /// Items that were given up.
+    /// Dead letters.
     pub dead: i64,
-    /// How long the oldest has waited; nothing when none does.
+    /// Age of the oldest waiting item; `None` if there is none.
     pub oldest: Option<Duration>,
 }
 
@@ -82,7 +82,7 @@ pub struct QueueTelemetry {
 }
 
 impl QueueTelemetry {
-    /// Creates every series at zero, with a gauge that says what the queue takes.
+    /// Creates all series at zero, and sets the gauge of the queue's capacity.
     #[must_use]
     pub fn new(metrics: &Metrics, service: &str, queue: &str, capacity: u32) -> Self {
         let f = metrics.families();
@@ -107,17 +107,17 @@ impl QueueTelemetry {
         }
     }
 
-    /// The queue stands like this.
+    /// Sets the state of the queue.
     pub fn read(&self, reading: QueueReading) {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = (reading, Instant::now());
     }
 
-    /// An item found the queue full.
+    /// An item was refused because the queue was full.
     pub fn dropped(&self) {
         self.dropped.inc();
     }
 
-    /// The worker tried an item.
+    /// The worker attempted an item.
     pub fn attempted(&self, outcome: QueueOutcome) {
         self.attempts.of(outcome).inc();
     }
@@ -128,17 +128,17 @@ impl QueueTelemetry {
     }
 }
 
-/// A service's database at one moment.
+/// State of a service's database at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreReading {
-    /// Whether it took what it was asked last.
+    /// Whether the last check succeeded.
     pub up: bool,
-    /// Milliseconds that this machine's clock is ahead of its own; nothing where both are one, or before it
-    /// was asked.
+    /// Offset of this machine's clock from the database's in milliseconds; `None` if both are the same clock, or
+    /// before the first check.
     pub ahead: Option<i64>,
 }
 
-/// Exports a service's database as `read` finds it at each scrape.
+/// Exports the state of a service's database, as returned by `read` at each scrape.
 pub fn watch_store(metrics: &Metrics, service: &str, read: impl Fn() -> StoreReading + Send + Sync + 'static) {
     let up = metrics.families().store_up.with_label_values(&[service]);
     let ahead = metrics.families().store_clock_ahead.with_label_values(&[service]);
@@ -149,16 +149,16 @@ pub fn watch_store(metrics: &Metrics, service: &str, read: impl Fn() -> StoreRea
     });
 }
 
-/// What a breaker that asks Prometheus was answered.
+/// Answer of Prometheus to a stateless breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StatelessReading {
-    /// The failed share, 0 to 1; nothing while there are too few calls.
+    /// Failure ratio, 0 to 1; `None` while there are too few calls.
     pub failure_ratio: Option<f64>,
-    /// Age of the newest sample that it rests on, in seconds.
+    /// Age of the newest sample that it is based on, in seconds.
     pub source_age: Option<f64>,
 }
 
-/// Handles for one breaker that asks Prometheus. Cheap to clone.
+/// Handles for one stateless breaker. Cheap to clone.
 #[derive(Clone)]
 pub struct StatelessTelemetry {
     decisions: Arc<Children<StatelessOutcome, IntCounter>>,
@@ -168,7 +168,7 @@ pub struct StatelessTelemetry {
 }
 
 impl StatelessTelemetry {
-    /// Creates every series, counters at zero.
+    /// Creates all series, counters at zero.
     #[must_use]
     pub fn new(metrics: &Metrics, service: &str, breaker: &str) -> Self {
         let (f, own) = (metrics.families(), [service, breaker]);
@@ -183,7 +183,7 @@ impl StatelessTelemetry {
         telemetry
     }
 
-    /// A call was decided on.
+    /// A decision about a call.
     pub fn decided(&self, outcome: StatelessOutcome, reading: StatelessReading) {
         self.decisions.of(outcome).inc();
         self.rejecting.set(f64::from(outcome == StatelessOutcome::Rejected));
@@ -196,21 +196,21 @@ impl StatelessTelemetry {
     }
 }
 
-/// Handles for the payment gateway's books. Cheap to clone.
+/// Handles for the payment ledger's metrics. Cheap to clone.
 #[derive(Clone)]
 pub struct LedgerTelemetry {
     entries: Arc<Children<LedgerEntry, IntCounter>>,
 }
 
 impl LedgerTelemetry {
-    /// Creates every series at zero.
+    /// Creates all series at zero.
     #[must_use]
     pub fn new(metrics: &Metrics, service: &str) -> Self {
         let vec = &metrics.families().ledger_entries;
         Self { entries: Arc::new(Children::new(|entry| vec.with_label_values(&[service, entry]))) }
     }
 
-    /// A request did this to the books.
+    /// A request had this effect on the ledger.
     pub fn entry(&self, entry: LedgerEntry) {
         self.entries.of(entry).inc();
     }

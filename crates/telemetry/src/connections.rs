@@ -1,24 +1,24 @@
-//! The connections of one port.
+//! Metrics of the connections of one port.
 
 use prometheus::{Gauge, IntCounter};
 
 use super::metrics::Metrics;
 use super::names::value;
 
-/// Why a connection was not taken, or ended before its client was done.
+/// Why a connection was refused or closed by the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
-    /// The port was full of requests being served.
+    /// The port was full of requests in flight.
     Full,
-    /// It made room on a full port.
+    /// It was closed in favour of a new connection, on a full port.
     Displaced,
-    /// A request's head did not arrive in time.
+    /// The head of a request did not arrive in time.
     SlowHead,
-    /// A request's body did not.
+    /// The body of a request did not arrive in time.
     SlowBody,
     /// An answer was not read in time.
     SlowReader,
-    /// The system gave no connection, for want of descriptors for instance.
+    /// The system could not accept it, for example for lack of descriptors.
     NotAccepted,
 }
 
@@ -30,7 +30,7 @@ pub struct ConnectionTelemetry {
 }
 
 impl ConnectionTelemetry {
-    /// Series of the port of `service`, all at zero; its capacity is what it takes.
+    /// Creates the series of the port of `service` at zero, and sets its capacity.
     #[must_use]
     pub fn new(metrics: &Metrics, service: &str, capacity: usize) -> Self {
         let f = metrics.families();
@@ -41,12 +41,12 @@ impl ConnectionTelemetry {
         }
     }
 
-    /// So many are open.
+    /// Sets the number of open connections.
     pub fn open(&self, connections: usize) {
         self.open.set(connections as f64);
     }
 
-    /// One was dropped.
+    /// A connection was refused or closed.
     pub fn dropped(&self, why: Dropped) {
         let place = match why {
             Dropped::Full => 0,

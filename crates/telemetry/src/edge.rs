@@ -1,4 +1,4 @@
-//! A service's edge: served requests and what viewers got.
+//! Metrics of a service's edge: served requests and results of pages.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,8 +27,8 @@ struct Inner {
 }
 
 impl EdgeTelemetry {
-    /// `pages` says whether this service answers viewers, so that `playback_requests_total` is its
-    /// to count, and the objectives are what it is measured by. `routes` are created at zero for status 200.
+    /// `pages` says whether this service serves pages to viewers: only then does it export
+    /// `playback_requests_total` and the objectives. `routes` are created at zero for status 200.
     #[must_use]
     pub fn new(metrics: &Metrics, service: &str, pages: bool, routes: &[(&'static str, &str)]) -> Self {
         let f = metrics.families();
@@ -58,14 +58,14 @@ impl EdgeTelemetry {
         RequestGuard { edge: self.clone() }
     }
 
-    /// A viewer's page ended.
+    /// A viewer's page was answered.
     pub fn playback(&self, outcome: Playback) {
         if let Some(playback) = &self.inner.playback {
             playback.of(outcome).inc();
         }
     }
 
-    /// A request was served. `status` 499 stands for a caller that left.
+    /// A request was served. `status` 499 stands for a client that disconnected.
     pub fn served(&self, method: &'static str, route: &str, status: u16, elapsed: Duration) {
         self.histogram(method, route, status).observe(elapsed.as_secs_f64());
     }
@@ -83,7 +83,7 @@ impl EdgeTelemetry {
     }
 }
 
-/// A request that is being served.
+/// A request in flight.
 pub struct RequestGuard {
     edge: EdgeTelemetry,
 }

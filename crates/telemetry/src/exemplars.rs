@@ -1,8 +1,7 @@
-//! Exemplars: for each histogram bucket, the trace of the latest request that fell into it.
+//! Exemplars: for each histogram bucket, the trace of its latest recorded request.
 //!
-//! The `prometheus` crate knows none, so they are kept beside it and put together with its buckets
-//! when a scraper asks for OpenMetrics. Only requests whose trace is recorded leave one: an exemplar
-//! that leads nowhere is useless.
+//! The `prometheus` crate does not support them, so they are kept beside it and merged with its buckets for
+//! OpenMetrics. Only requests whose trace is sampled have an exemplar: one without a trace would be useless.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,7 +12,7 @@ use tracing::Span;
 
 use super::trace::TraceContext;
 
-/// A request that fell into a bucket.
+/// A request in a bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Exemplar {
     pub(super) trace_id: TraceId,

@@ -1,4 +1,4 @@
-//! What was served instead of a dependency's live answers.
+//! Metrics of fallbacks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 /// Handles for the fallbacks around one dependency. Cheap to clone.
 #[derive(Clone)]
 pub struct FallbackTelemetry {
-    /// Of the kinds that this dependency has.
+    /// The kinds that this dependency has.
     kinds: Arc<[(FallbackKind, OfKind)]>,
     staleness: Histogram,
 }
@@ -22,7 +22,7 @@ struct OfKind {
 }
 
 impl FallbackTelemetry {
-    /// Creates the series of these kinds of fallback, for every reason, at zero.
+    /// Creates the series of these kinds of fallback at zero, for every reason.
     #[must_use]
     pub fn new(metrics: &Metrics, service: &str, breaker: &str, kinds: &[FallbackKind]) -> Self {
         let f = metrics.families();
@@ -37,7 +37,7 @@ impl FallbackTelemetry {
         }
     }
 
-    /// An answer of this kind was served instead of the live one; `age` is how old it was.
+    /// An answer of this kind was served instead of the live one; `age` is its age.
     pub fn served(&self, kind: FallbackKind, reason: FallbackReason, age: Option<Duration>) {
         if let Some(of) = self.of(kind) {
             of.calls.of(reason).inc();
@@ -48,7 +48,7 @@ impl FallbackTelemetry {
         tracing::debug!(kind = kind.as_str(), reason = reason.as_str(), ?age, "fallback served");
     }
 
-    /// A fallback of this kind had nothing to give.
+    /// A fallback of this kind had no answer.
     pub fn failed(&self, kind: FallbackKind) {
         if let Some(of) = self.of(kind) {
             of.failures.inc();

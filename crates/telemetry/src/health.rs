@@ -1,22 +1,22 @@
-//! A dependency's health in points.
+//! Health of a dependency in points.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use breakerbox_resilience::breaker::{Snapshot, State};
 
-/// Points, 0-100, for success and for speed: 70 for the share of calls that succeeded, 30 for a mean
-/// response time of a second or less, and none of these from five seconds on.
+/// Points, 0-100: 70 × the share of successful calls, and 30 for a mean response time of one second or less,
+/// falling to 0 at five seconds.
 pub(super) fn health_points(success_share: f64, response_seconds: f64) -> f64 {
     let speed = ((5.0 - response_seconds) / 4.0).clamp(0.0, 1.0);
     70.0 * success_share.clamp(0.0, 1.0) + 30.0 * speed
 }
 
-/// The share of the calls that succeeded, 0-1, of what the breaker recorded last: its window, or the probes
-/// of half-open. A state that has recorded nothing yet is judged by the calls that opened the breaker.
-/// Unlike the ratios that trip it, this needs no minimum number of calls.
+/// Share of successful calls, 0-1, among those that the breaker recorded last: its window, or the probes of
+/// half-open. A state without recorded calls uses those that opened the breaker. Unlike the ratios that trip
+/// the breaker, it needs no minimum number of calls.
 ///
-/// Without any calls it is 1 where calls pass, and 0 where none do.
+/// Without any calls it is 1 if calls are admitted, and 0 if none are.
 pub(super) fn success_share(now: &Snapshot) -> f64 {
     let share = |failures: u64, calls: u64| (calls > 0).then(|| 1.0 - failures as f64 / calls as f64);
     if let Some(own) = share(now.failures, now.window_calls) {
@@ -32,7 +32,7 @@ pub(super) fn success_share(now: &Snapshot) -> f64 {
     }
 }
 
-/// Mean response time, in which each call weighs a twentieth of what is known: about the last forty.
+/// Mean response time, in which each call has a weight of one twentieth: about the last forty calls.
 pub(super) struct RecentMean {
     /// In seconds; `NaN` before the first call.
     seconds: AtomicU64,
@@ -54,7 +54,7 @@ impl RecentMean {
         self.seconds.store(next.to_bits(), Ordering::Relaxed);
     }
 
-    /// The mean; none before the first call.
+    /// The mean; `None` before the first call.
     pub(super) fn seconds(&self) -> Option<f64> {
         let mean = f64::from_bits(self.seconds.load(Ordering::Relaxed));
         (!mean.is_nan()).then_some(mean)

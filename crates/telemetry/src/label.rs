@@ -1,4 +1,4 @@
-//! Labels whose values are an enum: no other value can be given, and a child is found by its index.
+//! Labels whose values are an enum: there are no other values, and a child is found by its index.
 
 use std::marker::PhantomData;
 
@@ -11,10 +11,10 @@ pub trait Label: Copy + 'static {
     /// Every value, in the order of [`index`](Self::index).
     const ALL: &'static [Self];
 
-    /// As the series spell it.
+    /// Spelling in metrics.
     fn as_str(self) -> &'static str;
 
-    /// Its place in [`ALL`](Self::ALL).
+    /// Index in [`ALL`](Self::ALL).
     fn index(self) -> usize;
 }
 
@@ -44,10 +44,10 @@ macro_rules! labels {
         pub enum $name { $($(#[$doc])* $variant,)* }
 
         impl $name {
-            /// Every value as the series spell it.
+            /// All values as spelled in metrics.
             pub const TEXTS: &'static [&'static str] = &[$($text),*];
 
-            /// As the series spell it.
+            /// Spelling in metrics.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 Self::TEXTS[self as usize]
@@ -71,46 +71,46 @@ macro_rules! labels {
 labels! {
     /// `outcome` of `circuit_breaker_calls_total`. A panic is a failure there.
     CallOutcome {
-        /// The dependency answered well.
+        /// The call succeeded.
         Success = "success",
-        /// It answered badly, or not at all.
+        /// The call failed.
         Failure = "failure",
-        /// It took longer than the caller allows.
+        /// The call timed out.
         Timeout = "timeout",
         /// An error that says nothing about the dependency's health.
         Ignored = "ignored",
-        /// The caller left before there was an answer.
+        /// The caller stopped waiting before there was an answer.
         Cancelled = "cancelled",
-        /// The breaker did not let the call through.
+        /// The breaker rejected the call.
         Rejected = "rejected",
     }
     /// `outcome` of `circuit_breaker_call_duration_seconds`: executed calls only.
     ExecutedOutcome {
-        /// The dependency answered well.
+        /// The call succeeded.
         Success = "success",
-        /// It answered badly, or not at all.
+        /// The call failed.
         Failure = "failure",
-        /// It took longer than the caller allows.
+        /// The call timed out.
         Timeout = "timeout",
         /// An error that says nothing about the dependency's health.
         Ignored = "ignored",
-        /// The caller left before there was an answer.
+        /// The caller stopped waiting before there was an answer.
         Cancelled = "cancelled",
     }
     /// `kind` of a fallback: what replaced the live answer.
     FallbackKind {
-        /// The same answer, given earlier.
+        /// A cached answer.
         Cache = "cache",
-        /// What most viewers like.
+        /// Popular films.
         Popular = "popular",
-        /// Another copy of the data.
+        /// A replica.
         Replica = "replica",
-        /// A promise to do it later.
+        /// A queue, for later processing.
         Queue = "queue",
         /// A notice only.
         Notice = "notice",
     }
-    /// `reason` of a fallback: why the live answer is missing.
+    /// `reason` of a fallback: why there was no live answer.
     FallbackReason {
         /// The breaker is open.
         Open = "open",
@@ -133,33 +133,33 @@ labels! {
         Hang = "hang",
         /// A connection that is reset.
         Reset = "reset",
-        /// An answer that trickles.
+        /// A slow body.
         SlowBody = "slow_body",
-        /// An answer that is cut off.
+        /// A truncated answer.
         MalformedBody = "malformed_body",
         /// No listener.
         Crash = "crash",
-        /// Work that is done, and whose answer is lost.
+        /// The request is processed and its answer lost.
         LostAnswer = "lost_answer",
-        /// Work that is done, and whose answer is late.
+        /// The request is processed and answered late.
         LateAnswer = "late_answer",
-        /// A request that is handled twice.
+        /// A request is processed twice.
         HandledTwice = "handled_twice",
     }
-    /// `outcome` of `playback_requests_total` and of traffic: what a viewer got.
+    /// `outcome` of `playback_requests_total` and of traffic: the result for the viewer.
     Playback {
-        /// Everything live.
+        /// A complete page.
         Ok = "ok",
-        /// The page loaded, part of it from a fallback.
+        /// A page with parts from a fallback.
         Degraded = "degraded",
-        /// No page.
+        /// An error.
         Error = "error",
     }
     /// `status` of a delivered alert.
     AlertStatus {
-        /// It fires.
+        /// Firing.
         Firing = "firing",
-        /// It does not fire any more.
+        /// Resolved.
         Resolved = "resolved",
     }
     /// `action` of `admin_actions_total`: what a command changes.
@@ -177,16 +177,16 @@ labels! {
     }
     /// `outcome` of `admin_actions_total`.
     AdminOutcome {
-        /// Carried out.
+        /// Executed.
         Done = "done",
-        /// Refused as it was given.
+        /// Refused as invalid.
         Refused = "refused",
-        /// Refused for want of the token.
+        /// Refused without a valid token.
         Unauthorized = "unauthorized",
-        /// Could not be carried out.
+        /// Failed.
         Failed = "failed",
     }
-    /// `outcome` of `checkout_orders_total`: what became of an order.
+    /// `outcome` of `checkout_orders_total`.
     OrderStatus {
         /// Paid at once.
         Paid = "paid",
@@ -194,26 +194,26 @@ labels! {
         Queued = "queued",
         /// Paid from the retry queue.
         PaidLater = "paid_later",
-        /// Nothing was left.
+        /// Sold out.
         SoldOut = "sold_out",
         /// The card was declined.
         Declined = "declined",
-        /// The payment gateway could not be had.
+        /// The payment gateway was not available.
         PaymentFailed = "payment_failed",
-        /// The inventory could not be had.
+        /// The inventory was not available.
         Unavailable = "unavailable",
         /// Cancelled by its viewer.
         Cancelled = "cancelled",
-        /// Given up because what it buys was over.
+        /// Cancelled because its deadline passed.
         Expired = "expired",
-        /// Ran out of attempts.
+        /// Out of attempts.
         Dead = "dead",
     }
-    /// `outcome` of `checkout_revenue_total`. What is at risk is kept or lost in the end.
+    /// `outcome` of `checkout_revenue_total`. Revenue at risk is kept or lost in the end.
     RevenueStatus {
         /// Paid at once.
         Paid = "paid",
-        /// Its payment failed for now.
+        /// The payment failed for now.
         AtRisk = "at_risk",
         /// At risk, and paid in the end.
         Kept = "kept",
@@ -224,94 +224,94 @@ labels! {
     SagaStep {
         /// The viewer is verified.
         VerifyUser = "verify_user",
-        /// A place is reserved.
+        /// A seat or licence is reserved.
         Reserve = "reserve",
         /// The card is charged.
         Charge = "charge",
         /// The charge is voided.
         Void = "void",
-        /// The place is released.
+        /// The reservation is released.
         Release = "release",
         /// The viewer is notified.
         Notify = "notify",
     }
     /// `outcome` of `checkout_saga_steps_total`.
     StepOutcome {
-        /// It succeeded.
+        /// Succeeded.
         Done = "done",
-        /// It was refused for good.
+        /// Refused for good.
         Refused = "refused",
-        /// It failed.
+        /// Failed.
         Failed = "failed",
     }
-    /// `outcome` of `checkout_idempotency_requests_total`: what an idempotency key was found to be.
+    /// `outcome` of `checkout_idempotency_requests_total`: state of an idempotency key.
     KeyOutcome {
-        /// Not seen before.
+        /// A new key.
         New = "new",
-        /// Answered before; the same answer was given.
+        /// Answered before; the same answer was returned.
         Replayed = "replayed",
-        /// Used for another request before.
+        /// Used for a different request before.
         Mismatch = "mismatch",
-        /// Its first request is not answered yet.
+        /// Its first request is still in progress.
         InProgress = "in_progress",
     }
     /// `outcome` of `stateless_breaker_decisions_total`.
     StatelessOutcome {
-        /// Prometheus answered, and the call was made.
+        /// Prometheus answered, and the call was permitted.
         Permitted = "permitted",
-        /// Prometheus answered, and the call was turned away.
+        /// Prometheus answered, and the call was rejected.
         Rejected = "rejected",
-        /// Prometheus gave no answer in time, and the call was made.
+        /// Prometheus did not answer in time, and the call was permitted.
         Unanswered = "unanswered",
     }
     /// `outcome` of `retry_queue_attempts_total`.
     QueueOutcome {
-        /// It succeeded.
+        /// Succeeded.
         Done = "done",
-        /// It failed and is tried again.
+        /// Failed, and is retried.
         Retried = "retried",
-        /// It could not be tried yet.
+        /// Postponed without an attempt.
         Postponed = "postponed",
-        /// Ran out of attempts.
+        /// Out of attempts.
         Dead = "dead",
     }
     /// `outcome` of `payment_ledger_entries_total`.
     LedgerEntry {
         /// A new charge.
         Charged = "charged",
-        /// A second charge of one key.
+        /// A second charge for one key.
         ChargedAgain = "charged_again",
-        /// Answered before; the same answer was given.
+        /// Answered before; the same answer was returned.
         Replayed = "replayed",
         /// The card was declined.
         Declined = "declined",
         /// A charge that was voided before it was taken.
         Voided = "voided",
-        /// A charge that was given back.
+        /// A refunded charge.
         Refunded = "refunded",
-        /// It was refused for good.
+        /// Refused for good.
         Refused = "refused",
     }
-    /// `reason` of `retry_attempts_total`: the error that caused the attempt.
+    /// `reason` of `retry_attempts_total`: the error that was retried.
     RetryReason {
         /// No answer in time.
         Timeout = "timeout",
         /// No connection.
         Connect = "connect",
-        /// The dependency said that it failed.
+        /// The dependency reported an error.
         ServerError = "server_error",
-        /// The dependency asked for less.
+        /// The dependency asked for fewer requests.
         RateLimited = "rate_limited",
         /// The connection broke.
         Reset = "reset",
-        /// An answer that makes no sense.
+        /// The answer could not be parsed.
         Malformed = "malformed",
     }
     /// `outcome` of `retry_predicted_success_ratio`.
     Prediction {
         /// The retry succeeded.
         Success = "success",
-        /// It failed.
+        /// The retry failed.
         Failure = "failure",
     }
 }
@@ -329,7 +329,7 @@ impl From<Outcome> for ExecutedOutcome {
 }
 
 impl RetryReason {
-    /// The reason that an error of this kind is; none for the caller's own mistake, which is never retried.
+    /// The reason for an error of this kind; `None` for an error of the caller, which is never retried.
     #[must_use]
     pub fn of(kind: ErrorKind) -> Option<Self> {
         match kind {
@@ -356,24 +356,24 @@ impl From<ExecutedOutcome> for CallOutcome {
     }
 }
 
-/// One metric for each value of a label.
+/// One metric per value of a label.
 pub(crate) struct Children<L, M> {
     all: Box<[M]>,
     label: PhantomData<fn(L)>,
 }
 
 impl<L: Label, M> Children<L, M> {
-    /// Creates them all, so that each series exists at zero.
+    /// Creates all children, so that each series exists at zero.
     pub(crate) fn new(child: impl Fn(&'static str) -> M) -> Self {
         Self { all: L::ALL.iter().map(|label| child(label.as_str())).collect(), label: PhantomData }
     }
 
-    /// The one of this value.
+    /// The metric of this value.
     pub(crate) fn of(&self, label: L) -> &M {
         &self.all[label.index()]
     }
 
-    /// Each with its value.
+    /// All metrics with their values.
     pub(crate) fn each(&self) -> impl Iterator<Item = (L, &M)> {
         L::ALL.iter().copied().zip(&self.all)
     }

@@ -1,4 +1,4 @@
-//! Log lines, and the start of all telemetry.
+//! Logging, and the initialisation of all telemetry.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -12,39 +12,39 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use super::{records, spans};
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable.
     #[default]
     Pretty,
-    /// One JSON object a line, for machines.
+    /// One JSON object per line.
     Json,
 }
 
-/// How often metrics may be pushed.
+/// Allowed interval of pushing metrics.
 const PUSHES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
-/// Logs, traces, and metrics that are pushed.
+/// Settings of logs, traces and pushed metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TelemetrySettings {
-    /// How log lines look.
+    /// Format of log lines.
     pub log_format: LogFormat,
-    /// Which log lines are written, as `tracing` filter directives: `info`, `breakerbox=debug`.
+    /// Filter of log lines, as `tracing` directives: `info`, `breakerbox=debug`.
     pub log_filter: String,
-    /// Where spans go over OTLP/HTTP, such as `http://jaeger:4318`; empty for nowhere.
+    /// OTLP/HTTP endpoint for spans, such as `http://jaeger:4318`; empty: spans are not exported.
     pub otlp_endpoint: String,
-    /// Whether log lines go there too, with the trace they belong to.
+    /// Whether log lines are exported there too, with their trace.
     pub otlp_logs: bool,
-    /// Where metrics are pushed over OTLP/HTTP, such as `http://prometheus:9090/api/v1/otlp`; empty for nowhere.
+    /// OTLP/HTTP endpoint for metrics, such as `http://prometheus:9090/api/v1/otlp`; empty: metrics are not pushed.
     pub otlp_metrics_endpoint: String,
-    /// Time between two pushes.
+    /// Interval between two pushes.
     #[serde(with = "humantime_serde")]
     pub otlp_metrics_interval: Duration,
-    /// Share of new traces that is recorded, 0–1. A caller's decision is followed.
+    /// Sampled share of new traces, 0–1. A caller's sampling decision takes precedence.
     pub trace_sample_ratio: f64,
 }
 
@@ -63,7 +63,7 @@ impl Default for TelemetrySettings {
 }
 
 impl TelemetrySettings {
-    /// Says which field is wrong, and what it may be.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), String> {
         if !(0.0..=1.0).contains(&self.trace_sample_ratio) {
             return Err(format!("telemetry.trace-sample-ratio: {} is not within 0–1", self.trace_sample_ratio));
@@ -82,7 +82,7 @@ impl TelemetrySettings {
             return Err(format!("telemetry.otlp-metrics-interval: {interval:?} is not within 1s–1h"));
         }
         if self.otlp_logs && self.otlp_endpoint.is_empty() {
-            return Err("telemetry.otlp-logs: true needs telemetry.otlp-endpoint, which says where to".to_owned());
+            return Err("telemetry.otlp-logs: true needs telemetry.otlp-endpoint, the address to export to".to_owned());
         }
         EnvFilter::try_new(&self.log_filter)
             .map(|_| ())
@@ -96,7 +96,7 @@ pub struct TelemetryGuard {
     records: Option<SdkLoggerProvider>,
 }
 
-/// How long the last spans and records may take, each.
+/// Time limit for exporting the last spans and records, each.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Drop for TelemetryGuard {
@@ -111,10 +111,9 @@ impl Drop for TelemetryGuard {
     }
 }
 
-/// Starts logging, and exporting spans when an endpoint is set. Call it once, before a runtime runs.
+/// Starts logging, and the export of spans if an endpoint is set. Call it once, before a runtime starts.
 ///
-/// `shown` is what is written here instead of what [`TelemetrySettings::log_filter`] says, which is
-/// still what is exported.
+/// `shown` overrides [`TelemetrySettings::log_filter`] for stderr; that filter still applies to the export.
 pub fn init(settings: &TelemetrySettings, service_name: &str, shown: Option<&str>) -> Result<TelemetryGuard, String> {
     settings.validate()?;
     let filter = EnvFilter::new(shown.unwrap_or(&settings.log_filter));

@@ -1,16 +1,16 @@
-//! The same families over OTLP, for those who collect metrics by push.
+//! The same families over OTLP, for setups that push metrics.
 //!
-//! # How
+//! # Theory of operation
 //!
-//! What a scrape would get is gathered, turned into an OTLP request and posted, every so often. Nothing is counted
-//! twice and no second set of instruments exists: the registry is the one source. Names and labels arrive as they are
-//! scraped, so that the same rules and dashboards work; `job` and `instance` come from the resource.
+//! At each interval the families of a scrape are gathered, converted to an OTLP request and posted. There is no
+//! second set of instruments: the registry is the only source. Names and labels are those of a scrape, so that
+//! the same rules and dashboards work; `job` and `instance` come from the resource.
 //!
 //! # How it fails
 //!
-//! A receiver that is slow or gone costs that interval's samples and a line in the log; counters are cumulative, so
-//! the next push says all that was missed. What only a scrape gives is `up`: alerts on targets that are down have
-//! nothing to look at, and exemplars are not sent.
+//! If the receiver is slow or down, the samples of that interval are lost and a line is logged; counters are
+//! cumulative, so that the next push catches up. There is no `up` series, so that alerts on targets that are
+//! down do not work, and exemplars are not sent.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -28,20 +28,20 @@ use prost::Message;
 use super::metrics::Metrics;
 use super::spans::{EXPORT_TIMEOUT, address};
 
-/// Who pushes, and where to.
+/// Identity of the process and address of the receiver.
 #[derive(Clone, Debug)]
 pub struct Push {
-    /// Base of the receiver, such as `http://localhost:9090/api/v1/otlp` of a Prometheus.
+    /// Base URL of the receiver, such as `http://localhost:9090/api/v1/otlp` of a Prometheus.
     pub endpoint: String,
-    /// Time between two pushes.
+    /// Interval between two pushes.
     pub interval: Duration,
-    /// Becomes `job`.
+    /// Value of `job`.
     pub service_name: String,
-    /// Becomes `instance`.
+    /// Value of `instance`.
     pub instance: String,
 }
 
-/// Pushes until it is dropped. A failure is logged when it begins, not at each push.
+/// Pushes until it is dropped. Of consecutive failures only the first is logged.
 pub async fn push(metrics: Metrics, push: Push) -> Infallible {
     let started = SystemTime::now();
     let url = address(&push.endpoint, "metrics");
@@ -66,7 +66,7 @@ pub async fn push(metrics: Metrics, push: Push) -> Infallible {
                 failing = false;
             }
             Err(error) if !failing => {
-                tracing::warn!(url, %error, "metrics could not be pushed; trying again at each interval");
+                tracing::warn!(url, %error, "metrics could not be pushed; retrying at each interval");
                 failing = true;
             }
             _ => {}
@@ -74,7 +74,7 @@ pub async fn push(metrics: Metrics, push: Push) -> Infallible {
     }
 }
 
-/// Everything as one request.
+/// Converts all families to one request.
 fn request(
     families: &[MetricFamily],
     push: &Push,
@@ -92,7 +92,7 @@ fn request(
     ExportMetricsServiceRequest { resource_metrics: vec![all] }
 }
 
-/// What a sample covers.
+/// Time range of a sample.
 #[derive(Clone, Copy)]
 struct Span {
     started: u64,

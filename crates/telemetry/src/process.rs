@@ -7,8 +7,8 @@ use prometheus::proto::{Counter, MetricFamily};
 
 const CPU: &str = "process_cpu_seconds_total";
 
-/// What the `prometheus` crate collects, with CPU time in fractions: it counts whole seconds, of which a rate
-/// over a short window is a saw.
+/// The collector of the `prometheus` crate, with fractional CPU time: it only counts whole seconds, which makes
+/// rates over short windows useless.
 #[derive(Clone)]
 pub(super) struct ProcessCollector {
     inner: Arc<prometheus::process_collector::ProcessCollector>,
@@ -39,7 +39,7 @@ impl Collector for ProcessCollector {
     }
 }
 
-/// User and system time of all threads, in hundredths of a second where Linux counts so.
+/// User and system time of all threads, in hundredths of a second on Linux.
 fn cpu_seconds() -> Option<f64> {
     let stat = procfs::process::Process::myself().ok()?.stat().ok()?;
     Some((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)

@@ -1,8 +1,7 @@
 //! Log lines as OpenTelemetry records.
 //!
-//! A record carries the trace and the span in which its line was written, because the span layer
-//! makes that span the present one of OpenTelemetry too. What the way to the receiver logs itself is
-//! left out: each export would bring about the next one.
+//! A record has the trace and the span of its line, because the span layer makes that span the current one of
+//! OpenTelemetry. Log lines of the export itself are left out: each export would cause the next.
 
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_otlp::{LogExporter, WithExportConfig};
@@ -13,10 +12,10 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use super::spans::{EXPORT_TIMEOUT, address, resource};
 
-/// Targets, by how they begin, that the exporter's own requests pass through.
+/// Prefixes of the targets that the exporter's own requests log under.
 const WAY_OUT: [&str; 4] = ["h2", "hyper", "opentelemetry", "reqwest"];
 
-/// The layer that hands on what `filter` lets through.
+/// A layer that exports what `filter` admits.
 pub(super) fn layer<S>(provider: &SdkLoggerProvider, filter: &str) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -25,7 +24,7 @@ where
     OpenTelemetryTracingBridge::new(provider).with_filter(EnvFilter::new(format!("{filter},{silent}")))
 }
 
-/// Exports from a thread of its own and a bounded queue, as spans are.
+/// Exports from a dedicated thread and a bounded queue, as spans are.
 pub(super) fn exporting(endpoint: &str, service_name: &str) -> Result<SdkLoggerProvider, String> {
     let exporter = LogExporter::builder()
         .with_http()

@@ -1,8 +1,8 @@
-//! Which spans and events of them are recorded, and where they go.
+//! Sampling of spans and events, and their export.
 //!
-//! A request's facts (an attempt, a rejection, a retry, a hedge, a fallback, an injected fault) are
-//! `tracing` events at the place where they happen. In the log they are of level debug and silent; in
-//! a trace they are events of the span they happened in, which is what makes the trace tell its story.
+//! A request's facts (an attempt, a rejection, a retry, a hedge, a fallback, an injected fault) are `tracing`
+//! events. In the log they have level debug and are normally hidden; in a trace they are events of the span in
+//! which they happened.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use tracing::Subscriber;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// How long an export may take.
+/// Time limit of an export.
 pub(super) const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Follows the caller's decision; of new traces, records this share (0–1).
+/// Follows the caller's sampling decision; samples this share (0–1) of new traces.
 #[must_use]
 pub fn sampler(share: f64) -> Sampler {
     Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(share)))
 }
 
-/// The layer that turns our spans and their events into those of `provider`.
+/// The layer that converts spans and events for `provider`.
 #[must_use]
 pub fn span_layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
@@ -36,20 +36,20 @@ where
         .with_filter(EnvFilter::new("off,breakerbox=debug"))
 }
 
-/// What everything that is exported says of its origin.
+/// The resource: origin of everything exported.
 pub(super) fn resource(service_name: &str) -> Resource {
     Resource::builder().with_service_name(service_name.to_owned()).build()
 }
 
-/// The address of a signal at an endpoint, which may name the signal itself.
+/// URL of a signal at an endpoint, which may already include the signal's path.
 pub(super) fn address(endpoint: &str, signal: &str) -> String {
     let base = endpoint.trim_end_matches('/');
     let base = base.strip_suffix("/v1/traces").unwrap_or(base);
     format!("{base}/v1/{signal}")
 }
 
-/// Exports from a thread of its own and a bounded queue: an endpoint that is slow or gone costs
-/// dropped spans, never a request's time.
+/// Exports from a dedicated thread and a bounded queue: if the endpoint is slow or down, spans are dropped, and
+/// requests are not delayed.
 pub(super) fn exporting(endpoint: &str, share: f64, service_name: &str) -> Result<SdkTracerProvider, String> {
     let exporter = SpanExporter::builder()
         .with_http()

@@ -1,8 +1,8 @@
-//! Trace identity and its way from hop to hop (W3C Trace Context).
+//! Trace identity and its propagation (W3C Trace Context).
 //!
-//! Every request has a trace id, whether spans are exported or not, so that logs of one page can be
-//! put together. With an OTLP endpoint the identity is that of the OpenTelemetry span; without one
-//! no OpenTelemetry layer exists and a bare `traceparent` is handed on.
+//! Every request has a trace id, whether spans are exported or not, so that the log lines of one page can be
+//! correlated. With an OTLP endpoint it is the OpenTelemetry span's; without one there is no OpenTelemetry layer
+//! and a plain `traceparent` is passed on.
 
 use http::{HeaderMap, HeaderValue};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
@@ -11,7 +11,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 const HEADER: &str = "traceparent";
 
-/// Which trace a request belongs to.
+/// The trace of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     trace_id: TraceId,
@@ -19,7 +19,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Joins `span` to the trace that `headers` name, or begins a new one with `random`.
+    /// Joins `span` to the trace in `headers`, or starts a new one with `random`.
     ///
     /// Must be called before the span is entered.
     #[must_use]
@@ -38,7 +38,7 @@ impl TraceContext {
         context
     }
 
-    /// The trace of an OpenTelemetry span; none when spans aren't exported.
+    /// The trace of an OpenTelemetry span; `None` if spans are not exported.
     #[must_use]
     pub fn of(span: &Span) -> Option<Self> {
         let context = span.context();
@@ -46,8 +46,8 @@ impl TraceContext {
         span_context.is_valid().then(|| Self { trace_id: span_context.trace_id(), sampled: span_context.is_sampled() })
     }
 
-    /// Writes `traceparent` for a request made under `span`; `random` names the hop when no
-    /// OpenTelemetry span does.
+    /// Writes `traceparent` for a request made under `span`; `random` is the span id if there is no OpenTelemetry
+    /// span.
     pub fn inject(&self, span: &Span, random: u64, headers: &mut HeaderMap) {
         let context = span.context();
         let current = context.span().span_context().clone();
@@ -62,7 +62,7 @@ impl TraceContext {
         }
     }
 
-    /// The trace id for an exemplar, when the trace is recorded.
+    /// The trace id for an exemplar, if the trace is sampled.
     pub(super) fn exemplar(&self) -> Option<TraceId> {
         self.sampled.then_some(self.trace_id)
     }
@@ -74,7 +74,7 @@ impl std::fmt::Display for TraceContext {
     }
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>`; anything else begins a new trace, as the standard asks.
+/// `00-<32 hex>-<16 hex>-<2 hex>`; anything else starts a new trace, as the standard requires.
 fn parse(header: &str) -> Option<SpanContext> {
     let mut parts = header.split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

@@ -1,4 +1,4 @@
-//! The latest changes of state of this process's breakers, with the numbers behind each.
+//! The latest transitions of this process's breakers, with their statistics.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use breakerbox_resilience::breaker::{Reason, State, Transition};
 use tokio::sync::broadcast;
 
-/// One change of a breaker's state, with the numbers behind it.
+/// One transition of a breaker, with its statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransitionRecord {
     /// Service that owns the breaker.
@@ -18,21 +18,21 @@ pub struct TransitionRecord {
     pub from: State,
     /// State after.
     pub to: State,
-    /// Why.
+    /// Reason of the transition.
     pub reason: Reason,
-    /// Number of the state this transition began; grows by one with each.
+    /// Generation of the new state; incremented by each transition.
     pub generation: u64,
-    /// When, seconds since 1970.
+    /// Time of the transition, in seconds since 1970.
     pub unix_seconds: f64,
-    /// Calls in the window at that moment.
+    /// Calls in the window at that time.
     pub calls: u64,
-    /// Failed ones among them.
+    /// Failed calls among them.
     pub failures: u64,
-    /// Slow ones among them.
+    /// Slow calls among them.
     pub slow_calls: u64,
-    /// Failed share, 0–1; absent below the minimum number of calls.
+    /// Failure ratio, 0–1; absent below the minimum number of calls.
     pub failure_ratio: Option<f64>,
-    /// Slow share, 0–1; absent below the minimum number of calls.
+    /// Slow-call ratio, 0–1; absent below the minimum number of calls.
     pub slow_ratio: Option<f64>,
     /// How long an opened breaker waits before a probe.
     pub open_wait: Option<Duration>,
@@ -60,7 +60,7 @@ impl TransitionRecord {
     }
 }
 
-/// The latest transitions of this process, and a live feed of them.
+/// The latest transitions of this process, and a live feed.
 #[derive(Clone)]
 pub struct TransitionLog {
     latest: Arc<Mutex<VecDeque<TransitionRecord>>>,
@@ -68,10 +68,10 @@ pub struct TransitionLog {
 }
 
 impl TransitionLog {
-    /// How many transitions are kept.
+    /// Number of transitions kept.
     pub const KEPT: usize = 500;
 
-    /// An empty log.
+    /// Creates an empty log.
     #[must_use]
     pub fn new() -> Self {
         Self { latest: Arc::default(), feed: broadcast::channel(256).0 }
@@ -94,7 +94,7 @@ impl TransitionLog {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Transitions from now on. A listener that falls 256 behind loses the oldest.
+    /// Subscribes to new transitions. A receiver that falls 256 behind loses the oldest.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<TransitionRecord> {
         self.feed.subscribe()
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_forgets_the_oldest_first() {
+    fn the_log_drops_the_oldest_first() {
         let log = TransitionLog::new();
         for generation in 0..=TransitionLog::KEPT as u64 {
             let transition = Transition {

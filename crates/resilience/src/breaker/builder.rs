@@ -1,12 +1,12 @@
-//! Builds a breaker from what differs from the defaults.
+//! Builder of a breaker.
 
 use std::time::{Duration, Instant};
 
 use super::{Breaker, BreakerSettings, WindowType};
 use crate::{random, settings::SettingsError};
 
-/// Builds a [`Breaker`]. What is not said is as in [`BreakerSettings::default`]: half of the last
-/// hundred calls failed. Nothing is checked before [`build`](Self::build).
+/// Builder of a [`Breaker`]. Starts from [`BreakerSettings::default`]: trips when half of the last hundred
+/// calls failed. Settings are validated by [`build`](Self::build).
 #[derive(Clone, Debug, Default)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct BreakerBuilder {
@@ -15,7 +15,7 @@ pub struct BreakerBuilder {
 }
 
 impl Breaker {
-    /// A builder with the default settings.
+    /// Returns a builder with the default settings.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -35,38 +35,38 @@ impl Breaker {
 }
 
 impl BreakerBuilder {
-    /// Takes these settings; what is said afterwards changes them.
+    /// Uses these settings as a base; later calls change them.
     pub fn settings(mut self, settings: BreakerSettings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// Trips when this percentage (above 0, up to 100) of the window's calls failed.
+    /// Trips when this percentage (above 0, up to 100) of the calls in the window failed.
     pub fn failure_rate(mut self, percent: f64) -> Self {
         self.settings.failure_rate_threshold = Some(percent);
         self
     }
 
-    /// Never trips by the rate of failures. Another threshold has to be given.
+    /// Disables the failure-rate threshold. Another threshold must be set.
     pub fn no_failure_rate(mut self) -> Self {
         self.settings.failure_rate_threshold = None;
         self
     }
 
-    /// Trips on this many failures in a row.
+    /// Trips after this number of consecutive failures.
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
         self.settings.consecutive_failure_threshold = Some(failures);
         self
     }
 
-    /// Trips when this percentage of the window's calls took at least `slow`.
+    /// Trips when this percentage of the calls in the window took at least `slow`.
     pub fn slow_calls(mut self, percent: f64, slow: Duration) -> Self {
         self.settings.slow_call_rate_threshold = Some(percent);
         self.settings.slow_call_duration_threshold = slow;
         self
     }
 
-    /// Judges the last `calls` calls, 1–100 000. The minimum of calls follows, unless it was given.
+    /// Uses a count-based window of `calls` calls, 1–100 000. Lowers the minimum of calls unless that was set.
     pub fn count_window(mut self, calls: u32) -> Self {
         self.settings.sliding_window_type = WindowType::CountBased;
         self.settings.sliding_window_size = calls;
@@ -74,26 +74,26 @@ impl BreakerBuilder {
         self
     }
 
-    /// Judges the calls of the last `span`, 10 ms to 1 h.
+    /// Uses a time-based window of the length `span`, 10 ms to 1 h.
     pub fn time_window(mut self, span: Duration) -> Self {
         self.settings.sliding_window_type = WindowType::TimeBased;
         self.settings.sliding_window_duration = Some(span);
         self
     }
 
-    /// Judges no rate of fewer calls than these.
+    /// Minimum number of calls in the window before rates are evaluated.
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.settings.minimum_number_of_calls = calls;
         self
     }
 
-    /// How long the first open state lasts.
+    /// Duration of the first open state.
     pub fn open_for(mut self, wait: Duration) -> Self {
         self.settings.wait_duration_in_open_state = wait;
         self
     }
 
-    /// Each further trip without a recovery lasts `multiplier` times longer, up to `longest`.
+    /// Makes each further trip without a recovery last `multiplier` times longer, up to `longest`.
     pub fn open_backoff(mut self, multiplier: f64, longest: Duration) -> Self {
         self.settings.open_wait_multiplier = multiplier;
         self.settings.max_wait_duration_in_open_state = longest;
@@ -106,33 +106,33 @@ impl BreakerBuilder {
         self
     }
 
-    /// Half-open admits this many probes, and this percentage of them has to succeed.
+    /// Half-open admits this number of probes, of which this percentage must succeed.
     pub fn probes(mut self, permitted: u32, success_rate: f64) -> Self {
         self.settings.permitted_number_of_calls_in_half_open_state = permitted;
         self.settings.half_open_success_rate_threshold = success_rate;
         self
     }
 
-    /// Half-open is judged by what it has after this long.
+    /// Time limit of half-open, after which its finished probes decide.
     pub fn half_open_for(mut self, longest: Duration) -> Self {
         self.settings.max_wait_duration_in_half_open_state = longest;
         self
     }
 
-    /// After the probes, these growing percentages of the traffic pass, each for this long.
+    /// Stages after the probes: growing percentages of the traffic, each for this long.
     pub fn recovery(mut self, stages: impl Into<Vec<f64>>, each: Duration) -> Self {
         self.settings.recovery_stages = stages.into();
         self.settings.recovery_stage_duration = each;
         self
     }
 
-    /// Makes jitter and stages the same again each time, for tests. Without it they differ.
+    /// Seeds jitter and stages, for reproducible tests. By default they are seeded randomly.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// A breaker that starts `now`.
+    /// Builds a breaker that starts `now`.
     pub fn build(self, now: Instant) -> Result<Breaker, SettingsError> {
         Breaker::new(self.settings, now, self.seed.unwrap_or_else(random::entropy))
     }

@@ -1,7 +1,6 @@
-//! What happens under the lock: every change of state, and the probes of half-open.
+//! Operations under the lock: every change of state, and the probes of half-open.
 //!
-//! All of it is rare or short. Nothing here calls out, so the lock is never held across foreign
-//! code.
+//! All of them are rare or short. None calls foreign code, so that the lock is never held across it.
 
 use std::{
     collections::VecDeque,
@@ -20,7 +19,7 @@ use crate::{
     sync::{MutexGuard, Ordering, fence, lock},
 };
 
-/// Transitions kept for [`Breaker::tick`] while there was no observer to receive them.
+/// Transitions kept for [`Breaker::tick`] while no caller could receive them.
 const KEPT: usize = 16;
 /// Epochs have 28 bits, like the payload that carries them.
 const EPOCH_MASK: u32 = (1 << 28) - 1;
@@ -29,13 +28,13 @@ const EPOCH_MASK: u32 = (1 << 28) - 1;
 #[derive(Debug)]
 pub(super) struct Control {
     pub(super) settings: BreakerSettings,
-    /// The window's present epoch.
+    /// Current epoch of the window.
     epoch: u32,
     /// Trips without a recovery in between.
     trips: u32,
     /// The stage of a recovery; `None` while probing and in every other state.
     pub(super) stage: Option<Stage>,
-    /// The latest change to open that was no command.
+    /// The latest transition to open that was not a command.
     pub(super) last_trip: Option<Transition>,
     /// Transitions caused by permits dropped in a panic.
     undelivered: VecDeque<Transition>,
@@ -64,23 +63,23 @@ impl Control {
 /// A stage of a recovery: a share of the traffic passes, for a time and a minimum of calls.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stage {
-    /// Its place in the settings' list, from 0.
+    /// Index in the settings' list.
     index: usize,
-    /// When it may end, in nanoseconds since the origin.
+    /// Earliest end, in nanoseconds since the origin.
     until: u64,
     pub(super) in_flight: u32,
     pub(super) counts: WindowSnapshot,
 }
 
-/// Where to, why, when, and on what numbers.
+/// A planned transition: target, reason, time and statistics.
 struct Change {
     to: State,
     reason: Reason,
     now: Instant,
     window: WindowSnapshot,
-    /// The stage that half-open begins with; `None`: its probes.
+    /// The first stage of half-open; `None`: its probes.
     stage: Option<usize>,
-    /// How long open lasts; `None`: as the settings say.
+    /// Duration of open; `None`: from the settings.
     open_for: Option<Duration>,
 }
 
@@ -91,10 +90,10 @@ impl Change {
 }
 
 impl Breaker {
-    /// Changes what time alone changes: an overdue half-open, a stage whose time is over and, if
-    /// [so set](BreakerSettings::automatic_transition_from_open_to_half_open_enabled), an open wait
-    /// that is over. Also hands over transitions that a panic kept from their caller. To be called
-    /// about once a second, and again while it gives a transition.
+    /// Performs the transitions that are due by time alone: an overdue half-open, a finished stage and, if
+    /// [enabled](BreakerSettings::automatic_transition_from_open_to_half_open_enabled), the end of an open wait.
+    /// Also returns transitions that a panic kept from their caller. Call it about once a second, and again while
+    /// it returns a transition.
     pub fn tick(&self, now: Instant) -> Option<Transition> {
         let mut control = self.lock();
         if let Some(kept) = control.undelivered.pop_front() {
@@ -107,7 +106,7 @@ impl Breaker {
         self.expire(&mut control, now)
     }
 
-    /// Does what an operator says. `None` when it already was as they want it.
+    /// Executes a command of an operator. Returns `None` if the breaker already was in that state.
     pub fn command(&self, command: Command, now: Instant) -> Option<Transition> {
         let mut control = self.lock();
         let to = match command {
@@ -137,9 +136,8 @@ impl Breaker {
         transition
     }
 
-    /// Follows a peer that guards the same dependency: opens for the rest of the peer's wait, or
-    /// closes with it (`None`). What an operator commanded stays as it was commanded, and an open
-    /// breaker keeps its own wait.
+    /// Follows a peer that guards the same dependency: opens for the rest of the peer's wait, or closes with
+    /// it (`None`). States set by command are kept, and an open breaker keeps its own wait.
     pub fn follow(&self, open_for: Option<Duration>, now: Instant) -> Option<Transition> {
         let mut control = self.lock();
         let word = self.word();
@@ -153,11 +151,10 @@ impl Breaker {
         Some(self.transition_to(&mut control, &change))
     }
 
-    /// Takes new settings at once. What the window holds is kept as far as its new shape allows;
-    /// it is judged by the new thresholds right away, and so are the probes of half-open. An open
-    /// wait or a stage that has begun stays as long as it was. Where the window changes its shape, the
-    /// outcome of a call that ends in the same moment may be missing from it; the run of failures is
-    /// always whole.
+    /// Replaces the settings while running. The content of the window is kept as far as its new shape allows,
+    /// and is evaluated by the new thresholds at once, as are the probes of half-open. An open wait or a stage
+    /// that has begun keeps its length. When the window changes its shape, the outcome of a call that ends at the
+    /// same moment may be missing from it; the number of consecutive failures is always complete.
     pub fn reconfigure(&self, settings: BreakerSettings, now: Instant) -> Result<Option<Transition>, SettingsError> {
         settings.validate()?;
         let mut control = self.lock();
@@ -184,8 +181,8 @@ impl Breaker {
         })
     }
 
-    /// Trips a closed breaker, unless its state has changed since `issued`. A window that was
-    /// started afresh or reshaped in between is judged by what it holds now.
+    /// Trips a closed breaker, unless its state has changed since `issued`. A window that was cleared or
+    /// reshaped in between is evaluated by its current content.
     pub(super) fn trip(
         &self,
         issued: Word,
@@ -201,14 +198,14 @@ impl Breaker {
         if word.generation() == issued.generation() { self.judge(&mut control, now) } else { None }
     }
 
-    /// Trips a closed breaker if what its window holds is past a threshold.
+    /// Trips a closed breaker if its window has reached a threshold.
     fn judge(&self, control: &mut Control, now: Instant) -> Option<Transition> {
         let totals = self.window.totals(self.nanos(now));
         let reason = self.thresholds.judge(totals, self.window.streak(control.epoch))?;
         Some(self.transition_to(control, &Change::new(State::Open, reason, now, totals)))
     }
 
-    /// Admission where it takes a decision: the wait is over, or a probe may have a place.
+    /// Slow path of admission: the wait is over, or a probe may be admitted.
     pub(super) fn admit_under_lock(&self, now: Instant) -> Admission<'_> {
         let mut control = self.lock();
         let overdue = self.expire(&mut control, now);
@@ -236,7 +233,7 @@ impl Breaker {
         self.transition_to(control, &change)
     }
 
-    /// Takes note of the outcome of a probe, or of a call in a stage.
+    /// Records the outcome of a probe, or of a call in a stage.
     pub(super) fn settle_probe(&self, issued: Word, outcome: Outcome, slow: bool, now: Instant) -> Recorded {
         let mut control = self.lock();
         let word = self.word();
@@ -245,7 +242,7 @@ impl Breaker {
             return Recorded { transition: None, late: true, slow };
         }
         let sample = self.thresholds.sample(outcome, slow);
-        // A probe that was given up on, slow as it was, did not succeed.
+        // A slow probe that was cancelled did not succeed.
         let failed = sample.is_some_and(|sample| sample.failed) || outcome == Outcome::Cancelled;
         if let Some(stage) = &mut control.stage {
             stage.in_flight -= 1;
@@ -267,7 +264,7 @@ impl Breaker {
         Recorded { transition: self.decide(&mut control, now), late: false, slow }
     }
 
-    /// Closes, reopens or goes to the next stage when what half-open has seen allows a verdict.
+    /// Closes, reopens or advances the stage if the calls of half-open suffice for a decision.
     fn decide(&self, control: &mut Control, now: Instant) -> Option<Transition> {
         let verdict = match &control.stage {
             Some(stage) => judge_stage(&control.settings, stage.counts, self.nanos(now) >= stage.until),
@@ -307,7 +304,7 @@ impl Breaker {
         Some(self.transition_to(control, &Change::new(to, Reason::HalfOpenTimeout, now, counted)))
     }
 
-    /// The probes, or the stage, went well: on to the next stage, or closed.
+    /// The probes or the stage succeeded: next stage, or closed.
     fn advance(&self, control: &mut Control, now: Instant) -> Transition {
         let (reason, next) = match control.stage {
             None => (Reason::ProbesSucceeded, 0),
@@ -319,8 +316,8 @@ impl Breaker {
         self.transition_to(control, &Change { stage, ..Change::new(to, reason, now, window) })
     }
 
-    /// Changes the state: the one place where a generation is given out. All that belongs to the new
-    /// state is written before its word is published.
+    /// Changes the state: the only place that assigns a generation. All data of the new state is written
+    /// before its word is published.
     fn transition_to(&self, control: &mut Control, change: &Change) -> Transition {
         let word = self.word();
         let generation = word.generation() + 1;
@@ -372,7 +369,7 @@ impl Breaker {
         transition
     }
 
-    /// What the present state has counted.
+    /// Statistics of the current state.
     pub(super) fn counted(&self, control: &Control, word: Word, now: Instant) -> WindowSnapshot {
         match (word.state(), &control.stage) {
             (State::HalfOpen, Some(stage)) => stage.counts,
@@ -385,7 +382,7 @@ impl Breaker {
         lock(&self.control)
     }
 
-    /// Makes a word visible, and everything that was written for it before.
+    /// Publishes a word and everything that was written for it before.
     fn publish(&self, word: Word) {
         self.word.0.store(word.0, Ordering::Release);
     }

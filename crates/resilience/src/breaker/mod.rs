@@ -1,45 +1,45 @@
-//! The circuit breaker: stop calling what does not answer, and find out carefully when it does.
+//! The circuit breaker: stops calls to a failing dependency and probes for its recovery.
 //!
 //! # Motivation
 //!
-//! A dependency that fails slowly takes its callers with it: their threads, connections and
-//! viewers wait for answers that will not come. A breaker notices, answers at once in its place,
-//! and takes the load off the dependency so that it can recover.
+//! A slow failing dependency takes its callers down with it: their threads, connections and users wait
+//! for answers that will not arrive. A breaker detects the failure, rejects calls at once, and so takes
+//! load off the dependency so that it can recover.
 //!
 //! # Theory of operation
 //!
-//! **Closed**, every call passes and its outcome enters a sliding [window](BreakerSettings). The
-//! breaker *trips* on failures in a row, on the failed share of the window, or on its slow share.
-//! **Open**, it rejects, and says for how long; each further trip without a recovery can wait
-//! longer, with jitter. Then the first caller turns it **half-open**: at most N *probes* pass in
-//! all, and their success rate closes or reopens it; when they take too long, it is decided by
-//! what there is. A recovery can go through *stages* that admit a growing share of the traffic.
-//! By command it can be forced open, disabled, or set to record without ever tripping.
+//! **Closed**: every call passes, and its outcome is recorded in a sliding [window](BreakerSettings). The
+//! breaker *trips* on consecutive failures, on the failure rate of the window, or on its slow-call rate.
+//! **Open**: calls are rejected with the remaining wait; each further trip without a recovery can wait
+//! longer, with jitter. After the wait, the first call makes the breaker **half-open**: at most N *probes*
+//! pass, and their success rate closes or reopens it; if they take too long, the finished probes decide.
+//! A recovery can pass through *stages* that admit a growing share of the traffic. By command, a breaker
+//! can be forced open, disabled, or set to record without tripping.
 //!
-//! Every permit carries the **generation** of the state that issued it. An outcome of another
-//! generation is *late* and changes nothing but a count: a call that was sent before the trip
-//! cannot close the breaker, and a probe of the last half-open cannot decide this one. A permit
-//! that is dropped, because its caller went away or panicked, gives its place back.
+//! Every permit carries the **generation** of the state that issued it. An outcome of another generation
+//! is *late*: it is counted, but has no other effect. A call sent before the trip cannot close the breaker,
+//! and a probe of an earlier half-open state cannot decide the current one. A permit that is dropped,
+//! because its caller disconnected or panicked, returns its slot.
 //!
-//! State, generation and half-open accounting are one atomic word. Passing a closed breaker is one
-//! load, recording a success a few more and at most a store; whatever changes the word does so under a
-//! short lock.
-//! The breaker reads no clock and calls no listener: instants are arguments, transitions results.
+//! State, generation and half-open accounting are one atomic word. Passing a closed breaker is one load;
+//! recording a success is a few more and at most one store. Every change of the word happens under a short
+//! lock.
+//! The breaker reads no clock and calls no listener: instants are arguments, transitions are results.
 //!
 //! # How it fails
 //!
-//! - Too small a window or minimum trips on noise; too large a one trips when everybody knows.
-//! - A threshold on failures alone never sees a dependency that hangs until its callers give up:
-//!   set a timeout or a slow-call threshold. Cancelled calls past that threshold count as slow.
-//! - One breaker around many hosts or endpoints blames the healthy ones too; see
+//! - A window or minimum that is too small trips on noise; one that is too large trips late.
+//! - A threshold on failures alone does not detect a dependency that hangs until its callers disconnect:
+//!   set a timeout or a slow-call threshold. Cancelled calls beyond that threshold count as slow.
+//! - One breaker for many hosts or endpoints also blocks the healthy ones; see
 //!   [`Registry`](crate::registry::Registry) for one per key.
-//! - Unwinding for another reason while a permit is dropped is taken for a panic of its call.
+//! - If a thread unwinds for another reason while a permit is dropped, the call is recorded as panicked.
 //!
 //! # When not to use it
 //!
-//! For calls so rare that a window never fills, for ones whose failure does not matter (logging,
-//! statistics), and for work that a queue retries anyway. Against overload that comes in degrees,
-//! [throttling](crate::throttle) is gentler: a breaker knows only all and nothing.
+//! For calls so rare that the window never fills, for calls whose failure does not matter (logging,
+//! statistics), and for work that a queue retries anyway. Against gradual overload, [throttling](crate::throttle)
+//! is gentler: a breaker admits all calls or none.
 //!
 //! # Example
 //!
@@ -101,7 +101,7 @@ use super::{
     sync::{AtomicU64, Mutex, Ordering, Padded, fence, lock},
 };
 
-/// Longest hint that half-open gives a rejected caller: its end depends on its probes.
+/// Longest retry hint of half-open: its end depends on its probes.
 const HALF_OPEN_HINT: Duration = Duration::from_secs(1);
 
 /// A circuit breaker. Share it by reference or in an `Arc`; see the [module](self).
@@ -110,11 +110,11 @@ pub struct Breaker {
     /// State, generation and payload. Written only under `control`.
     word: Padded<AtomicU64>,
     thresholds: Thresholds,
-    /// When the open wait is over, in nanoseconds since the origin. Like the next, it is written
-    /// under `control` before its state is published. Two, so that whoever still sees the one state
-    /// can not take the other's end for it.
+    /// End of the open wait, in nanoseconds since the origin. Like the next field, it is written under `control`
+    /// before its state is published. They are two, so that a reader that still sees one state cannot read the end
+    /// of the other.
     open_until: AtomicU64,
-    /// When half-open is overdue.
+    /// Time at which half-open is overdue.
     half_open_until: AtomicU64,
     origin: Instant,
     rng: Rng,
@@ -123,11 +123,11 @@ pub struct Breaker {
     control: Mutex<Control>,
 }
 
-/// The word of the state that let a call pass; what a permit is without its duty.
+/// The word of the state that admitted a call: a permit without its obligation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pass(Word);
 
-/// A call that has ended, as the window counts it. The time is asked for only where it matters.
+/// A finished call, as recorded by the window. The time is only read if it is needed.
 struct Ended<N> {
     outcome: Outcome,
     sample: Sample,
@@ -135,9 +135,8 @@ struct Ended<N> {
 }
 
 impl Breaker {
-    /// A breaker in its [initial state](BreakerSettings::initial_state). `now` is its origin: no instant
-    /// it is given counts as earlier. `seed` decides its jitter and which calls a stage of recovery
-    /// admits.
+    /// Creates a breaker in its [initial state](BreakerSettings::initial_state). `now` is its origin: earlier
+    /// instants count as this one. `seed` determines its jitter and which calls a stage of recovery admits.
     pub fn new(settings: BreakerSettings, now: Instant, seed: u64) -> Result<Self, SettingsError> {
         settings.validate()?;
         let epoch = 1;
@@ -157,7 +156,7 @@ impl Breaker {
         })
     }
 
-    /// Asks to make a call that starts `now`.
+    /// Asks for a permit for a call that starts `now`.
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
     pub fn try_acquire(&self, now: Instant) -> Admission<'_> {
@@ -168,7 +167,7 @@ impl Breaker {
         self.admit(word, now)
     }
 
-    /// Whether a call would be turned away `now`, without asking for a permit.
+    /// Whether a call would be rejected `now`, without asking for a permit.
     #[must_use]
     #[inline]
     pub fn would_reject(&self, now: Instant) -> Option<Rejected> {
@@ -176,13 +175,13 @@ impl Breaker {
         if word.state() == State::Closed { None } else { self.refusal(word, self.nanos(now)) }
     }
 
-    /// The state it is in.
+    /// Current state.
     #[must_use]
     pub fn state(&self) -> State {
         self.word().state()
     }
 
-    /// Admission in every state but closed. Rejections need no lock.
+    /// Admission in every state except closed. Rejections need no lock.
     #[inline(never)]
     fn admit(&self, word: Word, now: Instant) -> Admission<'_> {
         let refusal = match word.state() {
@@ -198,7 +197,7 @@ impl Breaker {
         }
     }
 
-    /// Why a call would be rejected in this state, unless it has to be decided under the lock.
+    /// The rejection in this state, unless it has to be decided under the lock.
     #[inline]
     fn refusal(&self, word: Word, nanos: u64) -> Option<Rejected> {
         let state = word.state();
@@ -223,7 +222,7 @@ impl Breaker {
         Some(Rejected { state, retry_after })
     }
 
-    /// A stage of recovery lets only its share of the traffic try.
+    /// A stage of recovery admits only its share of the traffic.
     fn held_back(&self, word: Word, now: Instant) -> Option<Rejected> {
         let share = self.thresholds.share();
         let left = self.half_open_until.load(Ordering::Relaxed).saturating_sub(self.nanos(now));
@@ -232,27 +231,27 @@ impl Breaker {
             .then(|| Rejected { state: word.state(), retry_after: Duration::from_nanos(left).min(HALF_OPEN_HINT) })
     }
 
-    /// Whether slow calls have anything to decide.
+    /// Whether slow calls can affect a decision.
     #[inline]
     pub(crate) fn judges_slowness(&self) -> bool {
         self.thresholds.judge_slowness()
     }
 
-    /// Whether a call that took this long is slow.
+    /// Whether a call of this duration is slow.
     #[inline]
     pub(crate) fn is_slow(&self, took: Duration) -> bool {
         self.thresholds.is_slow(nanos_of(took))
     }
 
-    /// Passes a closed breaker, which takes no time argument.
+    /// Admission by a closed breaker, which needs no time.
     #[inline]
     pub(crate) fn pass_closed(&self) -> Option<Pass> {
         let word = self.word();
         (word.state() == State::Closed).then_some(Pass(word))
     }
 
-    /// Takes note of a call's outcome. What nearly every call is, one more success of a closed
-    /// breaker, stays here; the rest is out of its way.
+    /// Records the outcome of a call. The common case, a further success of a closed breaker, is handled here; the
+    /// rest is in a separate function.
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
     pub(crate) fn settle(&self, pass: Pass, slow: bool, outcome: Outcome, now: impl Fn() -> Instant) -> Recorded {
@@ -275,7 +274,7 @@ impl Breaker {
         self.settle_otherwise(issued, outcome, slow, now)
     }
 
-    /// Every outcome but a quick success of a closed breaker.
+    /// Records every outcome except a fast success of a closed breaker.
     #[inline(never)]
     fn settle_otherwise(&self, issued: Word, outcome: Outcome, slow: bool, now: impl Fn() -> Instant) -> Recorded {
         let current = self.word();
@@ -301,7 +300,7 @@ impl Breaker {
         self.window.record(epoch, call.sample, || self.nanos((call.now)()))
     }
 
-    /// What follows from a recording: nothing, a judgement, or another try.
+    /// What follows a recording: nothing, an evaluation, or another attempt.
     #[inline(never)]
     fn follow_up(
         &self,
@@ -337,8 +336,8 @@ impl Breaker {
         self.trip(current, reason, totals, (call.now)())
     }
 
-    /// Waits for a change of the window that is under way, and gives the word after it; `None`,
-    /// and one more late result, when it was a change of state.
+    /// Waits for a concurrent change of the window and returns the word after it; `None`, and one more late
+    /// result, if it was a change of state.
     fn after_change(&self, before: Word) -> Option<Word> {
         drop(lock(&self.control));
         let current = self.word();
@@ -349,9 +348,8 @@ impl Breaker {
         None
     }
 
-    /// A permit was dropped instead of recorded. Without a clock its call has no duration, so it
-    /// cannot count as slow; [`Policy`](crate::policy::Policy) records such calls
-    /// itself, with the time.
+    /// Called when a permit is dropped without an outcome. Without a clock its call has no duration, so it cannot
+    /// count as slow; [`Policy`](crate::policy::Policy) records such calls itself, with the time.
     #[cold]
     fn abandon(&self, issued: Word, start: Instant) {
         let outcome = if std::thread::panicking() { Outcome::Panicked } else { Outcome::Cancelled };

@@ -1,4 +1,4 @@
-//! A permit: the right to make one call, and the duty to say what became of it.
+//! Permits: each admits one call and records its outcome.
 
 use std::{
     sync::Arc,
@@ -7,21 +7,20 @@ use std::{
 
 use super::{Breaker, Outcome, Pass, Recorded, Rejected, Transition, word::Word};
 
-/// The answer to a call that asks to pass.
+/// Result of asking for a permit.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped counts as a cancelled call"]
 pub struct Admission<'a> {
-    /// The right to call, or why not.
+    /// The permit, or the rejection.
     pub permit: Result<Permit<'a>, Rejected>,
-    /// The change of state that asking led to: the end of an open wait, or of an overdue half-open.
+    /// The transition caused by asking: the end of an open wait, or of an overdue half-open.
     pub transition: Option<Transition>,
 }
 
-/// The right to make one call.
+/// Permission to make one call.
 ///
-/// It knows the state that issued it. Whatever happens to the call later, the outcome counts only
-/// in that state; dropping the permit gives its place back and counts the call as cancelled, or as
-/// panicked while the thread unwinds.
+/// It carries the generation of the state that issued it: the outcome only counts in that state. Dropping
+/// the permit returns its slot and records the call as cancelled, or as panicked while the thread unwinds.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped counts as a cancelled call"]
 pub struct Permit<'a> {
@@ -37,33 +36,33 @@ impl<'a> Permit<'a> {
         Self { breaker, issued, start, settled: false }
     }
 
-    /// Gives up the duty; the caller fulfils it by other means.
+    /// Disarms the permit; the caller records the outcome by other means.
     #[inline]
     pub(crate) fn into_pass(mut self) -> Pass {
         self.settled = true;
         Pass(self.issued)
     }
 
-    /// When the call was admitted.
+    /// Time of admission.
     #[must_use]
     pub fn start(&self) -> Instant {
         self.start
     }
 
-    /// Number of the state that issued this permit.
+    /// Generation of the state that issued this permit.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.issued.generation()
     }
 
-    /// The same for a call whose duration is known already.
+    /// Records the outcome of a call with a known duration.
     #[inline]
     pub(crate) fn record_after(mut self, outcome: Outcome, took: Duration, now: Instant) -> Recorded {
         self.settled = true;
         self.breaker.settle(Pass(self.issued), self.breaker.is_slow(took), outcome, || now)
     }
 
-    /// Says what became of the call, which ends `now`.
+    /// Records the outcome of the call that ended `now`.
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
     #[allow(clippy::must_use_candidate, reason = "callers without an observer ignore the transition")]
@@ -82,17 +81,17 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// The answer to a call that asks to pass and is not bound to the breaker's lifetime.
+/// Result of asking for an owned permit.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped counts as a cancelled call"]
 pub struct OwnedAdmission {
-    /// The right to call, or why not.
+    /// The permit, or the rejection.
     pub permit: Result<OwnedPermit, Rejected>,
-    /// The change of state that asking led to.
+    /// The transition caused by asking.
     pub transition: Option<Transition>,
 }
 
-/// A [`Permit`] that owns a share of its breaker, for spawned tasks and for bodies that are still
+/// A [`Permit`] that owns a reference to its breaker, for spawned tasks and for bodies that are still
 /// being read after the call has returned.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped counts as a cancelled call"]
@@ -104,7 +103,7 @@ pub struct OwnedPermit {
 }
 
 impl Breaker {
-    /// Takes note of a call that lasted from one instant to the other.
+    /// Records the outcome of a call that lasted from one instant to the other.
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
     fn settle_between(&self, issued: Word, (start, now): (Instant, Instant), outcome: Outcome) -> Recorded {
@@ -112,7 +111,7 @@ impl Breaker {
         self.settle(Pass(issued), slow, outcome, || now)
     }
 
-    /// Asks to make a call that starts `now`, for a permit that can leave this scope.
+    /// Asks for an owned permit for a call that starts `now`.
     pub fn try_acquire_owned(self: &Arc<Self>, now: Instant) -> OwnedAdmission {
         let Admission { permit, transition } = self.try_acquire(now);
         let permit = permit.map(|mut permit| {
@@ -124,19 +123,19 @@ impl Breaker {
 }
 
 impl OwnedPermit {
-    /// When the call was admitted.
+    /// Time of admission.
     #[must_use]
     pub fn start(&self) -> Instant {
         self.start
     }
 
-    /// Number of the state that issued this permit.
+    /// Generation of the state that issued this permit.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.issued.generation()
     }
 
-    /// Says what became of the call, which ends `now`.
+    /// Records the outcome of the call that ended `now`.
     #[allow(clippy::must_use_candidate, reason = "callers without an observer ignore the transition")]
     pub fn record(mut self, outcome: Outcome, now: Instant) -> Recorded {
         self.settled = true;

@@ -1,4 +1,4 @@
-//! A breaker's settings, in Resilience4j's words where it has them.
+//! Settings of a breaker, with Resilience4j's names where they exist.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use super::State;
 use crate::settings::{SettingsError, duration, ensure, percentage, threshold, within};
 
-/// Most probes of one half-open state: their counts share one word with the state.
+/// Largest number of probes of one half-open state: their counts share one word with the state.
 pub(super) const MOST_PROBES: u32 = 100;
-/// Largest count window: its counts share one word with the window's epoch.
+/// Largest count-based window: its counts share one word with the window's epoch.
 pub(super) const LARGEST_COUNT: u32 = 100_000;
-/// The minimum of calls that was not written, and gives way to a smaller window.
+/// Default minimum of calls, which a smaller window lowers.
 const DEFAULT_MINIMUM: u32 = 100;
-/// Largest time window, in seconds.
+/// Largest time-based window, in seconds.
 pub(super) const LONGEST_TIME: u32 = 3_600;
 
-/// What the sliding window holds.
+/// Unit of the sliding window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WindowType {
@@ -26,20 +26,20 @@ pub enum WindowType {
     TimeBased,
 }
 
-/// The state that a breaker begins in.
+/// The initial state of a breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InitialState {
-    /// Calls pass and are judged.
+    /// Calls pass and their outcomes are recorded.
     #[default]
     Closed,
-    /// Calls are rejected for the first open wait: the dependency has to prove itself.
+    /// Calls are rejected for the first open wait: the dependency has to prove that it works.
     Open,
-    /// Rejects everything until commanded otherwise.
+    /// Rejects all calls until another command.
     ForcedOpen,
-    /// Lets everything pass and records nothing.
+    /// Lets all calls pass and records nothing.
     Disabled,
-    /// Lets everything pass, records, and never trips.
+    /// Lets all calls pass, records them, and never trips.
     MetricsOnly,
 }
 
@@ -55,82 +55,81 @@ impl InitialState {
     }
 }
 
-/// What follows a half-open state that has lasted its maximum wait.
+/// The transition of a half-open state that has reached its time limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AfterMaxWait {
-    /// What its finished probes say: closed if enough of the admitted ones succeeded, else open.
+    /// By its finished probes: closed if enough of the admitted ones succeeded, else open.
     #[default]
     Judged,
-    /// Open, whatever they say.
+    /// Always open.
     Open,
-    /// Closed, whatever they say.
+    /// Always closed.
     Closed,
 }
 
-/// When a breaker trips, how long it stays open, and what it asks of the dependency to close again.
+/// When a breaker trips, how long it stays open, and what it requires to close again.
 ///
-/// Percentages are 0–100. Names are Resilience4j's, and so are the numbers of the defaults, but for slow
-/// calls (off) and the longest half-open state (a minute). Where the two decide differently at the same
-/// numbers, `docs/coming-from.md` says so, row by row.
+/// Percentages are 0–100. Names and default values are Resilience4j's, except for the slow-call threshold
+/// (off) and the time limit of half-open (a minute). `docs/coming-from.md` lists the cases in which the two
+/// decide differently with the same settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BreakerSettings {
-    /// Trips when this percentage of the window's calls failed. `None`: failures never trip it by rate.
+    /// Trips when this percentage of the calls in the window failed. `None`: no failure-rate threshold.
     #[serde(with = "threshold")]
     pub failure_rate_threshold: Option<f64>,
-    /// Trips on this many failures in a row, however few calls the window has.
+    /// Trips after this number of consecutive failures, independent of the window.
     #[serde(with = "threshold")]
     pub consecutive_failure_threshold: Option<u32>,
-    /// Trips when this percentage of the window's calls was slow. `None`: slowness never trips it.
+    /// Trips when this percentage of the calls in the window was slow. `None`: no slow-call threshold.
     #[serde(with = "threshold")]
     pub slow_call_rate_threshold: Option<f64>,
-    /// A call that takes at least this long is slow.
+    /// Duration from which a call is slow.
     #[serde(with = "humantime_serde")]
     pub slow_call_duration_threshold: Duration,
-    /// Whether the window slides over calls or over time.
+    /// Whether the window is count-based or time-based.
     pub sliding_window_type: WindowType,
-    /// The window's size, in calls or in seconds.
+    /// Size of the window, in calls or in seconds.
     pub sliding_window_size: u32,
-    /// The size of a window over time, in place of `sliding-window-size`: 10 ms to 1 h.
+    /// Length of a time-based window, in place of `sliding-window-size`: 10 ms to 1 h.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub sliding_window_duration: Option<Duration>,
-    /// Rates are judged from this many calls on. The default, 100, means the size of a count window
-    /// that is smaller; any other number has to fit into it.
+    /// Minimum number of calls before rates are evaluated. The default, 100, is lowered to the size of a smaller
+    /// count-based window; any other value must not exceed that size.
     pub minimum_number_of_calls: u32,
-    /// How long the first open state lasts.
+    /// Duration of the first open state.
     #[serde(with = "humantime_serde")]
     pub wait_duration_in_open_state: Duration,
-    /// Each further trip without a recovery in between lasts this many times longer (1 = no longer).
+    /// Factor by which each further trip without a recovery lasts longer (1 = constant).
     pub open_wait_multiplier: f64,
-    /// The wait stops growing here; jitter comes on top.
+    /// Maximum of the growing wait, before jitter.
     #[serde(with = "humantime_serde")]
     pub max_wait_duration_in_open_state: Duration,
-    /// Lengthens each wait by a random share between 0 and this (0–1), so that many callers do not
-    /// probe in the same instant. It never shortens a wait.
+    /// Lengthens each wait by a random share between 0 and this (0–1), so that many callers do not probe at
+    /// the same instant. It never shortens a wait.
     pub open_wait_jitter: f64,
-    /// Probes that half-open, and each stage of a recovery, admits in all.
+    /// Number of probes that half-open, and each stage of a recovery, admits.
     pub permitted_number_of_calls_in_half_open_state: u32,
     /// Percentage of the permitted probes that must succeed to close.
     pub half_open_success_rate_threshold: f64,
-    /// Half-open is judged by what it has after this long.
+    /// Time limit of half-open, after which its finished probes decide.
     #[serde(with = "humantime_serde")]
     pub max_wait_duration_in_half_open_state: Duration,
-    /// What follows when half-open has lasted its maximum wait.
+    /// The transition of half-open at its time limit.
     pub state_after_max_wait_in_half_open: AfterMaxWait,
-    /// Whether an open wait that is over ends at the next [`tick`](super::Breaker::tick), also when
-    /// nobody calls. Otherwise the next call ends it.
+    /// Whether an open wait also ends at the next [`tick`](super::Breaker::tick) without a call. Otherwise the
+    /// next call ends it.
     pub automatic_transition_from_open_to_half_open_enabled: bool,
-    /// The state that the breaker begins in.
+    /// The initial state.
     pub initial_state: InitialState,
-    /// Percentages of the traffic to admit, stage by stage and growing, between the probes and
-    /// closing. Empty: close at once. A stage reopens the breaker by the probes' rules, out of all
-    /// its calls.
+    /// Percentages of the traffic to admit between the probes and closing, stage by stage, growing. Empty:
+    /// close at once. A stage reopens the breaker by the same rules as the probes, over all its calls.
     pub recovery_stages: Vec<f64>,
-    /// How long a stage lasts at least. It also has to see the permitted number of calls.
+    /// Minimum duration of a stage. It also needs the permitted number of calls.
     #[serde(with = "humantime_serde")]
     pub recovery_stage_duration: Duration,
-    /// Whether a call that was cancelled after the slow threshold counts as slow.
+    /// Whether a call cancelled after the slow-call threshold counts as slow.
     pub cancelled_slow_calls_count: bool,
     /// Whether a call that panicked counts as a failure.
     pub panics_count: bool,
@@ -166,7 +165,7 @@ impl Default for BreakerSettings {
 }
 
 impl BreakerSettings {
-    /// Whether a breaker can be built from these.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         if let Some(rate) = self.failure_rate_threshold {
             percentage("failure-rate-threshold", rate)?;
@@ -228,7 +227,7 @@ impl BreakerSettings {
             !counts || minimum == DEFAULT_MINIMUM || minimum <= self.sliding_window_size,
             "minimum-number-of-calls",
             minimum,
-            &format!("at most {}, the sliding-window-size: no rate would ever be judged", self.sliding_window_size),
+            &format!("at most {}, the sliding-window-size: no rate would ever be evaluated", self.sliding_window_size),
         )?;
         if let Some(span) = self.sliding_window_duration {
             let value = humantime::format_duration(span);
@@ -257,13 +256,13 @@ impl BreakerSettings {
         duration("max-wait-duration-in-half-open-state", self.max_wait_duration_in_half_open_state, tick)
     }
 
-    /// The span of a window over time.
+    /// Length of a time-based window.
     pub(super) fn window_span(&self) -> Duration {
         self.sliding_window_duration.unwrap_or(Duration::from_secs(self.sliding_window_size.into()))
     }
 
-    /// Calls from which on rates are judged. A count window never holds more than its size, so a
-    /// larger minimum would mean a breaker that cannot trip (Resilience4j clamps it the same way).
+    /// Minimum number of calls before rates are evaluated. A count-based window never holds more than its
+    /// size, so a larger minimum would mean a breaker that cannot trip (Resilience4j clamps it the same way).
     pub(super) fn effective_minimum(&self) -> u32 {
         match self.sliding_window_type {
             WindowType::CountBased => self.minimum_number_of_calls.min(self.sliding_window_size),
@@ -271,8 +270,8 @@ impl BreakerSettings {
         }
     }
 
-    /// The wait before the `trips`-th open state without a recovery in between may be probed;
-    /// `luck` is a random number 0 ≤ x < 1.
+    /// The wait of the `trips`-th open state without a recovery in between; `luck` is a random number
+    /// 0 ≤ x < 1.
     pub(super) fn open_wait(&self, trips: u32, luck: f64) -> Duration {
         let base = self.wait_duration_in_open_state;
         let growth = self.open_wait_multiplier.powi(i32::try_from(trips.saturating_sub(1)).unwrap_or(i32::MAX));

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use super::{Breaker, State, Transition};
 use crate::sync::Ordering;
 
-/// A breaker at one moment. Ratios are 0–1.
+/// State of a breaker at one moment. Ratios are 0–1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// The state it is in.
+    /// Current state.
     pub state: State,
-    /// Number of that state.
+    /// Generation of the state.
     pub generation: u64,
     /// Failed share of the window; `NaN` below the minimum number of calls.
     pub failure_ratio: f64,
@@ -18,40 +18,40 @@ pub struct Snapshot {
     pub slow_ratio: f64,
     /// Calls in the window; in half-open, finished probes.
     pub window_calls: u64,
-    /// Of these, failed.
+    /// Failed calls among them.
     pub failures: u64,
-    /// Of these, slow.
+    /// Slow calls among them.
     pub slow: u64,
-    /// Failures in a row.
+    /// Consecutive failures.
     pub consecutive_failures: u32,
     /// Probes of half-open in flight or finished, or calls of a stage in flight; 0 in every other state.
     pub half_open_in_use: u32,
-    /// The latest change to open, with the reason and the numbers it was decided on. They stay
-    /// readable while nothing is counted; a reset forgets them.
+    /// The latest transition to open, with its reason and statistics. Kept while nothing is recorded; cleared
+    /// by a reset.
     pub last_trip: Option<Transition>,
     /// The rest of the open wait; 0 in every other state.
     pub open_remaining: Duration,
-    /// success rate × (1 − slow rate × 0.5) over what the state has counted: 1 without any calls,
+    /// success rate × (1 − slow rate × 0.5) over the calls recorded in this state: 1 without any calls,
     /// 0 while open, forced open, or half-open without a result.
     pub health_score: f64,
-    /// Outcomes that came after their state had ended.
+    /// Outcomes that arrived after their state had ended.
     pub late_results: u64,
-    /// Failure ratio at which it trips.
+    /// Failure ratio at which the breaker trips.
     pub failure_ratio_threshold: Option<f64>,
-    /// Slow ratio at which it trips.
+    /// Slow-call ratio at which the breaker trips.
     pub slow_ratio_threshold: Option<f64>,
-    /// Failures in a row at which it trips.
+    /// Consecutive failures at which the breaker trips.
     pub consecutive_failure_threshold: Option<u32>,
-    /// Calls from which on the ratios count.
+    /// Minimum number of calls before the ratios are evaluated.
     pub minimum_calls: u32,
-    /// Calls that a window over calls holds; none for a window over time.
+    /// Size of a count-based window; `None` for a time-based one.
     pub window_size: Option<u32>,
-    /// The first open wait.
+    /// Duration of the first open state.
     pub open_wait: Duration,
 }
 
 impl Breaker {
-    /// What it looks like `now`.
+    /// Snapshot at `now`.
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let control = self.lock();
@@ -99,7 +99,7 @@ impl Breaker {
         }
     }
 
-    /// The settings it works by now.
+    /// The current settings.
     #[must_use]
     pub fn settings(&self) -> super::BreakerSettings {
         self.lock().settings.clone()

@@ -1,5 +1,5 @@
-//! The settings that calls read, as atomics, so that they can change under way; and the judgement
-//! of what was counted.
+//! The settings that calls read, as atomics, so that they can change while calls run; and the evaluation of
+//! recorded outcomes.
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use crate::{
     sync::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
-/// Read with relaxed loads. A call may see a mixture while settings change. The change is followed by
-/// a judgement of its own, and a fence on both sides sees to it that of a change and an outcome at
-/// the same time at least one knows of the other.
+/// Read with relaxed loads: a call may see a mixture while settings change. The change is followed by an
+/// evaluation of its own, and fences on both sides ensure that of a concurrent change and outcome at least
+/// one sees the other.
 #[derive(Debug)]
 pub(super) struct Thresholds {
     slow_nanos: AtomicU64,
     /// The wait that a forced-open breaker reports to callers: its end is not known.
     open_wait_nanos: AtomicU64,
-    /// Percentages as bits; `NaN`, which nothing reaches, where there is no threshold.
+    /// Percentages as bits; `NaN`, which no value reaches, if there is no threshold.
     failure_rate: AtomicU64,
     slow_rate: AtomicU64,
-    /// 0 without a threshold.
+    /// 0: no threshold.
     consecutive: AtomicU32,
     minimum: AtomicU32,
     permitted: AtomicU32,
     cancelled_slow_calls_count: AtomicBool,
     panics_count: AtomicBool,
-    /// Share (0–1, as bits) of the calls that half-open considers at its present stage.
+    /// Share (0–1, as bits) of the calls that half-open admits at its current stage.
     share: AtomicU64,
 }
 
@@ -69,7 +69,7 @@ impl Thresholds {
         self.panics_count.store(settings.panics_count, relaxed);
     }
 
-    /// Whether there is a threshold for slow calls.
+    /// Whether there is a slow-call threshold.
     #[inline]
     pub(super) fn judge_slowness(&self) -> bool {
         !f64::from_bits(self.slow_rate.load(Ordering::Relaxed)).is_nan()
@@ -96,7 +96,7 @@ impl Thresholds {
         self.share.store(share.to_bits(), Ordering::Relaxed);
     }
 
-    /// How an outcome counts; `None` when it says nothing about the dependency.
+    /// How an outcome is recorded; `None` if it says nothing about the dependency.
     #[inline]
     pub(super) fn sample(&self, outcome: Outcome, slow: bool) -> Option<Sample> {
         let failed = match outcome {
@@ -109,7 +109,7 @@ impl Thresholds {
         Some(Sample { failed, slow })
     }
 
-    /// Whether a closed breaker has to trip, and why.
+    /// Whether a closed breaker has to trip, and the reason.
     pub(super) fn judge(&self, window: WindowSnapshot, streak: u32) -> Option<Reason> {
         let relaxed = Ordering::Relaxed;
         let consecutive = self.consecutive.load(relaxed);
@@ -133,7 +133,7 @@ impl Thresholds {
     }
 }
 
-/// What half-open's probes have shown so far.
+/// Interim result of half-open's probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Undecided,
@@ -141,9 +141,9 @@ pub(super) enum Verdict {
     Failed,
 }
 
-/// Judges probes against the number permitted: failed as soon as enough successes cannot be reached
-/// any more or too many were slow, passed once enough succeeded and none is still in flight. A
-/// dependency that answers half of its probes and hangs on the others is not closed by the half.
+/// Evaluates probes against the permitted number: failed as soon as enough successes are out of reach or
+/// too many were slow; passed when enough succeeded and none is in flight. A dependency that answers half of
+/// its probes and hangs on the others is thus not taken for recovered.
 pub(super) fn judge_probes(settings: &BreakerSettings, probes: Probes) -> Verdict {
     let counted =
         WindowSnapshot { calls: probes.finished().into(), failures: probes.failed.into(), slow: probes.slow.into() };
@@ -155,8 +155,8 @@ pub(super) fn judge_probes(settings: &BreakerSettings, probes: Probes) -> Verdic
     }
 }
 
-/// Judges a stage: failed like probes, out of its calls or the permitted number, whichever is more;
-/// passed when its time is over and it has seen that number.
+/// Evaluates a stage: failed by the probes' rules, over its calls or the permitted number, whichever is
+/// more; passed when its time is over and it has had that number of calls.
 pub(super) fn judge_stage(settings: &BreakerSettings, counted: WindowSnapshot, time_is_over: bool) -> Verdict {
     let least = u64::from(settings.permitted_number_of_calls_in_half_open_state);
     match judge_out_of(settings, counted, counted.calls.max(least)) {
@@ -165,8 +165,7 @@ pub(super) fn judge_stage(settings: &BreakerSettings, counted: WindowSnapshot, t
     }
 }
 
-/// Judges half-open when its time is over: of the calls that were admitted, those in flight have not
-/// succeeded.
+/// Evaluates half-open at its time limit: admitted calls that are still in flight have not succeeded.
 pub(super) fn judge_overdue(settings: &BreakerSettings, counted: WindowSnapshot, admitted: u64) -> Verdict {
     match judge_out_of(settings, counted, admitted) {
         Verdict::Passed if counted.calls > counted.failures => Verdict::Passed,
@@ -187,7 +186,7 @@ fn judge_out_of(settings: &BreakerSettings, counted: WindowSnapshot, of: u64) ->
     }
 }
 
-/// Fewest successes out of `of` that reach `percent`, at least one.
+/// Smallest number of successes out of `of` that reaches `percent`, at least one.
 fn needed(percent: f64, of: u64) -> u64 {
     let reaches = |count: u64| count as f64 * 100.0 >= percent * of as f64;
     let mut count = rounded_down(percent / 100.0 * of as f64);

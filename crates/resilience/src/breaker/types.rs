@@ -1,4 +1,4 @@
-//! Types of a breaker: its states, outcomes of calls, and answers.
+//! Types of a breaker: states, outcomes of calls, transitions, rejections.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ macro_rules! spelled {
         pub enum $name { $($(#[$doc])* $variant,)* }
 
         impl $name {
-            /// Every one, in the order they are documented.
+            /// All values, in the order they are documented.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The spelling used in series, logs and JSON.
+            /// Spelling in metrics, logs and JSON.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
@@ -25,31 +25,31 @@ macro_rules! spelled {
 pub(crate) use spelled;
 
 spelled! {
-    /// Where a breaker stands.
+    /// State of a breaker.
     State {
-        /// Calls pass and are judged.
+        /// Calls pass, and their outcomes are recorded.
         Closed = "closed",
         /// Calls are rejected until the wait is over.
         Open = "open",
-        /// A few probes, and then a growing share of the traffic, decide what comes next.
+        /// A few probes, and then a growing share of the traffic, decide the next state.
         HalfOpen = "half_open",
-        /// Rejects everything, by command.
+        /// Rejects all calls, by command.
         ForcedOpen = "forced_open",
-        /// Lets everything pass and records nothing, by command.
+        /// Lets all calls pass and records nothing, by command.
         Disabled = "disabled",
-        /// Lets everything pass, records, and never trips, by command.
+        /// Lets all calls pass, records them, and never trips, by command.
         MetricsOnly = "metrics_only",
     }
 }
 
 spelled! {
-    /// Why a breaker changed its state.
+    /// Reason of a transition.
     Reason {
-        /// Enough failures in a row.
+        /// Consecutive failures reached their threshold.
         ConsecutiveFailures = "consecutive_failures",
-        /// Too large a share of the window's calls failed.
+        /// The failure rate of the window reached its threshold.
         FailureRate = "failure_rate",
-        /// Too large a share of the window's calls was slow.
+        /// The slow-call rate of the window reached its threshold.
         SlowCallRate = "slow_call_rate",
         /// The open wait is over.
         WaitElapsed = "wait_elapsed",
@@ -57,86 +57,86 @@ spelled! {
         ProbesSucceeded = "probes_succeeded",
         /// Too many probes failed, or were slow.
         ProbesFailed = "probes_failed",
-        /// Half-open took too long to come to a result.
+        /// Half-open reached its time limit.
         HalfOpenTimeout = "half_open_timeout",
-        /// A stage of the recovery went well.
+        /// A stage of the recovery succeeded.
         StagePassed = "stage_passed",
         /// By command.
         Command = "command",
-        /// A peer that guards the same dependency did the same.
+        /// A peer that guards the same dependency changed its state.
         Shared = "shared",
     }
 }
 
 spelled! {
-    /// What became of a call.
+    /// Outcome of a call.
     Outcome {
-        /// The dependency answered well.
+        /// The call succeeded.
         Success = "success",
-        /// It answered badly, or not at all.
+        /// The call failed.
         Failure = "failure",
-        /// It took longer than the caller allows.
+        /// The call timed out.
         Timeout = "timeout",
-        /// An error that says nothing about the dependency's health, a 4xx for example.
+        /// An error that says nothing about the dependency's health, for example a 4xx status.
         Ignored = "ignored",
-        /// The caller went away before there was an answer.
+        /// The caller stopped waiting before there was an answer.
         Cancelled = "cancelled",
         /// The call panicked.
         Panicked = "panicked",
     }
 }
 
-/// What an operator can tell a breaker.
+/// A command of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Reject everything until another command.
+    /// Reject all calls until another command.
     ForceOpen,
-    /// Close now, from whatever state.
+    /// Close, from any state.
     Close,
-    /// Let everything pass and record nothing.
+    /// Let all calls pass and record nothing.
     Disable,
-    /// Let everything pass and record, but never trip.
+    /// Let all calls pass and record them, but never trip.
     MetricsOnly,
-    /// Close, and forget all that was recorded, the count of late results included.
+    /// Close and clear everything recorded, including the count of late results.
     Reset,
 }
 
-/// One change of state, with the numbers it was decided on.
+/// A change of state, with the statistics it was based on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Transition {
-    /// The state that ended.
+    /// The previous state.
     pub from: State,
-    /// The state that began.
+    /// The new state.
     pub to: State,
-    /// Number of the state that began; every change of a breaker has the next higher one.
+    /// Generation of the new state; each transition of a breaker increments it.
     pub generation: u64,
-    /// Why.
+    /// Reason of the transition.
     pub reason: Reason,
-    /// When, by the time that the caller passed in.
+    /// Time of the transition, as passed in by the caller.
     pub at: Instant,
-    /// What was counted when the decision fell: the window's calls, or the probes of half-open.
+    /// Statistics that decided: calls in the window, or probes of half-open.
     pub window: WindowSnapshot,
-    /// How long the breaker stays open before a probe, when this opened it.
+    /// How long the breaker stays open before a probe, if this transition opened it.
     pub open_for: Option<Duration>,
 }
 
-/// A call that was not let through.
+/// Rejection of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the breaker is {}; retry after {retry_after:?}", state.as_str())]
 pub struct Rejected {
-    /// The state that rejected it.
+    /// The state that rejected the call.
     pub state: State,
-    /// When it is worth asking again: the rest of the open wait; at most a second in half-open,
+    /// Earliest time at which a retry may succeed: the rest of the open wait; at most a second in half-open,
     /// whose end depends on its probes; the configured open wait when forced open.
     pub retry_after: Duration,
 }
 
-/// What recording an outcome led to.
+/// Result of recording an outcome.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recorded {
-    /// The change of state it caused, if any.
+    /// The transition that it caused, if any.
     pub transition: Option<Transition>,
-    /// Whether the call had begun in an earlier state, so that its outcome changed nothing.
+    /// Whether the call had begun in an earlier state, so that its outcome had no effect.
     pub late: bool,
     /// Whether it took at least the slow-call threshold.
     pub slow: bool,

@@ -1,12 +1,12 @@
-//! The breaker's state in one atomic word, so that one load tells a call all it needs to pass.
+//! The breaker's state in one atomic word, so that a single load decides about a call.
 //!
 //! ```text
 //! bit 63            31 30                      3 2    0
 //!     generation (33) │ payload (28)            │ state
 //! ```
-//! The payload belongs to the state: the window's epoch while calls are recorded (closed, metrics
-//! only), four counts of seven bits in half-open, nothing otherwise. Only the holder of the
-//! control lock writes the word; everybody reads it.
+//! The payload depends on the state: the window's epoch while calls are recorded (closed, metrics only),
+//! four counts of seven bits in half-open, nothing otherwise. Only the holder of the control lock writes the
+//! word.
 
 use super::types::State;
 
@@ -42,13 +42,13 @@ impl Word {
         self.0 >> (STATE_BITS + PAYLOAD_BITS)
     }
 
-    /// The epoch of the window that this state records in.
+    /// Epoch of the window that this state records in.
     #[inline]
     pub(super) fn epoch(self) -> u32 {
         u32::try_from((self.0 >> STATE_BITS) & ((1 << PAYLOAD_BITS) - 1)).expect("28 bits fit into 32")
     }
 
-    /// The probes of half-open.
+    /// Counts of half-open's probes.
     pub(super) fn probes(self) -> Probes {
         let field = |at: u32| {
             u32::try_from((self.0 >> (STATE_BITS + at * COUNT_BITS)) & COUNT_MASK).expect("seven bits fit into 32")
@@ -57,21 +57,21 @@ impl Word {
     }
 }
 
-/// The accounting of one half-open state, or of one stage of a recovery.
+/// Counts of one half-open state, or of one stage of a recovery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Probes {
     /// Admitted and not finished.
     pub(super) in_flight: u32,
-    /// Finished well.
+    /// Succeeded.
     pub(super) succeeded: u32,
-    /// Finished badly.
+    /// Failed.
     pub(super) failed: u32,
-    /// Finished, and slow, well or badly.
+    /// Slow, whether succeeded or failed.
     pub(super) slow: u32,
 }
 
 impl Probes {
-    /// Places taken: in flight or finished.
+    /// Used permits: in flight or finished.
     pub(super) fn used(self) -> u32 {
         self.in_flight + self.finished()
     }

@@ -1,32 +1,31 @@
-//! The bulkhead: no dependency may take more than its share of the caller.
+//! The bulkhead: limits the share of the caller that one dependency can occupy.
 //!
 //! # Motivation
 //!
-//! When one dependency slows down, the calls waiting for it pile up until they hold every
-//! connection, every worker and all the memory there is, and calls to healthy dependencies find
-//! nothing left. A ship survives a hole because its hull is divided; a service, because each
-//! dependency has a limited number of places.
+//! When a dependency slows down, the calls waiting for it pile up until they occupy every connection, worker
+//! and all memory, and calls to healthy dependencies fail as well. A ship survives a leak because its hull is
+//! divided into compartments; a service, because each dependency has a limited number of concurrent calls.
 //!
 //! # Theory of operation
 //!
-//! A fair semaphore: calls beyond the limit wait their turn, at most
-//! [`max_wait_duration`](BulkheadSettings::max_wait_duration), then they are turned away. A caller
-//! that stops waiting leaves the queue; one that goes away during its call gives its place back.
-//! How many places? Little's law: rate × time. 50 calls a second of 100 ms each hold 5 places;
-//! twice to four times that leaves room for bursts.
+//! A fair semaphore: calls beyond the limit wait in a queue for at most
+//! [`max_wait_duration`](BulkheadSettings::max_wait_duration), then they are rejected. A caller that stops
+//! waiting leaves the queue; a call that is cancelled returns its slot.
+//! The limit follows from Little's law: rate × duration. 50 calls per second of 100 ms each occupy 5 slots;
+//! two to four times that leaves capacity for bursts.
 //!
-//! The [`PoolBulkhead`] is the form that thread pools are known by: a core, a maximum and a
-//! bounded queue, with calls run by their caller or turned away when all of it is full.
+//! [`PoolBulkhead`] has the semantics of a thread pool: a core size, a maximum and a bounded queue; calls
+//! that exceed them are run by their caller or rejected.
 //!
 //! # How it fails
 //!
-//! Too few places turn away healthy traffic; too many protect nothing. A long wait only moves the
-//! pile-up from the dependency to the queue in front of it.
+//! A limit that is too low rejects healthy traffic; one that is too high protects nothing. A long wait only
+//! moves the pile-up from the dependency to the queue in front of it.
 //!
 //! # When not to use it
 //!
-//! In front of something that limits itself (a connection pool with a short wait is a bulkhead),
-//! and around calls that cost no more than the place does.
+//! In front of a resource that limits itself (a connection pool with a short wait is a bulkhead), and around
+//! calls that cost no more than the bulkhead itself.
 //!
 //! ```
 //! use std::time::Duration;
@@ -60,13 +59,13 @@ use super::{
     sync::{AtomicU64, Ordering},
 };
 
-/// Places of a bulkhead and the patience of those who wait for one.
+/// Limit of concurrent calls, and how long a call waits for admission.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BulkheadSettings {
-    /// Calls that may be inside at once.
+    /// Maximum number of concurrent calls.
     pub max_concurrent_calls: u32,
-    /// How long a call waits for a place; zero turns it away at once.
+    /// How long a call waits for admission; zero rejects it at once.
     #[serde(with = "humantime_serde")]
     pub max_wait_duration: Duration,
 }
@@ -78,33 +77,33 @@ impl Default for BulkheadSettings {
 }
 
 impl BulkheadSettings {
-    /// Whether a bulkhead can be built from these.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         within("max-concurrent-calls", self.max_concurrent_calls, 1..=1_000_000, "1–1000000")?;
         duration("max-wait-duration", self.max_wait_duration, Duration::ZERO)
     }
 }
 
-/// No place became free in time.
+/// Error: the bulkhead was full until the end of the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("all {capacity} places were taken for {waited:?}")]
+#[error("the bulkhead of {capacity} calls was full for {waited:?}")]
 pub struct BulkheadFull {
-    /// Places there are.
+    /// The limit of concurrent calls.
     pub capacity: u32,
-    /// How long the call waited for one.
+    /// How long the call waited.
     pub waited: Duration,
 }
 
-/// A bulkhead at one moment.
+/// State of a bulkhead at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BulkheadSnapshot {
-    /// Calls inside.
+    /// Admitted calls.
     pub in_flight: u32,
-    /// Places there are.
+    /// Maximum number of concurrent calls.
     pub capacity: u32,
-    /// Calls waiting for a place.
+    /// Waiting calls.
     pub queued: u32,
-    /// Calls turned away so far.
+    /// Rejected calls so far.
     pub rejected: u64,
 }
 
@@ -117,7 +116,7 @@ pub struct Bulkhead {
     rejected: AtomicU64,
 }
 
-/// A place in a bulkhead, free again when dropped.
+/// A slot in a bulkhead, returned when dropped.
 #[derive(Debug)]
 #[must_use = "the place is free again as soon as this is dropped"]
 pub struct Place<'a>(&'a Bulkhead);
@@ -129,7 +128,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// A [`Place`] that owns a share of its bulkhead, for spawned tasks and for response bodies that are
+/// A [`Place`] that owns a reference to its bulkhead, for spawned tasks and for response bodies that are
 /// still being sent.
 #[derive(Debug)]
 #[must_use = "the place is free again as soon as this is dropped"]
@@ -142,7 +141,7 @@ impl Drop for OwnedPlace {
 }
 
 impl Bulkhead {
-    /// An empty bulkhead.
+    /// Creates an empty bulkhead.
     pub fn new(settings: &BulkheadSettings) -> Result<Self, SettingsError> {
         settings.validate()?;
         Ok(Self {
@@ -153,12 +152,12 @@ impl Bulkhead {
         })
     }
 
-    /// Takes a place, waiting for it no longer than the settings allow.
+    /// Waits for a slot, no longer than the settings allow.
     pub async fn enter(&self) -> Result<Place<'_>, BulkheadFull> {
         self.enter_within(self.max_wait).await
     }
 
-    /// Takes a place, waiting for it no longer than `limit`, nor than the settings allow.
+    /// Waits for a slot, no longer than `limit` and the settings allow.
     pub async fn enter_within(&self, limit: Duration) -> Result<Place<'_>, BulkheadFull> {
         if let Some(place) = self.try_enter() {
             return Ok(place);
@@ -171,21 +170,21 @@ impl Bulkhead {
         Err(BulkheadFull { capacity: self.capacity, waited: limit })
     }
 
-    /// As [`enter`](Self::enter), for a place that can leave this scope.
+    /// As [`enter`](Self::enter), with an owned slot.
     pub async fn enter_owned(self: &Arc<Self>) -> Result<OwnedPlace, BulkheadFull> {
         // The place is handed on, not given back.
         mem::forget(self.enter().await?);
         Ok(OwnedPlace(self.clone()))
     }
 
-    /// Takes a place if one is free and no caller waits for it. Does not count as a rejection.
+    /// Takes a slot if one is free and no caller is waiting. A failure does not count as a rejection.
     #[must_use]
     #[inline]
     pub fn try_enter(&self) -> Option<Place<'_>> {
         self.places.try_take().then(|| Place(self))
     }
 
-    /// What it looks like now.
+    /// Snapshot of the bulkhead.
     #[must_use]
     pub fn snapshot(&self) -> BulkheadSnapshot {
         let (free, queued) = self.places.now();

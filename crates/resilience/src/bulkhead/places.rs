@@ -1,23 +1,22 @@
-//! Places, and the queue of those who wait for one.
+//! Slots of a semaphore, and the queue of callers that wait for one.
 //!
-//! Without waiters, taking a place and giving it back is one exchange of a word each. Only
-//! with waiters there is a lock, and Tokio's semaphore as the queue: it is first come, first
-//! served, and forgets a waiter that is dropped.
+//! Without waiting callers, taking and returning a slot is one atomic exchange each. Only with waiting callers
+//! there is a lock, and Tokio's semaphore as a FIFO queue, which handles waiters that are dropped.
 //!
-//! What has to hold: a caller in the semaphore's queue is either counted in the word as waiting, or
-//! has a permit in the semaphore. It is counted and uncounted only under the lock, together with the
-//! permit that takes its place, so that a waiter that gives up knows which of the two it leaves behind.
+//! Invariant: a caller in the semaphore's queue is either counted in the word as waiting, or has a permit in
+//! the semaphore. Both changes happen together under the lock, so that a waiter that is dropped knows which of
+//! the two to undo.
 
 use tokio::sync::Semaphore;
 
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// `[waiting: 32 | free: 32]`; while there are waiters, nothing is free.
+/// `[waiting: 32 | free: 32]`; while callers wait, no slot is free.
 #[derive(Debug)]
 pub(super) struct Places {
     word: AtomicU64,
     queue: Semaphore,
-    /// Held while a caller joins the queue, leaves it, or gets a place there.
+    /// Held while a caller joins the queue, leaves it, or gets a slot there.
     changing: Mutex<()>,
 }
 
@@ -29,20 +28,20 @@ impl Places {
         Self { word: AtomicU64::new(places.into()), queue: Semaphore::new(0), changing: Mutex::new(()) }
     }
 
-    /// Free places, and those who wait for one.
+    /// Free slots and waiting callers.
     pub(super) fn now(&self) -> (u32, u32) {
         let word = self.word.load(Ordering::Acquire);
         let half = |word: u64| u32::try_from(word & FREE).expect("masked to 32 bits");
         (half(word), half(word >> 32))
     }
 
-    /// Takes a place, if one is free.
+    /// Takes a slot, if one is free.
     #[inline]
     pub(super) fn try_take(&self) -> bool {
         self.change(|word| (word & FREE > 0).then(|| word - 1)).is_some()
     }
 
-    /// Gives a place back: to the longest waiter, or to all.
+    /// Returns a slot: to the longest waiting caller, or to the free ones.
     #[inline]
     pub(super) fn give_back(&self) {
         if self.change(|word| (word < WAITER).then(|| word + 1)).is_none() {
@@ -59,7 +58,7 @@ impl Places {
         }
     }
 
-    /// Takes a place, waiting for it. Dropping the future leaves no trace.
+    /// Waits for a slot. The future can be dropped at any time.
     pub(super) async fn take(&self) {
         if !self.join() {
             return;
@@ -72,14 +71,14 @@ impl Places {
         }
     }
 
-    /// Joins the queue, unless there is a place by now, which is taken.
+    /// Joins the queue, unless a slot is free by now, which is then taken.
     fn join(&self) -> bool {
         let _changing = lock(&self.changing);
         let before = self.change(|word| Some(if word & FREE > 0 { word - 1 } else { word + WAITER }));
         before.is_some_and(|word| word & FREE == 0)
     }
 
-    /// Leaves the queue. If a place has been handed on in between, it is given back.
+    /// Leaves the queue. A slot that has been handed over in between is returned.
     fn leave(&self) {
         let changing = lock(&self.changing);
         if self.change(|word| (word >= WAITER).then(|| word - WAITER)).is_some() {
@@ -94,14 +93,14 @@ impl Places {
         }
     }
 
-    /// Changes the word, and gives what it was; `None` where `next` does not want to.
+    /// Updates the word and returns the previous one; `None` if `next` refuses.
     #[inline]
     fn change(&self, next: impl Fn(u64) -> Option<u64>) -> Option<u64> {
         self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).ok()
     }
 }
 
-/// A caller in the queue. Declared before the future that waits, it is dropped after it.
+/// A caller in the queue. It must be declared before the future that waits, to be dropped after it.
 struct Waiting<'a> {
     places: &'a Places,
     served: bool,

@@ -1,14 +1,13 @@
-//! The pool form of the bulkhead: a core, a maximum, and a bounded queue.
+//! The bulkhead as a pool: a core size, a maximum, and a bounded queue.
 //!
-//! It decides as a Java `ThreadPoolExecutor` does, which is how most people know bulkheads, without
-//! the threads: calls are futures and run where they are awaited. Up to `core` calls run at once.
-//! Further ones queue. When the queue is full, more run, up to `max`. When that is reached, too, a
-//! call is turned away or, with [`WhenFull::CallerRuns`], run by its caller outside the pool: a
-//! caller that makes one call at a time is busy with it and sends no more, which is the
-//! back-pressure. A service that answers each request in a task of its own has no such caller, and
-//! limits nothing with it: [`WhenFull::Reject`], the default, is for that.
+//! It decides like a Java `ThreadPoolExecutor`, but without threads: calls are futures and run where they are
+//! awaited. Up to `core` calls run at once. Further ones are queued. When the queue is full, more run, up to
+//! `max`. When that is reached, too, a call is rejected or, with [`WhenFull::CallerRuns`], run by its caller
+//! outside the pool: a caller that makes one call at a time is then busy and sends no more, which is
+//! back-pressure. A service with a task per request has no such caller, so that this would limit nothing: it
+//! uses [`WhenFull::Reject`], the default.
 //!
-//! The queue is first come, first served. A caller that stops waiting leaves it at once.
+//! The queue is FIFO. A caller that stops waiting leaves it at once.
 //!
 //! ```
 //! use breakerbox_resilience::bulkhead::{PoolBulkhead, PoolSettings};
@@ -33,28 +32,28 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// What happens to a call that the pool has no room for.
+/// Handling of a call when pool and queue are full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WhenFull {
-    /// Its caller runs it, outside the pool.
+    /// The caller runs it, outside the pool.
     CallerRuns,
-    /// It is turned away.
+    /// It is rejected.
     #[default]
     Reject,
 }
 
-/// Size of a pool.
+/// Sizes of a pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PoolSettings {
-    /// Calls that run at once before any is queued.
+    /// Number of calls that run before any is queued.
     pub core_size: u32,
-    /// Calls that run at once when the queue is full.
+    /// Number of calls that run when the queue is full.
     pub max_size: u32,
-    /// Calls that wait.
+    /// Length of the queue.
     pub queue_capacity: u32,
-    /// What happens to further ones.
+    /// Handling of further calls.
     pub when_full: WhenFull,
 }
 
@@ -65,7 +64,7 @@ impl Default for PoolSettings {
 }
 
 impl PoolSettings {
-    /// Whether a pool can be built from these.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         within("core-size", self.core_size, 1..=100_000, "1–100000")?;
         within("max-size", self.max_size, self.core_size..=100_000, "between core-size and 100000")?;
@@ -73,16 +72,16 @@ impl PoolSettings {
     }
 }
 
-/// A pool at one moment.
+/// State of a pool at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolSnapshot {
-    /// What it has in common with other bulkheads.
+    /// The figures that it shares with other bulkheads.
     pub bulkhead: BulkheadSnapshot,
-    /// Calls being run by their callers, outside the pool.
+    /// Calls run by their callers, outside the pool.
     pub caller_runs: u32,
     /// Whether the queue is full.
     pub saturated: bool,
-    /// Calls that have run in the pool.
+    /// Number of calls that have run in the pool.
     pub completed: u64,
 }
 
@@ -114,7 +113,7 @@ struct Waiter {
     turn: oneshot::Sender<PoolPlace>,
 }
 
-/// What the pool says to a call that wants in.
+/// Decision about a call that wants to enter.
 enum Entrance {
     Run,
     Wait(u64, oneshot::Receiver<PoolPlace>),
@@ -122,18 +121,18 @@ enum Entrance {
     Full,
 }
 
-/// The right to run, given up when dropped.
+/// A running call; its slot is returned on drop.
 #[derive(Debug)]
 #[must_use = "the place is free again as soon as this is dropped"]
 pub struct PoolPlace {
-    /// `None` once it has been handed on.
+    /// `None` once it has been handed over.
     pool: Option<Arc<Pool>>,
-    /// Whether it is outside the pool.
+    /// Whether it runs outside the pool.
     caller_runs: bool,
 }
 
 impl PoolPlace {
-    /// Whether the call runs outside the pool, in its caller's own time.
+    /// Whether the call runs outside the pool, by its caller.
     #[must_use]
     pub fn caller_runs(&self) -> bool {
         self.caller_runs
@@ -141,14 +140,14 @@ impl PoolPlace {
 }
 
 impl PoolBulkhead {
-    /// An empty pool.
+    /// Creates an empty pool.
     pub fn new(settings: &PoolSettings) -> Result<Self, SettingsError> {
         settings.validate()?;
         let pool = Pool { settings: settings.clone(), state: Mutex::new(State::default()) };
         Ok(Self { pool: Arc::new(pool) })
     }
 
-    /// Takes a place, waiting in the queue where there is room in it.
+    /// Waits for a slot, in the queue if it has capacity.
     pub async fn enter(&self) -> Result<PoolPlace, BulkheadFull> {
         match self.pool.admit() {
             Entrance::Run => Ok(self.place(false)),
@@ -162,7 +161,7 @@ impl PoolBulkhead {
         }
     }
 
-    /// Takes a place, waiting in the queue at most this long. A caller that gives up counts as rejected.
+    /// Waits for a slot, for at most this long. A caller that stops waiting counts as rejected.
     pub async fn enter_within(&self, limit: Duration) -> Result<PoolPlace, BulkheadFull> {
         let began = Instant::now();
         match tokio::time::timeout(limit, self.enter()).await {
@@ -174,7 +173,7 @@ impl PoolBulkhead {
         }
     }
 
-    /// Takes a place if the call can run in the pool right away. Does not count as a rejection.
+    /// Takes a slot if the call can run at once. A failure does not count as a rejection.
     #[must_use]
     pub fn try_enter(&self) -> Option<PoolPlace> {
         let mut state = lock(&self.pool.state);
@@ -185,7 +184,7 @@ impl PoolBulkhead {
         })
     }
 
-    /// What it looks like now.
+    /// Snapshot of the pool.
     #[must_use]
     pub fn snapshot(&self) -> PoolSnapshot {
         let state = lock(&self.pool.state);
@@ -236,7 +235,7 @@ impl Pool {
         }
     }
 
-    /// A call in the pool is over: its place goes to the longest waiter.
+    /// Hands the slot of a finished call to the longest waiting one.
     fn hand_on(self: Arc<Self>) {
         lock(&self.state).completed += 1;
         loop {
@@ -271,7 +270,7 @@ impl Drop for PoolPlace {
     }
 }
 
-/// Leaves the queue when the wait ends, however it ends.
+/// Leaves the queue when the wait ends, in any way.
 struct Queued<'a> {
     pool: &'a Pool,
     id: u64,

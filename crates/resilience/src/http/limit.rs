@@ -1,4 +1,4 @@
-//! A server's own limit: as many requests at once as it can answer well, and 503 for the others.
+//! A server's concurrency limit: excess requests are answered with 503.
 
 use std::{
     future::Future,
@@ -15,9 +15,9 @@ use tower::{Layer, Service};
 
 use crate::bulkhead::{Bulkhead, OwnedPlace};
 
-/// Puts a [`Bulkhead`] in front of a server. A request takes its place until its answer has been sent,
-/// body included. One that finds no place in time is answered with 503 and `Retry-After: 1`, so that
-/// no error has to be handled.
+/// Puts a [`Bulkhead`] in front of a server. A request occupies a slot until its response has been sent,
+/// including the body. If none is free in time, it is answered with 503 and `Retry-After: 1`, so that there is
+/// no error to handle.
 ///
 /// ```
 /// use std::{sync::Arc, time::Duration};
@@ -34,7 +34,7 @@ use crate::bulkhead::{Bulkhead, OwnedPlace};
 pub struct BulkheadLayer(Arc<Bulkhead>);
 
 impl BulkheadLayer {
-    /// A layer that shares a bulkhead, for example with its metrics.
+    /// Creates a layer from a shared bulkhead, for example to export its metrics.
     #[must_use]
     pub fn new(bulkhead: Arc<Bulkhead>) -> Self {
         Self(bulkhead)
@@ -49,7 +49,7 @@ impl<S> Layer<S> for BulkheadLayer {
     }
 }
 
-/// A server behind a bulkhead; made by [`BulkheadLayer`].
+/// A server behind a bulkhead; created by [`BulkheadLayer`].
 #[derive(Clone, Debug)]
 pub struct BulkheadService<S> {
     inner: S,
@@ -93,10 +93,10 @@ fn full<B>() -> Response<HeldBody<B>> {
 }
 
 pin_project! {
-    /// A body that holds its place in the bulkhead until it has been sent or dropped.
+    /// A body that occupies its slot in the bulkhead until it has been sent or dropped.
     #[derive(Debug)]
     pub struct HeldBody<B> {
-        // `None`: the empty body of a request that found no place.
+        // `None`: the empty body of a rejected request.
         #[pin]
         body: Option<B>,
         place: Option<OwnedPlace>,

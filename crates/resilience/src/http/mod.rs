@@ -1,7 +1,7 @@
-//! HTTP: what answers mean, which requests may be repeated, and a server's own limit.
+//! HTTP: classification of responses, idempotency of requests, and a concurrency limit for servers.
 //!
-//! [`HttpStatus`] and [`GrpcStatus`] read answers for a [`PolicyLayer`](crate::policy::PolicyLayer)
-//! or a [`Request`](crate::policy::Request). Around hyper's client:
+//! [`HttpStatus`] and [`GrpcStatus`] classify responses for a [`PolicyLayer`](crate::policy::PolicyLayer)
+//! or a [`Request`](crate::policy::Request). With hyper's client:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -32,8 +32,8 @@ use crate::retry::{Classifier, ErrorKind, Verdict};
 
 pub use self::limit::{BulkheadLayer, BulkheadService, HeldBody};
 
-/// Reads the status of an HTTP answer, as [`Verdict::of_status`] does, and its `Retry-After`. Every
-/// error of the client is one of the connection.
+/// Classifies HTTP responses by status, as [`Verdict::of_status`] does, and by `Retry-After`. Every error of
+/// the client counts as a connection error.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HttpStatus;
 
@@ -46,9 +46,8 @@ impl<B, E> Classifier<Response<B>, E> for HttpStatus {
     }
 }
 
-/// Reads the code of a gRPC answer, as [`Verdict::of_grpc`] does, where it is known with the headers:
-/// an error without a message is sent so. A stream that fails later says so in its trailers, which
-/// are left to the reader of the stream.
+/// Classifies gRPC responses by status code, as [`Verdict::of_grpc`] does, if it is in the headers, as for an
+/// error without a message. A stream that fails later has its status in the trailers, which are not read here.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GrpcStatus;
 
@@ -77,8 +76,8 @@ pub(crate) fn of_answer(status: u16, headers: &HeaderMap) -> Option<Verdict> {
     Some(verdict.after(asked))
 }
 
-/// How long an answer asks its caller to wait: the seconds of `Retry-After`, or its date as seen
-/// from the answer's own `Date`, so that no two clocks are compared. `None` for anything else.
+/// The wait requested by a response: `Retry-After` in seconds, or its date relative to the response's `Date`,
+/// so that clocks of two machines are not compared. `None` for anything else.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
@@ -91,22 +90,21 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(until.duration_since(sent).unwrap_or_default())
 }
 
-/// Whether a request may be repeated: its method is idempotent by RFC 9110, or it carries an
-/// `Idempotency-Key`.
+/// Whether a request may be repeated: its method is idempotent by RFC 9110, or it has an `Idempotency-Key`.
 #[must_use]
 pub fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
     let by_nature = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];
     by_nature.contains(method) || headers.contains_key("idempotency-key")
 }
 
-/// A copy of a request that [may be repeated](is_idempotent), for bodies that can be cloned.
+/// Clones a request that [may be repeated](is_idempotent), for bodies that can be cloned.
 #[must_use]
 pub fn repeatable<B: Clone>(request: &Request<B>) -> Option<Request<B>> {
     is_idempotent(request.method(), request.headers()).then(|| request.clone())
 }
 
-/// A copy of a request that [may be repeated](is_idempotent) and has an empty body, for bodies that
-/// are streams.
+/// Clones a request that [may be repeated](is_idempotent) and has an empty body, for bodies that are
+/// streams.
 #[must_use]
 pub fn repeatable_if_empty<B: http_body::Body + Default>(request: &Request<B>) -> Option<Request<B>> {
     let empty = request.body().is_end_stream() || request.body().size_hint().exact() == Some(0);

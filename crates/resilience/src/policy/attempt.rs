@@ -1,4 +1,4 @@
-//! One attempt: its permit, its timeout, its hedge.
+//! A single attempt: permit, timeout and hedge.
 
 use std::{
     future::{Future, poll_fn},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl Policy {
-    /// One attempt, hedged if that is configured and takes long enough.
+    /// An attempt, hedged if that is configured and it takes long enough.
     pub(super) async fn attempt<T, E, O, F, Fut>(
         &self,
         number: u32,
@@ -99,7 +99,7 @@ impl Policy {
         answer
     }
 
-    /// One request: timeout, the call itself, classification, record.
+    /// One request: timeout, call, classification, record.
     async fn send<'a, T, E, O, F, Fut>(
         &'a self,
         (attempt, permit): (Attempt, Option<Permit<'a>>),
@@ -131,7 +131,7 @@ impl Policy {
         (answer, end)
     }
 
-    /// How an attempt ends that its own timeout or the deadline ended, and how it counts.
+    /// Outcome of an attempt that was ended by its timeout or the deadline, and how it is recorded.
     #[cold]
     fn out_of_time<T, E>(&self, attempt: Attempt) -> (Result<T, CallError<E>>, Outcome) {
         let own = self.time_limiter.attempt_timeout(attempt.number);
@@ -159,7 +159,7 @@ impl Policy {
         Ok(Attempt { number, hedge, timeout, deadline })
     }
 
-    /// All that a hedge needs: budget, a place and a permit of its own, and time.
+    /// Acquires everything that a hedge needs: budget, slot, permit and time.
     fn hedging<'a>(
         &'a self,
         number: u32,
@@ -177,7 +177,7 @@ impl Policy {
         Some((attempt, permit, place))
     }
 
-    /// Asks the breaker.
+    /// Asks the breaker for a permit.
     #[inline]
     fn permit<E>(&self, observer: &impl Observer, now: Instant) -> Result<Option<Permit<'_>>, CallError<E>> {
         let Some(breaker) = &self.breaker else {
@@ -193,8 +193,8 @@ impl Policy {
         })
     }
 
-    /// Waits for a future no longer than `limit` after `start`. One that is ready at once costs no
-    /// timer, and the time that is known already is not asked for again.
+    /// Waits for a future no longer than `limit` after `start`. A future that is ready at once costs no timer
+    /// and no second clock read.
     async fn within<T>(&self, start: Instant, limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
         let mut future = pin!(future);
         let first = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;

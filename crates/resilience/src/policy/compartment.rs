@@ -1,4 +1,4 @@
-//! The bulkhead of a policy, in whichever form the settings choose.
+//! The bulkhead of a policy, in either form.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) enum Compartment {
     Unlimited,
 }
 
-/// A place in it, free again when dropped.
+/// A slot, returned when dropped.
 pub(super) enum Entered<'a> {
     Semaphore { _place: Place<'a> },
     Pool { _place: PoolPlace },
@@ -32,7 +32,7 @@ impl Compartment {
         })
     }
 
-    /// Takes a place if there is one right now.
+    /// Takes a slot if one is free.
     #[inline]
     pub(super) fn try_enter(&self) -> Option<Entered<'_>> {
         match self {
@@ -42,7 +42,7 @@ impl Compartment {
         }
     }
 
-    /// Takes a place, waiting for it at most this long.
+    /// Waits for a slot for at most this long.
     pub(super) async fn enter(&self, limit: Option<Duration>) -> Result<Entered<'_>, BulkheadFull> {
         let limit = limit.unwrap_or(Duration::MAX);
         match self {

@@ -1,4 +1,4 @@
-//! Why a call has no answer.
+//! Error of a call through a policy.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use crate::{
     retry::{Classify, ErrorKind, Verdict},
 };
 
-/// Why a call has no answer.
+/// Error of a call through a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError<E> {
-    /// The breaker did not let it through.
+    /// The breaker rejected the call.
     #[error(transparent)]
     Open(Rejected),
     /// The bulkhead was full.
     #[error(transparent)]
     BulkheadFull(BulkheadFull),
-    /// The throttle turned it away.
-    #[error("turned away, because the dependency accepts too little of what it is sent")]
+    /// The throttle rejected the call.
+    #[error("throttled: the dependency rejects too many calls")]
     Throttled,
-    /// Its deadline passed.
+    /// The deadline of the call passed.
     #[error("the deadline has passed")]
     DeadlineExceeded,
-    /// The last attempt took longer than it may.
+    /// The last attempt exceeded its timeout.
     #[error("no answer after {after:?}")]
     TimedOut {
-        /// The attempt's timeout.
+        /// The attempt timeout.
         after: Duration,
     },
     /// The last attempt failed.
@@ -35,7 +35,7 @@ pub enum CallError<E> {
 }
 
 impl<E> CallError<E> {
-    /// The reason for a fallback, as series spell it.
+    /// Reason for a fallback, as a label value.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl<E> CallError<E> {
 }
 
 impl<E> CallError<E> {
-    /// The same, with another error of the operation.
+    /// Maps the operation's error.
     pub fn map<F>(self, map: impl FnOnce(E) -> F) -> CallError<F> {
         match self {
             Self::Open(rejected) => CallError::Open(rejected),
@@ -63,7 +63,7 @@ impl<E> CallError<E> {
 }
 
 impl<T, E> CallError<Result<T, E>> {
-    /// A failure that was an answer is that answer.
+    /// Returns the response if it was classified as a failure.
     pub(super) fn transposed(self) -> Result<T, CallError<E>> {
         match self {
             Self::Failed(Ok(answer)) => Ok(answer),
@@ -78,7 +78,7 @@ impl<T, E> CallError<Result<T, E>> {
 }
 
 impl<E: Classify> CallError<E> {
-    /// When to try again, if known.
+    /// Earliest time at which a retry may succeed, if known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -88,8 +88,8 @@ impl<E: Classify> CallError<E> {
         }
     }
 
-    /// What it means for a retry. What this side refused is not retried: a retry would only be
-    /// refused again, or come too late.
+    /// Classification for an outer retry. Rejections by the policy itself are not retried: a retry would be
+    /// rejected again, or come too late.
     pub(super) fn verdict(&self) -> Verdict {
         match self {
             Self::Failed(error) => error.verdict(),

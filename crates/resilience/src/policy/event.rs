@@ -9,20 +9,20 @@ use crate::{
 };
 
 spelled! {
-    /// What became of a hedge.
+    /// Outcome of a hedge.
     HedgeOutcome {
-        /// It answered first.
+        /// The hedge answered first.
         Won = "won",
-        /// The first request did.
+        /// The original request answered first.
         Lost = "lost",
-        /// It failed.
+        /// The hedge failed.
         Failed = "failed",
-        /// The budget, the bulkhead or the breaker did not allow one.
+        /// The budget, the bulkhead or the breaker did not allow a hedge.
         NoBudget = "no_budget",
     }
 }
 
-/// One fact about a call. Attempts are numbered from 1.
+/// An event of a call. Attempts are numbered from 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -30,68 +30,68 @@ pub enum Event<'a> {
     Transition(&'a Transition),
     /// An attempt starts.
     Admitted {
-        /// Its number.
+        /// Number of the attempt.
         attempt: u32,
         /// Whether it is a hedge.
         hedge: bool,
     },
-    /// The breaker turned an attempt away.
+    /// The breaker rejected an attempt.
     Rejected(Rejected),
-    /// The bulkhead turned the call away.
+    /// The bulkhead rejected the call.
     BulkheadRejected(BulkheadFull),
-    /// The throttle turned the call away.
+    /// The throttle rejected the call.
     Throttled,
     /// An attempt ended.
     Finished {
-        /// How.
+        /// Outcome of the attempt.
         outcome: Outcome,
         /// Whether it took at least the breaker's slow-call threshold.
         slow: bool,
-        /// Whether the breaker's state had changed since it started.
+        /// Whether the breaker's state had changed since the attempt started.
         late: bool,
-        /// How long it took.
+        /// Duration of the attempt.
         elapsed: Duration,
-        /// Its number.
+        /// Number of the attempt.
         attempt: u32,
         /// Whether it was a hedge.
         hedge: bool,
     },
-    /// The call will be tried again.
+    /// A retry is scheduled.
     RetryScheduled {
-        /// Number of the attempt to come.
+        /// Number of the next attempt.
         attempt: u32,
-        /// How long it waits.
+        /// Wait before it.
         delay: Duration,
-        /// The error that caused it.
+        /// The error that is retried.
         kind: ErrorKind,
-        /// The chance the adaptive model gives it.
+        /// Probability of success predicted by the adaptive model.
         predicted: Option<f64>,
     },
-    /// The call is over, as far as retrying goes. Only with retries configured.
+    /// All attempts of the call are over. Only reported if retries are configured.
     RetryEnded {
-        /// How it ended.
+        /// Outcome of the retries.
         outcome: RetryOutcome,
-        /// Attempts made, hedges aside.
+        /// Number of attempts, hedges excluded.
         attempts: u32,
     },
-    /// A retry that the adaptive model had an opinion about is over.
+    /// A retry with a prediction of the adaptive model is over.
     Predicted {
-        /// The chance it gave.
+        /// The predicted probability of success.
         chance: f64,
-        /// What came of it.
+        /// The actual outcome.
         succeeded: bool,
     },
-    /// A hedge is over, or was not made.
+    /// A hedge is over, or was not allowed.
     Hedge {
-        /// What became of it.
+        /// Outcome of the hedge.
         outcome: HedgeOutcome,
     },
 }
 
-/// Watches a policy. It is called between steps, never under a lock; it must not panic, since it is
-/// also told of calls that are being unwound. `()` watches nothing.
+/// Observer of a policy. It is called between steps, never under a lock. It must not panic, since it is
+/// also called while a panic unwinds. `()` ignores all events.
 pub trait Observer {
-    /// Takes note of a fact.
+    /// Called for each event.
     fn observe(&self, event: Event<'_>);
 }
 

@@ -1,39 +1,37 @@
-//! What a time-out at a cut deadline says about the dependency.
+//! Evaluation of attempts that the caller's deadline cut short.
 //!
-//! An attempt that its caller's deadline left less than its own timeout was cut short. If each of
-//! them counted as a failure, callers without time would trip the breaker of a healthy dependency.
-//! If none did, callers without time would blind the breaker to a dependency that hangs.
+//! If each of these attempts counted as a failure, callers with short deadlines would trip the breaker of a
+//! healthy dependency. If none did, callers with short deadlines would hide a dependency that hangs.
 //!
-//! One that had half of its own timeout had its chance, and counts. Of each other one it is asked how
-//! likely a healthy dependency would have answered in the time it had, by the
-//! mean and the deviation of recent answers: at least k² / (1 + k²) for k deviations above the mean
-//! (Cantelli), and nothing at the mean or below. Before anything was measured, the share of the
-//! attempt's own timeout stands in for it. These chances add up from one answer to the next. Once
-//! a healthy dependency could have been expected to answer [`EXPECTED`] times and did not answer
-//! once, further cuts are timeouts.
+//! An attempt that had half of its timeout counts. For each other one the probability is estimated that a
+//! healthy dependency would have answered in that time, from the mean and the deviation of recent answers: at
+//! least k² / (1 + k²) for k deviations above the mean (Cantelli), and zero at or below the mean. Before anything
+//! was measured, the share of the attempt's timeout is used. The probabilities add up from one answer to the
+//! next. Once a healthy dependency should have answered [`EXPECTED`] times and has not answered once, further cut
+//! attempts count as timeouts.
 //!
-//! It cannot work where there is nothing to learn from: from callers so hasty that they never
-//! see an answer of a healthy dependency either.
+//! It cannot work without data: if deadlines are so short that even a healthy dependency never answers in
+//! time.
 
 use std::time::Duration;
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// Answers that a healthy dependency would have given by now: with five expected, none at all is an
-/// accident in one of a hundred and fifty cases.
+/// Expected answers without an actual one: with five expected, none at all happens by chance in one of a
+/// hundred and fifty cases.
 const EXPECTED: u32 = 5;
-/// Parts of an expected answer.
+/// Fractions of an expected answer.
 const PARTS: u32 = 1_000;
-/// Answers between two measurements; each would write what all calls read.
+/// Answers between two measurements; each measurement writes memory that all calls read.
 const SAMPLED: u32 = 16;
 
-/// Recent answers, and the cut attempts since the last of them.
+/// Recent answers, and the cut attempts since the last one.
 #[derive(Debug)]
 pub(super) struct Hurry {
     /// Mean and mean deviation of the answers, in microseconds: `[deviation: 32 | mean: 32]`; 0 before
     /// the first.
     answers: AtomicU64,
-    /// Answers that the cut attempts since the last one should have had, in thousandths.
+    /// Expected answers of the cut attempts since the last actual one, in thousandths.
     missed: AtomicU32,
 }
 
@@ -42,7 +40,7 @@ impl Hurry {
         Self { answers: AtomicU64::new(0), missed: AtomicU32::new(0) }
     }
 
-    /// Takes note of an answer.
+    /// Records an answer.
     #[inline]
     pub(super) fn answered(&self, took: Duration) {
         let answers = self.answers.load(Ordering::Relaxed);
@@ -73,8 +71,7 @@ impl Hurry {
         self.answers.store((u64::from(deviation.max(1)) << 32) | u64::from(mean.max(1)), Ordering::Relaxed);
     }
 
-    /// Whether an attempt that was cut after `had`, of the `own` time that it should have had, counts as
-    /// a timeout.
+    /// Whether an attempt that was cut after `had`, of its timeout `own`, counts as a timeout.
     pub(super) fn cut(&self, had: Duration, own: Duration) -> bool {
         if had >= own / 2 {
             return true;
@@ -88,7 +85,7 @@ impl Hurry {
         false
     }
 
-    /// How likely (in thousandths) a healthy dependency answers within `had`.
+    /// Probability (in thousandths) that a healthy dependency answers within `had`.
     fn chance(&self, had: Duration, own: Duration) -> u32 {
         let answers = self.answers.load(Ordering::Relaxed);
         if answers == 0 {

@@ -1,4 +1,4 @@
-//! One attempt on its way, and the promise that it is accounted for.
+//! An attempt in progress, which is always accounted for.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -6,18 +6,18 @@ use std::time::Instant;
 use super::{Attempt, Event, Observer, Policy};
 use crate::breaker::{Outcome, Permit};
 
-/// What becomes of a call, as far as an attempt cannot see it from where it is dropped.
+/// What an attempt cannot see from where it is dropped.
 #[derive(Default)]
 pub(super) struct Fate {
-    /// Whether the call itself is at work: a thread that unwinds then, unwinds because of it. At any
-    /// other time something else panicked, and takes with it a call that did nothing wrong.
+    /// Whether the operation itself is running: only then is an unwinding thread caused by it. At any other
+    /// time something else panicked, and the call did nothing wrong.
     at_work: AtomicBool,
     /// Whether another request for the same answer was faster.
     outrun: AtomicBool,
 }
 
 impl Fate {
-    /// Runs a part of the call.
+    /// Runs a part of the operation.
     #[inline]
     pub(super) fn inside<T>(&self, part: impl FnOnce() -> T) -> T {
         self.at_work.store(true, Ordering::Relaxed);
@@ -26,15 +26,15 @@ impl Fate {
         done
     }
 
-    /// Another request for the same answer was faster.
+    /// Marks the attempt as the loser: another request for the same answer was faster.
     pub(super) fn outrun(&self) {
         self.outrun.store(true, Ordering::Relaxed);
     }
 }
 
-/// An attempt between its start and its end. Dropped without an end, because the caller went away
-/// or the call panicked, it ends as cancelled or panicked; so every permit is given back and every
-/// start has its [`Event::Finished`].
+/// An attempt between its start and its end. If it is dropped without an outcome, because the caller
+/// disconnected or the operation panicked, it ends as cancelled or panicked, so that every permit is
+/// returned and every start has its [`Event::Finished`].
 pub(super) struct InFlight<'a, O: Observer> {
     policy: &'a Policy,
     observer: &'a O,
@@ -57,7 +57,7 @@ impl<'a, O: Observer> InFlight<'a, O> {
         Self { policy, observer, permit, start, attempt, fate, finished: false }
     }
 
-    /// Ends it.
+    /// Records the outcome.
     pub(super) fn finish(mut self, outcome: Outcome, now: Instant) {
         self.end(outcome, now);
     }

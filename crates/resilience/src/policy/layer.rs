@@ -20,12 +20,12 @@ use crate::retry::{AnyError, Classifier, Classify, ErrorKind, OwnError, Verdict}
 
 /// Puts a policy around a tower service.
 ///
-/// Every error counts as a failure until a [classifier](Self::classify) says otherwise, and nothing is
-/// repeated until [`clone_request`](Self::clone_request) says what may be. Service and request need be
-/// neither `Sync` nor, for requests, `Clone`: bodies that are streams and boxed services will do.
+/// Every error counts as a failure unless a [classifier](Self::classify) is set, and no request is
+/// repeated unless [`clone_request`](Self::clone_request) is set. The service need not be `Sync` and the
+/// request need not be `Clone`: streaming bodies and boxed services are supported.
 ///
-/// The inner service's backpressure reaches the caller: the layer is ready when the service is. Further
-/// attempts wait for a clone of it to be ready, inside their timeouts.
+/// The layer is ready when the inner service is, so that backpressure reaches the caller. Further attempts
+/// wait until a clone of the service is ready, within their timeouts.
 ///
 /// ```
 /// use std::{io, sync::Arc};
@@ -50,7 +50,7 @@ pub struct PolicyLayer<R, O = (), C = AnyError> {
 }
 
 impl<R> PolicyLayer<R> {
-    /// A layer of a policy.
+    /// Creates a layer from a policy.
     #[must_use]
     pub fn new(policy: Arc<Policy>) -> Self {
         Self { policy, observer: (), classifier: AnyError, clone_request: |_| None, deadline: |_| None }
@@ -58,36 +58,36 @@ impl<R> PolicyLayer<R> {
 }
 
 impl<R, O, C> PolicyLayer<R, O, C> {
-    /// A request of which there can be a copy may be retried and hedged. None is until this is said.
+    /// Clones requests for retries and hedges; requests without a clone are not repeated. Unset by default.
     #[must_use]
     pub fn clone_request(mut self, clone_request: fn(&R) -> Option<R>) -> Self {
         self.clone_request = clone_request;
         self
     }
 
-    /// Tells of each request until when it is wanted.
+    /// Returns the deadline of a request.
     #[must_use]
     pub fn deadline(mut self, deadline: fn(&R) -> Option<Instant>) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Shows what happens to calls to an observer.
+    /// Reports the events of calls to an observer.
     #[must_use]
     pub fn observer<P: Observer>(self, observer: P) -> PolicyLayer<R, P, C> {
         let Self { policy, classifier, clone_request, deadline, .. } = self;
         PolicyLayer { policy, observer, classifier, clone_request, deadline }
     }
 
-    /// Reads results by a classifier. An answer that counts as a failure is retried as one and, if it
-    /// is the last, given as it is.
+    /// Sets the classifier of results. A response classified as a failure is retried and, after the last
+    /// attempt, returned as it is.
     #[must_use]
     pub fn classify<D>(self, classifier: D) -> PolicyLayer<R, O, D> {
         let Self { policy, observer, clone_request, deadline, .. } = self;
         PolicyLayer { policy, observer, classifier, clone_request, deadline }
     }
 
-    /// Errors say themselves what they mean.
+    /// Uses the classification that the error type implements.
     #[must_use]
     pub fn own_errors(self) -> PolicyLayer<R, O, OwnError> {
         self.classify(OwnError)
@@ -120,7 +120,7 @@ impl<S, R, O: Clone, C: Clone> Layer<S> for PolicyLayer<R, O, C> {
     }
 }
 
-/// A service with a policy around it; made by [`PolicyLayer`].
+/// A service with a policy; created by [`PolicyLayer`].
 pub struct PolicyService<S, R, O = (), C = AnyError> {
     inner: S,
     layer: PolicyLayer<R, O, C>,
@@ -194,7 +194,7 @@ where
     }
 }
 
-/// The service and the request of the first attempt, and what later ones are made of.
+/// The service and request of the first attempt, and the source of clones for later ones.
 struct Requests<S, R> {
     first: Option<(S, R)>,
     copy: Option<R>,
@@ -204,7 +204,7 @@ struct Requests<S, R> {
 struct Sending<S, R> {
     service: Inner<S>,
     request: R,
-    /// Whether there is a copy for another attempt.
+    /// Whether there is a clone of the request for another attempt.
     repeatable: bool,
 }
 
@@ -224,10 +224,10 @@ impl<S: Clone, R> Requests<S, R> {
     }
 }
 
-/// How an attempt failed.
+/// Why an attempt failed.
 enum Sent<T, E> {
     Failed(Judged<T, E>),
-    /// It was a hedge, and there was no copy of the request left for it.
+    /// It was a hedge, and there was no clone of the request left for it.
     Never,
 }
 

@@ -1,4 +1,4 @@
-//! The policy: all that protects the calls to one dependency, in the right order.
+//! The policy: composes all patterns that protect the calls to one dependency, in the right order.
 //!
 //! # Order, and why
 //!
@@ -7,27 +7,27 @@
 //!   → per attempt: hedge → breaker permit → attempt timeout → the call → classify → record
 //! ```
 //!
-//! - The **bulkhead** is outermost: a call waiting for its retry still holds its place, since that
-//!   is what the caller pays for it.
-//! - The **deadline** covers all attempts and all waiting; a timeout inside only one attempt.
+//! - The **bulkhead** is outermost: a call that waits for its retry still occupies a slot, because it
+//!   still occupies the caller.
+//! - The **deadline** covers all attempts and all waiting; a timeout covers a single attempt.
 //! - The **breaker** is inside the retries: it sees every attempt, and a retry stops as soon as it
 //!   opens. Outside, it would see three failures as one.
-//! - The **timeout** is inside the breaker, so that an attempt that hangs counts. One that its caller's
-//!   deadline cut to less than half of its timeout counts once a healthy dependency would have
-//!   answered others like it, by the answers of late; until then it is recorded as cancelled.
-//! - The fallback is not here: what to answer instead is the caller's to know; see
+//! - The **timeout** is inside the breaker, so that an attempt that hangs is recorded. If the caller's
+//!   deadline is less than half of the attempt timeout, a timed-out attempt is recorded as a failure only if,
+//!   judging by recent durations, a healthy dependency would have answered; until then as cancelled.
+//! - The **fallback** is not part of the policy: only the caller knows what to answer instead; see
 //!   [`fallback`](crate::fallback).
 //!
-//! # Cancelling
+//! # Cancellation
 //!
-//! The future may be dropped at any point. Places and permits are given back, and the attempts
-//! under way are recorded as cancelled (slow past the slow threshold), or as panicked when the
-//! operation panics, which goes on to the caller. A hedge's loser is cancelled and counts for nothing.
+//! The future can be dropped at any point. Slots and permits are returned, and attempts in progress are
+//! recorded as cancelled (slow beyond the slow-call threshold), or as panicked if the operation panics; the
+//! panic propagates to the caller. The loser of a hedge is cancelled and not recorded.
 //!
 //! # When not to use it
 //!
-//! All patterns around every call make every call hard to understand. Leave out the parts whose
-//! failure you cannot describe: each is optional.
+//! Using every pattern around every call makes calls hard to understand. Every part is optional: leave out
+//! those whose failure mode you cannot describe.
 //!
 //! ```
 //! use std::{io, time::Duration};
@@ -93,13 +93,13 @@ use super::{
     throttle::Throttle,
 };
 
-/// What the caller says about a call.
+/// Properties of a call that only the caller knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Call {
-    /// When the caller stops waiting.
+    /// Deadline of the caller.
     pub deadline: Option<Instant>,
-    /// Whether making it twice is the same as making it once, by its nature or by an idempotency
-    /// key. Anything else is neither retried nor hedged.
+    /// Whether the call is idempotent, by its nature or by an idempotency key. Other calls are neither retried
+    /// nor hedged.
     pub idempotent: bool,
 }
 
@@ -110,27 +110,27 @@ impl Call {
         Self { idempotent: true, ..Self::default() }
     }
 
-    /// The same, whose caller stops waiting then.
+    /// The same call with a deadline.
     #[must_use]
     pub fn by(self, deadline: Option<Instant>) -> Self {
         Self { deadline, ..self }
     }
 }
 
-/// One attempt, as the operation sees it.
+/// One attempt, as passed to the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// Its number, from 1. A hedge has the number of the attempt it hedges.
+    /// Number of the attempt, from 1. A hedge has the number of the attempt it hedges.
     pub number: u32,
     /// Whether it is the second request of a hedged attempt, which may go to another replica.
     pub hedge: bool,
-    /// How long it may take; the policy sees to that.
+    /// Timeout of the attempt, enforced by the policy.
     pub timeout: Duration,
-    /// When the whole call is over, to be handed on to the dependency.
+    /// Deadline of the whole call, to be passed on to the dependency.
     pub deadline: Option<Instant>,
 }
 
-/// All that protects the calls to one dependency; see the [module](self).
+/// Protection of the calls to one dependency; see the [module](self).
 #[derive(Debug)]
 pub struct Policy {
     breaker: Option<Breaker>,
@@ -142,11 +142,11 @@ pub struct Policy {
     throttle: Option<Throttle>,
     hurry: Hurry,
     rng: Rng,
-    /// `None`: Tokio's.
+    /// `None`: Tokio's clock.
     clock: Option<DynClock>,
 }
 
-/// A clock of the caller's.
+/// A clock set by the caller.
 struct DynClock(Box<dyn Clock + Send + Sync>);
 
 impl fmt::Debug for DynClock {
@@ -156,7 +156,7 @@ impl fmt::Debug for DynClock {
 }
 
 impl Policy {
-    /// A policy that starts `now`; `seed` decides its jitter.
+    /// Creates a policy that starts `now`; `seed` determines its jitter.
     pub fn new(settings: PolicySettings, now: Instant, seed: u64) -> Result<Self, SettingsError> {
         settings.validate()?;
         Ok(Self {
@@ -173,7 +173,7 @@ impl Policy {
         })
     }
 
-    /// The time by its clock.
+    /// Current time of its clock.
     #[inline]
     fn now(&self) -> Instant {
         match &self.clock {
@@ -182,13 +182,13 @@ impl Policy {
         }
     }
 
-    /// Its breaker.
+    /// Its circuit breaker.
     #[must_use]
     pub fn breaker(&self) -> Option<&Breaker> {
         self.breaker.as_ref()
     }
 
-    /// Its bulkhead in the form of a semaphore.
+    /// Its bulkhead, if it is a semaphore.
     #[must_use]
     pub fn bulkhead(&self) -> Option<&Bulkhead> {
         match &self.compartment {
@@ -197,7 +197,7 @@ impl Policy {
         }
     }
 
-    /// Its bulkhead in the form of a pool.
+    /// Its bulkhead, if it is a pool.
     #[must_use]
     pub fn pool(&self) -> Option<&PoolBulkhead> {
         match &self.compartment {
@@ -206,25 +206,25 @@ impl Policy {
         }
     }
 
-    /// Its bulkhead now, in whichever form.
+    /// Snapshot of its bulkhead, in either form.
     #[must_use]
     pub fn bulkhead_snapshot(&self) -> Option<BulkheadSnapshot> {
         self.compartment.snapshot()
     }
 
-    /// What its retries and hedges may cost.
+    /// Its retry budget, shared by retries and hedges.
     #[must_use]
     pub fn retry_budget(&self) -> &RetryBudget {
         &self.budget
     }
 
-    /// How far its adaptive retries can be trusted, if they are adaptive.
+    /// Calibration of its adaptive retries, if they are adaptive.
     #[must_use]
     pub fn calibration(&self) -> Option<Calibration> {
         Some(self.retry.as_ref()?.model()?.calibration())
     }
 
-    /// Its throttle.
+    /// Its adaptive throttle.
     #[must_use]
     pub fn throttle(&self) -> Option<&Throttle> {
         self.throttle.as_ref()
@@ -237,7 +237,7 @@ impl Policy {
     }
 
     /// Makes a call. It is not repeated, and every `Err` counts as a failure: see
-    /// [`request`](Self::request) for all that can be said about a call.
+    /// [`request`](Self::request) for all options.
     ///
     /// ```
     /// use std::io;
@@ -258,8 +258,8 @@ impl Policy {
         self.request().call(op).await
     }
 
-    /// A call about which there is more to say: whether it may be repeated, its deadline, who watches
-    /// it, and how its result is read.
+    /// Starts a call with options: whether it may be repeated, its deadline, its observer, and the classification
+    /// of its result.
     ///
     /// ```
     /// use std::io;
@@ -283,8 +283,8 @@ impl Policy {
         Request::new(self)
     }
 
-    /// Makes a call: as many attempts by `op` as help and are allowed, the first success or the
-    /// last error. `op` makes one attempt each time it is called; errors say themselves what they mean.
+    /// Makes a call, with as many attempts of `op` as are useful and allowed; returns the first success or the
+    /// last error. Each attempt calls `op`; errors classify themselves.
     pub async fn call_with<T, E, O, F, Fut>(&self, call: Call, observer: &O, op: F) -> Result<T, CallError<E>>
     where
         O: Observer,
@@ -346,7 +346,7 @@ impl Policy {
         }
     }
 
-    /// Asks the throttle.
+    /// Checks the throttle.
     #[inline]
     fn pass_throttle<E>(&self, observer: &impl Observer, now: Instant) -> Result<(), CallError<E>> {
         match &self.throttle {
@@ -358,7 +358,7 @@ impl Policy {
         }
     }
 
-    /// Takes a place in the bulkhead, and tells the time anew if that took some.
+    /// Enters the bulkhead, and reads the clock again if that took time.
     async fn enter<E>(
         &self,
         deadline: Option<Instant>,
@@ -376,8 +376,7 @@ impl Policy {
         })
     }
 
-    /// Lets the adaptive model learn from a retry that began in time, unless it was turned away on
-    /// this side.
+    /// Trains the adaptive model with a retry that began in time, unless it was rejected locally.
     fn learn_retry<T, E>(&self, prediction: &Prediction, answer: &Result<T, CallError<E>>, observer: &impl Observer) {
         let succeeded = match answer {
             Ok(_) => true,
@@ -391,7 +390,7 @@ impl Policy {
         }
     }
 
-    /// Learns from an attempt that ended.
+    /// Records the outcome of an attempt.
     #[inline]
     fn learn(&self, attempt: Attempt, outcome: Outcome, elapsed: Duration, now: Instant) {
         let failed = match outcome {
@@ -419,7 +418,7 @@ fn ended(observer: &impl Observer, outcome: RetryOutcome, attempts: u32) {
     observer.observe(Event::RetryEnded { outcome, attempts });
 }
 
-/// The time by Tokio's clock, so that a paused one governs policies, too.
+/// Current time of Tokio's clock, so that a paused clock also governs policies.
 fn clock() -> Instant {
     TokioInstant::now().into_std()
 }

@@ -1,13 +1,13 @@
-//! A call in the making: what is said about it, and how its result is read.
+//! A single call of a policy: its properties and the classification of its result.
 
 use std::{future::Future, time::Instant};
 
 use super::{Attempt, Call, CallError, Observer, Policy};
 use crate::retry::{AnyError, Classifier, Classify, ErrorKind, OwnError, Verdict};
 
-/// A call of a [`Policy`], made by [`Policy::request`]. Not repeated unless it is said to be
-/// [idempotent](Self::idempotent); every `Err` counts as a failure unless it is said how to
-/// [classify](Self::classify).
+/// A call of a [`Policy`], created by [`Policy::request`]. It is not repeated unless declared
+/// [idempotent](Self::idempotent), and every `Err` counts as a failure unless it is
+/// [classified](Self::classify).
 #[derive(Clone, Copy, Debug)]
 #[must_use = "nothing happens before `call`"]
 pub struct Request<'a, O = (), C = AnyError> {
@@ -24,39 +24,38 @@ impl<'a> Request<'a> {
 }
 
 impl<'a, O, C> Request<'a, O, C> {
-    /// Making it twice is the same as making it once, by its nature or by an idempotency key: it may
-    /// be retried and hedged.
+    /// Declares the call idempotent, by its nature or by an idempotency key: it may be retried and hedged.
     pub fn idempotent(mut self) -> Self {
         self.about.idempotent = true;
         self
     }
 
-    /// Its caller stops waiting then.
+    /// Sets the caller's deadline.
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.about.deadline = Some(deadline);
         self
     }
 
-    /// Whatever happens to it is shown to this observer.
+    /// Reports the events of the call to this observer.
     pub fn observer<P: Observer>(self, observer: P) -> Request<'a, P, C> {
         Request { policy: self.policy, about: self.about, observer, classifier: self.classifier }
     }
 
-    /// Its results are read by a [`Classifier`]: a closure from the `&Result` to an
-    /// `Option<Verdict>`, or one for a protocol.
+    /// Sets the [`Classifier`] of its results: a closure from `&Result` to `Option<Verdict>`, or one for a
+    /// protocol.
     pub fn classify<D>(self, classifier: D) -> Request<'a, O, D> {
         Request { policy: self.policy, about: self.about, observer: self.observer, classifier }
     }
 
-    /// Its errors say themselves what they mean.
+    /// Uses the classification that the error type implements.
     pub fn own_errors(self) -> Request<'a, O, OwnError> {
         self.classify(OwnError)
     }
 }
 
 impl<O: Observer, C> Request<'_, O, C> {
-    /// Makes the call: as many attempts by `op` as help and are allowed, and the last result. An `Ok`
-    /// that was classified as a failure is retried as one and, if it is the last, given as it is.
+    /// Makes the call, with as many attempts of `op` as are useful and allowed, and returns the last result. An
+    /// `Ok` that is classified as a failure is retried and, after the last attempt, returned as it is.
     pub async fn call<T, E, F, Fut>(self, op: F) -> Result<T, CallError<E>>
     where
         C: Classifier<T, E>,

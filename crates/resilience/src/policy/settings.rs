@@ -1,4 +1,4 @@
-//! A policy's settings: each part can be left out.
+//! Settings of a policy; each part is optional.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,30 +12,30 @@ use crate::{
     throttle::ThrottleSettings,
 };
 
-/// All that protects the calls to one dependency. A part that is `None` is off.
+/// Settings of the protection of one dependency. A part that is `None` is off.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PolicySettings {
-    /// Stops calling what does not answer.
+    /// Circuit breaker: stops calls to a failing dependency.
     pub circuit_breaker: Option<BreakerSettings>,
-    /// Limits how much of the caller the dependency can take.
+    /// Bulkhead: limits concurrent calls.
     pub bulkhead: Option<BulkheadSettings>,
-    /// The same in the form of a pool: a core, a maximum, and a queue. One of the two.
+    /// Bulkhead in the form of a pool: core size, maximum size and a queue. Excludes `bulkhead`.
     pub pool_bulkhead: Option<PoolSettings>,
-    /// Limits how long anything takes. Always on.
+    /// Timeouts. Always on.
     pub time_limiter: TimeLimiterSettings,
-    /// Tries again.
+    /// Retries.
     pub retry: Option<RetrySettings>,
-    /// What retries and hedges may cost together.
+    /// Common budget of retries and hedges.
     pub retry_budget: BudgetSettings,
-    /// Asks a second time before the first has failed.
+    /// Hedging: sends a second request before the first has failed.
     pub hedge: Option<HedgeSettings>,
-    /// Sends less the less is accepted; an alternative to the breaker.
+    /// Adaptive throttling; an alternative to the breaker.
     pub throttle: Option<ThrottleSettings>,
 }
 
 impl PolicySettings {
-    /// Whether a policy can be built from these.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         fn part<S>(
             name: &str,
@@ -70,7 +70,7 @@ impl PolicySettings {
         Ok(())
     }
 
-    /// Times that contradict each other: one that can never be reached switches its part off.
+    /// Checks times that contradict each other: one that can never be reached would disable its part.
     fn validate_times(&self) -> Result<(), SettingsError> {
         let timeout = self.time_limiter.timeout_duration;
         let shown = |duration| humantime::format_duration(duration);

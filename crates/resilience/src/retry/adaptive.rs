@@ -1,35 +1,34 @@
-//! Adaptive retry: learn which retries succeed, instead of writing it down.
+//! Adaptive retry: learns which retries succeed.
 //!
 //! # Motivation
 //!
-//! Whether a retry helps depends on the error, on how many there were, on how the dependency is
-//! doing, and on how much time is left, differently for every dependency. A table of retryable
-//! errors is a guess at that; the outcomes of past retries know it.
+//! Whether a retry helps depends on the error, the number of attempts, the state of the dependency and the
+//! remaining time, and differs between dependencies. A table of retryable errors is a guess; the outcomes of
+//! past retries are evidence.
 //!
 //! # Theory of operation
 //!
-//! Logistic regression, learned online: one weight per feature, the chance of success is the
-//! logistic function of their sum, and after each retry every weight moves a little towards what
-//! happened. Below a [least chance](AdaptiveSettings::min_chance_percent) a retry is not made. The
-//! wait is scaled by the kind of error (timeouts ×2, rate limits ×5, connection errors ÷2) and by
-//! the chance (above 0.5 ÷2, below 0.2 ×3).
+//! Logistic regression, learned online: with one weight per feature, the probability of success is the
+//! logistic function of the weighted sum, and each outcome of a retry moves the weights. A retry is not made
+//! below a [minimum probability](AdaptiveSettings::min_chance_percent). The wait is scaled by the kind of error
+//! (timeouts ×2, rate limits ×5, connection errors ÷2) and by the probability (above 0.5 ÷2, below 0.2 ×3).
 //!
-//! A model that stops retrying learns nothing more and would never notice a recovery. So a small
-//! share of what it would stop is made nevertheless, paid from the retry budget like every retry.
+//! A model that stops retrying learns nothing more and would not detect a recovery. So a small share of the
+//! retries that it would suppress is made nevertheless, withdrawn from the retry budget like every retry.
 //!
-//! The model is **advice under a budget**. In simulations of a metastable overload a learned gate
-//! alone did not prevent the collapse; with a budget it did as well as a hand-written table.
+//! The model is **advice under a budget**. In simulations of a metastable overload a learned gate alone did
+//! not prevent the collapse; with a budget it did as well as a hand-written table.
 //!
 //! # How it fails
 //!
-//! It starts knowing nothing, at a chance of one half for everything. It follows a change only as
-//! fast as its learning rate. How far it can be trusted is [exported](Calibration): of the retries
-//! given 70 %, about 70 % should have succeeded.
+//! It starts without knowledge, with a probability of one half for everything. It follows changes only as
+//! fast as its learning rate. Its [calibration](Calibration) is exported: of the retries predicted at 70 %,
+//! about 70 % should have succeeded.
 //!
 //! # When not to use it
 //!
-//! With little traffic it never learns; with a dependency that only ever fails in one way the
-//! table is as good and easier to explain.
+//! With little traffic it never learns; for a dependency that always fails in the same way a table is as
+//! good and easier to explain.
 //!
 //! ```
 //! use std::time::Instant;
@@ -57,17 +56,17 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// How the model learns and what it may decide.
+/// Learning rate and limits of the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AdaptiveSettings {
-    /// A retry with less of a chance than this percentage is not made.
+    /// A retry with a lower predicted probability than this percentage is not made.
     pub min_chance_percent: f64,
-    /// Percentage of those that is made nevertheless, so that the model keeps learning.
+    /// Percentage of the suppressed retries that is made nevertheless, so that the model keeps learning.
     pub explore_percent: f64,
-    /// How far one outcome moves the weights (0–1).
+    /// Learning rate: how far one outcome moves the weights (0–1).
     pub learning_rate: f64,
-    /// No scaled wait is longer.
+    /// Maximum of a scaled wait.
     #[serde(with = "humantime_serde")]
     pub max_wait_duration: Duration,
 }
@@ -84,7 +83,7 @@ impl Default for AdaptiveSettings {
 }
 
 impl AdaptiveSettings {
-    /// Whether a model can learn by these.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         within("min-chance-percent", self.min_chance_percent, 0.0..=90.0, "0–90")?;
         within("explore-percent", self.explore_percent, 0.0..=100.0, "0–100")?;
@@ -95,35 +94,35 @@ impl AdaptiveSettings {
 
 const KINDS: usize = ErrorKind::ALL.len();
 const FEATURES: usize = KINDS + 6;
-/// Shrinks weights towards zero, so that features not seen for long lose their weight.
+/// Decay of the weights, so that features that no longer occur lose their weight.
 const FORGET: f64 = 1e-4;
 
-/// What a prediction was made from; handed back with the outcome.
+/// A prediction and its features; passed back with the outcome.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Prediction {
     features: [f64; FEATURES],
-    /// Chance (0–1) that the retry succeeds.
+    /// Predicted probability of success (0–1).
     pub(crate) chance: f64,
 }
 
-/// A model's record: of the retries given about this chance, how many succeeded.
+/// Calibration in one tenth of the probability range.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CalibrationBin {
     /// Retries predicted in this tenth.
     pub retries: u64,
-    /// Mean chance they were given (0–1); `NaN` without any.
+    /// Mean predicted probability (0–1); `NaN` without predictions.
     pub predicted: f64,
-    /// Share of them that succeeded (0–1); `NaN` without any.
+    /// Share of them that succeeded (0–1); `NaN` without predictions.
     pub succeeded: f64,
 }
 
-/// How far the model can be trusted.
+/// Accuracy of the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calibration {
-    /// The predictions by tenths of chance, lowest first.
+    /// The predictions by tenths of probability, lowest first.
     pub bins: [CalibrationBin; 10],
-    /// Mean squared error of the chances (Brier score): 0 is clairvoyant, 0.25 a coin; `NaN`
-    /// without any prediction.
+    /// Mean squared error of the predictions (Brier score): 0 is perfect, 0.25 a coin toss; `NaN` without
+    /// predictions.
     pub brier_score: f64,
 }
 
@@ -157,7 +156,7 @@ impl Model {
         })
     }
 
-    /// The chance of a retry after this failure, while `failing` (0–1) of recent first attempts
+    /// Predicted probability of success after this failure, while `failing` (0–1) of recent first attempts
     /// failed.
     pub(super) fn predict(&self, failure: &Failure<'_>, failing: f64) -> Prediction {
         let features = features(failure, failing);
@@ -170,7 +169,7 @@ impl Model {
         prediction.chance * 100.0 >= self.settings.min_chance_percent || luck * 100.0 < self.settings.explore_percent
     }
 
-    /// The wait, scaled by the kind of error and the chance.
+    /// The wait, scaled by the kind of error and the probability.
     pub(super) fn scale(&self, wait: Duration, kind: ErrorKind, chance: f64) -> Duration {
         let by_kind = match kind {
             ErrorKind::Timeout => 2.0,
@@ -188,12 +187,12 @@ impl Model {
         wait.mul_f64(by_kind * by_chance).min(self.settings.max_wait_duration)
     }
 
-    /// The longest wait it makes.
+    /// Maximum wait.
     pub(super) fn longest_wait(&self) -> Duration {
         self.settings.max_wait_duration
     }
 
-    /// Learns from what became of a retry.
+    /// Learns from the outcome of a retry.
     pub(crate) fn learn(&self, prediction: &Prediction, succeeded: bool) {
         let mut learned = lock(&self.learned);
         let outcome = f64::from(u8::from(succeeded));
@@ -232,8 +231,8 @@ fn chance(weights: &[f64; FEATURES], features: &[f64; FEATURES]) -> f64 {
     1.0 / (1.0 + (-sum).exp())
 }
 
-/// All between 0 and 1: the kind of error, one of many; then a constant, attempts so far, recent
-/// failures, a breaker that is probing, time left, and whether the dependency named a time.
+/// All between 0 and 1: the kind of error (one-hot); then a constant, attempts so far, recent failure
+/// rate, a probing breaker, remaining time, and whether the dependency sent `Retry-After`.
 fn features(failure: &Failure<'_>, failing: f64) -> [f64; FEATURES] {
     let mut features = [0.0; FEATURES];
     features[failure.verdict.kind as usize] = 1.0;
@@ -251,7 +250,7 @@ fn features(failure: &Failure<'_>, failing: f64) -> [f64; FEATURES] {
     features
 }
 
-/// What is left of ten seconds, which is plenty.
+/// Remaining time as a share of ten seconds.
 fn time_left(deadline: Instant, now: Instant) -> f64 {
     (deadline.saturating_duration_since(now).as_secs_f64() / 10.0).min(1.0)
 }

@@ -1,16 +1,16 @@
-//! How long to wait before the next attempt.
+//! The wait before the next attempt.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How a wait is spread, so that callers that failed together do not come back together.
+/// Jitter of a wait, so that callers that failed together do not retry together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Jitter {
-    /// The exact wait.
+    /// No jitter.
     None,
-    /// Between zero and the wait. Spreads most.
+    /// Between zero and the wait: the widest spread.
     Full,
     /// Between half the wait and the wait.
     Equal,
@@ -23,17 +23,17 @@ pub enum Jitter {
 pub struct Backoff {
     /// Wait before the second attempt.
     pub first: Duration,
-    /// Each further wait is this many times longer.
+    /// Factor by which each wait grows.
     pub multiplier: f64,
-    /// No wait is longer.
+    /// Maximum wait.
     pub cap: Duration,
-    /// How waits are spread.
+    /// Jitter of the waits.
     pub jitter: Jitter,
 }
 
 impl Backoff {
-    /// The wait after `failures` failed attempts, of which `previous` was the last wait and `luck`
-    /// is a random number 0 ≤ x < 1.
+    /// The wait after `failures` failed attempts; `previous` is the last wait and `luck` a random number
+    /// 0 ≤ x < 1.
     #[must_use]
     pub fn wait(&self, failures: u32, previous: Option<Duration>, luck: f64) -> Duration {
         let base = self.first.as_secs_f64();

@@ -1,16 +1,15 @@
-//! The retry budget: retries may only ever be a fraction of the traffic.
+//! The retry budget: bounds retries to a fraction of the traffic.
 //!
 //! # Why budgets and not just maximum retries?
 //!
-//! "Three attempts" is harmless while one call in a thousand fails, and triples the load in the
-//! very moment when all of them do. An overloaded dependency then stays down *after* the trigger
-//! is gone, kept there by the retries alone (Bronson et al., "Metastable Failures in Distributed
-//! Systems", `HotOS`'21). A budget bounds the amplification whatever happens: each call deposits a
-//! fraction of a retry, each retry withdraws a whole one, and an empty budget says no. A small
-//! trickle over time lets a quiet service retry too.
+//! "Three attempts" is harmless while one call in a thousand fails, and triples the load at the very moment
+//! when all of them fail. An overloaded dependency then stays down *after* the trigger is gone, because of the
+//! retries alone (Bronson et al., "Metastable Failures in Distributed Systems", `HotOS`'21). A budget bounds the
+//! amplification in all cases: each call deposits a fraction of a retry, each retry withdraws a whole one, and
+//! no retry is made while the budget is empty. A small refill over time lets a quiet service retry, too.
 //!
-//! Everything that sends more than the caller asked for draws on it: retries, hedges, and the
-//! adaptive model's explorations. It outranks them all.
+//! Everything that sends more requests than the caller made draws on it: retries, hedges, and the adaptive
+//! model's exploration. It takes precedence over all of them.
 //!
 //! ```
 //! use std::time::Instant;
@@ -38,15 +37,15 @@ use crate::{
 /// Tokens are counted in thousandths.
 const TOKEN: u64 = 1_000;
 
-/// How many retries the traffic earns.
+/// Settings of the retry budget.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BudgetSettings {
-    /// Retries that each call earns, in percent: 20 allows one retry for five calls.
+    /// Retries earned by each call, in percent: 20 allows one retry for five calls.
     pub retry_percent: f64,
-    /// Retries a second allowed on top, so that a quiet service can retry as well.
+    /// Additional retries per second, so that a quiet service can retry as well.
     pub min_retries_per_second: f64,
-    /// Most retries that can be saved up; also what it starts with.
+    /// Capacity in retries; also the initial content.
     pub max_tokens: u32,
 }
 
@@ -57,7 +56,7 @@ impl Default for BudgetSettings {
 }
 
 impl BudgetSettings {
-    /// Whether a budget can be made of these.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         // A token has a thousand parts; less than one of them a call is nothing.
         if self.retry_percent != 0.0 {
@@ -76,12 +75,12 @@ impl BudgetSettings {
     }
 }
 
-/// A budget at one moment.
+/// State of a budget at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BudgetSnapshot {
-    /// Retries it allows now.
+    /// Retries that it currently allows.
     pub tokens: f64,
-    /// Retries it holds when full.
+    /// Retries that it allows when full.
     pub capacity: f64,
 }
 
@@ -90,7 +89,7 @@ pub struct BudgetSnapshot {
 #[derive(Debug)]
 pub struct RetryBudget {
     tokens: Padded<AtomicU64>,
-    /// Up to when the trickle has been paid in, in nanoseconds since the origin.
+    /// Time up to which the refill has been added, in nanoseconds since the origin.
     paid: AtomicU64,
     origin: Instant,
     capacity: u64,
@@ -99,7 +98,7 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// A full budget.
+    /// Creates a full budget.
     pub fn new(settings: &BudgetSettings, now: Instant) -> Result<Self, SettingsError> {
         settings.validate()?;
         let capacity = u64::from(settings.max_tokens) * TOKEN;
@@ -119,7 +118,7 @@ impl RetryBudget {
         })
     }
 
-    /// A call is made: it earns its fraction of a retry. A full budget is only read.
+    /// Adds the fraction of a retry that a call earns. A full budget is only read.
     #[inline]
     pub fn deposit(&self) {
         if self.tokens.0.load(Ordering::Relaxed) < self.capacity {
@@ -127,14 +126,14 @@ impl RetryBudget {
         }
     }
 
-    /// Takes one retry out of the budget, if it has one.
+    /// Withdraws one retry, if there is one.
     #[must_use = "a retry without a withdrawal is what the budget is there to prevent"]
     pub fn withdraw(&self, now: Instant) -> bool {
         self.trickle(now);
         self.tokens.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |tokens| tokens.checked_sub(TOKEN)).is_ok()
     }
 
-    /// What it holds.
+    /// Current content.
     #[must_use]
     pub fn snapshot(&self, now: Instant) -> BudgetSnapshot {
         self.trickle(now);
@@ -144,7 +143,7 @@ impl RetryBudget {
         }
     }
 
-    /// Pays in what the time since the last payment has earned.
+    /// Adds the refill for the time since the last one.
     fn trickle(&self, now: Instant) {
         let Some(price) = self.nanos_per_milli_token else {
             return;

@@ -1,11 +1,11 @@
-//! What an error means: for the breaker, and for whether to try again.
+//! Classification of errors, for the breaker and for retries.
 
 use std::time::Duration;
 
 use crate::breaker::{Outcome, spelled};
 
 spelled! {
-    /// What kind of error an attempt ended with.
+    /// Kind of error that ended an attempt.
     ErrorKind {
         /// No answer in time.
         Timeout = "timeout",
@@ -13,34 +13,34 @@ spelled! {
         Connect = "connect",
         /// The connection broke.
         Reset = "reset",
-        /// The dependency said that it failed (5xx).
+        /// The dependency reported an error (5xx).
         ServerError = "server_error",
-        /// The dependency asked for less (429, 503 with `Retry-After`).
+        /// The dependency asked for fewer requests (429, 503 with `Retry-After`).
         RateLimited = "rate_limited",
-        /// An answer that makes no sense.
+        /// The answer could not be parsed.
         Malformed = "malformed",
-        /// The request itself was wrong (4xx); it will be as wrong the next time.
+        /// The request was invalid (4xx); repeating it cannot help.
         Client = "client",
     }
 }
 
-/// What an error means.
+/// Classification of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// How the breaker counts it: failure, timeout or ignored.
     pub counts: Outcome,
     /// Its kind.
     pub kind: ErrorKind,
-    /// Whether another attempt could end differently, as far as the error goes. Whether the call
-    /// may be repeated at all is [`Call::idempotent`](crate::policy::Call)'s to say.
+    /// Whether another attempt can succeed, as far as the error is concerned. Whether the call may be repeated
+    /// is determined by [`Call::idempotent`](crate::policy::Call).
     pub retryable: bool,
-    /// How long the dependency asked to be left alone.
+    /// Wait that the dependency asked for.
     pub retry_after: Option<Duration>,
 }
 
 impl Verdict {
-    /// The usual verdict on a kind: everything but the caller's own mistakes counts and is worth
-    /// another attempt.
+    /// Default verdict on a kind: everything except errors of the caller counts as a failure and can be
+    /// retried.
     #[must_use]
     pub fn of(kind: ErrorKind) -> Self {
         let (counts, retryable) = match kind {
@@ -51,9 +51,9 @@ impl Verdict {
         Self { counts, kind, retryable, retry_after: None }
     }
 
-    /// The usual verdict on an HTTP status, `None` for one that is no error. 408, 429 and 5xx are
-    /// the dependency's trouble; other 4xx, 400, 401, 403 and 404 above all, the caller's. 501 and
-    /// 505 will be said again however often one asks.
+    /// Default verdict on an HTTP status; `None` if it is not an error. 408, 429 and 5xx are failures of the
+    /// dependency; other 4xx, such as 400, 401, 403 and 404, are errors of the caller. 501 and 505 are permanent
+    /// and not retried.
     #[must_use]
     pub fn of_status(status: u16) -> Option<Self> {
         match status {
@@ -66,8 +66,8 @@ impl Verdict {
         }
     }
 
-    /// The usual verdict on an error of the system. What the caller asked for and cannot have (no such
-    /// file, no permission, invalid input) is the caller's; the rest is the dependency's.
+    /// Default verdict on an I/O error. Invalid requests (no such file, no permission, invalid input) are errors
+    /// of the caller; all others are failures of the dependency.
     #[must_use]
     pub fn of_io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind::{
@@ -85,10 +85,10 @@ impl Verdict {
         })
     }
 
-    /// The usual verdict on a gRPC status code, `None` for `OK`. Only `UNAVAILABLE` and
-    /// `RESOURCE_EXHAUSTED` promise that another attempt can help, as gRPC's own retries have it, and
-    /// `ABORTED` and `DEADLINE_EXCEEDED` for calls that may be repeated. `UNKNOWN`, `INTERNAL` and
-    /// `DATA_LOSS` count and are not tried again; all others are the caller's.
+    /// Default verdict on a gRPC status code, `None` for `OK`. Only `UNAVAILABLE` and `RESOURCE_EXHAUSTED`
+    /// imply that another attempt can help, as in gRPC's own retries, and `ABORTED` and `DEADLINE_EXCEEDED` for
+    /// calls that may be repeated. `UNKNOWN`, `INTERNAL` and `DATA_LOSS` count as failures and are not retried;
+    /// all others are errors of the caller.
     #[must_use]
     pub fn of_grpc(code: u32) -> Option<Self> {
         Some(match code {
@@ -101,7 +101,7 @@ impl Verdict {
         })
     }
 
-    /// The same, with what the dependency's `Retry-After` said.
+    /// The same verdict with the dependency's `Retry-After`.
     #[must_use]
     pub fn after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
@@ -109,9 +109,9 @@ impl Verdict {
     }
 }
 
-/// An error that can say what it means.
+/// An error that classifies itself.
 pub trait Classify {
-    /// What it means.
+    /// Classification of the error.
     fn verdict(&self) -> Verdict;
 }
 
@@ -121,10 +121,10 @@ impl Classify for std::io::Error {
     }
 }
 
-/// Reads results: which of them count as failures, and of what kind.
+/// Classifies results: which of them are failures, and of which kind.
 ///
-/// A closure is one. So errors of other crates, and answers that are failures such as an HTTP 500,
-/// can be classified where they are met.
+/// Implemented by closures. Thus errors of other crates, and responses that are failures, such as an HTTP
+/// 500, can be classified at the call site.
 ///
 /// ```
 /// use breakerbox_resilience::{Policy, retry::{ErrorKind, Verdict}};
@@ -145,8 +145,8 @@ impl Classify for std::io::Error {
 /// # }).unwrap();
 /// ```
 pub trait Classifier<T, E> {
-    /// What the result means; `None`: an answer, and a good one. An `Err` without a verdict is
-    /// ignored by the breaker and not retried.
+    /// Classification of the result; `None`: a success. An `Err` without a verdict is ignored by the breaker
+    /// and not retried.
     fn classify(&self, result: &Result<T, E>) -> Option<Verdict>;
 }
 
@@ -156,7 +156,7 @@ impl<T, E, F: Fn(&Result<T, E>) -> Option<Verdict>> Classifier<T, E> for F {
     }
 }
 
-/// Every `Err` is a failure of the dependency that another attempt may mend.
+/// Treats every `Err` as a failure of the dependency that can be retried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnyError;
 
@@ -166,7 +166,7 @@ impl<T, E> Classifier<T, E> for AnyError {
     }
 }
 
-/// Errors [say themselves](Classify) what they mean.
+/// Uses the error's own [`Classify`] implementation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OwnError;
 

@@ -1,37 +1,34 @@
-//! Retries: try again where that can help, and never so much that it hurts.
+//! Retries: repeat a failed call where that can help, without overloading the dependency.
 //!
 //! # Motivation
 //!
-//! A lost packet, a restarting instance, a moment of overload: many failures are gone a moment
-//! later. But retries are extra load at the worst time, and repeating what is not repeatable
-//! charges a customer twice.
+//! Many failures are transient: a lost packet, a restarting instance, a moment of overload. But retries add
+//! load at the worst time, and repeating a call that is not idempotent charges a customer twice.
 //!
 //! # Theory of operation
 //!
-//! After a failed attempt these are asked, in this order, and the first *no* ends the call:
+//! After a failed attempt these conditions are checked in order; the first *no* ends the call:
 //!
-//! 1. May the call be repeated (idempotent, or with an idempotency key), and is the
-//!    [error](Verdict) one that can end differently? Never a 400, 401, 403 or 404.
+//! 1. May the call be repeated (idempotent, or with an idempotency key), and can the [error](Verdict) go
+//!    away? Never for a 400, 401, 403 or 404.
 //! 2. Are there attempts left?
-//! 3. Is the dependency worth it: is the recent failure rate below the
-//!    [limit](RetrySettings::stop_failure_rate_threshold), does the [model](adaptive) give the
-//!    retry a chance?
-//! 4. Will there be time: is the [backoff], or the longer `Retry-After`, over before the deadline?
-//!    Will the breaker let it through?
-//! 5. Does the [budget] have a retry left? It outranks everything, and is asked last so that
-//!    nothing is withdrawn for a retry that is not made.
+//! 3. Is the dependency likely to answer: is the recent failure rate below the
+//!    [limit](RetrySettings::stop_failure_rate_threshold), and does the [model](adaptive) predict success?
+//! 4. Is there time: does the [backoff], or the longer `Retry-After`, end before the deadline? Will the
+//!    breaker admit the attempt?
+//! 5. Does the [budget] allow a retry? It is checked last, so that nothing is withdrawn for a retry that is
+//!    not made.
 //!
 //! # How it fails
 //!
-//! Without a budget, retries turn a short overload into a lasting one. Without jitter, callers
-//! that failed together come back together. Retrying in every layer multiplies: three layers of
-//! three attempts are 27 calls; retry in one.
+//! Without a budget, retries turn a short overload into a lasting one. Without jitter, callers that failed
+//! together retry together. Retrying in every layer multiplies: three attempts in each of three layers are 27
+//! calls; retry in one layer.
 //!
 //! # When not to use it
 //!
-//! For calls that are not idempotent, for errors of the caller's own making, against overload
-//! without jitter and budget, and where a queue would do: what may succeed in an hour should not
-//! keep anybody waiting now.
+//! For calls that are not idempotent, for errors of the caller, against overload without jitter and budget,
+//! and where a queue is possible: no user should wait for something that may succeed in an hour.
 //!
 //! ```
 //! use std::time::Duration;
@@ -70,34 +67,34 @@ use super::{
     settings::{SettingsError, duration, percentage, within},
 };
 
-/// Recent calls from which on their failure rate is believed.
+/// Minimum number of recent calls before their failure rate is used.
 const BELIEVED_FROM: u64 = 10;
 
-/// How often, how fast and how stubbornly to try again.
+/// How often and how fast to retry, and when to stop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RetrySettings {
-    /// Attempts in all, the first included.
+    /// Maximum number of attempts, including the first.
     pub max_attempts: u32,
     /// Wait before the second attempt.
     #[serde(with = "humantime_serde")]
     pub wait_duration: Duration,
     /// Whether further waits grow.
     pub enable_exponential_backoff: bool,
-    /// By how much, each.
+    /// Factor by which each wait grows.
     pub exponential_backoff_multiplier: f64,
-    /// No wait is longer, while waits grow; an adaptive retry has a longest wait of its own. A
-    /// dependency that asks for more with `Retry-After` is not tried again.
+    /// Maximum wait while waits grow; an adaptive retry has its own maximum. If a dependency asks for a longer
+    /// wait with `Retry-After`, the call is not retried.
     #[serde(with = "humantime_serde")]
     pub exponential_max_wait_duration: Duration,
-    /// How waits are spread.
+    /// Jitter of the waits.
     pub jitter: Jitter,
-    /// Nothing is retried while more than this percentage of recent first attempts failed.
+    /// No call is retried while more than this percentage of recent first attempts failed.
     pub stop_failure_rate_threshold: Option<f64>,
-    /// How far back "recent" goes.
+    /// Period of "recent" attempts.
     #[serde(with = "humantime_serde")]
     pub recent_duration: Duration,
-    /// Learns which retries succeed, and makes only those.
+    /// Adaptive retries: a model predicts which retries succeed, and only those are made.
     pub adaptive: Option<AdaptiveSettings>,
 }
 
@@ -118,7 +115,7 @@ impl Default for RetrySettings {
 }
 
 impl RetrySettings {
-    /// Whether calls can be retried by these.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         within("max-attempts", self.max_attempts, 1..=20, "1–20")?;
         duration("wait-duration", self.wait_duration, Duration::from_millis(1))?;
@@ -135,7 +132,7 @@ impl RetrySettings {
         recent::span("recent-duration", self.recent_duration)
     }
 
-    /// The waits these settings make.
+    /// The backoff of these settings.
     #[must_use]
     pub fn backoff(&self) -> Backoff {
         Backoff {
@@ -148,19 +145,19 @@ impl RetrySettings {
 }
 
 spelled! {
-    /// How retrying ended for one call.
+    /// Outcome of the retries of one call.
     RetryOutcome {
         /// The first attempt succeeded.
         SuccessWithoutRetry = "success_without_retry",
         /// A later attempt succeeded.
         SuccessWithRetry = "success_with_retry",
-        /// The first attempt failed, and no other could help.
+        /// The first attempt failed, and the error cannot be retried.
         FailedWithoutRetry = "failed_without_retry",
         /// The last attempt failed.
         FailedWithRetry = "failed_with_retry",
-        /// The budget had no retry left.
+        /// The retry budget was empty.
         BudgetExhausted = "budget_exhausted",
-        /// A retry would have come too late, or had no chance.
+        /// A retry would have come too late, or was predicted to fail.
         Stopped = "stopped",
     }
 }
@@ -179,18 +176,18 @@ impl RetryOutcome {
     }
 }
 
-/// What to do after a failed attempt.
+/// Decision after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Decision {
-    /// Try again after this delay.
+    /// Retry after this delay.
     Again { delay: Duration, prediction: Option<Prediction> },
-    /// Give up.
+    /// Do not retry.
     Stop(RetryOutcome),
 }
 
-/// A failed attempt, and what surrounds it.
+/// A failed attempt and its context.
 pub(crate) struct Failure<'a> {
-    /// Attempts made so far.
+    /// Attempts so far.
     pub(crate) attempts: u32,
     pub(crate) verdict: Verdict,
     pub(crate) idempotent: bool,
@@ -201,7 +198,7 @@ pub(crate) struct Failure<'a> {
     pub(crate) rng: &'a Rng,
 }
 
-/// Decides on retries for all calls of one policy.
+/// Decides on the retries of all calls of one policy.
 #[derive(Debug)]
 pub(crate) struct Retry {
     settings: RetrySettings,
@@ -221,18 +218,18 @@ impl Retry {
         })
     }
 
-    /// Takes note of how a first attempt went: what later retries are judged by.
+    /// Records the outcome of a first attempt, on which later decisions are based.
     #[inline]
     pub(crate) fn first_attempt(&self, failed: bool, now: Instant) {
         self.first_attempts.record(failed, now);
     }
 
-    /// What it has learned, if it learns.
+    /// Calibration of the model, if retries are adaptive.
     pub(crate) fn model(&self) -> Option<&Model> {
         self.model.as_ref()
     }
 
-    /// Whether to try again, and after how long; `previous` is the call's last wait.
+    /// Whether to retry, and after which delay; `previous` is the call's last wait.
     pub(crate) fn decide(&self, failure: &Failure<'_>, previous: Option<Duration>) -> Decision {
         let Failure { attempts, verdict, now, .. } = *failure;
         if !failure.idempotent || !verdict.retryable || attempts >= self.settings.max_attempts {
@@ -273,9 +270,8 @@ impl Retry {
         }
     }
 
-    /// The wait, or what the dependency asked for if that is longer; `None` if it asked for more
-    /// than any wait may be. With jitter, the wait comes on top of what was asked for: callers that
-    /// were all told the same second would otherwise all come back in it.
+    /// The wait, or `Retry-After` if that is longer; `None` if it exceeds the maximum. Jitter is added to
+    /// `Retry-After`: callers that all got the same value would otherwise return at the same moment.
     fn after_asked(&self, wait: Duration, asked: Option<Duration>) -> Option<Duration> {
         let Some(asked) = asked else { return Some(wait) };
         let longest = self.model.as_ref().map_or(self.backoff.cap, |model| model.longest_wait().max(self.backoff.cap));
@@ -283,13 +279,13 @@ impl Retry {
         (asked <= longest).then_some(spread)
     }
 
-    /// Whether so much fails that a retry would fail too.
+    /// Whether the failure rate is so high that a retry would fail too.
     fn hopeless(&self, recent: WindowSnapshot) -> bool {
         self.settings.stop_failure_rate_threshold.is_some_and(|limit| share(recent) * 100.0 > limit)
     }
 }
 
-/// Failed share (0–1) of recent calls; 0 while there are too few to tell.
+/// Failure rate (0–1) of recent calls; 0 while there are too few.
 fn share(recent: WindowSnapshot) -> f64 {
     if recent.calls >= BELIEVED_FROM { recent.failure_ratio() } else { 0.0 }
 }

@@ -87,7 +87,7 @@ fn described(order: &Order, wait: Option<u64>) -> Value {
 
 fn unavailable(error: &breakerbox_serverless::checkout::Error) -> Response<Body> {
     tracing::error!(%error, "order not served");
-    problem(StatusCode::SERVICE_UNAVAILABLE, "orders can't be taken now; the same key can be sent again")
+    problem(StatusCode::SERVICE_UNAVAILABLE, "orders cannot be accepted now; retry with the same key")
 }
 
 fn problem(status: StatusCode, detail: &str) -> Response<Body> {

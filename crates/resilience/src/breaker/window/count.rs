@@ -1,14 +1,14 @@
-//! The last N calls: how many there were, and which of them were bad.
+//! The last N calls: their number, and which of them were bad.
 //!
-//! A bad call failed, was slow, or both. Calls are numbered in the order in which they end, and of the
-//! bad ones the numbers are kept: a bad call is in the window until N more have ended. A success
-//! needs no number of its own. It adds one to a count, and each thread has a [count of its
-//! own](crate::slots), so that a success is a load and a store that no other thread waits for.
+//! A bad call failed, was slow, or both. Calls are numbered in the order in which they end, and the numbers of
+//! bad ones are kept: a bad call is in the window until N more have ended. A success needs no number: it
+//! increments a counter, and each thread has [its own](crate::slots), so that a success is a load and a store
+//! that no other thread waits for.
 //!
-//! Bad calls, and everything until the window holds the minimum, take a short lock, add the counts of
-//! all threads up and are judged. A success that finds the minimum reached cannot cross a threshold, and
-//! looks no further. In a full window without a bad call it changes nothing at all, and is not even
-//! counted: such a window is **healthy**, and a success only reads that.
+//! Bad calls, and all calls until the window holds the minimum, take a short lock, sum the counters of all
+//! threads and are evaluated. A success after that cannot reach a threshold, and is only counted. In a full
+//! window without a bad call it changes nothing, and is not even counted: such a window is **healthy**, and a
+//! success only reads that.
 
 use std::collections::VecDeque;
 
@@ -20,7 +20,7 @@ use crate::{
 
 /// No epoch: epochs have 28 bits.
 const NONE: u32 = u32::MAX;
-/// After so many successes of a thread it looks whether the window has become healthy.
+/// Number of successes of a thread after which it checks whether the window has become healthy.
 const LOOK_EACH: u64 = 64;
 
 #[derive(Debug)]
@@ -40,10 +40,10 @@ const HEALTHY: u32 = 1 << 31;
 #[derive(Debug)]
 struct Book {
     epoch: u32,
-    /// Calls that the window holds at most.
+    /// Size of the window in calls.
     length: u32,
     minimum: u32,
-    /// Calls of this epoch that no thread counts: the bad ones, and what was taken over.
+    /// Calls of this epoch that no thread counts: the bad ones, and those taken over.
     calls: u64,
     /// The bad calls of the window, oldest first.
     bad: VecDeque<Bad>,
@@ -73,7 +73,7 @@ impl CountWindow {
         }
     }
 
-    /// Whether one more success changes nothing in the window.
+    /// Whether another success would change nothing in the window.
     #[inline]
     pub(super) fn is_healthy(&self, epoch: u32) -> bool {
         self.filled.load(Ordering::Relaxed) == epoch | HEALTHY
@@ -89,7 +89,7 @@ impl CountWindow {
         self.enter(epoch, sample)
     }
 
-    /// Counts what is not one more success of a window that has its minimum.
+    /// Slow path: records everything except a further success of a window that has its minimum.
     #[inline(never)]
     fn enter(&self, epoch: u32, sample: Sample) -> Recording {
         let mut book = lock(&self.book);
@@ -113,8 +113,8 @@ impl CountWindow {
         Recording::Judge(totals)
     }
 
-    /// Adds one to this thread's count of successes; fails if that is of another epoch or full, or if it
-    /// is time to look at the whole window.
+    /// Increments this thread's counter of successes; fails if it is of another epoch or full, or if the
+    /// window has to be checked.
     #[inline]
     fn add_fine(&self, epoch: u32) -> bool {
         match self.fine.mine() {
@@ -137,7 +137,7 @@ impl CountWindow {
         self.shared.0.fetch_update(success, failure, |count| Count(count).next(epoch)).is_ok()
     }
 
-    /// Starts this thread's count anew, and takes over what it has counted in this epoch.
+    /// Resets this thread's counter, and takes over what it has counted in this epoch.
     fn open(&self, book: &mut Book) {
         let cell = self.fine.mine_or_new().unwrap_or(&self.shared.0);
         let before = Count(cell.swap(Count::new(book.epoch).0, Ordering::Relaxed));
@@ -160,7 +160,7 @@ impl CountWindow {
         self.judged(&mut lock(&self.book))
     }
 
-    /// Starts afresh.
+    /// Clears the window.
     pub(super) fn reset(&self, epoch: u32) {
         let mut book = lock(&self.book);
         self.filled.store(NONE, Ordering::Relaxed);
@@ -169,7 +169,7 @@ impl CountWindow {
         book.bad.clear();
     }
 
-    /// Takes another length and minimum under a new epoch, and keeps the newest calls.
+    /// Changes size and minimum under a new epoch, and keeps the newest calls.
     pub(super) fn reshape(&self, epoch: u32, length: u32, minimum: u32) {
         let mut book = lock(&self.book);
         self.filled.store(NONE, Ordering::Relaxed);
@@ -197,13 +197,13 @@ impl Book {
         self.slow += u32::from(bad.slow());
     }
 
-    /// What is in the window after so many calls.
+    /// Content of the window after so many calls.
     fn totals(&mut self, calls: u64) -> WindowSnapshot {
         self.forget(calls);
         WindowSnapshot { calls: calls.min(self.length.into()), failures: self.failures.into(), slow: self.slow.into() }
     }
 
-    /// Lets go of bad calls that are not among the last of so many.
+    /// Drops bad calls that are not among the last of so many.
     fn forget(&mut self, calls: u64) {
         while let Some(oldest) = self.bad.front().copied()
             && oldest.number() + u64::from(self.length) <= calls
@@ -241,7 +241,7 @@ impl Bad {
     }
 }
 
-/// A thread's successes since it last looked at the whole window: `[epoch: 28 | count: 36]`.
+/// A thread's successes since it last checked the window: `[epoch: 28 | count: 36]`.
 #[derive(Clone, Copy)]
 struct Count(u64);
 
@@ -253,14 +253,14 @@ impl Count {
         Self(u64::from(epoch) << Self::BITS)
     }
 
-    /// One more in this epoch, if it is the count's and it is not time to look.
+    /// Increments it, if the epoch matches and the window need not be checked.
     #[inline]
     fn next(self, epoch: u32) -> Option<u64> {
         // Of another epoch, the difference is too large as well.
         (self.0.wrapping_sub(Self::new(epoch).0) < LOOK_EACH).then_some(self.0.wrapping_add(1))
     }
 
-    /// What was counted in this epoch.
+    /// Successes counted in this epoch.
     fn of(self, epoch: u32) -> u64 {
         let count = self.0.wrapping_sub(Self::new(epoch).0);
         if count <= LOOK_EACH { count } else { 0 }

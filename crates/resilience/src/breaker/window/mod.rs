@@ -1,12 +1,10 @@
-//! The sliding window that a breaker judges by: the last N calls, or the calls of the last N
-//! seconds.
+//! The sliding window of a breaker: the last N calls, or the calls of the last N seconds.
 //!
-//! Recording costs the same for every size, and a success waits for no other thread. What makes that
-//! safe is the **epoch**: each time the window starts afresh or changes its shape, it gets the next
-//! epoch, and every count carries the epoch it was written under. A writer that was overtaken by such a
-//! change finds an epoch that is not its own and gives up ([`Recording::Stale`]), or has written a count
-//! that nobody reads any more. So an outcome of an earlier state can never be counted in a later one,
-//! however late its thread wakes up.
+//! Recording costs the same for every size, and a success waits for no other thread. The **epoch** makes this
+//! safe: each time the window is cleared or changes its shape, it gets the next epoch, and every count carries
+//! the epoch under which it was written. A writer that was overtaken by such a change finds another epoch and
+//! stops ([`Recording::Stale`]), or has written a count that is no longer read. So an outcome of an earlier state
+//! is never counted in a later one, however late its thread is scheduled.
 
 mod count;
 mod streak;
@@ -19,53 +17,53 @@ use super::settings::{BreakerSettings, WindowType};
 
 pub(crate) use self::time::TimeWindow as RecentCalls;
 
-/// What a window, or a half-open state, has counted.
+/// Statistics of a window, or of a half-open state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowSnapshot {
-    /// Calls that count.
+    /// Recorded calls.
     pub calls: u64,
-    /// Of these, failed.
+    /// Failed calls among them.
     pub failures: u64,
-    /// Of these, slow; a call can be both.
+    /// Slow calls among them; a call can be both.
     pub slow: u64,
 }
 
 impl WindowSnapshot {
-    /// Failed share of the calls (0–1); `NaN` without calls.
+    /// Failure ratio of the calls (0–1); `NaN` without calls.
     #[must_use]
     pub fn failure_ratio(&self) -> f64 {
         self.failures as f64 / self.calls as f64
     }
 
-    /// Slow share of the calls (0–1); `NaN` without calls.
+    /// Slow-call ratio of the calls (0–1); `NaN` without calls.
     #[must_use]
     pub fn slow_ratio(&self) -> f64 {
         self.slow as f64 / self.calls as f64
     }
 }
 
-/// One call as the window sees it.
+/// One call as recorded by the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sample {
     pub(crate) failed: bool,
     pub(crate) slow: bool,
 }
 
-/// What became of a sample.
+/// Result of recording a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recording {
-    /// The window has moved on to another epoch; nothing was counted.
+    /// The window has another epoch; nothing was recorded.
     Stale,
-    /// Counted, and no threshold can have been crossed by it.
+    /// Recorded; no threshold can have been reached.
     Counted,
-    /// Counted, and it may have crossed one: these are the numbers to judge.
+    /// Recorded; these statistics may have reached a threshold.
     Judge(WindowSnapshot),
 }
 
-/// Both shapes, of which the settings choose one, and the run of failures.
+/// Both forms, of which the settings select one, and the count of consecutive failures.
 #[derive(Debug)]
 pub(super) struct Window {
-    /// Whether the window is over time.
+    /// Whether the window is time-based.
     timed: AtomicBool,
     count: CountWindow,
     time: TimeWindow,
@@ -85,8 +83,8 @@ impl Window {
         window
     }
 
-    /// Counts a sample. `nanos` tells the time since the breaker's origin, and is only asked where it
-    /// matters.
+    /// Records a sample. `nanos` returns the time since the breaker's origin, and is only called if it is
+    /// needed.
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
     pub(super) fn record(&self, epoch: u32, sample: Sample, nanos: impl FnOnce() -> u64) -> Recording {
@@ -97,43 +95,42 @@ impl Window {
         self.count.record(epoch, sample)
     }
 
-    /// Whether one more success changes nothing: the window holds nothing else, and has no room.
+    /// Whether another success would change nothing: the window is full of successes.
     #[inline]
     pub(super) fn is_healthy(&self, epoch: u32) -> bool {
         self.count.is_healthy(epoch)
     }
 
-    /// Notes that a call failed, and gives the failures in a row; `None` under another epoch.
+    /// Records a failure and returns the consecutive failures; `None` under another epoch.
     pub(super) fn failed(&self, epoch: u32) -> Option<u32> {
         self.streak.grow(epoch)
     }
 
-    /// Notes that a call succeeded.
+    /// Records a success.
     #[inline]
     pub(super) fn succeeded(&self, epoch: u32) {
         self.streak.end(epoch);
     }
 
-    /// Failures in a row.
+    /// Consecutive failures.
     pub(super) fn streak(&self, epoch: u32) -> u32 {
         self.streak.length(epoch)
     }
 
-    /// What the window holds at `nanos`.
+    /// Statistics at `nanos`.
     pub(super) fn totals(&self, nanos: u64) -> WindowSnapshot {
         if self.timed.load(Ordering::Acquire) { self.time.totals(nanos) } else { self.count.totals() }
     }
 
-    /// Starts afresh under a new epoch. Only under the control lock, before the epoch is published.
+    /// Clears the window under a new epoch. Only under the control lock, before the epoch is published.
     pub(super) fn reset(&self, epoch: u32) {
         self.count.reset(epoch);
         self.time.reset(epoch);
         self.streak.reset(epoch);
     }
 
-    /// Takes new settings and keeps what was recorded under the old ones as far as the new shape
-    /// can hold it; a change between count and time starts empty. Only under the control lock,
-    /// before `epoch` is published.
+    /// Applies new settings and keeps the recorded calls as far as the new shape can hold them; a change between
+    /// count-based and time-based starts empty. Only under the control lock, before `epoch` is published.
     pub(super) fn reshape(&self, settings: &BreakerSettings, epoch: u32) {
         let was_time = self.timed.load(Ordering::Acquire);
         match (was_time, settings.sliding_window_type) {
@@ -158,7 +155,7 @@ impl Window {
         self.streak.carry(epoch);
     }
 
-    /// Takes the shape that the settings say. A window of calls keeps what it holds.
+    /// Applies the shape of the settings. A count-based window keeps its content.
     fn shape(&self, settings: &BreakerSettings, epoch: u32) {
         match settings.sliding_window_type {
             WindowType::CountBased => {

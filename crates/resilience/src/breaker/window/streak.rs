@@ -1,8 +1,8 @@
-//! How many calls in a row have failed.
+//! The number of consecutive failures.
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// `[epoch: 32 | failures: 32]`: a writer of an earlier epoch changes nothing.
+/// `[epoch: 32 | failures: 32]`: a writer of an earlier epoch has no effect.
 #[derive(Debug)]
 pub(super) struct Streak(AtomicU64);
 
@@ -11,7 +11,7 @@ impl Streak {
         Self(AtomicU64::new(0))
     }
 
-    /// Adds a failure and gives the length of the run; `None` when the epoch has moved on.
+    /// Adds a failure and returns the length of the run; `None` if the epoch has changed.
     pub(super) fn grow(&self, epoch: u32) -> Option<u32> {
         self.0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
@@ -22,14 +22,14 @@ impl Streak {
             .map(|before| unpack(before).1.saturating_add(1))
     }
 
-    /// Takes the run over to another epoch, in one step, so that a failure is either part of it or
-    /// finds the new epoch.
+    /// Carries the run over to another epoch, in one step, so that a concurrent failure is either part of it or
+    /// sees the new epoch.
     pub(super) fn carry(&self, epoch: u32) {
         // Never fails: the closure always gives a word.
         let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| Some(pack(epoch, unpack(word).1)));
     }
 
-    /// Ends the run. A healthy dependency has none, and then this is one load.
+    /// Ends the run. A healthy dependency has none; then this is a single load.
     #[inline]
     pub(super) fn end(&self, epoch: u32) {
         let mut word = self.0.load(Ordering::Relaxed);

@@ -1,20 +1,18 @@
 //! The calls of the last N seconds, in buckets.
 //!
-//! A bucket is a power of two of nanoseconds wide, between 1/32 and 1/16 of the window, so that
-//! finding it is a shift, and adding up the window costs the same for a second and for an hour.
-//! The window is right to within one bucket. Time never goes back: an instant before the newest
-//! bucket is counted in the newest. An instant far ahead, from a clock that was wrong once, makes
-//! all later calls seem to come from the past; when they have done so for the length of the window,
-//! the window follows them.
+//! The width of a bucket is a power of two of nanoseconds, between 1/32 and 1/16 of the window, so that finding
+//! a bucket is a shift, and summing the window costs the same for a second and for an hour. The window is accurate
+//! to one bucket. Time never goes back: an instant before the newest bucket is counted in the newest. After an
+//! instant far ahead, from a clock that was wrong once, all later calls seem to come from the past; when they have
+//! done so for the length of the window, the window follows them.
 //!
-//! Successes are counted by each thread [in cells of its own](crate::slots), with a load and a store, and
-//! sums add the threads up. So no cache line travels for a success, and a breaker holds cells for as many
-//! threads as use it. Failures and slow calls are counted in one place: they are the exception, and are
-//! judged at once anyway.
+//! Successes are counted by each thread [in its own cells](crate::slots), with a load and a store, and sums
+//! add the threads up. So no cache line is shared for a success, and a breaker has cells for as many threads as
+//! use it. Failures and slow calls are counted in one place: they are rare, and evaluated at once anyway.
 //!
-//! A fresh start publishes the new epoch first and everything that positions depend on afterwards.
-//! A writer reads in the opposite order: position first, epoch second. So one that saw any part of
-//! the new positions finds the new epoch, too, and gives up.
+//! Clearing publishes the new epoch first and everything that positions depend on afterwards. A writer reads in
+//! the opposite order: position first, epoch second. So a writer that saw any part of the new positions also sees
+//! the new epoch, and stops.
 
 use std::{array, sync::OnceLock, time::Duration};
 
@@ -24,8 +22,8 @@ use crate::{
     sync::{AtomicU32, AtomicU64, Ordering, Padded, fence},
 };
 
-/// Twice the most buckets a window spans, so that a new bucket never falls on a live one. The model
-/// checker's time grows with each cell that is read, so that it gets a coarser window of the same make.
+/// Twice the most buckets a window spans, so that a new bucket never falls on a live one. The model checker's
+/// time grows with each cell that is read, so that it gets a coarser window.
 const PLACES: usize = if cfg!(feature = "loom") { 4 } else { 64 };
 const BUCKETS: u64 = PLACES as u64;
 /// A window spans at least this many buckets, and less than twice as many.
@@ -44,15 +42,15 @@ pub(crate) struct TimeWindow {
     shift: AtomicU32,
     /// Buckets that make up the window.
     span: AtomicU32,
-    /// Number of the bucket that time 0 falls into. A fresh start moves it on, so that whatever
-    /// was counted before lies outside the window, without wiping anything.
+    /// Number of the bucket that time 0 falls into. Clearing advances it, so that everything counted before lies
+    /// outside the window, without being overwritten.
     base: AtomicU64,
     minimum: AtomicU32,
-    /// The epoch in which the window held the minimum when it was last added up. Otherwise a success
-    /// can be what completes it.
+    /// The epoch in which the window had the minimum when it was last summed. In any other, a success can
+    /// complete it.
     filled: AtomicU32,
-    /// Number of the first bucket that lay a whole window behind the newest, since a call last
-    /// moved the newest on; [`NOT_BEHIND`] while none did.
+    /// Number of the first bucket that lay a whole window behind the newest, since a call last advanced the
+    /// newest; [`NOT_BEHIND`] while none did.
     behind: AtomicU64,
     /// The newest bucket: `[epoch: 16 | number: 48]`.
     newest: Padded<AtomicU64>,
@@ -74,7 +72,7 @@ struct Bucket {
 #[derive(Debug)]
 struct Fine([AtomicU64; PLACES]);
 
-/// A bucket's contents, taken out to be put back under another shape.
+/// Content of a bucket, taken out to be restored under another shape.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Content {
     nanos: u64,
@@ -96,7 +94,7 @@ impl TimeWindow {
         }
     }
 
-    /// Sets the window's span. A window that was in use has to be [closed](Self::close) before and
+    /// Sets the window's length. A window that was in use has to be [closed](Self::close) before and
     /// [restored](Self::restore) afterwards.
     pub(crate) fn provide(&self, span: Duration, minimum: u32) {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).max(PARTS);
@@ -137,7 +135,7 @@ impl TimeWindow {
         }
     }
 
-    /// Counts a sample; `false` under another epoch.
+    /// Records a sample; `false` under another epoch.
     #[inline]
     pub(crate) fn count(&self, epoch: u32, sample: Sample, nanos: u64) -> bool {
         let number = self.number_at(nanos);
@@ -145,7 +143,7 @@ impl TimeWindow {
         again || self.count_anew(epoch, sample, number).is_some()
     }
 
-    /// Counts one more success in the newest bucket, if this thread has counted one there before.
+    /// Counts a success in the newest bucket, if this thread has counted one there before.
     #[inline]
     fn count_again(&self, epoch: u32, number: u64) -> bool {
         if self.newest.0.load(Ordering::Acquire) != newest(epoch, number) {
@@ -162,7 +160,7 @@ impl TimeWindow {
         again
     }
 
-    /// Counts a sample and gives the number of its bucket, and whether that is a new one.
+    /// Records a sample; returns the number of its bucket, and whether that is a new one.
     #[inline(never)]
     fn count_anew(&self, epoch: u32, sample: Sample, number: u64) -> Option<(u64, bool)> {
         let (number, turned) = self.advance(epoch, number)?;
@@ -196,14 +194,14 @@ impl TimeWindow {
         self.sum(self.number_at(nanos).max(newest))
     }
 
-    /// Starts afresh under a new epoch.
+    /// Clears the window under a new epoch.
     pub(crate) fn reset(&self, epoch: u32) {
         self.close(epoch);
         let number = number_of(self.newest.0.load(Ordering::Acquire));
         self.restart(epoch, self.base.load(Ordering::Acquire).wrapping_add(BUCKETS), number + BUCKETS);
     }
 
-    /// Ends the epoch before: callers that still write under it give up, or have counted already.
+    /// Ends the previous epoch: callers that still write under it stop, or have counted already.
     pub(super) fn close(&self, epoch: u32) {
         // Never fails: the closure always gives a word.
         let _ = self
@@ -212,7 +210,7 @@ impl TimeWindow {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| Some(newest(epoch, number_of(word))));
     }
 
-    /// Moves on to another bucket, from which on calls of `epoch` count; the epoch before must be closed.
+    /// Advances to another bucket, from which calls of `epoch` count; the previous epoch must be closed.
     fn restart(&self, epoch: u32, base: u64, number: u64) {
         self.filled.store(NONE, Ordering::Release);
         self.behind.store(NOT_BEHIND, Ordering::Release);
@@ -220,7 +218,7 @@ impl TimeWindow {
         self.base.store(base, Ordering::Release);
     }
 
-    /// What each bucket of the window holds, oldest first.
+    /// Content of each bucket of the window, oldest first.
     pub(super) fn contents(&self) -> Vec<Content> {
         let shift = self.shift.load(Ordering::Acquire);
         let base = self.base.load(Ordering::Acquire);
@@ -230,7 +228,7 @@ impl TimeWindow {
             .collect()
     }
 
-    /// Starts afresh under a new epoch and shape, with contents taken out under the old one.
+    /// Clears the window under a new epoch and shape, and restores content taken out under the old one.
     pub(super) fn restore(&self, epoch: u32, contents: &[Content]) {
         let shift = self.shift.load(Ordering::Acquire);
         let last = contents.last().map_or(0, |content| content.nanos >> shift);
@@ -277,9 +275,9 @@ impl TimeWindow {
         }
     }
 
-    /// Takes note of a call that lies more than a window before the newest bucket. Once is a permit
-    /// that was held for long or a clock that slipped. When nothing else has come for the length of
-    /// a window, it is the newest bucket that was wrong, and time goes on from there.
+    /// Handles a call that lies more than a window before the newest bucket. Once, it is a permit that was held
+    /// for long or a clock adjustment. If nothing else has come for the length of a window, the newest bucket was
+    /// wrong, and time continues from there.
     #[cold]
     #[inline(never)]
     fn fall_behind(&self, number: u64, newest: u64) {
@@ -295,9 +293,8 @@ impl TimeWindow {
         }
     }
 
-    /// Counts one more in a cell that others write, too. It is taken over from whichever earlier bucket
-    /// used it. A writer that stalled for so long that a later bucket has the cell leaves it alone: its
-    /// call is older than the window.
+    /// Increments a cell that others write, too. It is reused from any earlier bucket. If a writer stalled for so
+    /// long that a later bucket uses the cell, it leaves it alone: its call is older than the window.
     fn add(&self, cell: &AtomicU64, number: u64) {
         let mine = number & COUNT_MASK;
         // Acquire: who finds a later bucket's count must find that bucket published, too. That nothing has
@@ -348,7 +345,7 @@ impl TimeWindow {
     }
 }
 
-/// Where a bucket with this number is kept.
+/// Index of the cell of a bucket.
 #[inline]
 fn place(number: u64) -> usize {
     usize::try_from(number % BUCKETS).expect("below the number of buckets")
@@ -358,7 +355,7 @@ const COUNT_BITS: u32 = 32;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 const NUMBER_BITS: u32 = 48;
 
-/// A difference of two numbers, or a sum with the base: what lies before zero is as old as can be told.
+/// A difference of two numbers, or a sum with the base: anything before zero counts as zero.
 #[inline]
 fn since(sum: u64) -> u64 {
     sum.cast_signed().max(0).cast_unsigned()
