@@ -59,7 +59,7 @@ mirror() {
         awk -F'|' -v release="$codename" '$2 == release && $3 == "main" { print $1; exit }'
 }
 
-# apt_in SUITE ARGUMENTS…: apt-get against a root that knows nothing but that one suite.
+# apt_in SUITE ARGUMENTS…: apt-get against a root with that one suite only.
 apt_in() {
     local suite=$1 apt=$tools/apt/$1
     shift

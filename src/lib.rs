@@ -1,11 +1,11 @@
 //! # Breakerbox
 //!
-//! A movie-streaming service that fails on purpose, the resilience patterns that contain it, and
-//! the metrics that show it.
+//! A movie-streaming service that fails on purpose, the resilience patterns that contain the failures, and the
+//! metrics that show both.
 //!
 //! ## Layout
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
 //! | [`breakerbox_resilience`] | the core: breaker, bulkhead, deadline, retry, hedge, limiter, and the policy that composes them. No I/O, no metrics, no logging; time and randomness are arguments |
 //! | [`breakerbox_telemetry`] | metric families, typed events turned into series and log lines, exposition, traces |
@@ -16,18 +16,18 @@
 //! | [`ingress`] | bounded listeners: connections, time and size of requests, descriptors |
 //! | [`services`] | one file or folder per service of the streaming site |
 //! | [`admin`] | the admin port: metrics, health, breakers, faults, alerts, and the admin ports of other processes |
-//! | [`traffic`] | open-loop viewers and what they experienced |
+//! | [`traffic`] | open-loop viewers, and the results of their requests |
 //! | [`scenario`] | timelines of faults |
 //! | [`pages`] | the built front end: the storefront on the public ports, the console on the admin port |
-//! | [`settings`] | everything above, configured from defaults, a file, the environment and flags |
+//! | [`settings`] | the settings of all components, from defaults, a file, the environment and flags |
 //! | [`app`] | one process: services wired to each other, listeners, graceful shutdown |
-//! | [`check`] | what a Prometheus makes of the metrics and rules |
+//! | [`check`] | checks targets, rules and labels of a Prometheus |
 //! | [`lab`] | experiments in virtual time: policies against the same faults, with a report |
 //! | [`drill`] | proves each alert against a live Prometheus |
-//! | [`export`] | the policies in the words of Istio, Envoy and Resilience4j |
+//! | [`export`] | the policies as configuration of Istio, Envoy and Resilience4j |
 //! | [`cli`] | the command line |
 //!
-//! ## A request's way
+//! ## Path of a request
 //!
 //! `journey → gateway edge (span, deadline, faults) → handler → client.call(…)`, and inside that call
 //! bulkhead → total deadline → retry (budget, backoff) → per attempt: breaker permit → attempt timeout

@@ -1,7 +1,7 @@
 //! Audit of admin commands: a log line, a counter, and the latest commands for `GET /actions`.
 //!
-//! Every command passes here, those that are refused too: an attempt without the token is what an audit
-//! is for. Tokens are never written down, only paths and bodies; a body that is not small is left out.
+//! Every command is recorded, including refused ones: attempts without the token matter most. Tokens are never
+//! recorded, only paths and bodies; large bodies are left out.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -20,9 +20,9 @@ use crate::clock;
 use crate::web::problem::Problem;
 use breakerbox_telemetry::{AdminAction, AdminOutcome, AdminTelemetry};
 
-/// Latest commands that are kept.
+/// Number of commands kept.
 const KEPT: usize = 200;
-/// Largest body that is written down, in bytes.
+/// Largest recorded body, in bytes.
 const LARGEST_BODY: u64 = 2048;
 
 /// The commands of this process. Cheap to clone.
@@ -61,7 +61,7 @@ pub(super) async fn actions(State(admin): State<Admin>) -> Json<Actions> {
     Json(Actions { actions: latest.iter().cloned().collect() })
 }
 
-/// What a path changes; none for what is no operator's command, such as a delivery of alerts.
+/// What a path changes; `None` if it is not an operator's command, such as a delivery of alerts.
 fn kind(path: &str) -> Option<AdminAction> {
     match path.split('/').nth(1)? {
         "breakers" => Some(AdminAction::Breaker),
@@ -82,7 +82,7 @@ fn outcome(status: StatusCode) -> AdminOutcome {
     }
 }
 
-/// Writes down every command with its answer.
+/// Records every command with its result.
 pub(super) async fn audited(State(audit): State<Audit>, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let Some(kind) = kind(request.uri().path()).filter(|_| !reads) else { return next.run(request).await };
@@ -106,7 +106,7 @@ pub(super) async fn audited(State(audit): State<Audit>, request: Request, next: 
     response
 }
 
-/// The request with its body as text, which is read here.
+/// Reads the body of a request as text.
 async fn copied(request: Request) -> Result<(Request, String), Problem> {
     let (parts, body) = request.into_parts();
     let most = usize::try_from(LARGEST_BODY).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! Breakers: what they see, and commands to them.
+//! Routes of breakers: their state, and commands.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -18,7 +18,7 @@ pub(super) async fn breakers(State(admin): State<Admin>, Query(scope): Query<Sco
     Json(page)
 }
 
-/// The breakers in short: how they are, and which are open.
+/// Summary of the breakers: overall state, and the open ones.
 #[utoipa::path(get, path = "/health", params(Scope), responses((status = 200, body = HealthSummary)))]
 pub(super) async fn health(State(admin): State<Admin>, scope: Query<Scope>) -> Json<HealthSummary> {
     let Json(page) = breakers(State(admin), scope).await;

@@ -1,4 +1,4 @@
-//! Faults: what is set, and setting it.
+//! Routes of faults.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -13,7 +13,7 @@ use super::{Admin, Scope};
 use crate::faults::{FaultPlan, Refused};
 use crate::web::problem::{Body, Problem, Query};
 
-/// Every target, and the faults injected there.
+/// Every target, with its injected faults.
 #[utoipa::path(get, path = "/faults", params(Scope), responses((status = 200, body = Faults)))]
 pub(super) async fn faults(State(admin): State<Admin>, Query(scope): Query<Scope>) -> Json<Faults> {
     let own = admin.own_faults();
@@ -24,12 +24,12 @@ pub(super) async fn faults(State(admin): State<Admin>, Query(scope): Query<Scope
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetQuery {
-    /// Leaves faults alone that were not set by a scenario.
+    /// Keeps faults that were set by hand.
     #[serde(default)]
     scenario: bool,
 }
 
-/// Injects faults at a target, instead of those injected there before.
+/// Injects faults at a target, replacing those injected before.
 #[utoipa::path(
     put,
     path = "/faults/{target}",
@@ -62,7 +62,7 @@ pub(super) async fn set_fault(
     if replaced {
         tracing::info!(target, plan = shown, "fault set");
     } else {
-        tracing::info!(target, "a fault set by hand stays; the scenario's is left out");
+        tracing::info!(target, "a fault set by hand takes precedence; the scenario's is not set");
     }
     Ok(Json(admin.own_faults()).into_response())
 }
@@ -71,10 +71,10 @@ pub(super) async fn set_fault(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClearQuery {
-    /// Restores the faults of the settings, instead of clearing all.
+    /// Restores the default faults of the settings instead of clearing all.
     #[serde(default)]
     baseline: bool,
-    /// With `baseline`: leaves faults alone that were not set by a scenario.
+    /// With `baseline`: keeps faults that were set by hand.
     #[serde(default)]
     scenario: bool,
 }
@@ -108,7 +108,7 @@ pub(super) async fn clear_fault(
     Ok(Json(admin.own_faults()).into_response())
 }
 
-/// Clears all faults, those of other processes too.
+/// Clears all faults, including those of other processes.
 #[utoipa::path(
     delete,
     path = "/faults",

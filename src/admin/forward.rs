@@ -1,4 +1,4 @@
-//! Commands that are for another process.
+//! Forwards commands to other processes.
 
 use axum::Router;
 use axum::body::Body as HttpBody;
@@ -14,11 +14,11 @@ use super::wire::{Page, ScenarioChoice, Unreachable};
 use crate::services::ServiceName;
 use crate::web::problem::{Body, Problem};
 
-/// The process that runs the scenario where services run apart.
+/// The process that runs the scenario if services run in separate processes.
 const SCENARIO_PROCESS: &str = "traffic";
 
 impl Admin {
-    /// The scenario's routes for a process that has none: they go to the one called `traffic`.
+    /// The scenario's routes of a process without one: they are forwarded to the process called `traffic`.
     #[must_use = "routes do nothing until they are served"]
     pub fn scenario_elsewhere(&self) -> Router {
         async fn forward(State(admin): State<Admin>, request: Request) -> Result<Response, Problem> {
@@ -48,8 +48,8 @@ impl Admin {
             .with_state(self.clone())
     }
 
-    /// The retry queue's routes for a process without checkout. The queue is in a store that all
-    /// instances of checkout share, so that any of them will do.
+    /// The retry queue's routes of a process without checkout. All instances of checkout share the queue in the
+    /// store, so that any of them can answer.
     #[must_use = "routes do nothing until they are served"]
     pub fn queue_elsewhere(&self) -> Router {
         async fn any(admin: &Admin, command: Command<'_>, headers: &HeaderMap) -> Result<Response, Problem> {
@@ -92,8 +92,8 @@ impl Admin {
         Err(Problem::not_found(format!("no target {target:?}; there are {}", known.join(", "))))
     }
 
-    /// Hands a command on to each process that runs `service`; nothing when none is known. What the
-    /// first that could not do it says is the answer.
+    /// Forwards a command to each process that runs `service`; `None` if no such process is configured. The first
+    /// error is the answer.
     pub(super) async fn forward(
         &self,
         service: &str,
@@ -127,14 +127,14 @@ impl Admin {
         Some(answer.map(relay).map_err(|why| Problem::new(StatusCode::BAD_GATEWAY, why)))
     }
 
-    /// The name of the processes that have `service`, unless it is this one or was asked already.
+    /// Names of the processes that run `service`, except this one and those already asked.
     fn elsewhere(&self, service: &str, headers: &HeaderMap) -> Option<&str> {
         let here = headers.contains_key(FORWARDED) || self.inner.parts.services.contains(&service);
         if here { None } else { self.inner.peers.owner(service) }
     }
 
-    /// This process's page, or with `everywhere` that of all processes: their lists joined, each item
-    /// with its process, and the processes without an answer.
+    /// The page of this process or, with `everywhere`, of all processes: their lists merged, each item with its
+    /// process, and the processes that did not answer.
     pub(super) async fn joined<P: Page>(&self, everywhere: bool, own: P) -> P {
         if !everywhere {
             return own;

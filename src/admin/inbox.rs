@@ -12,20 +12,20 @@ use breakerbox_telemetry::InboxTelemetry;
 
 /// Alerts kept, and alerts taken from one delivery.
 const KEPT: usize = 500;
-/// Bytes kept of all alerts together; the oldest make way.
+/// Total bytes kept of all alerts; the oldest are evicted.
 const MOST_BYTES: usize = 1024 * 1024;
 /// Bytes kept of the labels of one alert, and of its annotations.
 const MOST_BYTES_OF_ONE: usize = 8 * 1024;
-/// Bytes that an alert takes besides its texts, and each label besides its own.
+/// Bytes that an alert takes besides its texts, and each label besides its own text.
 const OVERHEAD: usize = 128;
 /// Characters kept of any one label or annotation.
 const LONGEST_TEXT: usize = 1024;
 /// Labels or annotations kept of one alert.
 const MOST_LABELS: usize = 64;
-/// The alert that always fires, to show that the pipeline is alive.
+/// Name of the alert that always fires.
 const WATCHDOG: &str = "Watchdog";
 
-/// What Alertmanager posts (webhook version 4), as far as it is used here.
+/// Payload of Alertmanager's webhook (version 4), as far as it is used.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct Delivery {
     #[serde(default)]
@@ -53,9 +53,9 @@ pub struct Delivered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertStatus {
-    /// It fires.
+    /// Firing.
     Firing,
-    /// It does not fire any more.
+    /// Resolved.
     Resolved,
 }
 
@@ -68,7 +68,7 @@ impl From<AlertStatus> for breakerbox_telemetry::AlertStatus {
     }
 }
 
-/// One alert as it stands.
+/// Current state of an alert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Alert {
     /// `alertname`.
@@ -79,13 +79,13 @@ pub struct Alert {
     pub labels: BTreeMap<String, String>,
     /// All annotations.
     pub annotations: BTreeMap<String, String>,
-    /// When Prometheus began to fire it (RFC 3339).
+    /// Start of firing according to Prometheus (RFC 3339).
     pub starts_at: String,
-    /// When it stopped (RFC 3339); empty while it fires.
+    /// End of firing (RFC 3339); empty while it fires.
     pub ends_at: String,
-    /// When the first notification arrived, seconds since 1970.
+    /// Arrival of the first notification, in seconds since 1970.
     pub received_unix_seconds: f64,
-    /// When the notification of its end arrived, seconds since 1970.
+    /// Arrival of the notification of its end, in seconds since 1970.
     pub resolved_unix_seconds: Option<f64>,
     #[serde(skip)]
     fingerprint: String,
@@ -94,7 +94,7 @@ pub struct Alert {
 /// `GET /alerts`: what Alertmanager delivered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Overview {
-    /// Since when the watchdog has been arriving without a gap, seconds since 1970.
+    /// Start of the watchdog's uninterrupted arrival, in seconds since 1970.
     pub pipeline_alive_since_unix_seconds: Option<f64>,
     /// Newest first.
     pub alerts: Vec<Alert>,
@@ -115,13 +115,13 @@ struct State {
 }
 
 impl Inbox {
-    /// An empty inbox.
+    /// Creates an empty inbox.
     #[must_use]
     pub fn new(telemetry: InboxTelemetry) -> Self {
         Self { inner: Arc::default(), telemetry }
     }
 
-    /// Takes a delivery in at `now`.
+    /// Stores a delivery that arrived at `now`.
     pub fn deliver(&self, delivery: Delivery, now: SystemTime) {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let mut state = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,7 +132,7 @@ impl Inbox {
         }
     }
 
-    /// What it holds.
+    /// Current content.
     #[must_use]
     pub fn overview(&self) -> Overview {
         let state = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,7 +142,7 @@ impl Inbox {
 }
 
 impl Alert {
-    /// Bytes that it takes, roughly.
+    /// Approximate size in bytes.
     fn size(&self) -> usize {
         let texts = |labels: &BTreeMap<String, String>| -> usize {
             labels.iter().map(|(key, value)| key.len() + value.len() + OVERHEAD).sum()
@@ -200,7 +200,7 @@ impl State {
     }
 }
 
-/// Whether one RFC 3339 time is before another. What is none is before nothing.
+/// Whether one RFC 3339 time is before another. An invalid time is before none.
 fn is_before(one: &str, other: &str) -> bool {
     let time = |text: &str| humantime::parse_rfc3339_weak(text).ok();
     time(one).zip(time(other)).is_some_and(|(one, other)| one < other)

@@ -1,9 +1,9 @@
-//! Who may use the admin port, and who may change anything through it.
+//! Authentication and origin checks of the admin port.
 //!
-//! A browser on this machine reaches loopback on behalf of any page it shows. Two headers tell: `Host`,
-//! the name the browser was led by, which must be an address or a name that the settings know, so that
-//! a foreign name that resolves to this machine (DNS rebinding) gets nothing; and `Origin`, the page's
-//! own site, which must be this one. Both are checked on every request, with a token or without.
+//! A browser on this machine can reach loopback on behalf of any page. Two headers protect against that: `Host`
+//! must be an address or a configured name, so that a foreign name that resolves to this machine (DNS rebinding)
+//! is refused; and `Origin`, the page's site, must be this one. Both are checked on every request, with or
+//! without a token.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ use crate::admin::settings::{AdminSettings, Secret};
 use crate::web::problem::Problem;
 use crate::web::secret::bearer;
 
-/// What locks the port. Cheap to clone.
+/// The checks of the port. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Lock {
     token: Option<Secret>,

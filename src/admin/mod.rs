@@ -1,7 +1,7 @@
 //! The admin port: metrics, health, breakers, faults, alerts.
 //!
-//! Reading is free; changing anything takes the token when one is set. Pages of other sites that a
-//! browser on this machine may have open are refused either way.
+//! Reading needs no token; every other method needs it when one is set. Requests from pages of other sites are
+//! refused in any case.
 
 mod audit;
 mod breakers;
@@ -56,13 +56,13 @@ pub use self::settings::{AdminSettings, Secret};
 /// Largest body of an admin request, in bytes.
 const LARGEST_BODY: usize = 256 * 1024;
 
-/// What the admin port shows and commands. Cheap to clone.
+/// The state and commands of the admin port. Cheap to clone.
 #[derive(Clone)]
 pub struct Admin {
     inner: Arc<Inner>,
 }
 
-/// What it shows and commands.
+/// State and commands.
 pub struct AdminParts {
     /// The process's metrics.
     pub metrics: Metrics,
@@ -74,16 +74,16 @@ pub struct AdminParts {
     pub faults: Faults,
     /// The process's services.
     pub services: Vec<&'static str>,
-    /// Where the admin port is reached, as `host:port`.
+    /// Address of the admin port, as `host:port`.
     pub address: String,
-    /// What readiness asks besides: whether the stores of the process's services can store.
+    /// Additional readiness checks: whether the stores of the process's services are writable.
     pub probes: Vec<Probe>,
 }
 
-/// Asks whether something works just now, and says what doesn't.
+/// Checks that something works; returns the error if it does not.
 pub type Probe = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// How long a probe may take.
+/// Timeout of a probe.
 const PROBE: std::time::Duration = std::time::Duration::from_secs(2);
 
 struct Inner {
@@ -97,7 +97,7 @@ struct Inner {
 }
 
 impl Admin {
-    /// An admin port over these parts.
+    /// Creates an admin port for these parts.
     pub fn new(parts: AdminParts, settings: &AdminSettings) -> Result<Self, String> {
         let peers = Peers::new(settings)?;
         let inbox = Inbox::new(parts.metrics.inbox());
@@ -114,24 +114,24 @@ impl Admin {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Says whether the process takes requests.
+    /// Sets whether the process accepts requests.
     pub fn set_ready(&self, ready: bool) {
         self.inner.ready.store(ready, Ordering::Release);
     }
 
-    /// The alerts that were delivered.
+    /// The delivered alerts.
     #[must_use]
     pub fn inbox(&self) -> &Inbox {
         &self.inner.inbox
     }
 
-    /// Whether changing anything takes a token.
+    /// Whether changes need a token.
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.inner.settings.token.is_some()
     }
 
-    /// A page of the admin port of every other process that the settings name, of those that answer soon.
+    /// A page of every other configured process, of those that answer in time.
     pub async fn read_peers(&self, path: &str) -> Vec<Value> {
         const SOON: Duration = Duration::from_millis(1500);
         let Inner { peers, parts, .. } = &*self.inner;
@@ -143,7 +143,7 @@ impl Admin {
         read.filter_map(|answer| serde_json::from_slice(&answer.body).ok()).collect()
     }
 
-    /// All routes; `more` are those of layers above, under the same lock.
+    /// All routes; `more` are those of layers above, with the same checks.
     pub fn router(&self, more: Router) -> Router {
         Router::new()
             .route("/", get(index))
@@ -173,7 +173,7 @@ impl Admin {
     }
 }
 
-/// What there is: the console for a browser, a list for every other client.
+/// Overview: the console for a browser, a list for all other clients.
 #[utoipa::path(get, path = "/", responses((status = 200, body = Index), (status = 303, description = "To the console")))]
 async fn index(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
@@ -224,19 +224,19 @@ async fn index(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     .into_response()
 }
 
-/// Whether the process lives.
+/// Liveness of the process.
 #[utoipa::path(get, path = "/healthz", responses((status = 200, body = Liveness)))]
 async fn alive() -> Json<Liveness> {
     Json(Liveness { status: "alive".to_owned() })
 }
 
-/// Every series, as the scraper's `Accept` header asks: Prometheus' text format, or `OpenMetrics`.
+/// All series, by the `Accept` header: Prometheus' text format, or `OpenMetrics`.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     admin.inner.scrapes.answer(&admin.inner.parts.metrics, &headers).await
 }
 
-/// Whether the process accepts requests.
+/// Readiness of the process.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -255,17 +255,17 @@ async fn ready(State(admin): State<Admin>) -> Result<Json<Liveness>, Problem> {
     Ok(Json(Liveness { status: "ready".to_owned() }))
 }
 
-/// Which processes a page is about.
+/// The processes that a page covers.
 #[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Scope {
-    /// All processes that the settings name, instead of this one alone.
+    /// All configured processes, instead of only this one.
     #[serde(default)]
     everywhere: bool,
 }
 
-/// The latest changes of state, oldest first.
+/// The latest transitions, oldest first.
 #[utoipa::path(get, path = "/transitions", params(Scope), responses((status = 200, body = Transitions)))]
 async fn transitions(State(admin): State<Admin>, Query(scope): Query<Scope>) -> Json<Transitions> {
     let latest = admin.inner.parts.transitions.latest().into_iter().map(Transition::from).collect();
@@ -275,13 +275,13 @@ async fn transitions(State(admin): State<Admin>, Query(scope): Query<Scope>) -> 
     Json(page)
 }
 
-/// Alerts that Alertmanager delivered, newest first.
+/// Delivered alerts, newest first.
 #[utoipa::path(get, path = "/alerts", responses((status = 200, body = Overview)))]
 async fn alerts(State(admin): State<Admin>) -> Response {
     Json(admin.inner.inbox.overview()).into_response()
 }
 
-/// Takes a delivery of Alertmanager's webhook (version 4).
+/// Receives a delivery of Alertmanager's webhook (version 4).
 #[utoipa::path(
     post,
     path = "/alerts/webhook",
@@ -293,7 +293,7 @@ async fn webhook(State(admin): State<Admin>, Body(delivery): Body<Delivery>) -> 
     StatusCode::NO_CONTENT
 }
 
-/// Changes of state as they happen, as server-sent events called `transition`.
+/// Transitions as they happen, as server-sent events called `transition`.
 #[utoipa::path(
     get,
     path = "/events",
@@ -316,7 +316,7 @@ async fn events(State(admin): State<Admin>) -> Sse<impl Stream<Item = Result<Eve
     Sse::new(feed).keep_alive(KeepAlive::default())
 }
 
-/// Prometheus' HTTP service discovery: this process, or all that its settings name.
+/// Prometheus' HTTP service discovery: this process, or all configured ones.
 #[utoipa::path(get, path = "/sd", responses((status = 200, body = Vec<TargetGroup>)))]
 async fn discovery(State(admin): State<Admin>) -> Json<Vec<TargetGroup>> {
     let inner = &admin.inner;
@@ -339,7 +339,7 @@ async fn discovery(State(admin): State<Admin>) -> Json<Vec<TargetGroup>> {
     Json(groups)
 }
 
-/// The admin port's own part of the `OpenAPI` document.
+/// The admin port's part of the `OpenAPI` document.
 #[derive(OpenApi)]
 #[openapi(paths(
     index,
@@ -362,7 +362,7 @@ async fn discovery(State(admin): State<Admin>) -> Json<Vec<TargetGroup>> {
 ))]
 struct Paths;
 
-/// The admin port's own part of the `OpenAPI` document.
+/// The admin port's part of the `OpenAPI` document.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     Paths::openapi()

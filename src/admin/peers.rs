@@ -1,8 +1,7 @@
 //! Admin ports of other processes.
 //!
-//! A name may stand for several processes: the two instances of checkout in the compose stack share
-//! one, and a command that reached one of them alone would leave the other as it was. So a name is
-//! looked up anew for each command, which goes to every address behind it.
+//! A name may resolve to several processes: the two instances of checkout in the compose stack share one, and a
+//! command must reach both. So a name is resolved for each command, which is sent to every address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -19,16 +18,16 @@ use super::settings::{AdminSettings, Secret};
 use super::wire::Page;
 use crate::services::ServiceName;
 
-/// Longest wait for another process's admin port.
+/// Timeout of a request to another process's admin port.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for a page of it that is only one of many.
+/// Timeout of a page that is merged from many processes.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Longest name of a target, a service or a command.
 const LONGEST_NAME: usize = 64;
-/// Stops two processes that name each other from playing ping-pong.
+/// Stops two processes that name each other from forwarding in a loop.
 pub(super) const FORWARDED: &str = "x-forwarded-admin";
 
-/// Whether a text can stand in a path as it is. What a peer is sent on is never more than one segment.
+/// Whether a text is a valid path segment. A forwarded name is never more than one segment.
 pub(super) fn is_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(plain)
@@ -42,38 +41,38 @@ pub struct Peers {
     http: Client,
 }
 
-/// One request to an admin port.
+/// A request to an admin port.
 #[derive(Clone, Debug)]
 pub struct Command<'a> {
-    /// How.
+    /// Method.
     pub method: Method,
-    /// What, from the first slash on.
+    /// Path, from the first slash on.
     pub path: &'a str,
-    /// With what.
+    /// Body.
     pub body: Option<&'a Value>,
 }
 
-/// What an admin port answered.
+/// Answer of an admin port.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Its HTTP status.
+    /// HTTP status.
     pub status: StatusCode,
-    /// What the body is.
+    /// Content type.
     pub content_type: Option<HeaderValue>,
-    /// The body.
+    /// Body.
     pub body: Bytes,
 }
 
 /// A process behind a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
-    /// Such as `172.18.0.7:8090`, or the name's own `host:port` when it stands for one process.
+    /// Such as `172.18.0.7:8090`, or the name's own `host:port` if it stands for a single process.
     pub address: String,
     base: String,
 }
 
 impl Peers {
-    /// The processes that the settings name.
+    /// The configured processes.
     pub fn new(settings: &AdminSettings) -> Result<Self, String> {
         let builder = Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(0);
         let http = builder.build().map_err(|error| error.to_string())?;
@@ -85,7 +84,7 @@ impl Peers {
         self.urls.keys().map(String::as_str)
     }
 
-    /// The name of those that have `target`, a service or a store: a store is reached where its service is.
+    /// Names of the processes that have `target`, a service or a store: a store is part of its service.
     #[must_use]
     pub fn owner(&self, target: &str) -> Option<&str> {
         let owner = || ServiceName::ALL.iter().find(|owner| owner.stores().contains(&target));
@@ -93,26 +92,26 @@ impl Peers {
         found.map(|(name, _)| name.as_str())
     }
 
-    /// What the settings call a name's processes, as `host:port` each.
+    /// Configured addresses of a name, as `host:port`.
     #[must_use]
     pub fn addresses(&self, name: &str) -> Vec<String> {
         let urls = self.urls.get(name).map_or("", String::as_str);
         urls.split(',').map(|url| named(url.trim())).collect()
     }
 
-    /// Every process behind a name, in the order of their addresses.
+    /// All processes behind a name, in the order of their addresses.
     pub async fn behind(&self, name: &str) -> Result<Vec<Instance>, String> {
         let url = self.urls.get(name).ok_or_else(|| format!("admin.peers.{name} is not set"))?;
         instances(url).await.map_err(|why| format!("the admin port of {name} at {url}: {why}"))
     }
 
-    /// Has every process behind a name do something. Each answer, or why there is none.
+    /// Sends a request to every process behind a name; returns each answer or error.
     pub async fn tell_all(&self, name: &str, command: &Command<'_>) -> Result<Vec<Result<Answer, String>>, String> {
         let instances = self.behind(name).await?;
         Ok(join_all(instances.iter().map(|instance| self.tell(name, instance, command))).await)
     }
 
-    /// Has one of the processes behind a name do something: the first that answers.
+    /// Sends a request to the processes behind a name until one answers.
     pub async fn tell_one(&self, name: &str, command: &Command<'_>) -> Result<Answer, String> {
         let mut trouble = format!("no process is behind {name}");
         for instance in self.behind(name).await? {
@@ -124,7 +123,7 @@ impl Peers {
         Err(trouble)
     }
 
-    /// The same page of all processes but those called `but`: what each said, by its name and address.
+    /// The same page of all processes except those called `but`, by name and address.
     pub(super) async fn read_all<P: Page>(&self, but: &[&str]) -> Vec<(String, Result<(Instance, P), String>)> {
         let command = Command { method: Method::GET, path: P::PATH, body: None };
         let read = |name: String| {
@@ -177,7 +176,7 @@ impl Answer {
     }
 }
 
-/// Every process behind these URLs, which commas separate.
+/// All processes behind these comma-separated URLs.
 pub async fn instances(urls: &str) -> Result<Vec<Instance>, String> {
     let mut all = Vec::new();
     for url in urls.split(',') {
@@ -186,7 +185,7 @@ pub async fn instances(urls: &str) -> Result<Vec<Instance>, String> {
     Ok(all)
 }
 
-/// Every address behind one URL's host.
+/// All addresses of one URL's host.
 async fn resolved(url: &str) -> Result<Vec<Instance>, String> {
     let parsed = Url::parse(url).map_err(|error| error.to_string())?;
     let (Some(host), Some(port)) = (parsed.host_str(), parsed.port_or_known_default()) else {
@@ -214,7 +213,7 @@ fn named(url: &str) -> String {
 }
 
 impl Instance {
-    /// What its paths are appended to.
+    /// Base URL of its paths.
     #[must_use]
     pub fn base(&self) -> &str {
         &self.base

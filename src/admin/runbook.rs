@@ -31,7 +31,7 @@ pub(super) async fn runbook() -> impl IntoResponse {
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(PAGE.as_str()))
 }
 
-/// Each heading gets its text in lower case as its id, so that an alert's name finds its section.
+/// Each heading gets its text in lower case as its id, so that the name of an alert is a link target.
 fn with_anchors(source: &str) -> Vec<Event<'_>> {
     let mut events: Vec<Event<'_>> = Parser::new_ext(source, Options::ENABLE_TABLES).collect();
     let mut start = None;

@@ -1,8 +1,8 @@
-//! Scrapes: encoded once a second at most, however many ask and however slowly they read.
+//! Scrapes: encoded at most once a second, for any number of clients.
 //!
-//! An exposition is half a megabyte of text and milliseconds of work. Made for each request, and kept
-//! for each that reads slowly, it lets a few hundred scrapers take a small container's memory. Here all
-//! who ask within a second share one, in each of the two formats, plain and compressed.
+//! An exposition is half a megabyte of text and takes milliseconds. If it were encoded for each request, and kept
+//! for each slow reader, a few hundred scrapers could exhaust a small container's memory. Here all requests within
+//! a second share one, in each of the two formats, plain and compressed.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use tokio::time::Instant;
 
 use breakerbox_telemetry::{Exposition, Format, Metrics, encode};
 
-/// How old an exposition may be that is served again: less than any scrape interval.
+/// Maximum age of a cached exposition: less than any scrape interval.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// The last exposition in each format.
+/// The latest exposition in each format.
 #[derive(Default)]
 pub(super) struct Scrapes {
     plain: Mutex<Option<Kept>>,
@@ -70,7 +70,7 @@ fn gzip(text: &[u8]) -> Bytes {
     encoder.finish().expect("writing into a Vec can't fail").into()
 }
 
-/// Reads `Accept-Encoding` (RFC 9110, section 12.5.3) as far as gzip is concerned.
+/// Whether `Accept-Encoding` (RFC 9110, section 12.5.3) allows gzip.
 fn takes_gzip(accept: &str) -> bool {
     accept.split(',').any(|coding| {
         let mut parts = coding.split(';').map(str::trim);

@@ -12,22 +12,22 @@ pub use crate::web::secret::Secret;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AdminSettings {
-    /// Where it listens.
+    /// Address to listen on.
     pub listen: SocketAddr,
-    /// What changing anything through it takes, as `Authorization: Bearer`.
+    /// Token for changes, as `Authorization: Bearer`.
     pub token: Option<Secret>,
-    /// A file that holds the token instead, as secrets are handed to containers.
+    /// File with the token, such as a container's secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
-    /// Lets it listen beyond this machine without a token.
+    /// Allows a non-loopback address without a token.
     pub allow_remote_without_token: bool,
-    /// Host names that lead here besides addresses, `localhost` and the peers' names, separated by commas:
-    /// what a browser or a scraper puts into `Host`.
+    /// Accepted host names besides addresses, `localhost` and the peers' names, separated by commas: the values of
+    /// `Host` that browsers and scrapers send.
     pub hosts: String,
-    /// Admin addresses of other processes, to which commands for their services are forwarded. A name
-    /// may have several, separated by commas, and an address may resolve to several: all instances get the command.
+    /// Admin addresses of other processes, to which commands for their services are forwarded. A name may have
+    /// several, separated by commas, and an address may resolve to several: all instances get the command.
     pub peers: BTreeMap<String, String>,
-    /// Prometheus that drills started from here ask for alerts.
+    /// The Prometheus that drills query.
     pub prometheus: String,
 }
 
@@ -46,7 +46,7 @@ impl Default for AdminSettings {
 }
 
 impl AdminSettings {
-    /// Reads the token file, when one is named.
+    /// Reads the token file, if one is configured.
     pub fn read_token(&mut self) -> Result<(), String> {
         if let Some(file) = &self.token_file {
             self.token = Some(Secret::read("admin.token-file", file)?);
@@ -54,7 +54,7 @@ impl AdminSettings {
         Ok(())
     }
 
-    /// Names that lead here, besides `localhost`.
+    /// Accepted names besides `localhost`.
     #[must_use]
     pub fn names(&self) -> BTreeSet<String> {
         let peers = self.peers.values().flat_map(|urls| urls.split(','));
@@ -63,7 +63,7 @@ impl AdminSettings {
         peers.chain(own).map(super::lock::name_of).collect()
     }
 
-    /// Says which field is wrong, and what it may be.
+    /// Validates the settings.
     pub fn validate(&self) -> Result<(), String> {
         if self.token.as_ref().is_some_and(|token| token.reveal().is_empty()) {
             return Err("admin.token: must not be empty; leave it out for no token".to_owned());

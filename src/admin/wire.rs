@@ -1,8 +1,8 @@
-//! The JSON of the admin port: what it answers and what it accepts, one type per message.
+//! Messages of the admin port: its JSON requests and answers, one type per message.
 //!
-//! The server writes these types and every reader reads them: other processes, the command line, the
-//! drill. The `OpenAPI` document at `/openapi.json` is generated from them. Fields are `snake_case`;
-//! where a field comes from the settings file, its hyphenated spelling is accepted as well.
+//! The server and all its clients use these types: other processes, the command line, the drill. The `OpenAPI`
+//! document at `/openapi.json` is generated from them. Fields are `snake_case`; where a field comes from the
+//! settings file, its hyphenated spelling is accepted as well.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub use crate::services::checkout::{DeadLetters, QueueStatus, Replay, Replayed};
 pub use crate::store::DeadLetter;
 pub use crate::web::problem::ProblemBody;
 
-/// How the breakers of a page are, taken together.
+/// Overall state of the breakers on a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
@@ -38,17 +38,17 @@ pub enum Health {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// Calls pass and are judged.
+    /// Calls pass, and their outcomes are recorded.
     Closed,
     /// Calls are rejected until the wait is over.
     Open,
-    /// A few probes decide what comes next.
+    /// A few probes decide the next state.
     HalfOpen,
-    /// Rejects every call, by command.
+    /// Rejects all calls, by command.
     ForcedOpen,
-    /// Lets every call pass and records nothing, by command.
+    /// Lets all calls pass and records nothing, by command.
     Disabled,
-    /// Lets every call pass, records, and never trips, by command.
+    /// Lets all calls pass, records them, and never trips, by command.
     MetricsOnly,
 }
 
@@ -59,7 +59,7 @@ impl BreakerState {
         matches!(self, Self::Open | Self::ForcedOpen)
     }
 
-    /// As in series and JSON.
+    /// Spelling in metrics and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         State::from(self).as_str()
@@ -95,17 +95,17 @@ impl From<BreakerState> for State {
 /// `GET /breakers`: every breaker, worst health first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Breakers {
-    /// How they are, taken together.
+    /// Overall state.
     pub status: Health,
     /// The breakers.
     pub breakers: Vec<Breaker>,
-    /// Processes without an answer; only with `everywhere=true`.
+    /// Processes that did not answer; only with `everywhere=true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<Vec<Unreachable>>,
 }
 
 impl Breakers {
-    /// Sorts them, worst health first, and says how they are.
+    /// Sorts the breakers, worst health first, and determines the overall state.
     pub(super) fn sort(&mut self) {
         self.breakers.sort_by(|a, b| a.health_score.total_cmp(&b.health_score));
         let open = self.breakers.iter().filter(|breaker| breaker.state.is_open()).count();
@@ -117,44 +117,44 @@ impl Breakers {
     }
 }
 
-/// A breaker as it is now.
+/// Current state of a breaker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Breaker {
-    /// Service that calls.
+    /// The calling service.
     pub service: String,
-    /// Dependency that is called.
+    /// The called dependency.
     pub name: String,
     /// Its state.
     pub state: BreakerState,
-    /// Number of that state; grows by one with each change.
+    /// Generation of the state; incremented by each transition.
     pub generation: u64,
     /// 0–1: success rate × (1 − slow rate × 0.5).
     pub health_score: f64,
-    /// 0–100: 70 × success rate of what was recorded last, and 30 for a mean response time of a second or
-    /// less, none from five seconds on.
+    /// 0–100: 70 × success rate of the calls recorded last, and 30 for a mean response time of one second or less,
+    /// falling to 0 at five seconds.
     pub health_points: f64,
-    /// Its calls since the process began.
+    /// Its calls since the start of the process.
     pub calls: BreakerCalls,
-    /// Failed share of the window, 0–1; null below the minimum number of calls.
+    /// Failure ratio of the window, 0–1; null below the minimum number of calls.
     pub failure_ratio: Option<f64>,
-    /// Slow share of the window, 0–1; null below the minimum number of calls.
+    /// Slow-call ratio of the window, 0–1; null below the minimum number of calls.
     pub slow_ratio: Option<f64>,
     /// Calls in the window.
     pub window_calls: u64,
-    /// Failed ones among them.
+    /// Failed calls in the window.
     pub failures: u64,
-    /// Slow ones among them.
+    /// Slow calls in the window.
     pub slow_calls: u64,
-    /// Outcomes that came after their state had ended.
+    /// Outcomes that arrived after their state had ended.
     pub late_results: u64,
     /// Probes of half-open in flight or finished.
     pub half_open_permits_in_use: u32,
-    /// Rest of the open wait, in seconds.
+    /// Remaining open wait, in seconds.
     pub open_remaining_seconds: f64,
-    /// The settings it works by, spelled with underscores.
+    /// Current settings, spelled with underscores.
     #[schema(value_type = Object)]
     pub settings: Value,
-    /// Admin address of the process it is in; only with `everywhere=true`, and not for this process.
+    /// Admin address of its process; only with `everywhere=true`, and not for this process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
 }
@@ -187,18 +187,18 @@ impl Breaker {
     }
 }
 
-/// The calls through a breaker since its process began.
+/// Calls through a breaker since the start of its process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BreakerCalls {
-    /// Answered well.
+    /// Successful.
     pub success: u64,
     /// Failed, or timed out.
     pub failure: u64,
-    /// Say nothing about the dependency: ignored errors, and callers that left.
+    /// Not evaluated: ignored errors, and cancelled calls.
     pub ignored: u64,
-    /// Not let through.
+    /// Rejected by the breaker.
     pub rejected: u64,
-    /// Succeeded share of those that succeeded or failed, 0–1; null before the first.
+    /// Share of successful calls among those that succeeded or failed, 0–1; null before the first.
     pub success_rate: Option<f64>,
     /// Mean response time of about the last forty, in seconds; null before the first.
     pub mean_response_seconds: Option<f64>,
@@ -211,19 +211,19 @@ impl From<CallTotals> for BreakerCalls {
     }
 }
 
-/// What a breaker can be commanded to.
+/// States that a command can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerCommand {
-    /// Reject every call until the next command.
+    /// Reject all calls until the next command.
     ForcedOpen,
-    /// Close, and work as usual from there.
+    /// Close, and resume normal operation.
     Closed,
-    /// Let every call pass and record nothing.
+    /// Let all calls pass and record nothing.
     Disabled,
-    /// Let every call pass and record, but never trip.
+    /// Let all calls pass and record them, but never trip.
     MetricsOnly,
-    /// Close, and forget all that was recorded.
+    /// Close, and clear everything recorded.
     Reset,
 }
 
@@ -243,22 +243,22 @@ impl From<BreakerCommand> for Command {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BreakerChange {
-    /// The state it is put into.
+    /// The new state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<BreakerCommand>,
-    /// Settings that differ from now on, such as `{"failure_rate_threshold": 40}`. The hyphenated
-    /// spelling of the settings file is accepted as well.
+    /// Settings to change, such as `{"failure_rate_threshold": 40}`. The hyphenated spelling of the settings file
+    /// is accepted as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub settings: Option<Value>,
 }
 
-/// `GET /health`: the breakers in short.
+/// `GET /health`: summary of the breakers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HealthSummary {
-    /// How the breakers are, taken together.
+    /// Overall state of the breakers.
     pub status: Health,
-    /// How many there are.
+    /// Number of breakers.
     pub breakers: usize,
     /// The open ones, as `service/name`.
     pub open: Vec<String>,
@@ -271,46 +271,46 @@ pub struct Liveness {
     pub status: String,
 }
 
-/// `GET /transitions`: the latest changes of state, oldest first.
+/// `GET /transitions`: the latest transitions, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Transitions {
-    /// The changes.
+    /// The transitions.
     pub transitions: Vec<Transition>,
-    /// Processes without an answer; only with `everywhere=true`.
+    /// Processes that did not answer; only with `everywhere=true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<Vec<Unreachable>>,
 }
 
-/// A change of a breaker's state, with the numbers behind it.
+/// A transition of a breaker, with its statistics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Transition {
-    /// Service that calls.
+    /// The calling service.
     pub service: String,
-    /// Dependency that is called.
+    /// The called dependency.
     pub breaker: String,
-    /// State before.
+    /// Previous state.
     pub from: String,
-    /// State after.
+    /// New state.
     pub to: String,
-    /// Why.
+    /// Reason.
     pub reason: String,
-    /// Number of the state that began; grows by one with each change.
+    /// Generation of the new state; incremented by each transition.
     pub generation: u64,
-    /// When, seconds since 1970.
+    /// Time, in seconds since 1970.
     pub unix_seconds: f64,
-    /// Calls in the window at that moment.
+    /// Calls in the window at that time.
     pub calls: u64,
-    /// Failed ones among them.
+    /// Failed calls among them.
     pub failures: u64,
-    /// Slow ones among them.
+    /// Slow calls among them.
     pub slow_calls: u64,
-    /// Failed share, 0–1; null below the minimum number of calls.
+    /// Failure ratio, 0–1; null below the minimum number of calls.
     pub failure_ratio: Option<f64>,
-    /// Slow share, 0–1; null below the minimum number of calls.
+    /// Slow-call ratio, 0–1; null below the minimum number of calls.
     pub slow_ratio: Option<f64>,
     /// How long an opened breaker waits before a probe, in seconds.
     pub open_wait_seconds: Option<f64>,
-    /// Admin address of the process it happened in; only with `everywhere=true`, and not for this one.
+    /// Admin address of its process; only with `everywhere=true`, and not for this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
 }
@@ -336,30 +336,30 @@ impl From<TransitionRecord> for Transition {
     }
 }
 
-/// `GET /faults`: every target and what is wrong there.
+/// `GET /faults`: every target and its faults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Faults {
     /// The targets.
     pub targets: Vec<FaultTarget>,
-    /// Processes without an answer; only with `everywhere=true`.
+    /// Processes that did not answer; only with `everywhere=true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<Vec<Unreachable>>,
 }
 
-/// A target of faults as it is now.
+/// Current faults of a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FaultTarget {
-    /// Its name.
+    /// Name of the target.
     pub target: String,
-    /// Faults that are injected there.
+    /// The injected faults.
     pub plan: FaultPlan,
-    /// Kinds of them that are switched on.
+    /// Kinds of active faults.
     pub active: Vec<String>,
-    /// Whether the plan is the one of the settings, so that no command changed it.
+    /// Whether these are the default faults of the settings.
     pub at_baseline: bool,
-    /// Until that one is back, in seconds; null when the plan has no end.
+    /// Seconds until the default faults are restored; null if there is no end.
     pub remaining_seconds: Option<f64>,
-    /// Admin address of the process it is in; only with `everywhere=true`, and not for this process.
+    /// Admin address of its process; only with `everywhere=true`, and not for this process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
 }
@@ -384,12 +384,12 @@ pub struct Actions {
     pub actions: Vec<Action>,
 }
 
-/// A command that the admin port was given, and how it was answered.
+/// A command to the admin port, and its result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Action {
-    /// When, seconds since 1970.
+    /// Time, in seconds since 1970.
     pub unix_seconds: f64,
-    /// What it changes: `breaker`, `fault`, `scenario`, `queue` or `drill`.
+    /// What it changed: `breaker`, `fault`, `scenario`, `queue` or `drill`.
     pub action: String,
     /// `done`, `refused`, `unauthorized` or `failed`.
     pub outcome: String,
@@ -397,31 +397,31 @@ pub struct Action {
     pub method: String,
     /// Path and query.
     pub path: String,
-    /// Body, unless there was none or it was large.
+    /// Body, unless it was empty or large.
     pub body: Option<String>,
     /// HTTP status of the answer.
     pub status: u16,
-    /// Address it came from.
+    /// Address of the client.
     pub from: Option<String>,
 }
 
-/// `POST /scenario`: the scenario that runs from now on, from its beginning.
+/// `POST /scenario`: selects a scenario and starts it from its beginning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScenarioChoice {
     /// One of the `choices` of `GET /scenario`.
     pub name: String,
-    /// What a drawn scenario is drawn from; each seed gives another, always the same.
+    /// Seed of a drawn scenario; the same seed always gives the same scenario.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
 }
 
-/// A process without an answer.
+/// A process that did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Unreachable {
     /// Its name in the settings.
     pub name: String,
-    /// What went wrong.
+    /// The error.
     pub why: String,
 }
 
@@ -434,14 +434,14 @@ pub struct TargetGroup {
     pub labels: BTreeMap<String, String>,
 }
 
-/// `GET /`: what there is.
+/// `GET /`: overview.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Index {
     /// Name and version.
     pub program: String,
     /// Services of this process.
     pub services: Vec<String>,
-    /// Where every page and command is described.
+    /// Address of the description of all pages and commands.
     pub openapi: String,
     /// Pages.
     pub read: Vec<String>,
@@ -451,21 +451,21 @@ pub struct Index {
     pub change: Vec<String>,
 }
 
-/// A page that can be joined with the same page of other processes.
+/// A page that can be merged with the same page of other processes.
 pub trait Page: DeserializeOwned {
     /// One item of its list.
     type Item;
 
-    /// Where it is.
+    /// Path of the page.
     const PATH: &'static str;
 
     /// Its list.
     fn items(&mut self) -> &mut Vec<Self::Item>;
 
-    /// Says which process an item is from.
+    /// Sets the process of an item.
     fn name_process(item: &mut Self::Item, address: &str);
 
-    /// Says which processes gave no answer.
+    /// Sets the processes that did not answer.
     fn name_unreachable(&mut self, unreachable: Vec<Unreachable>);
 }
 
@@ -495,12 +495,12 @@ page!(Breakers, Breaker, "/breakers", breakers);
 page!(Transitions, Transition, "/transitions", transitions);
 page!(Faults, FaultTarget, "/faults", targets);
 
-/// Keys of settings as JSON spells them.
+/// Spelling of settings' keys in JSON.
 pub(super) fn with_underscores(settings: Value) -> Value {
     renamed(settings, '-', '_').unwrap_or_default()
 }
 
-/// Keys of settings as the settings file spells them; an error names a key that is given in both.
+/// Spelling of settings' keys in the settings file; an error names a key that is given in both.
 pub(super) fn with_hyphens(settings: Value) -> Result<Value, String> {
     renamed(settings, '_', '-')
 }

@@ -1,4 +1,4 @@
-//! Listeners, and the tasks that serve what is behind them.
+//! Listeners, and the tasks that serve them.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,21 +16,21 @@ use crate::ingress::{self, Port};
 use crate::services::ServiceName;
 use crate::settings::Blueprint;
 
-/// How often transitions that come with time alone are looked for.
+/// How often transitions that are due by time alone are performed.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Bytes that the kernel holds of a connection in either direction; it takes twice that. Connections
-/// of clients that do not read are held back by their number, so each must be small.
+/// Size of the kernel's buffers of a connection in either direction, of which it allocates twice as much. Each must
+/// be small, since clients that do not read are limited by their number only.
 const KERNEL_BUFFER: usize = 32 * 1024;
 
-/// A port that was taken, with what will be served on it.
+/// A bound port, with the router to serve on it.
 pub(super) struct Bound {
     listener: TcpListener,
-    /// Where it is reached.
+    /// Its address.
     pub(super) address: SocketAddr,
 }
 
-/// Takes the ports of `which` services.
+/// Binds the ports of `which` services.
 pub(super) async fn bind(blueprint: &Blueprint, which: &[ServiceName]) -> Result<BTreeMap<ServiceName, Bound>, String> {
     let mut bound = BTreeMap::new();
     for service in which {
@@ -41,7 +41,7 @@ pub(super) async fn bind(blueprint: &Blueprint, which: &[ServiceName]) -> Result
     Ok(bound)
 }
 
-/// Takes one port; `setting` is what to change when it can't be had.
+/// Binds one port; `setting` is named in the error.
 pub(super) async fn bind_one(address: SocketAddr, setting: &str) -> Result<Bound, String> {
     let listener = listen(address).await.map_err(|error| {
         let why = match error.kind() {
@@ -72,7 +72,7 @@ pub(super) struct Served {
     pub(super) faults: TargetFaults,
 }
 
-/// Serves one service. While its crash fault is on, the listener is closed and callers are refused.
+/// Serves one service. While its crash fault is active, the listener is closed and connections are refused.
 pub(super) async fn serve(served: Served, bound: Bound, mut stopped: watch::Receiver<bool>) {
     let Served { name: service, port, router, faults } = served;
     let Bound { listener, address } = bound;
@@ -95,7 +95,7 @@ pub(super) async fn serve(served: Served, bound: Bound, mut stopped: watch::Rece
                 listener = Some(again);
             }
             Err(error) => {
-                tracing::error!(%service, %address, %error, "can't listen again; trying once a second");
+                tracing::error!(%service, %address, %error, "listening again failed; retrying every second");
                 if tokio::time::timeout(TICK, stopped.changed()).await.is_ok() {
                     return;
                 }
@@ -138,27 +138,27 @@ pub async fn interrupted() {
     }
 }
 
-/// Completes at a signal; never where it can't be waited for.
+/// Completes on a signal; never if the handler cannot be installed.
 async fn received(name: &'static str, kind: SignalKind) {
     match signal(kind) {
         Ok(mut signal) => {
             signal.recv().await;
         }
         Err(error) => {
-            tracing::warn!(%error, kind = name, "signal can't be waited for");
+            tracing::warn!(%error, kind = name, "signal handler could not be installed");
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// Whether SIGHUP was ignored when the process began; only Linux can say.
+/// Whether SIGHUP was ignored when the process started; only known on Linux.
 fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// The loopback address that reaches `address` from this machine.
+/// The loopback address for `address` on this machine.
 pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], address.port())),

@@ -1,9 +1,9 @@
 //! One process, from its settings to its graceful shutdown.
 //!
-//! [`Application::build`] takes the ports and wires services to each other over sockets;
-//! [`Application::in_process`] wires them by calling each other's routers instead, which works under
-//! Tokio's paused clock and takes no port. Either is then run, by [`Application::run_until`] or, where
-//! something is to be done meanwhile, by [`Application::start`] and [`Running::stop`]:
+//! [`Application::build`] binds the ports and connects services over sockets; [`Application::in_process`]
+//! connects them by calling each other's routers instead, which works under Tokio's paused clock and needs no
+//! port. Either is run by [`Application::run_until`] or, to do something meanwhile, by [`Application::start`] and
+//! [`Running::stop`]:
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), String> {
@@ -21,10 +21,10 @@
 //! # }
 //! ```
 //!
-//! What runs while an application runs: its listeners, checkout's worker, the breakers' clock, and the
-//! viewers and the scenario if the settings enable them. Everything is a tracked task. A shutdown first
-//! ends viewers and scenario (which takes its faults back), then stops accepting requests, lets those in
-//! flight and the work that services began beside them finish, and gives up after five seconds.
+//! While an application runs, so do its listeners, checkout's worker, the breakers' clock, and the viewers and the
+//! scenario if the settings enable them. Everything is a tracked task. A shutdown first ends viewers and scenario
+//! (which clears its faults), then stops accepting requests, lets requests in flight and background work of the
+//! services finish, and aborts after five seconds.
 
 mod listen;
 mod openapi;
@@ -55,7 +55,7 @@ use crate::settings::Settings;
 /// as much.
 pub const DRAIN: Duration = Duration::from_secs(5);
 
-/// Services wired to each other, not running yet.
+/// Connected services that do not run yet.
 pub struct Application {
     parts: Parts,
     actuator: Actuator,
@@ -68,8 +68,8 @@ struct Listeners {
 }
 
 impl Application {
-    /// These services on the ports that the settings name, which are taken at once; services that are
-    /// not among them are reached where the settings say.
+    /// Builds these services on the configured ports, which are bound at once; other services are reached at their
+    /// configured URLs.
     pub async fn build(settings: &Settings, services: &[ServiceName]) -> Result<Self, String> {
         settings.validate()?;
         let draft = parts::Draft::new(settings)?;
@@ -82,7 +82,7 @@ impl Application {
         Ok(Self { parts, actuator, listeners: Some(Listeners { services: bound, admin }) })
     }
 
-    /// All services without a socket, for tests and experiments under a paused clock.
+    /// Builds all services without sockets, for tests and experiments under a paused clock.
     pub fn in_process(settings: &Settings) -> Result<Self, String> {
         settings.validate()?;
         let draft = parts::Draft::new(settings)?;
@@ -90,7 +90,7 @@ impl Application {
         Ok(Self { parts, actuator, listeners: None })
     }
 
-    /// What it is made of.
+    /// Its parts.
     #[must_use]
     pub fn parts(&self) -> &Parts {
         &self.parts
@@ -103,7 +103,7 @@ impl Application {
         running.stop().await;
     }
 
-    /// Begins to run.
+    /// Starts all tasks.
     #[must_use = "it runs until it is stopped"]
     pub fn start(self) -> Running {
         let Self { parts, actuator, listeners } = self;
@@ -150,7 +150,7 @@ impl Application {
     }
 }
 
-/// An application that runs.
+/// A running application.
 pub struct Running {
     parts: Parts,
     stop_load: watch::Sender<bool>,
@@ -160,20 +160,20 @@ pub struct Running {
 }
 
 impl Running {
-    /// What it is made of.
+    /// Its parts.
     #[must_use]
     pub fn parts(&self) -> &Parts {
         &self.parts
     }
 
-    /// Stops accepting requests, and lets what is under way finish, for a while.
+    /// Stops accepting requests, and lets work in progress finish within a time limit.
     pub async fn stop(self) {
         self.parts.admin.set_ready(false);
         self.parts.drills.stop();
         drain(&self.stop_load, &self.load, "the scenario's faults could not be taken back in time").await;
         drain(&self.stop, &self.tasks, "requests still in flight were dropped").await;
         if tokio::time::timeout(DRAIN, self.parts.site.drained()).await.is_err() {
-            tracing::warn!(seconds = DRAIN.as_secs(), "changes of the databases still under way were dropped");
+            tracing::warn!(seconds = DRAIN.as_secs(), "running transactions were dropped at shutdown");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The `OpenAPI` document of the admin port, from the types that are served.
+//! The `OpenAPI` document of the admin port, generated from its types.
 
 use std::sync::LazyLock;
 
@@ -67,8 +67,8 @@ fn document() -> OpenApi {
     document
 }
 
-/// Gives errors the type that they have, and those that any operation may answer with a place: a port asked by a name
-/// that is not its own, a body of another type, a parameter given twice.
+/// Adds the type of errors, and the errors that any operation may return: a wrong `Host`, a wrong content type, a
+/// repeated parameter.
 fn errors_are_problems(responses: &mut Responses) {
     let errors = responses.responses.iter_mut().filter(|(status, _)| status.starts_with(['4', '5']));
     for (_, response) in errors {

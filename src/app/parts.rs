@@ -1,4 +1,4 @@
-//! What an application is made of, and how it is put together.
+//! The parts of an application, and their construction.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use breakerbox_telemetry::{Metrics, TransitionLog};
 /// The two gateways, which viewers visit.
 const GATEWAYS: [ServiceName; 2] = [ServiceName::Gateway, ServiceName::GatewayBare];
 
-/// What an application is made of, to be looked at and acted on while it runs. Cheap to clone.
+/// The parts of an application, for access while it runs. Cheap to clone.
 #[derive(Clone)]
 pub struct Parts {
     /// The process's metrics, and its log of transitions.
@@ -36,15 +36,15 @@ pub struct Parts {
     pub admin: Admin,
     /// Its routes.
     pub admin_router: Router,
-    /// Where the admin port is reached; for an application without sockets, what the settings name.
+    /// Address of the admin port; for an application without sockets, the configured one.
     pub admin_address: SocketAddr,
     /// The viewers, if the settings enable them.
     pub traffic: Option<Traffic>,
     /// The scenario, if the settings enable it.
     pub scenario: Option<Scenario>,
-    /// Drills that are started from the admin port.
+    /// Drills started through the admin port.
     pub(super) drills: Drillmaster,
-    /// What the console is fed with.
+    /// Data feed of the console.
     pub(super) feed: Option<Feed>,
     pub(super) tasks: TaskTracker,
     wiring: Wiring,
@@ -53,7 +53,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Where each service of this process is reached; none of those without sockets.
+    /// Address of each service of this process; empty without sockets.
     #[must_use]
     pub fn addresses(&self) -> BTreeMap<ServiceName, SocketAddr> {
         match &self.wiring {
@@ -62,7 +62,7 @@ impl Parts {
         }
     }
 
-    /// How a service is reached from outside of all services.
+    /// Transport to a service from outside of all services.
     pub fn transport(&self, service: ServiceName) -> Result<Transport, String> {
         match &self.wiring {
             Wiring::Sockets(addresses) => {
@@ -77,7 +77,7 @@ impl Parts {
         }
     }
 
-    /// Viewers of both gateways. They begin when they are run.
+    /// Viewers of both gateways, not started.
     pub fn viewers(&self, settings: &TrafficSettings) -> Result<Traffic, String> {
         let target = |gateway: ServiceName| {
             let telemetry = self.telemetry.metrics.traffic(gateway.as_str());
@@ -87,8 +87,8 @@ impl Parts {
         Ok(Traffic::new(settings, self.blueprint.seed, targets))
     }
 
-    /// What a scenario acts with: this process's faults, the admin ports of the other processes, and the
-    /// rate of these viewers.
+    /// What a scenario controls: this process's faults, the admin ports of other processes, and the rate of these
+    /// viewers.
     pub fn actuator(&self, traffic: Option<&Traffic>) -> Result<Actuator, String> {
         let rate = traffic.map(|traffic| traffic.rate().clone());
         let set_rate = Arc::new(move |to| {
@@ -100,7 +100,7 @@ impl Parts {
     }
 }
 
-/// What is known before any port is taken.
+/// What is known before any port is bound.
 pub(super) struct Draft<'a> {
     settings: &'a Settings,
     blueprint: Blueprint,
@@ -177,7 +177,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// What drills work with: this admin port, and those of the other processes.
+/// What drills use: this admin port, and those of other processes.
 fn drill_access(settings: &AdminSettings, own: SocketAddr) -> Access {
     let peers = settings.peers.values().flat_map(|urls| urls.split(',')).map(|url| url.trim().to_owned());
     Access {
@@ -188,14 +188,13 @@ fn drill_access(settings: &AdminSettings, own: SocketAddr) -> Access {
     }
 }
 
-/// Where browsers on this machine reach the storefront of this process, if it has one.
+/// Address of this process's storefront for browsers on this machine, if it has one.
 fn storefront_address(parts: &Parts) -> Option<String> {
     let address = parts.addresses().get(&ServiceName::Gateway).copied()?;
     Some(format!("http://{address}/"))
 }
 
-/// The routes that this process has beside the admin port's own: of its scenario and its queue, or of
-/// those elsewhere.
+/// Further routes of the admin port: of scenario and queue, local or forwarded.
 fn admin_base(parts: &Parts) -> Router {
     let Parts { admin, site, scenario, .. } = parts;
     let scenario = match scenario {

@@ -1,13 +1,13 @@
-//! How many connections each port of a process takes.
+//! Connection limits of a process's ports.
 
 use crate::ingress::{ConnectionSettings, Port, descriptors};
 use crate::services::ServiceName;
 use breakerbox_telemetry::{ConnectionTelemetry, Metrics};
 
-/// Connections that one client of a service here keeps to the service it calls: its bulkhead's size.
+/// Connections that a client keeps to the service it calls: the size of its bulkhead.
 const OUTGOING: usize = 32;
 
-/// What each port of this process takes.
+/// Connection limit of each port of this process.
 pub(super) struct Ports<'a> {
     settings: &'a ConnectionSettings,
     metrics: &'a Metrics,
@@ -16,8 +16,8 @@ pub(super) struct Ports<'a> {
 }
 
 impl<'a> Ports<'a> {
-    /// Raises the limit of descriptors, and says so. Where it stays too low for `services` and
-    /// `clients`, says what is needed.
+    /// Raises the limit of file descriptors, and logs it. If it stays too low for `services` and `clients`, logs the
+    /// number needed.
     pub(super) fn new(
         settings: &'a ConnectionSettings,
         metrics: &'a Metrics,
@@ -62,7 +62,7 @@ impl<'a> Ports<'a> {
     }
 }
 
-/// Connections that a service's port takes where descriptors are enough.
+/// Connection limit of a service's port if there are enough descriptors.
 fn wanted(settings: &ConnectionSettings, service: ServiceName) -> usize {
     match service {
         ServiceName::Gateway | ServiceName::GatewayBare => settings.gateway,

@@ -1,4 +1,4 @@
-//! Builds services and wires them to each other.
+//! Builds services and connects them to each other.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,11 +28,11 @@ use breakerbox_telemetry::{EdgeTelemetry, LedgerTelemetry, Metrics, StoreReading
 
 /// Largest request body, in bytes.
 const LARGEST_BODY: usize = 64 * 1024;
-/// How often the databases are asked, with or without requests.
+/// How often the databases are checked, with or without requests.
 const ASKED_EVERY: Duration = Duration::from_secs(5);
-/// Calls that `gateway-bare` has in flight at once, all dependencies taken together.
+/// Concurrent calls of `gateway-bare`, all dependencies together.
 const SHARED_POOL: u32 = 20;
-/// Longest wait for a place in it: without protection, waiting has no limit of its own.
+/// Longest wait for one of them: without protection, waiting has no limit.
 const NO_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 /// How services reach each other.
@@ -47,15 +47,15 @@ pub enum Wiring {
 /// The services of one process, ready to be served.
 #[derive(Clone)]
 pub struct Site {
-    /// Each service with its routes, edge included.
+    /// Each service with its routes, including its edge.
     pub routers: BTreeMap<ServiceName, Router>,
-    /// Every client, for the admin port and for transitions that come with time.
+    /// Every client, for the admin port and for transitions by time.
     pub clients: Vec<Client>,
-    /// Bounds of their connections.
+    /// Limits of their connections.
     pub connections: ConnectionSettings,
     /// The faults at the services' edges.
     pub faults: Faults,
-    /// Checkout, if it is built here: its worker is to be run, and its queue shown on the admin port.
+    /// Checkout, if it is built here: its worker has to be run, and its queue is shown on the admin port.
     pub checkout: Option<checkout::CheckoutState>,
     /// The inventory, if it is built here.
     pub inventory: Option<inventory::InventoryState>,
@@ -63,7 +63,7 @@ pub struct Site {
     pub payment: Option<payment_gateway::PaymentState>,
 }
 
-/// What building a service needs at every turn.
+/// Shared inputs of building services.
 struct Builder<'a> {
     blueprint: &'a Blueprint,
     wiring: &'a Wiring,
@@ -78,7 +78,7 @@ struct Builder<'a> {
 }
 
 impl Site {
-    /// The databases behind these services.
+    /// The databases of these services.
     fn databases(&self) -> impl Iterator<Item = (ServiceName, Database)> {
         let checkout = self.checkout.as_ref().map(|own| (ServiceName::Checkout, own.store().database()));
         let inventory = self.inventory.as_ref().map(|own| (ServiceName::Inventory, own.store().database()));
@@ -86,7 +86,7 @@ impl Site {
         [checkout, inventory, payment].into_iter().flatten().map(|(service, own)| (service, own.clone()))
     }
 
-    /// Whether they can store.
+    /// Whether they are writable.
     #[must_use]
     pub fn probes(&self) -> Vec<Probe> {
         let probe = |(service, database): (ServiceName, Database)| -> Probe {
@@ -285,7 +285,7 @@ impl Builder<'_> {
             tracing::info!(
                 %service,
                 %dependency,
-                "there is one instance only: a hedge asks it again; give services.{dependency}.url a name of several"
+                "only one instance: hedges go to the same one; set services.{dependency}.url to a name with several addresses"
             );
         }
         // Clients must not roll the same dice.

@@ -11,7 +11,7 @@ use super::Failure;
 use super::out::note;
 use crate::admin::wire::{ProblemBody, Unreachable};
 
-/// What a 401 means without a token, and with one.
+/// Explains a 401: no token was given, or a wrong one.
 const NO_TOKEN: &str =
     "changes take the admin token there: give it with --token, --token-file or BREAKERBOX_ADMIN_TOKEN";
 const WRONG_TOKEN: &str = "the admin token is not the one that is set there; it was given with --token, --token-file \
@@ -32,7 +32,7 @@ pub(super) struct AdminArgs {
     /// Admin token, if one is set there
     #[arg(long, global = true, env = "BREAKERBOX_ADMIN_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
-    /// A file that holds the admin token instead; inside a container of the compose stack it is known
+    /// A file with the admin token; preset inside the containers of the compose stack
     #[arg(long, global = true, env = "BREAKERBOX_ADMIN__TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
@@ -42,7 +42,7 @@ impl AdminArgs {
         &self.admin
     }
 
-    /// The token, from wherever it is.
+    /// The token, from the flag, the environment or the file.
     pub(super) fn token(&self) -> Result<Option<String>, Failure> {
         let Some(file) = self.token_file.as_ref().filter(|_| self.token.is_none()) else {
             return Ok(self.token.clone());
@@ -53,7 +53,7 @@ impl AdminArgs {
     }
 }
 
-/// A command to a running process: where that is, and what it is to do.
+/// A command for a running process, and the address of that process.
 #[derive(Debug, Args)]
 pub(super) struct Remote<A: Subcommand> {
     #[command(flatten)]

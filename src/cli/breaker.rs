@@ -16,11 +16,11 @@ pub(super) enum Action {
     List,
     /// Reject every call until the next command
     ForceOpen(Target),
-    /// Close it, and let it work normally
+    /// Close it and resume normal operation
     Close(Target),
-    /// Let every call through and count nothing
+    /// Let every call through without counting
     Disable(Target),
-    /// Let every call through, and keep counting
+    /// Let every call through and keep counting
     MetricsOnly(Target),
     /// Close it with an empty window
     Reset(Target),

@@ -24,12 +24,12 @@ pub(super) struct DrillArgs {
     /// Drill every alert that can be drilled
     #[arg(long)]
     all: bool,
-    /// List what a drill does for each alert, and which can't be drilled
+    /// List the plan for each alert, and the alerts that cannot be drilled
     #[arg(long)]
     list: bool,
     #[command(flatten)]
     admin: AdminArgs,
-    /// Admin address of another process, whose breakers and faults belong to the stack (repeatable)
+    /// Admin address of another process of the same stack (repeatable)
     #[arg(long, value_name = "URL")]
     peer: Vec<String>,
     /// Address of Prometheus
@@ -41,7 +41,7 @@ pub(super) struct DrillArgs {
     /// Address of Alertmanager, to see whether a notification was muted
     #[arg(long, env = "BREAKERBOX_ALERTMANAGER_URL", value_name = "URL")]
     alertmanager: Option<String>,
-    /// A label that your Prometheus gives Breakerbox's targets, as `cluster="one"` (repeatable)
+    /// A label that your Prometheus adds to Breakerbox's targets, such as `cluster="one"` (repeatable)
     #[arg(long, value_name = "LABEL=\"VALUE\"", value_parser = matcher)]
     matcher: Vec<(String, String)>,
     /// Skip drills of more than three minutes, and poll four times a second
@@ -53,13 +53,13 @@ pub(super) struct DrillArgs {
     /// Time to fire, and to resolve: `2m`, `2m/5m`, or for one alert `NoTraffic=2m/30s` (repeatable)
     #[arg(long, value_name = "[ALERT=]TIME[/TIME]")]
     budget: Vec<String>,
-    /// How long a notification may take
+    /// Time limit for the notification
     #[arg(long, value_name = "TIME", default_value = "90s", value_parser = humantime::parse_duration)]
     notify_budget: Duration,
     /// Fail when notifications can't be seen
     #[arg(long)]
     require_notification: bool,
-    /// A command that raises the named alert, for those that can't be raised from here
+    /// A command that raises the named alert, for alerts that a drill cannot raise by itself
     #[arg(long, value_name = "COMMAND", requires = "clear")]
     raise: Option<String>,
     /// The command that undoes --raise; it also runs after Ctrl-C

@@ -19,10 +19,10 @@ enum Format {
     Istio {
         #[command(flatten)]
         output: Output,
-        /// The faults of the settings, as Istio injects them
+        /// The default faults, as Istio fault injection
         #[arg(long, conflicts_with = "gaps")]
         faults: bool,
-        /// For callers whose library stays on: without retries, and ejecting single bad pods only
+        /// For callers that keep the library on: without retries, and ejecting no more than half of the pods
         #[arg(long, conflicts_with_all = ["gaps", "faults"])]
         beside_library: bool,
     },
@@ -40,7 +40,7 @@ enum Format {
 
 #[derive(Debug, Args)]
 struct Output {
-    /// Print what cannot be expressed there instead, as a Markdown page
+    /// Print the settings that cannot be expressed there instead, as a Markdown page
     #[arg(long)]
     gaps: bool,
 }

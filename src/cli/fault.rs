@@ -25,8 +25,7 @@ pub(super) enum Action {
     Clear {
         /// The target; all if omitted
         target: Option<String>,
-        /// Restore the faults of the settings (ml-api and payment-gateway fail 30 % by default) instead of
-        /// clearing all
+        /// Restore the default faults (ml-api and payment-gateway fail 30 %) instead of clearing all
         #[arg(long)]
         baseline: bool,
     },
@@ -61,24 +60,24 @@ pub(super) struct SetArgs {
     /// Share of answers that are truncated, 0–1
     #[arg(long, value_name = "SHARE")]
     malformed_rate: Option<f64>,
-    /// The service stops listening
+    /// Crash: the service stops listening
     #[arg(long)]
     crash: bool,
-    #[arg(long, value_name = "SHARE", help = books("Share of requests that are done and whose answer is lost, 0–1"))]
+    #[arg(long, value_name = "SHARE", help = books("Share of requests that are processed and whose answer is lost, 0–1"))]
     lost_answer_rate: Option<f64>,
-    #[arg(long, value_name = "SHARE", help = books("Share of requests that are done and answered late, 0–1"))]
+    #[arg(long, value_name = "SHARE", help = books("Share of requests that are processed and answered late, 0–1"))]
     late_answer_rate: Option<f64>,
     /// Delay of late answers, such as 2s [default: 5s]
     #[arg(long, value_name = "TIME", requires = "late_answer_rate", value_parser = humantime::parse_duration)]
     late_by: Option<Duration>,
-    #[arg(long, value_name = "SHARE", help = books("Share of charges that are handled twice, 0–1"))]
+    #[arg(long, value_name = "SHARE", help = books("Share of charges that are processed twice, 0–1"))]
     handled_twice_rate: Option<f64>,
     /// Time until the faults end, such as 60s; if omitted, until cleared
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
 }
 
-/// Help of what only some targets can do.
+/// Help of a fault that only some targets support.
 fn books(text: &str) -> String {
     format!("{text}; only {}", ServiceName::KEEPS_BOOKS.join(", "))
 }

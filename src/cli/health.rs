@@ -11,7 +11,7 @@ use crate::admin::wire::Liveness;
 pub(super) struct HealthArgs {
     #[command(flatten)]
     admin: AdminArgs,
-    /// Ask whether it is ready for requests, not only alive
+    /// Check whether it is ready for requests, not only alive
     #[arg(long)]
     ready: bool,
 }

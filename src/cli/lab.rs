@@ -19,15 +19,15 @@ pub(super) struct LabArgs {
 
 #[derive(Debug, Subcommand)]
 enum LabCommand {
-    /// The built-in experiments
+    /// List the built-in experiments
     List,
     /// Run experiments and write a report: names, TOML files, or `all`
     Run(RunArgs),
     /// Run all built-in experiments and write the evaluation report, in English and Korean
     Report(ReportArgs),
-    /// Search settings for a dependency of your own
+    /// Search settings for your own dependency
     Tune(TuneArgs),
-    /// Repeat the trouble of a live run with other settings
+    /// Repeat the failures of a live run with other settings
     Replay(ReplayArgs),
 }
 
@@ -49,10 +49,10 @@ impl From<Language> for Lang {
 
 #[derive(Debug, Args)]
 struct HowArgs {
-    /// Runs of each variant, each with a seed of its own
+    /// Runs of each variant, each with its own seed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     seeds: Option<u32>,
-    /// Runs at the same time; as many as there are processors when left out
+    /// Runs in parallel [default: the number of processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     jobs: Option<u16>,
     /// Fewer seeds, shorter runs and coarser grids
@@ -62,7 +62,7 @@ struct HowArgs {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Which
+    /// Names of experiments, TOML files, or `all`
     #[arg(required = true, value_name = "NAME|FILE")]
     experiments: Vec<String>,
     #[command(flatten)]
@@ -70,7 +70,7 @@ struct RunArgs {
     /// Length of each run in virtual time, such as `10m`
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
-    /// Where the report goes
+    /// Folder for the report
     #[arg(long, value_name = "FOLDER", default_value = "lab-results")]
     out: PathBuf,
     /// Language of the report
@@ -82,7 +82,7 @@ struct RunArgs {
 struct ReportArgs {
     #[command(flatten)]
     how: HowArgs,
-    /// Where it goes
+    /// Folder for the report
     #[arg(long, value_name = "FOLDER", default_value = "docs")]
     out: PathBuf,
 }
@@ -127,25 +127,25 @@ impl ProfileArgs {
 struct TuneArgs {
     #[command(flatten)]
     profile: ProfileArgs,
-    /// A time of trouble: how long it lasts, and its failed share if not all fail, as `60s` or `2m:0.6` (repeatable)
+    /// An outage: its length, and the failed share if not all calls fail, as `60s` or `2m:0.6` (repeatable)
     #[arg(long, value_name = "TIME[:SHARE]", value_parser = outage)]
     outage: Vec<(Duration, f64)>,
-    /// A log of calls instead: `seconds,latency_ms,ok` on each line
+    /// Take the profile from a log of calls, with `seconds,latency_ms,ok` on each line
     #[arg(long, value_name = "FILE", conflicts_with = "prometheus")]
     csv: Option<PathBuf>,
-    /// A Prometheus instead, which scrapes a caller with Breakerbox's series
+    /// Take the profile from a Prometheus that scrapes a caller with Breakerbox's series
     #[arg(long, value_name = "URL")]
     prometheus: Option<String>,
-    /// How far back Prometheus is asked
+    /// Time range of the queries to Prometheus
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration, requires = "prometheus")]
     window: Duration,
-    /// The caller, as its series and settings name it
+    /// The caller's name in series and settings
     #[arg(long, value_name = "NAME", default_value = "caller")]
     caller: String,
-    /// The dependency, as its series and settings name it
+    /// The dependency's name in series and settings
     #[arg(long, value_name = "NAME", default_value = "dependency")]
     dependency: String,
-    /// What a request in vain costs, in lost calls
+    /// Cost of a wasted request, in lost calls
     #[arg(long, value_name = "N", default_value_t = 0.1)]
     waste_weight: f64,
     #[command(flatten)]
@@ -157,14 +157,14 @@ struct TuneArgs {
 
 #[derive(Debug, Args)]
 struct ReplayArgs {
-    /// The log of transitions, as `GET /transitions` of the admin port gives it (JSON)
+    /// The log of transitions, as returned by `GET /transitions` of the admin port (JSON)
     // The name of the field would be taken for the global `--log`.
     #[arg(id = "transitions", value_name = "FILE")]
     log: PathBuf,
     /// The breaker, as `caller/dependency`
     #[arg(long, value_name = "CALLER/DEPENDENCY")]
     breaker: String,
-    /// The log of the faults, if it is known: a time line as `--scenario` reads it
+    /// The faults of that run, if they are known: a timeline in the format of `--scenario`
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
     /// Settings to try: a TOML file with a policy's fields (repeatable)
@@ -174,7 +174,7 @@ struct ReplayArgs {
     profile: ProfileArgs,
     #[command(flatten)]
     how: HowArgs,
-    /// Where the report goes
+    /// Folder for the report
     #[arg(long, value_name = "FOLDER", default_value = "lab-results")]
     out: PathBuf,
 }
@@ -273,7 +273,7 @@ fn replay(args: &ReplayArgs) -> Done {
         }
     };
     if episodes.is_empty() {
-        return Err(Failure::Refused(format!("{} was never in trouble in this log", args.breaker)));
+        return Err(Failure::Refused(format!("{} never opened in this log", args.breaker)));
     }
     let mut policies = Vec::new();
     for file in &args.policy {

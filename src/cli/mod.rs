@@ -31,11 +31,11 @@ use crate::services::ServiceName;
 use crate::settings::{self, Settings};
 use breakerbox_telemetry::LogFormat;
 
-/// A movie-streaming service that fails on purpose, the resilience patterns that contain it, and the
-/// metrics that show it.
+/// A movie-streaming service that fails on purpose, the resilience patterns that contain the failures, and
+/// the metrics that show both.
 ///
-/// Without a command everything runs in this one process: all services, viewers, and a timeline of
-/// faults. Open the API on 127.0.0.1:8080 and metrics and admin on 127.0.0.1:8090.
+/// Without a command, one process runs everything: all services, viewers, and a timeline of faults. The
+/// site is at 127.0.0.1:8080, metrics and console at 127.0.0.1:8090.
 #[derive(Debug, Parser)]
 #[command(name = "breakerbox", version = VERSION, max_term_width = 100, after_help = EXAMPLES, args_conflicts_with_subcommands = false)]
 pub struct Cli {
@@ -59,8 +59,8 @@ Examples:
   breakerbox fault clear
   breakerbox breaker list
   breakerbox breaker force-open gateway/recommendation
-  breakerbox drill CircuitBreakerOpen               prove that this alert fires, arrives and resolves
-  breakerbox lab run flaky --quick                  what each pattern buys, as a report
+  breakerbox drill CircuitBreakerOpen               prove that this alert fires, is delivered and resolves
+  breakerbox lab run flaky --quick                  the benefit of each pattern, as a report
   breakerbox serve user catalog                     two services, as in docker-compose.yml
   curl -s 127.0.0.1:8090/metrics
 
@@ -69,7 +69,7 @@ BREAKERBOX_SERVICES__GATEWAY__PORT=9080 sets services.gateway.port. `breakerbox 
 
 #[derive(Debug, Args)]
 struct SettingsArgs {
-    /// Settings file (TOML); what it leaves out keeps its default
+    /// Settings file (TOML); settings that it leaves out keep their defaults
     #[arg(long, global = true, env = "BREAKERBOX_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Seed of everything random: faults, traffic, jitter
@@ -78,10 +78,10 @@ struct SettingsArgs {
     /// Format of log lines
     #[arg(long, global = true, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// Which log lines are written, such as `info` or `breakerbox=debug`
+    /// Filter of log lines, such as `info` or `breakerbox=debug`
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
-    /// Live with a clock that is wrong by this many seconds, for tests: ahead, or behind when negative
+    /// Offset of the process's clock in seconds, for tests; negative: behind
     #[arg(long, global = true, hide = true, value_name = "N", allow_hyphen_values = true, default_value_t = 0)]
     clock_wrong_by: i32,
 }
@@ -92,7 +92,7 @@ enum Command {
     Up(UpArgs),
     /// Run one or more services, without viewers
     Serve {
-        /// Which
+        /// Names of the services
         #[arg(required = true, value_name = "SERVICE")]
         services: Vec<ServiceName>,
     },
@@ -104,7 +104,7 @@ enum Command {
     Scenario(scenario::ScenarioArgs),
     /// Show and command the breakers of a running process
     Breaker(breaker::BreakerArgs),
-    /// Prove that alerts fire, arrive and resolve, against a running process and a Prometheus
+    /// Prove that alerts fire, are delivered and resolve, with a running process and a Prometheus
     Drill(Box<drill::DrillArgs>),
     /// Check the targets, rules and labels of a Prometheus, and say how to fix problems
     Check(check::CheckArgs),
@@ -143,16 +143,16 @@ struct UpArgs {
     /// A timeline of faults instead of the default one (TOML)
     #[arg(long, value_name = "FILE", conflicts_with = "no_scenario")]
     scenario: Option<PathBuf>,
-    /// Adds this to every port that is not 0, so that a second one runs beside the first
+    /// Added to every port that is not 0, to run a second process on the same machine
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=50_000))]
     port_offset: Option<u16>,
-    /// Keep orders in this directory, and find them again [default: a new place, removed at exit]
+    /// Directory of the databases, kept at exit [default: a temporary directory, removed at exit]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
 impl UpArgs {
-    /// These, and for what they leave out those that were given before the command.
+    /// These flags, with those given before the command as defaults.
     fn over(self, before: Self) -> Self {
         Self {
             rate: self.rate.or(before.rate),
@@ -192,12 +192,12 @@ impl SettingsArgs {
     }
 }
 
-/// Why a command ends.
+/// Why a command failed.
 #[derive(Debug)]
 enum Failure {
-    /// It was tried and failed.
+    /// It was executed and failed.
     Failed(String),
-    /// It can't be tried as asked.
+    /// Its arguments are invalid.
     Refused(String),
 }
 

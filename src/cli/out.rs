@@ -1,7 +1,7 @@
 //! Lines of a command on standard output and standard error.
 //!
 //! `println!` panics when its reader has closed the pipe, as `breakerbox lab list | head -1` does. Here a
-//! reader that has read enough is no failure, and whatever else keeps a line from being written is one.
+//! reader that closes early is no failure; any other write error is one.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};

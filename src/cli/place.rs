@@ -12,7 +12,7 @@ use crate::store::DatabaseUrl;
 const LOCK: &str = "lock";
 const FRESH: &str = "breakerbox-orders-";
 
-/// A directory that is this process's as long as this exists.
+/// A directory that this process holds exclusively while this value exists.
 pub(super) struct Place {
     path: PathBuf,
     fresh: bool,

@@ -21,10 +21,10 @@ pub(super) enum Action {
     /// Replay dead letters, with new attempts
     #[command(group = ArgGroup::new("which").required(true))]
     Replay {
-        /// Which
+        /// Id of the order
         #[arg(group = "which")]
         order: Option<String>,
-        /// All of them
+        /// All dead letters
         #[arg(long, group = "which")]
         all: bool,
     },
@@ -59,7 +59,7 @@ pub(super) fn run(args: QueueArgs) -> Done {
     Ok(())
 }
 
-/// Says what is missing where no checkout runs.
+/// Explains the error of a process that runs no checkout.
 fn ask<T: DeserializeOwned>(admin: &AdminArgs, method: Method, path: &str, body: Option<&Value>) -> Result<T, Failure> {
     request(admin, method, path, body).map_err(|failure| match failure {
         Failure::Refused(why) if why.starts_with("no such admin page") => {

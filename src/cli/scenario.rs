@@ -25,7 +25,7 @@ pub(super) enum Action {
     Skip,
     /// Go to the beginning of a step
     Step {
-        /// Its name, as `list` shows it
+        /// Name of the step, as shown by `list`
         name: String,
     },
     /// Stop it and clear its faults; `resume` starts from the beginning

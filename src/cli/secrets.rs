@@ -25,16 +25,16 @@ enum Command {
     /// A file's name in capitals, such as `ADMIN_TOKEN` for admin-token, may be a variable that holds the
     /// secret instead; that one is written even if the file is there.
     Make {
-        /// Where
+        /// Paths of the files
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Who may read them, besides who writes them (octal)
+        /// File mode (octal)
         #[arg(long, default_value = "0400", value_parser = mode, value_name = "MODE")]
         mode: u32,
     },
-    /// Print a secret, to be pasted where it is asked for
+    /// Print a secret
     Show {
-        /// Whose
+        /// Path of the file
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
@@ -58,7 +58,7 @@ pub(super) fn run(args: SecretsArgs) -> Done {
     }
 }
 
-/// The variable that may hold a file's secret.
+/// The variable that may contain a file's secret.
 fn variable(file: &Path) -> Option<String> {
     Some(file.file_name()?.to_str()?.to_uppercase().replace(['-', '.'], "_"))
 }

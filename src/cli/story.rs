@@ -1,8 +1,8 @@
-//! What a terminal tells of a process with viewers: a line for each incident, each breaker that opens or
-//! closes, and each incident that is over, with what viewers got meanwhile.
+//! Terminal output of a process with viewers: a line for each incident, each breaker that opens or closes, and
+//! the end of each incident, with the results of viewers' requests.
 //!
-//! Probes of half-open are folded: a breaker that goes from open to half-open and back is still open, and
-//! how often it was tried stands in the line that says it closed.
+//! Probes are folded: a breaker that goes from open to half-open and back is still open, and the line about its
+//! closing has the number of failed rounds.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,7 +31,7 @@ fn tell(line: &str) {
     say(&format!("{}  {line}", time_of_day(clock::wall().as_secs())));
 }
 
-/// Tells all of it, for as long as it is polled.
+/// Prints it all, for as long as it is polled.
 pub(super) async fn run(parts: &Parts) {
     let incidents = async {
         match &parts.scenario {
@@ -63,7 +63,7 @@ struct Probing {
 }
 
 impl Probing {
-    /// What to say of a change of state; nothing of probes.
+    /// The line for a transition; none for probes.
     fn line(&mut self, record: &TransitionRecord) -> Option<String> {
         let TransitionRecord { service, breaker, from, to, reason, calls, failures, slow_calls, .. } = record;
         let key = || (service.clone(), breaker.clone());

@@ -98,11 +98,11 @@ pub enum Error {
         /// Until the breaker admits a probe.
         retry_after: Duration,
     },
-    /// No place became free in time.
+    /// The bulkhead was full.
     #[error("too many calls at once")]
     BulkheadFull,
     /// The client holds calls back because the dependency refuses many.
-    #[error("held back: the dependency refuses too many calls")]
+    #[error("throttled: the dependency rejects too many calls")]
     Throttled,
     /// Time ran out.
     #[error("timed out")]

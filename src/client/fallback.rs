@@ -65,7 +65,7 @@ impl Fallbacks {
     }
 }
 
-/// Fewest answers a cache is made for: fewer leave no room to tell the often used from the rest.
+/// Smallest capacity of a cache: with fewer entries it cannot distinguish often used ones from the rest.
 const FEWEST: usize = 32;
 
 /// Last good answers: bounded in number, and no older than a bound when a chain serves them.

@@ -121,7 +121,7 @@ impl Replicas {
         }
         let _own = match self.resolving.try_lock() {
             Ok(own) => own,
-            // Somebody asks already.
+            // Another task resolves it already.
             Err(_) if some => return Ok(()),
             Err(_) => {
                 let own = self.resolving.lock().await;

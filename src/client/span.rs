@@ -10,11 +10,11 @@ use super::request::Request;
 use super::transport::Peer;
 use breakerbox_resilience::policy::Attempt;
 
-/// How much earlier than its timeout an attempt may be given up and still have timed out: its span
+/// How much earlier than its timeout an attempt may be dropped and still count as timed out: its span
 /// begins a moment after its timer.
 const SLACK: Duration = Duration::from_millis(2);
 
-/// An attempt's span. One that is dropped before its end was timed out or given up.
+/// An attempt's span. One that is dropped before its end timed out or was cancelled.
 pub(super) struct AttemptSpan {
     span: Span,
     since: Instant,

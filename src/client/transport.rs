@@ -120,7 +120,7 @@ impl Transport {
         }
     }
 
-    /// Whether there is one instance only, whatever the resolver says.
+    /// Whether there is a single instance.
     pub(crate) fn is_single(&self) -> bool {
         !matches!(self, Self::Http { replicas: Some(_), .. })
     }

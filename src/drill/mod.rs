@@ -1,23 +1,21 @@
 //! The drill: proves that each alert fires, is delivered, and resolves.
 //!
-//! An alert that has never fired is unproven. A drill causes the problem that an alert is
-//! about, in a running stack, and times what follows: the breaker opens, the alert is pending, it
-//! fires, its notification arrives, and after the problem is over all of that ends again.
+//! An alert that has never fired is unproven. A drill injects the fault that an alert detects into a running
+//! stack, and measures the times until the breaker opens, the alert is pending and firing, its notification is
+//! delivered, and, after the fault is removed, until the alert has resolved.
 //!
 //! ## Theory of operation
 //!
-//! [`plans`] says for each alert how to raise it, or why that can't be done from here. A
-//! [`Conductor`] carries plans out one after another against a [`World`]: a Prometheus, the admin
-//! port, and a shell for what only the machine's owner can do. It polls rather than listens, because
-//! polling survives restarts and works against another team's Prometheus. Times are
-//! taken by the drill's own clock at the moment it sees a thing, so that clocks need not agree; they
-//! are late by up to one poll.
+//! [`plans`] has for each alert the way to raise it, or the reason why a drill cannot. A [`Conductor`] executes
+//! plans one after another against a [`World`]: a Prometheus, the admin port, and a shell for commands that only
+//! the operator can give. It polls, because polling survives restarts and works with another team's Prometheus.
+//! Times are taken by the drill's own clock when it observes an event, so that clocks need not agree; they are
+//! late by up to one poll.
 //!
-//! Whatever is changed is written down *before* it is changed, and undone when the drill ends: after
-//! success, failure or Ctrl-C. Faults carry a time to live on top, for a drill that is killed.
+//! Every change is recorded *before* it is made, and undone when the drill ends: after success, failure or Ctrl-C.
+//! In addition, faults have a time to live, in case a drill is killed.
 //!
-//! The conductor emits [`Event`]s and returns a [`Report`]; [`table`], [`junit`] and [`progress`]
-//! make them readable.
+//! The conductor emits [`Event`]s and returns a [`Report`]; [`table`], [`junit`] and [`progress`] format them.
 
 pub mod plan;
 pub mod report;

@@ -163,7 +163,7 @@ async fn a_breaker_that_stays_closed_fails_the_drill() {
 async fn an_alert_that_does_not_resolve_fails_the_drill() {
     let world = Fake::new(Script { resolves: None, ..Script::default() });
     let drill = only(&world).await;
-    assert_eq!(drill.why.as_deref(), Some("did not resolve within 85 s after the trouble was over"));
+    assert_eq!(drill.why.as_deref(), Some("did not resolve within 85 s after the fault was removed"));
     assert_eq!(drill.seconds.firing, Some(33.0), "what was seen until then is told");
 }
 
@@ -219,7 +219,7 @@ async fn the_scenario_pauses_between_incidents_and_stops_within_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fault_of_somebody_else_s_is_a_reason_to_refuse() {
+async fn a_fault_set_by_others_is_a_reason_to_refuse() {
     let world = Fake::new(Script::default());
     {
         let mut fault = world.fault.borrow_mut();
@@ -335,7 +335,7 @@ fn report() -> Report {
         alert: "NoTraffic".to_owned(),
         outcome: Outcome::Failed,
         why: Some("did not fire within 80 s: it \"stayed\" <inactive>".to_owned()),
-        raised_by: "gateway crashes: nobody listens".to_owned(),
+        raised_by: "gateway crashes: nothing listens on its port".to_owned(),
         breaker: None,
         seconds: Times::default(),
         notes: vec!["it was pending now and then before".to_owned()],

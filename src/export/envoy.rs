@@ -15,7 +15,7 @@ const HEADER: &str = "Written by `breakerbox export envoy` from the program's ow
 
 const ALWAYS: &[(&str, &str)] = &[
     ("fallback: an earlier answer, a popular list, a replica, a queue, a notice", "the caller gets 503 and no answer"),
-    ("a breaker judges the dependency as a whole", "outlier detection judges each host"),
+    ("a breaker covers the dependency as a whole", "outlier detection covers each host"),
     ("half-open: a few probes decide", "an ejected host gets its whole share back at once"),
     ("idempotency: a POST with a key is retried, one without is not", "only GET and HEAD are retried here"),
     ("the remaining time of the caller's deadline is passed on (`x-deadline-ms`)", "each hop has a timeout of its own"),
@@ -150,7 +150,7 @@ fn virtual_host(source: &Source, relation: Relation<'_>) -> Value {
     json!({"name": name(relation), "domains": domains, "routes": routes})
 }
 
-/// What becomes of each setting: as Istio has it, and a few more.
+/// How each setting is exported: as for Istio, and a few more.
 #[allow(clippy::match_same_arms, reason = "a table: each line stands for itself")]
 #[must_use]
 pub fn fate(policy: &PolicySettings, setting: &str) -> Fate {
@@ -165,7 +165,7 @@ pub fn fate(policy: &PolicySettings, setting: &str) -> Fate {
         {
             match (setting, breaker.map(|b| b.sliding_window_type)) {
                 ("circuit-breaker.sliding-window-size", Some(WindowType::CountBased)) => {
-                    Fate::Lost("Envoy judges intervals of time, which do not slide: 10 s here")
+                    Fate::Lost("Envoy evaluates fixed intervals, not a sliding window: 10 s here")
                 }
                 _ => Fate::Exported("outlier_detection.interval, which does not slide"),
             }

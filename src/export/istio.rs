@@ -43,11 +43,11 @@ const FAULTS_HEADER: &str = "Written by `breakerbox export istio --faults`; not 
 const ALWAYS: &[(&str, &str)] = &[
     ("fallback: an earlier answer, a popular list, a replica, a queue, a notice", "the caller gets 503 and no answer"),
     (
-        "a breaker judges the dependency as a whole",
-        "outlier detection judges each pod; it cannot distinguish one bad pod from all",
+        "a breaker covers the dependency as a whole",
+        "outlier detection covers each pod; it cannot distinguish one bad pod from all",
     ),
     ("half-open: a few probes decide", "an ejected pod gets its whole share back at once"),
-    ("a rejection says when the next probe is due (`Retry-After`)", "a 503 without it"),
+    ("a rejection has the time until the next probe (`Retry-After`)", "a 503 without it"),
     ("idempotency: a POST with a key is retried, one without is not", "only GET and HEAD are retried here"),
     ("the remaining time of the caller's deadline is passed on (`x-deadline-ms`)", "each hop has a timeout of its own"),
     ("`Retry-After` of the dependency ends the attempts", "retried all the same"),
@@ -269,7 +269,7 @@ fn percent(share: f64) -> f64 {
     (share * 100.0 * 1e6).round() / 1e6
 }
 
-/// What becomes of each setting.
+/// How each setting is exported.
 #[allow(clippy::match_same_arms, reason = "a table: each line stands for itself")]
 #[must_use]
 pub fn fate(policy: &PolicySettings, setting: &str) -> Fate {
@@ -299,7 +299,7 @@ fn breaker(policy: &PolicySettings, field: &str) -> Fate {
             Fate::Exported("trafficPolicy.outlierDetection.baseEjectionTime")
         }
         "wait-duration-in-open-state" => Fate::Lost(
-            "nothing is ejected: this breaker trips on a rate only, which outlier detection in Istio cannot judge",
+            "nothing is ejected: this breaker trips on a rate only, which outlier detection in Istio does not have",
         ),
         "failure-rate-threshold" => {
             Fate::Lost("outlier detection counts errors in a row; Envoy itself has a rate (`breakerbox export envoy`)")
@@ -383,9 +383,7 @@ fn retry(policy: &PolicySettings, field: &str) -> Fate {
         "exponential-max-wait-duration" => Fate::Lost("a proxy's longest wait is ten times the first"),
         "jitter" if retry.jitter == Jitter::Full => Fate::Idle,
         "jitter" => Fate::Lost("a proxy's waits are anywhere between zero and the whole wait"),
-        "stop-failure-rate-threshold" => {
-            Fate::Lost("a proxy retries whatever share of the calls fails, within its budget")
-        }
+        "stop-failure-rate-threshold" => Fate::Lost("a proxy retries at any failure rate, within its budget"),
         "recent-duration" if retry.stop_failure_rate_threshold.is_none() => Fate::Idle,
         "recent-duration" => Fate::Lost("goes with stop-failure-rate-threshold"),
         field if field.starts_with("adaptive.") => Fate::Lost("a proxy does not learn which retries are worth it"),

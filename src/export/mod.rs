@@ -88,7 +88,7 @@ impl Source {
     }
 }
 
-/// What becomes of a setting in another system.
+/// How a setting is exported to another system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is this field.
@@ -153,11 +153,11 @@ fn plain(value: &Value) -> String {
     yaml::document(value).trim().to_owned()
 }
 
-/// The gaps as a Markdown table for every relation, with what is lost whatever the settings are.
+/// The gaps as a Markdown table for every relation, with what is lost for any settings.
 fn gaps_page(source: &Source, what: &str, always: &[(&str, &str)], fate: fn(&PolicySettings, &str) -> Fate) -> String {
     let mut page = format!(
         "# What {what} cannot express of these policies\n\nWritten by `breakerbox export {} --gaps`; a test compares.\n\n\
-         Whatever the settings are:\n\n| | in the library | in {what} |\n|---|---|---|\n",
+         Independent of the settings:\n\n| | in the library | in {what} |\n|---|---|---|\n",
         what.to_lowercase(),
     );
     for (number, (library, other)) in always.iter().enumerate() {

@@ -185,7 +185,7 @@ fn millis(duration: std::time::Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
-/// What becomes of each setting.
+/// How each setting is exported.
 #[allow(clippy::match_same_arms, reason = "a table: each line stands for itself")]
 #[must_use]
 pub fn fate(policy: &PolicySettings, setting: &str) -> Fate {
@@ -237,7 +237,9 @@ fn breaker(policy: &PolicySettings, field: &str) -> Fate {
         "max-wait-duration-in-open-state" => Fate::Exported("exponential-max-wait-duration-in-open-state"),
         "open-wait-jitter" if breaker.open_wait_jitter <= 0.0 => Fate::Idle,
         "open-wait-jitter" => Fate::Lost("its randomised wait also shortens, which this one never does"),
-        "half-open-success-rate-threshold" => Fate::Lost("probes are judged by the failure rate of the closed state"),
+        "half-open-success-rate-threshold" => {
+            Fate::Lost("probes are evaluated by the failure-rate threshold of the closed state")
+        }
         "sliding-window-duration" => Fate::Lost("a window over time has whole seconds"),
         "automatic-transition-from-open-to-half-open-enabled"
             if !breaker.automatic_transition_from_open_to_half_open_enabled =>
@@ -268,7 +270,7 @@ fn retry_fate(policy: &PolicySettings, field: &str) -> Fate {
         "exponential-backoff-multiplier" | "exponential-max-wait-duration" => Fate::Idle,
         "jitter" if retry.jitter == Jitter::None => Fate::Idle,
         "jitter" => Fate::Lost("nearest is a randomised wait of ± 50 %"),
-        "stop-failure-rate-threshold" => Fate::Lost("retries go on whatever share of the calls fails"),
+        "stop-failure-rate-threshold" => Fate::Lost("retries continue at any failure rate"),
         "recent-duration" if retry.stop_failure_rate_threshold.is_none() => Fate::Idle,
         "recent-duration" => Fate::Lost("goes with stop-failure-rate-threshold"),
         field if field.starts_with("adaptive.") => Fate::Lost("no learnt retries"),

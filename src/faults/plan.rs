@@ -171,7 +171,7 @@ impl FaultPlan {
             return Err(InvalidPlan::new("status", format!("{} is not within 400–599", self.error_status())));
         }
         if self.latency_rate.is_some() && self.latency.is_none() {
-            return Err(InvalidPlan::new("latency_rate", "says nothing without latency"));
+            return Err(InvalidPlan::new("latency_rate", "has no effect without latency"));
         }
         if let Some(latency) = &self.latency {
             latency.validate()?;
@@ -180,7 +180,7 @@ impl FaultPlan {
             return Err(InvalidPlan::new("slow_body.bytes_per_second", "must be at least 1; hang_rate never answers"));
         }
         if self.late_by.is_some() && self.late_answer_rate == 0.0 {
-            return Err(InvalidPlan::new("late_by", "says nothing without late_answer_rate"));
+            return Err(InvalidPlan::new("late_by", "has no effect without late_answer_rate"));
         }
         if self.lateness().is_zero() || self.lateness() > LONGEST {
             return Err(InvalidPlan::new("late_by", "must be more than 0s and at most 1day"));

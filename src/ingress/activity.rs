@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Limits;
 use breakerbox_telemetry::Dropped;
 
-/// A client that has not read on for so long makes room on a full port.
+/// A client that has not read for so long is displaced on a full port.
 const STALLED: Duration = Duration::from_secs(1);
 
 /// One connection's activity, noted by its stream and by the service behind it.

@@ -6,7 +6,7 @@
 //!
 //! * **Number.** Each port takes a fixed number of connections, so that no port, and no client of one,
 //!   uses what another needs. When a port is full, the connection that has waited longest of the
-//!   client that holds most of them makes room: one that has sent no request, or does not read its
+//!   client that holds most of them is displaced: one that has sent no request, or does not read its
 //!   answer. Requests being served are never cut off; a port full of them refuses with 503.
 //! * **Time.** A head, a body and an answer each have a time limit ([`ConnectionSettings`]).
 //! * **Size.** A head has a size limit, and the kernel's buffers of each connection are small.

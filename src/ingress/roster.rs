@@ -1,4 +1,4 @@
-//! The connections of one port, and which of them makes room.
+//! The connections of one port, and which of them is displaced when it is full.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ struct Held {
 pub(super) struct Place {
     roster: Arc<Roster>,
     number: u64,
-    /// Completes when the connection has to make room.
+    /// Completes when the connection is displaced.
     pub(super) displaced: Arc<Notify>,
 }
 
@@ -42,7 +42,7 @@ impl Roster {
         Arc::new(Self { places, inner: Mutex::default() })
     }
 
-    /// A place for a connection of `client`. On a full port another one makes room; nothing when
+    /// A slot for a connection of `client`. On a full port another one is displaced; `None` when
     /// every one is being served.
     pub(super) fn admit(
         self: &Arc<Self>,

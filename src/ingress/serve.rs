@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_crash_resets_whoever_waits_for_an_answer() {
+    async fn a_crash_resets_connections_that_wait() {
         let (address, faults) = service(r#"{"hang_rate": 1}"#).await;
         let waiting = tokio::spawn(ask(address));
         // The request may come before or after the crash: both are cut off.

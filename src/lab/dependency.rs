@@ -5,9 +5,9 @@
 //! An instance has `capacity` workers and a queue, first come, first served. When a request arrives it
 //! is known at once when a worker will be free for it and how long it will take, so the instance is
 //! nothing but the times at which its workers become free; the caller sleeps until its answer is due.
-//! A caller that gives up stops sleeping. The workers don't notice, as real ones don't: they work on
-//! requests that nobody waits for. With *deadline propagation* a worker does not begin with a request
-//! that it cannot finish before its caller gives up.
+//! A caller that times out stops waiting. The workers do not notice, as in reality: they continue with
+//! abandoned requests. With *deadline propagation* a worker does not begin with a request
+//! that it cannot finish before its caller times out.
 //!
 //! A request's luck depends on the seed, its journey and its attempt, and on nothing else: in every
 //! variant the same journey meets the same service time and the same failure, so that the difference
@@ -103,11 +103,11 @@ struct Job {
     service: Duration,
     /// What a fault adds to that.
     late: Duration,
-    /// When its caller gives up, if the instance knows.
+    /// When its caller times out, if the instance knows.
     expires: Option<Instant>,
 }
 
-/// What becomes of a request.
+/// Outcome of a request.
 struct Fate {
     /// When its answer arrives; at once when left out.
     answered_at: Option<Instant>,
@@ -208,13 +208,13 @@ impl Dependency {
         self.faults.iter().rev().find(meets)
     }
 
-    /// Decides what becomes of a request that arrives `now`.
+    /// Decides the outcome of a request that arrives `now`.
     fn receive(&self, errand: &Errand, attempt: Attempt, pinned: Option<usize>, now: Instant) -> Fate {
         let at = now - self.epoch;
         let instance = pinned.unwrap_or_else(|| self.instance(errand.journey, &attempt));
         let own = [self.seed, self.index, errand.journey, u64::from(attempt.number), u64::from(attempt.hedge)];
         let mut luck = ChaCha8Rng::seed_from_u64(mix(&own));
-        // All dice are thrown whatever is wrong, so that one fault does not change the luck of another.
+        // All random numbers are drawn for any fault, so that one fault does not change another's.
         let dice: [f64; 6] = std::array::from_fn(|_| luck.random());
         let service = self.latency.sample(&mut luck);
         let mut server = self.servers[instance].borrow_mut();

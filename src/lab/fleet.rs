@@ -3,7 +3,7 @@
 //! Each instance has a breaker of its own, and lives for so short a time that it sees little. What it
 //! knows beyond that is the variant's: nothing (*local*), a row in a store that all read and write
 //! (*shared*), or what Prometheus scraped (*stateless*). The row follows the rules of checkout's shared
-//! breaker: failures in a row are counted in it, whoever completes the count opens it, every instance
+//! breaker: consecutive failures are counted in it, the instance that completes the count opens it, every instance
 //! looks at it once in a cache period, and half-open is each instance's own.
 
 use std::cell::{Cell, RefCell};

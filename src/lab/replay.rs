@@ -127,7 +127,7 @@ pub fn replay(
         ko: "재현: 이 설정이었다면?".to_owned(),
     };
     experiment.question = Text {
-        en: "The trouble of a live run, met again with other settings.".to_owned(),
+        en: "The failures of a live run, repeated with other settings.".to_owned(),
         ko: "실제 실행에서 일어난 장애를 다른 설정으로 다시 겪습니다.".to_owned(),
     };
     experiment.columns = ["success", "wasted-requests", "blocked", "opens", "detect", "recover", "blocked-after"]

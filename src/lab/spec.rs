@@ -118,7 +118,7 @@ pub struct Case {
 pub struct Load {
     /// Journeys per second, a Poisson process.
     pub rate: f64,
-    /// How long a journey's caller waits before it gives up.
+    /// How long a journey's caller waits.
     #[serde(with = "humantime_serde")]
     pub patience: Duration,
     /// Whether the caller says that calls may be repeated.
@@ -245,7 +245,7 @@ pub struct Variant {
     pub fallback: BTreeMap<String, String>,
     /// A policy of its own for each instance of a dependency.
     pub per_instance: bool,
-    /// The dependency does not begin what it cannot finish before its caller gives up.
+    /// The dependency does not begin what it cannot finish before its caller times out.
     pub deadline_propagation: bool,
     /// The caller consists of many short-lived instances.
     pub fleet: Option<FleetSettings>,

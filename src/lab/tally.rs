@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::metrics::Series;
 
-/// Longest response time that is told apart from longer ones, microseconds.
+/// Longest response time that is distinguished from longer ones, microseconds.
 const LONGEST_MICROS: u64 = 3_600_000_000;
 /// Bins of a time line.
 const BINS: u32 = 120;
@@ -357,7 +357,7 @@ impl Tally {
         let mut good = 0.0;
         for (index, slice) in self.slices.iter().enumerate().skip(first) {
             let journeys = f64::from(slice.journeys());
-            // Nobody came: neither good nor bad.
+            // No requests: neither good nor bad.
             if journeys == 0.0 {
                 continue;
             }

@@ -6,7 +6,7 @@
 //! and cuts hangs. The rest is searched: failure-rate threshold (never below what is normal), window, open wait and
 //! attempts, each combination against the same calls and failures. A first round with few seeds keeps the best;
 //! a second one with many seeds decides among them. The *cost* of a candidate is its lost calls per thousand, plus
-//! its requests in vain per thousand calls times their weight.
+//! its wasted requests per thousand calls times their weight.
 //!
 //! ## How it fails
 //!
@@ -41,11 +41,11 @@ pub struct Candidate {
     pub settings: Value,
     /// Share of calls that succeeded.
     pub success: Estimate,
-    /// Requests in vain.
+    /// Wasted requests.
     pub wasted: Estimate,
     /// Seconds until everything was normal again.
     pub recover: Estimate,
-    /// Lost calls per thousand, requests in vain weighed in.
+    /// Lost calls per thousand, plus weighted wasted requests.
     pub cost: Estimate,
     /// Whether no other candidate is better in both success and waste.
     pub on_frontier: bool,
@@ -59,7 +59,7 @@ pub struct Advice {
     pub profile: Profile,
     /// The finalists, cheapest first.
     pub candidates: Vec<Candidate>,
-    /// Finalists that cannot be told apart from the first one.
+    /// Finalists that cannot be distinguished from the first one.
     pub ties: usize,
     /// What to be careful about.
     pub warnings: Vec<String>,
@@ -233,7 +233,7 @@ fn warnings(profile: &Profile) -> Vec<String> {
     let mut all = Vec::new();
     if profile.rate < 0.5 {
         all.push(format!(
-            "{} calls a second fill a window of ten in {:.0} s: a breaker around rare calls judges by old news. Prefer a timeout alone.",
+            "{} calls a second fill a window of ten in {:.0} s: a breaker around rare calls decides from outdated results. Prefer a timeout alone.",
             profile.rate,
             10.0 / profile.rate
         ));
@@ -268,7 +268,7 @@ fn warnings(profile: &Profile) -> Vec<String> {
         ));
     }
     if profile.episodes.is_empty() {
-        all.push("the profile has no time of trouble, so that nothing tells thresholds apart.".to_owned());
+        all.push("the profile has no outage, so that thresholds cannot be compared.".to_owned());
     }
     if profile.rate > HIGHEST_RATE {
         all.push(format!("simulated at {HIGHEST_RATE} calls a second; scale time-based limits with the real rate."));
@@ -346,7 +346,7 @@ impl Advice {
     #[must_use]
     pub fn table(&self) -> String {
         let mut out = String::from(
-            "   cost/1000          success            in vain        recover   attempts threshold window wait\n",
+            "   cost/1000          success             wasted        recover   attempts threshold window wait\n",
         );
         for candidate in &self.candidates {
             let setting = |path: &str| candidate.settings.pointer(path).map_or_else(|| "-".to_owned(), run::spelled);
@@ -367,7 +367,7 @@ impl Advice {
         }
         let _ = writeln!(
             out,
-            "* on the frontier: no other candidate has both more success and fewer requests in vain.\n{} of the others cannot be told \
+            "* on the frontier: no other candidate has both more success and fewer wasted requests.\n{} of the others cannot be told \
              apart from the first one (paired 95 % interval over {} seeds).",
             self.ties,
             self.candidates.first().map_or(0, |best| best.cost.runs)

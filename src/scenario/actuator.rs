@@ -29,7 +29,7 @@ impl Actuator {
         if self.faults.target(target).is_some() {
             match self.faults.set_by_scenario(target, plan) {
                 Ok(true) => {}
-                Ok(false) => tracing::info!(target, "a fault set by hand stays; the scenario's is left out"),
+                Ok(false) => tracing::info!(target, "a fault set by hand takes precedence; the scenario's is not set"),
                 Err(error) => tracing::warn!(target, %error, "fault not set"),
             }
             return;

@@ -201,7 +201,7 @@ impl Scenario {
         }
     }
 
-    /// Goes to a position within the round, whatever was under way. A stopped scenario runs from there.
+    /// Goes to a position within the round, from any state. A stopped scenario runs from there.
     fn move_to(&self, position: Duration) {
         self.progress(|progress| {
             progress.position = position;

@@ -5,7 +5,7 @@
 //! and come back. Rents and purchases have licences, so many that they hardly run out.
 //!
 //! Both changes are idempotent by the order's id, and a release that comes first wins: a reservation
-//! that was delayed on its way must not hold a seat for an order that was given up.
+//! that was delayed must not reserve a seat for a cancelled order.
 
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
@@ -30,7 +30,7 @@ use breakerbox_resilience::SettingsError;
 /// Methods and routes whose series exist before the first request.
 pub const ROUTES: &[(&str, &str)] = &[("POST", "/reservations"), ("POST", "/reservations/{order}/release")];
 
-/// How often what is too old is forgotten, how much in one transaction, and how often in a row.
+/// Interval of deleting old reservations, number in one transaction, and transactions in a row.
 const PRUNE: Duration = Duration::from_mins(5);
 const PRUNE_AT_ONCE: u32 = 500;
 const PRUNE_ROUNDS: u32 = 200;
@@ -87,7 +87,7 @@ impl InventorySettings {
 pub struct InventoryState {
     store: InventoryStore,
     settings: InventorySettings,
-    /// When what is too old was last forgotten, Unix milliseconds.
+    /// Last deletion of old reservations, Unix milliseconds.
     pruned: Arc<AtomicI64>,
     tasks: TaskTracker,
 }
@@ -140,7 +140,7 @@ impl InventoryState {
                 match own.store.prune(before, own.showing(now), PRUNE_AT_ONCE).await {
                     Ok(gone) if gone >= u64::from(PRUNE_AT_ONCE) => {}
                     Ok(_) => return,
-                    Err(error) => return tracing::warn!(%error, "old reservations can't be forgotten"),
+                    Err(error) => return tracing::warn!(%error, "deletion of old reservations failed"),
                 }
             }
         });
@@ -202,7 +202,7 @@ async fn reserve(
             Ok((StatusCode::CREATED, Json(Reservation { showing, ends_at })))
         }
         Reserved::SoldOut => Err(Problem::conflict("sold out")),
-        Reserved::Released => Err(Problem::new(StatusCode::GONE, "this order was given up")),
+        Reserved::Released => Err(Problem::new(StatusCode::GONE, "this order was cancelled")),
     }
 }
 

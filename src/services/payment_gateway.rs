@@ -2,7 +2,7 @@
 //!
 //! `POST /charges` with an `Idempotency-Key`, `POST /charges/{key}/void`, `GET /charges/{key}`,
 //! `GET /ledger`. It honours keys: the same key charges once, and a voided key never again, so that a
-//! caller that lost an answer can ask once more, or give up, without anybody's money being taken twice
+//! caller that lost an answer can retry, or cancel, without a double charge
 //! or for nothing. A switch turns that off, to show what happens without it.
 //!
 //! That it fails is not here: errors are injected at its edge, three in ten by default. What no edge

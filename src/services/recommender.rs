@@ -6,7 +6,7 @@
 //! matrix of viewers and films (Sarwar et al., WWW 2001; Linden et al., IEEE Internet Computing 2003),
 //! |A ∩ B| / √(|A| |B|). Few common viewers prove little, so the cosine is shrunk by n / (n + s) for
 //! n of them (Bell and Koren, 2007). A film's score for a viewer is the mean likeness, 0–1, of the few
-//! watched films that speak most for it, its witnesses; the first of them is the reason given.
+//! watched films that are most similar to it, its witnesses; the first of them is the reason given.
 //!
 //! ## How it fails
 //!

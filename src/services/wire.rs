@@ -96,7 +96,7 @@ pub struct Recommendation {
     pub film: Film,
     /// How strongly, 0–1. Comparable within one list only.
     pub score: f64,
-    /// The film they watched that speaks most for it; none when it is merely popular.
+    /// The watched film that is most similar to it; none if it is only popular.
     pub because: Option<FilmRef>,
 }
 
@@ -149,7 +149,7 @@ pub struct PredictedFilm {
     pub film_id: u32,
     /// 0–1.
     pub score: f64,
-    /// The watched film that speaks most for it.
+    /// The watched film that is most similar to it.
     pub because: u32,
 }
 

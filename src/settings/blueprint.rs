@@ -35,7 +35,7 @@ pub struct ServiceSettings {
 pub struct Blueprint {
     /// Address that the gateways listen on.
     pub host: IpAddr,
-    /// Services behind the gateways: where they listen, and whom they believe.
+    /// Services behind the gateways: where they listen, and which callers they trust.
     pub internal: InternalSettings,
     /// Bounds of connections.
     pub connections: ConnectionSettings,

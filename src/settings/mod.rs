@@ -46,7 +46,7 @@ pub struct Settings {
     pub host: IpAddr,
     /// Seed of everything random: faults, traffic, viewing histories, jitter.
     pub seed: u64,
-    /// Services behind the gateways: where they listen, and whom they believe.
+    /// Services behind the gateways: where they listen, and which callers they trust.
     pub internal: InternalSettings,
     /// Bounds of connections, on every port.
     pub connections: ConnectionSettings,

@@ -1,19 +1,18 @@
-//! Connections and transactions: what every statement of the store runs in.
+//! Connections and transactions of the store.
 //!
 //! ## Theory of operation
 //!
-//! Work on the database is a function of a connection and its arguments, run in a task of its own. A
-//! caller that hangs up abandons the answer, not the transaction: half a transaction left on a pooled
-//! connection would become part of the next caller's. [`Store::drained`] waits for what is under way.
+//! Work on the database is a function of a connection and its arguments, run in its own task. A caller that
+//! disconnects abandons the answer, not the transaction: an incomplete transaction on a pooled connection would
+//! become part of the next caller's. [`Store::drained`] waits for running tasks.
 //!
-//! A transaction ends in one of three ways: committed, rolled back, or with its connection thrown away.
-//! The third is for whenever the end of a transaction is not certain. SQLite, for one, rolls back by
-//! itself when the disk is full, and a connection that still counts a transaction open never begins
-//! another.
+//! A transaction is committed, rolled back, or its connection is closed. The latter applies whenever the end of a
+//! transaction is uncertain. For example, SQLite rolls back by itself when the disk is full, and a connection that
+//! still counts the transaction as open never begins another one.
 //!
-//! PostgreSQL's transactions are `READ COMMITTED` whatever the database's default is: that is what the
-//! statements here are written for. Conflicts that the database resolves by refusing one side
-//! (serialization failures, deadlocks) are tried again, a bounded number of times.
+//! PostgreSQL's transactions are `READ COMMITTED` regardless of the database's default, as the statements here
+//! require. Conflicts that the database resolves by refusing one side (serialization failures, deadlocks) are
+//! retried, a bounded number of times.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -31,19 +30,19 @@ use tokio_util::task::TaskTracker;
 use super::{StoreError, StoreSettings, Turns, schema};
 use crate::clock::Clock;
 
-/// How long a call waits for a connection, and SQLite for another process's write to end.
+/// How long a call waits for a connection, and SQLite for another process's write.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often, and how long apart, a file is asked for WAL while somebody else is opening it.
+/// Number and interval of attempts to switch a file to WAL while another process opens it.
 const WAL_TRIES: u32 = 200;
 const WAL_PAUSE: Duration = Duration::from_millis(5);
-/// How often a transaction that lost a conflict is tried.
+/// Number of attempts of a transaction that lost a conflict.
 const CONFLICT_TRIES: u32 = 10;
-/// Longest pause before the next try; a random part of it is waited.
+/// Longest pause before a retry; a random part of it is waited.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(40);
-/// How old the database's time may be. In between it is counted on the monotonic clock.
+/// Maximum age of the database's time. In between it is extrapolated on the monotonic clock.
 const CLOCK_LIFETIME: Duration = Duration::from_secs(5);
 
-/// What is written to find out whether there is room again.
+/// Data of the write that checks for free disk space.
 const PROBE_BYTES: usize = 128 * 1024;
 /// A slower answer about the database's time says nothing about this machine's clock.
 const PRECISE_ANSWER: Duration = Duration::from_secs(1);
@@ -66,16 +65,16 @@ impl Dialect {
     }
 }
 
-/// How a transaction is to end.
+/// Result of a transaction's function.
 pub(super) enum End<T> {
     Commit(T),
-    /// Nothing is changed, and this is why.
+    /// Roll back, with this error.
     Rollback(T),
 }
 
-/// What is done on a connection.
+/// A function to run on a connection.
 pub(super) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'c>>;
-/// A function of a connection and of arguments that live as long as it is tried.
+/// A function of a connection and of arguments that live until the last attempt.
 type Job<A, T> = for<'c> fn(&'c mut AnyConnection, &'c A) -> Work<'c, T>;
 
 /// One database. Cheap to clone; clones share their connections.
@@ -88,18 +87,18 @@ struct Inner {
     pool: AnyPool,
     dialect: Dialect,
     component: schema::Component,
-    /// Its database ends with its connection.
+    /// The database ends with its connection.
     in_memory: bool,
     ready: OnceCell<()>,
     hold_clock: bool,
     turns: Option<Turns>,
     tasks: TaskTracker,
     clock: Clock,
-    /// The database's time when it was last asked.
+    /// The database's time at the last query.
     asked: Mutex<Option<Asked>>,
-    /// Whether the last transaction that was to write could.
+    /// Whether the last writing transaction succeeded.
     writable: AtomicBool,
-    /// Whether the last reads and the last changes found the database in order.
+    /// Whether the last reads and writes succeeded.
     answers: AtomicBool,
     takes: AtomicBool,
 }
@@ -108,12 +107,12 @@ struct Inner {
 struct Asked {
     at: Instant,
     millis: i64,
-    /// This machine's clock less the database's.
+    /// Offset of this machine's clock from the database's.
     ahead: i64,
 }
 
 impl Store {
-    /// The database at `url`, opened when it is first used.
+    /// Creates a store for `url`; the database is opened on first use.
     pub(super) fn new(
         url: &str,
         settings: &StoreSettings,
@@ -157,7 +156,7 @@ impl Store {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Reads, in a transaction of the statement's own.
+    /// Runs a read in its own transaction.
     pub(super) async fn read<A, T>(&self, args: A, job: Job<A, T>) -> Result<T, StoreError>
     where
         A: Send + Sync + 'static,
@@ -174,7 +173,7 @@ impl Store {
         done
     }
 
-    /// Changes something, whole or not at all.
+    /// Runs a change atomically.
     pub(super) async fn write<A, T>(&self, args: A, job: Job<A, End<T>>) -> Result<T, StoreError>
     where
         A: Send + Sync + 'static,
@@ -202,14 +201,14 @@ impl Store {
         }
     }
 
-    /// Whether reads and changes found it in order when they were tried last.
+    /// Whether the last reads and writes succeeded.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.inner.answers.load(Ordering::Relaxed) && self.inner.takes.load(Ordering::Relaxed)
     }
 
-    /// Whether changes can be stored: reads, and writes where the last change failed. As much as a few orders
-    /// need: on a full disk there is often room for a row, and for no order.
+    /// Checks that changes can be stored: a read, and a write if the last change failed. It writes as much as a few
+    /// orders: a full disk often has space for a row, but not for an order.
     pub async fn probe(&self) -> Result<(), StoreError> {
         if self.inner.writable.load(Ordering::Relaxed) {
             return self.read((), |_, ()| Box::pin(async { Ok(()) })).await;
@@ -231,7 +230,7 @@ impl Store {
         Ok(())
     }
 
-    /// Runs something in a task of its own, again when it lost a conflict.
+    /// Runs a function in its own task, again after conflicts.
     async fn run<T, F, R>(&self, turns: Option<Turns>, attempt: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -291,7 +290,7 @@ impl Store {
         }
     }
 
-    /// Brings the tables up to date, once.
+    /// Migrates the schema, once.
     async fn ready(&self) -> Result<(), StoreError> {
         let migrate = || async {
             let mut connection = self.inner.pool.acquire().await?;
@@ -308,8 +307,8 @@ impl Store {
         self.inner.ready.get_or_try_init(migrate).await.copied()
     }
 
-    /// Opens the database, and refuses one that this program is too old for. A database that is away is
-    /// no error: it is opened when it is back.
+    /// Opens the database; fails if its schema is too new for this program. An unavailable database is not an
+    /// error: it is opened when it is back.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
         match self.read((), |_, ()| Box::pin(async { Ok(()) })).await {
             Err(error @ (StoreError::Newer { .. } | StoreError::Migration { .. })) => Err(error),
@@ -317,8 +316,8 @@ impl Store {
         }
     }
 
-    /// The time that every instance on this database agrees on, Unix milliseconds: the database's own. In
-    /// SQLite that is this machine's.
+    /// The time that all instances on this database agree on, Unix milliseconds: the database's own. With SQLite it
+    /// is this machine's.
     pub(super) async fn now(&self) -> Result<i64, StoreError> {
         let Inner { dialect, clock, .. } = &*self.inner;
         if *dialect == Dialect::Sqlite {
@@ -358,8 +357,7 @@ impl Store {
         }
     }
 
-    /// How far this machine's clock is ahead of the database's; none before that was asked, or where
-    /// they are one.
+    /// Offset of this machine's clock from the database's; `None` before the first query, or if both are the same.
     #[must_use]
     pub fn skew(&self) -> Option<i64> {
         self.asked().map(|asked| asked.ahead)
@@ -369,7 +367,7 @@ impl Store {
         *self.inner.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it ends with this process, which shares it with no other.
+    /// Whether it ends with this process and is not shared.
     #[must_use]
     pub fn is_in_memory(&self) -> bool {
         self.inner.in_memory
@@ -379,24 +377,24 @@ impl Store {
         self.inner.dialect
     }
 
-    /// Throws a connection away whose state is not certain; the pool makes another one.
+    /// Closes a connection whose state is uncertain; the pool opens another one.
     async fn discard(&self, connection: PoolConnection<Any>) {
         if self.inner.in_memory {
             // Whatever its state is, there is no other.
             return;
         }
         if let Err(error) = connection.close().await {
-            tracing::debug!(%error, "a connection that is given up can't be closed in order");
+            tracing::debug!(%error, "an abandoned connection cannot be closed gracefully");
         }
     }
 
-    /// Waits for what is under way.
+    /// Waits for running tasks.
     pub async fn drained(&self) {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }
 
-    /// Ends what is under way, then lets go of every connection.
+    /// Finishes running tasks, then closes all connections.
     pub(super) async fn close(&self) {
         self.drained().await;
         self.inner.pool.close().await;
@@ -413,7 +411,7 @@ impl Asked {
     }
 }
 
-/// Runs a job in a transaction. Also says whether the transaction has certainly ended.
+/// Runs a function in a transaction. Also returns whether the transaction has certainly ended.
 async fn transact<A, T>(
     connection: &mut AnyConnection,
     begin: &'static str,
@@ -455,7 +453,7 @@ impl Hold {
     }
 }
 
-/// Waits in real time, which a paused clock doesn't skip.
+/// Sleeps in real time, which a paused clock does not skip.
 async fn pause(wait: Duration) {
     // Ends with an error only when the whole program does.
     let _ = tokio::task::spawn_blocking(move || std::thread::sleep(wait)).await;
@@ -486,7 +484,7 @@ async fn prepare_sqlite(connection: &mut AnyConnection) -> Result<(), sqlx::Erro
     Ok(())
 }
 
-/// Whether SQLite found another process at work, in any of its three ways to say so.
+/// Whether SQLite reported a conflict with another process, in any of three ways.
 fn is_busy(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| matches!(&*code, "5" | "261" | "517"))
@@ -514,7 +512,7 @@ mod tests {
     }
 
     /// A limit on this one connection stands for the disk: `SQLite` answers `SQLITE_FULL` and rolls back by
-    /// itself. The connection that saw it is given up, and so is its limit: there is room again.
+    /// itself. The connection that saw it is closed, and with it the limit: there is space again.
     #[tokio::test]
     async fn a_full_disk_is_over_when_there_is_room_again() {
         let file = std::env::temp_dir().join(format!("breakerbox-full-{}.db", std::process::id()));

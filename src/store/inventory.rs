@@ -8,26 +8,26 @@ use super::{End, OrderKind, Store, StoreError, StoreSettings, id, number, schema
 const HELD: &str = "held";
 const RELEASED: &str = "released";
 
-/// What became of a reservation.
+/// Result of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserved {
-    /// A place is held, now or since an earlier request of the same order.
+    /// Reserved, now or by an earlier request of the same order.
     Held {
-        /// Of which showing.
+        /// The showing.
         showing: i64,
     },
-    /// Nothing is left.
+    /// Sold out.
     SoldOut,
-    /// The order was given up before; a late request doesn't bring it back.
+    /// The order was cancelled before; a late request does not restore the reservation.
     Released,
 }
 
-/// What is held, for comparing with the orders.
+/// Totals, for audits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StockAudit {
-    /// Orders that hold a place.
+    /// Orders with a reservation.
     pub held: Vec<String>,
-    /// Places taken by the stock's own count.
+    /// Reserved places by the stock's own count.
     pub taken: i64,
 }
 
@@ -37,16 +37,16 @@ pub struct InventoryStore {
     store: Store,
 }
 
-/// What is reserved.
+/// What to reserve.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     /// The film.
     pub film_id: u32,
-    /// How it is sold.
+    /// Kind of the sale.
     pub kind: OrderKind,
     /// Which showing.
     pub showing: i64,
-    /// Places that the showing has.
+    /// Capacity of the showing.
     pub capacity: i64,
 }
 
@@ -61,7 +61,7 @@ impl InventoryStore {
         self.store.close().await;
     }
 
-    /// Opens the database, and refuses one that this program is too old for.
+    /// Opens the database; fails if its schema is too new for this program.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.store.check().await
     }
@@ -77,7 +77,7 @@ impl InventoryStore {
         &self.store
     }
 
-    /// Holds a place for an order. The same order asks as often as it likes and holds one.
+    /// Reserves a place for an order. Idempotent by order.
     pub async fn reserve(&self, order: &str, place: Place, now: i64) -> Result<Reserved, StoreError> {
         self.store
             .write((order.to_owned(), place, now), |connection, (order, place, now)| {
@@ -86,7 +86,7 @@ impl InventoryStore {
             .await
     }
 
-    /// Gives an order's place back, if it holds one, and lets no late request take one for it.
+    /// Releases an order's place, if it has one, and refuses late reservations for it.
     pub async fn release(&self, order: &str, now: i64) -> Result<bool, StoreError> {
         self.store
             .write((order.to_owned(), now), |connection, (order, now)| {
@@ -95,11 +95,10 @@ impl InventoryStore {
             .await
     }
 
-    /// Forgets up to `most` reservations that were made before `before` at a showing before `showing`, and
-    /// the stock of such showings once nothing is left of it. Says how many reservations went.
+    /// Deletes up to `most` reservations made before `before` for a showing before `showing`, and the stock of such
+    /// showings once it has none left. Returns the number of deleted reservations.
     ///
-    /// Nobody needs them: seats of a showing that is over can't be sold to anybody else, whatever
-    /// becomes of the order, and no request is on its way for as long as that.
+    /// They are no longer needed: a past showing cannot be sold, and no request is delayed for that long.
     pub async fn prune(&self, before: i64, showing: i64, most: u32) -> Result<u64, StoreError> {
         self.store
             .write((before, showing, most), |connection, (before, showing, most)| {
@@ -132,7 +131,7 @@ impl InventoryStore {
             .await
     }
 
-    /// Places left in a showing that somebody has asked for before.
+    /// Places left in a showing that was requested before.
     pub async fn left(&self, place: Place) -> Result<i64, StoreError> {
         self.store
             .read(place, |connection, place| {
@@ -151,7 +150,7 @@ impl InventoryStore {
             .await
     }
 
-    /// What is held.
+    /// Totals.
     pub async fn audit(&self) -> Result<StockAudit, StoreError> {
         self.store
             .read((), |connection, ()| {
@@ -233,7 +232,7 @@ async fn release(connection: &mut AnyConnection, order: &str, now: i64) -> Resul
     Ok(row.is_some())
 }
 
-/// Marks what an order holds as given back, and says what that is.
+/// Marks an order's reservation as released, and returns it.
 async fn give_back(connection: &mut AnyConnection, order: &str) -> Result<Option<AnyRow>, StoreError> {
     let row = sqlx::query(
         "UPDATE reservations SET state = $1 WHERE order_id = $2 AND state = $3 RETURNING film_id, kind, showing",

@@ -1,4 +1,4 @@
-//! The payment gateway's own books. An outside party keeps them: nobody else reads or writes here.
+//! The payment gateway's ledger. It belongs to an external party: no other service reads or writes it.
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -10,31 +10,31 @@ const DECLINED: &str = "declined";
 const REFUNDED: &str = "refunded";
 const VOIDED: &str = "voided";
 
-/// What became of a charge.
+/// Result of a charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Charged {
-    /// The money was taken by this request.
+    /// Charged by this request.
     Taken(String),
-    /// It had been taken by an earlier request with the same key.
+    /// Charged by an earlier request with the same key.
     Before(String),
-    /// The card was declined, now or before.
+    /// Declined, now or before.
     Declined,
-    /// The key was voided before: nothing will ever be taken for it.
+    /// The key was voided before: it will never be charged.
     Voided,
-    /// The key was used for this other amount before.
+    /// The key was used for another amount before.
     Mismatch(i64),
 }
 
-/// What became of a void.
+/// Result of a void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Voided {
-    /// Money had been taken and was given back, now or before.
+    /// The charge was refunded, now or before.
     Refunded,
-    /// None had been taken, and none will be.
+    /// Nothing had been charged, and nothing will be.
     Nothing,
 }
 
-/// What the books come to.
+/// Totals of the ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LedgerAudit {
     /// Keys that were charged and not refunded, with the amount in won.
@@ -47,9 +47,9 @@ pub struct LedgerAudit {
 
 /// The payment gateway's tables.
 ///
-/// Nothing is ever deleted here. They are books; and a key has to be known for as long as somebody may
-/// still ask with it, which for a dead letter is until a person decides. A forgotten key would charge
-/// again, and a forgotten void would let a late charge through. A charge is about 300 bytes.
+/// Nothing is ever deleted here: a key has to be known for as long as a request with it is possible, which for a
+/// dead letter is until an operator decides. A deleted key could be charged again, and a deleted void would let a
+/// late charge through. A charge is about 300 bytes.
 #[derive(Clone)]
 pub struct LedgerStore {
     store: Store,
@@ -60,11 +60,11 @@ pub struct LedgerStore {
 pub struct NewCharge<'a> {
     /// The idempotency key.
     pub key: &'a str,
-    /// The charge's id, if it comes to one.
+    /// The charge's id, if it succeeds.
     pub id: &'a str,
-    /// Whose card.
+    /// The viewer.
     pub user_id: u32,
-    /// In won.
+    /// Amount in won.
     pub amount: i64,
     /// Whether the card is declined.
     pub declined: bool,
@@ -81,7 +81,7 @@ impl LedgerStore {
         self.store.close().await;
     }
 
-    /// Opens the database, and refuses one that this program is too old for.
+    /// Opens the database; fails if its schema is too new for this program.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.store.check().await
     }
@@ -106,7 +106,7 @@ impl LedgerStore {
             .await
     }
 
-    /// Takes money, whether or not the key was seen before: what a provider without idempotency does.
+    /// Charges regardless of the key: a provider without idempotency.
     pub async fn charge_again(&self, charge: NewCharge<'_>, now: i64) -> Result<Charged, StoreError> {
         self.store
             .write((OwnCharge::from(charge), now), |connection, (charge, now)| {
@@ -119,7 +119,7 @@ impl LedgerStore {
             .await
     }
 
-    /// Gives back what was taken for a key, and lets no late charge take anything for it.
+    /// Refunds the charge of a key, and refuses late charges for it.
     pub async fn void(&self, key: &str, now: i64) -> Result<Voided, StoreError> {
         self.store
             .write((key.to_owned(), now), |connection, (key, now)| {
@@ -128,7 +128,7 @@ impl LedgerStore {
             .await
     }
 
-    /// The state of a key and its charge's id; nothing for an unknown one.
+    /// The state of a key and its charge's id; `None` for an unknown one.
     pub async fn find(&self, key: &str) -> Result<Option<(String, String)>, StoreError> {
         self.store
             .read(key.to_owned(), |connection, key| {
@@ -141,13 +141,13 @@ impl LedgerStore {
             .await
     }
 
-    /// What the books come to.
+    /// Totals of the ledger.
     pub async fn audit(&self) -> Result<LedgerAudit, StoreError> {
         self.store.read((), |connection, ()| Box::pin(async move { audit(connection).await })).await
     }
 }
 
-/// A charge that outlives its caller.
+/// A charge that completes even if its caller disconnects.
 struct OwnCharge {
     key: String,
     id: String,
@@ -231,7 +231,7 @@ async fn audit(connection: &mut AnyConnection) -> Result<LedgerAudit, StoreError
     })
 }
 
-/// Enters a key in a state, unless it was seen before.
+/// Inserts a key in a state, unless it exists.
 async fn take_key(
     connection: &mut AnyConnection,
     key: &str,

@@ -6,7 +6,7 @@
 //! One schema and one code path serve SQLite (embedded, one file) and PostgreSQL. Statements are
 //! plain SQL that both understand; the two places where they differ say so. Every change of an order
 //! is *conditional on the version it was decided on*, so that two workers that hold the same order can
-//! not both win, whichever database is below and whoever was declared dead too early.
+//! not both win, for either database and even if a process was declared dead too early.
 //!
 //! A store opens and migrates its database when it is first used, not when it is made: a service
 //! starts while its database is still away, answers that it is, and works as soon as it is back.
@@ -74,7 +74,7 @@ pub struct StoreSettings {
     pub directory: String,
     /// Connections to PostgreSQL that a service holds at most. SQLite always has one.
     pub connections: u32,
-    /// Who decides when changes happen, for tests; nobody otherwise.
+    /// Schedules changes, in tests only.
     #[serde(skip)]
     pub turns: Option<Turns>,
 }
@@ -130,7 +130,7 @@ impl StoreSettings {
                     component,
                     directory = %directory.display(),
                     %error,
-                    "no place for a database; it is kept in memory and ends with this process (store.directory, store.url)"
+                    "state directory not writable; using in-memory SQLite, data is lost on exit (store.directory, store.url)"
                 );
                 Ok("sqlite::memory:".to_owned())
             }
@@ -168,7 +168,7 @@ pub enum StoreError {
     #[error("the store is not available: {0}")]
     Database(#[from] sqlx::Error),
     /// A row holds what no version of this program writes.
-    #[error("the store holds {what} = {value:?}, which is not understood")]
+    #[error("the store contains an unknown value: {what} = {value:?}")]
     Unknown {
         /// The column.
         what: &'static str,
@@ -189,7 +189,7 @@ pub enum StoreError {
         known: i64,
     },
     /// The tables can't be brought up to date.
-    #[error("the {component} database can't be brought up to date: {why}")]
+    #[error("the {component} database could not be migrated: {why}")]
     Migration {
         /// Whose tables.
         component: &'static str,
@@ -197,7 +197,7 @@ pub enum StoreError {
         why: String,
     },
     /// The work ended without an answer, since the program ends or has a bug.
-    #[error("the store's work was interrupted")]
+    #[error("the store operation was interrupted")]
     Interrupted,
 }
 
@@ -252,7 +252,7 @@ fn number(row: &sqlx::any::AnyRow, column: &'static str) -> Result<i64, StoreErr
     Ok(row.try_get(column)?)
 }
 
-/// An id that fits a `u32` by the checks of whoever wrote it.
+/// An id that fits a `u32`, as checked when it was written.
 fn id(row: &sqlx::any::AnyRow, column: &'static str) -> Result<u32, StoreError> {
     let value = number(row, column)?;
     u32::try_from(value).map_err(|_| StoreError::Unknown { what: column, value: value.to_string() })

@@ -48,7 +48,7 @@ pub enum OrderState {
     Charging,
     /// Waits in the queue for the payment gateway.
     Queued,
-    /// Given up; what was charged or reserved for it is being given back.
+    /// Cancelled; its charge and reservation are being compensated.
     Cancelling,
     /// Final: charged once.
     Paid,
@@ -92,7 +92,7 @@ impl OrderState {
 /// An order to be taken.
 #[derive(Clone, Debug)]
 pub struct NewOrder<'a> {
-    /// Its id, which nobody can guess.
+    /// Its id, which cannot be guessed.
     pub id: &'a str,
     /// Whose it is.
     pub user_id: u32,
@@ -138,7 +138,7 @@ pub struct Order {
     pub version: i64,
     /// Whether a charge may have reached the payment gateway.
     pub charge_sent: bool,
-    /// Why it was given up.
+    /// Why it was cancelled.
     pub reason: String,
     /// When what it buys is over, Unix milliseconds: it isn't charged from then on. 0 when it never is.
     pub deadline: i64,
@@ -155,7 +155,7 @@ pub struct Tracked {
     pub due_at: Option<i64>,
 }
 
-/// What became of a request to take an order.
+/// Result of a request to accept an order.
 #[derive(Clone, Debug)]
 pub enum Opened {
     /// It was taken; the caller has this lease.
@@ -169,7 +169,7 @@ pub enum Opened {
 pub struct Known {
     /// Whether with the same body.
     pub same: bool,
-    /// The order it was used for; none when that is already forgotten.
+    /// The order it was used for; `None` if that is already deleted.
     pub order: Option<Order>,
     /// What was answered, if that had come to it.
     pub answer: Option<String>,
@@ -189,7 +189,7 @@ pub struct Step {
 /// What a change means for the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing; whoever has the lease goes on.
+    /// None; the holder of the lease continues.
     Keep,
     /// To be tried again at `due_at`. What is parked counts as waiting.
     Park {
@@ -202,7 +202,7 @@ pub enum Effect {
         /// Whether no attempt was made, because the breaker turned it away.
         blocked: bool,
     },
-    /// Taken from whoever had it, dead or alive, and leased until then.
+    /// Taken over from its holder, dead or alive, and leased until then.
     Seize {
         /// Unix milliseconds.
         until: i64,
@@ -223,7 +223,7 @@ pub struct Change {
     pub state: OrderState,
     /// Whether a charge may have reached the payment gateway; nothing for as before.
     pub charge_sent: Option<bool>,
-    /// Why it was given up; empty for as before.
+    /// Why it was cancelled; empty: unchanged.
     pub reason: String,
     /// When what it buys is over; nothing for as before.
     pub deadline: Option<i64>,

@@ -161,7 +161,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// Forgets up to `most` keys that have expired and up to `most` orders that were final before
+    /// Deletes up to `most` keys that have expired and up to `most` orders that were final before
     /// `before`, with their log. Says how many rows of the larger kind went: as many as `most` means
     /// that there may be more.
     ///

@@ -1,7 +1,7 @@
-//! The outbox: what viewers are to learn about their orders.
+//! The outbox: messages to viewers about their orders.
 //!
-//! A message is written in the transaction of the change that it is about, and sent afterwards as often as it
-//! takes: at least once. Its id is that of the change, so that a receiver can tell a repetition.
+//! A message is written in the transaction of its change, and sent afterwards until it is received: at least once.
+//! Its id is that of the change, so that a receiver can detect a repetition.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use super::{CheckoutStore, End, StoreError, id, millis, number, orders, text};
 /// A message to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The same each time it is sent.
+    /// The same for each repetition.
     pub id: String,
-    /// About which order.
+    /// The order.
     pub order_id: String,
-    /// To whom.
+    /// The viewer.
     pub user_id: u32,
-    /// What it says.
+    /// The text.
     pub text: String,
-    /// Times that sending it failed.
+    /// Failed attempts to send it.
     pub attempts: i64,
 }
 
 impl CheckoutStore {
-    /// Leases up to `most` messages that are due.
+    /// Leases up to `most` due messages.
     pub async fn claim_messages(&self, most: u32, lease: Duration, now: i64) -> Result<Vec<Message>, StoreError> {
         let due = self
             .store
@@ -73,7 +73,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// Notes which messages were received, and which were not: those are due again at a time of their own.
+    /// Records which messages were received; the others get a new due time.
     pub async fn settle_messages(
         &self,
         received: Vec<Message>,
@@ -106,7 +106,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// Every message: its id, its order, and whether it was received.
+    /// All messages: id, order, and whether it was received.
     pub async fn messages(&self) -> Result<Vec<(String, String, bool)>, StoreError> {
         self.store
             .read((), |connection, ()| {
@@ -122,7 +122,7 @@ impl CheckoutStore {
     }
 }
 
-/// Logs what came of a message, unless its order is forgotten.
+/// Records the result of a message, unless its order was deleted.
 async fn note(
     connection: &mut AnyConnection,
     message: &Message,
@@ -136,7 +136,7 @@ async fn note(
     orders::log(connection, &message.order_id, number(&row, "version")?, &[step], now).await
 }
 
-/// Writes the message about a change, where viewers wait for one.
+/// Writes the message about a change, if viewers wait for one.
 pub(super) async fn put(connection: &mut AnyConnection, order: &Order, now: i64) -> Result<(), StoreError> {
     let Some(text) = words(order) else { return Ok(()) };
     sqlx::query("INSERT INTO outbox (id, order_id, user_id, state, text, due_at) VALUES ($1, $2, $3, $4, $5, $6)")
@@ -151,7 +151,7 @@ pub(super) async fn put(connection: &mut AnyConnection, order: &Order, now: i64)
     Ok(())
 }
 
-/// Writes the message about an order that died, whose row need not be understood.
+/// Writes the message about a dead order, whose row need not be valid.
 pub(super) async fn put_dead(
     connection: &mut AnyConnection,
     order: &str,

@@ -1,19 +1,19 @@
-//! The retry queue: orders that a worker must go on with.
+//! The retry queue: orders that a worker must continue.
 //!
-//! Every order is in it from the moment it is taken until it is final. While its first taker works on
-//! it, it is invisible to others for as long as the lease lasts; if the taker dies, the lease runs out
-//! and a worker goes on. That is the whole recovery after a crash. Orders that have to wait for the
-//! payment gateway are *parked*: those are what the queue's depth counts.
+//! Every order is in it from its acceptance until it is final. While the process that accepted it works on it, it is
+//! invisible to others for the length of the lease; if the process dies, the lease expires and a worker continues.
+//! That is the entire crash recovery. Orders that wait for the payment gateway are *parked*; the queue's depth
+//! counts those.
 //!
-//! Two lanes keep what is urgent (crash recovery, and orders to be given back) from waiting behind what
-//! waits to be charged.
+//! Two lanes keep urgent work (crash recovery, and orders to be compensated) from waiting behind orders that wait
+//! to be charged.
 //!
-//! The queue is bounded by *places*. An order that may wait takes its place in the transaction that takes the
-//! order, so that no number of orders at once can go beyond the bound. Places are counted in a few rows, the
-//! shards, so that orders rarely wait for each other's transactions.
+//! The queue is bounded by *places*. An order that may wait takes its place in the transaction that accepts it,
+//! so that concurrent orders cannot exceed the bound. Places are counted in a few rows, the shards, so that orders
+//! rarely wait for each other's transactions.
 //!
-//! Taking an item counts as a claim. Whatever comes of it sets the count back; an item that is taken again
-//! and again without any result, whatever the reason, becomes a dead letter.
+//! Leasing an item counts as a claim. Any result resets the count; an item that is leased again and again without
+//! a result becomes a dead letter.
 
 use std::time::Duration;
 
@@ -27,12 +27,12 @@ use super::{CheckoutStore, Effect, End, OrderState, StoreError, millis, number, 
 const SHARD: u32 = 1000;
 const MOST_SHARDS: u32 = 16;
 
-/// What an item is taken for.
+/// Purpose of leasing an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Crash recovery, and orders to be given back.
+    /// Crash recovery and compensation.
     Urgent,
-    /// Orders that wait to be charged.
+    /// Charging queued orders.
     Charge,
 }
 
@@ -56,50 +56,50 @@ pub struct Job {
     pub order_id: String,
     /// Attempts that failed so far.
     pub attempts: i64,
-    /// Times it was taken since something last came of it, this one included.
+    /// Claims since the last result, including this one.
     pub claims: i64,
-    /// Since when it waits, Unix milliseconds.
+    /// Start of its wait, Unix milliseconds.
     pub enqueued_at: i64,
     /// Whether it was parked, rather than left behind by a crash.
     pub parked: bool,
     /// Whether it has a place in the queue.
     pub placed: bool,
-    /// Until when it is the taker's, Unix milliseconds.
+    /// End of the lease, Unix milliseconds.
     pub leased_until: i64,
 }
 
-/// The queue at one moment.
+/// State of the queue at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueStats {
-    /// Items that wait.
+    /// Waiting items.
     pub depth: i64,
-    /// Items that were given up.
+    /// Dead letters.
     pub dead: i64,
-    /// When the oldest waiting item was put in, Unix milliseconds.
+    /// When the oldest waiting item was queued, Unix milliseconds.
     pub oldest: Option<i64>,
 }
 
-/// An item that was given up.
+/// A dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct DeadLetter {
     /// The order.
     pub order_id: String,
     /// Attempts that failed.
     pub attempts: i64,
-    /// Why the last one did.
+    /// Error of the last attempt.
     pub error: String,
-    /// Since when it is in the queue, Unix milliseconds.
+    /// When it was queued, Unix milliseconds.
     pub enqueued_at: i64,
-    /// What it is worth, won.
+    /// Its value in won.
     pub amount: i64,
 }
 
-/// A dead item that got its attempts back.
+/// A dead letter that was replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replayed {
-    /// What it is worth, won.
+    /// Its value in won.
     pub amount: i64,
-    /// Whether it may still be paid, rather than be given back.
+    /// Whether it can still be paid, rather than compensated.
     pub to_be_paid: bool,
 }
 
@@ -112,7 +112,7 @@ impl CheckoutStore {
         }
     }
 
-    /// Leases up to `most` due items of a lane for `visibility`: no other worker gets them until then.
+    /// Leases up to `most` due items of a lane for `visibility`: no other worker gets them meanwhile.
     pub async fn claim(&self, lane: Lane, most: u32, visibility: Duration, now: i64) -> Result<Vec<Job>, StoreError> {
         if self.next_due(lane).await?.is_none_or(|due| due > now) {
             return Ok(Vec::new());
@@ -157,7 +157,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// When the next item of a lane is due, Unix milliseconds. Reads one entry of an index.
+    /// Due time of a lane's next item, Unix milliseconds. Reads one entry of an index.
     pub async fn next_due(&self, lane: Lane) -> Result<Option<i64>, StoreError> {
         self.store
             .read(lane, |connection, lane| {
@@ -170,8 +170,8 @@ impl CheckoutStore {
             .await
     }
 
-    /// Puts a leased item back as it is, to be tried again at `due_at`: nothing came of it, and its claim
-    /// counts. Nothing happens when another worker has the item by now.
+    /// Returns a leased item unchanged, due at `due_at`; its claim counts. No effect if another worker has the item
+    /// by now.
     pub async fn postpone(&self, job: &Job, due_at: i64, why: &str) -> Result<(), StoreError> {
         self.store
             .write((job.clone(), due_at, why.to_owned()), |connection, (job, due_at, why)| {
@@ -192,7 +192,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// Takes a leased item out whose order is final already.
+    /// Removes a leased item whose order is already final.
     pub async fn finish(&self, job: &Job) -> Result<(), StoreError> {
         self.store
             .write(job.clone(), |connection, job| {
@@ -204,8 +204,8 @@ impl CheckoutStore {
             .await
     }
 
-    /// Makes a leased item a dead letter, and its order dead unless it is being given back. What the order's
-    /// row holds need not be understood. Nothing, and false, when another worker has the item by now.
+    /// Turns a leased item into a dead letter, and its order into a dead one unless it is being compensated. The
+    /// order's row need not be valid. Returns false, without effect, if another worker has the item by now.
     pub async fn bury(&self, job: &Job, why: &str, now: i64) -> Result<bool, StoreError> {
         self.store
             .write((job.clone(), why.to_owned(), now), |connection, (job, why, now)| {
@@ -214,7 +214,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// Makes due what waits for the breaker alone: it lets calls through. Says how many.
+    /// Makes items due that wait for the breaker only, since it admits calls. Returns their number.
     pub async fn unblock(&self, now: i64) -> Result<u64, StoreError> {
         let blocked = self
             .store
@@ -236,7 +236,7 @@ impl CheckoutStore {
         .await
     }
 
-    /// Makes due what is due later than anything is ever put off: a clock was set back since. Says how many.
+    /// Corrects due times that are too far in the future after a clock was set back. Returns their number.
     pub async fn pull_in(&self, horizon: i64, now: i64) -> Result<u64, StoreError> {
         let late = self
             .store
@@ -264,7 +264,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// The queue as it stands. Reads the whole queue: to be asked about once a second, not for each order.
+    /// State of the queue. Reads the whole queue: call it about once a second, not for each order.
     pub async fn queue(&self) -> Result<QueueStats, StoreError> {
         self.store
             .read((), |connection, ()| {
@@ -291,7 +291,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// Places that are taken, for comparing with the items that have one: both counts.
+    /// Taken places, and items that have one, for audits.
     pub async fn places(&self) -> Result<(i64, i64), StoreError> {
         self.store
             .read((), |connection, ()| {
@@ -308,7 +308,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// Items that were given up, oldest first.
+    /// Dead letters, oldest first.
     pub async fn dead_letters(&self, most: u32) -> Result<Vec<DeadLetter>, StoreError> {
         self.store
             .read(most, |connection, most| {
@@ -418,7 +418,7 @@ async fn bury(connection: &mut AnyConnection, job: &Job, why: &str, now: i64) ->
     Ok(End::Commit(true))
 }
 
-/// Puts a new order in, leased to its taker, with a place where there is one among `capacity`.
+/// Inserts a new order, leased to its process, with a place if one of `capacity` is free.
 pub(super) async fn lease(
     connection: &mut AnyConnection,
     order: &str,
@@ -449,7 +449,7 @@ pub(super) async fn lease(
     })
 }
 
-/// The shard that a place was taken of; none when the queue is full.
+/// The shard of the place that was taken; `None` if the queue is full.
 async fn take_place(connection: &mut AnyConnection, order: &str, capacity: u32) -> Result<Option<i64>, StoreError> {
     let shards = (capacity / SHARD).clamp(1, MOST_SHARDS);
     let first = order.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into())) % shards;
@@ -488,7 +488,7 @@ async fn free_place(connection: &mut AnyConnection, order: &str) -> Result<(), S
     Ok(())
 }
 
-/// Takes an item out; only the one leased until then, where that is given.
+/// Removes an item; with a lease, only if it is leased until then.
 async fn remove(connection: &mut AnyConnection, order: &str, leased_until: Option<i64>) -> Result<(), StoreError> {
     let row = sqlx::query("DELETE FROM retry_queue WHERE order_id = $1 AND (due_at = $2 OR $3 = 1) RETURNING place")
         .bind(order)
@@ -507,7 +507,7 @@ async fn remove(connection: &mut AnyConnection, order: &str, leased_until: Optio
     Ok(())
 }
 
-/// What a change of an order means for its item.
+/// Effect of an order's change on its item.
 pub(super) async fn apply(
     connection: &mut AnyConnection,
     order: &Order,

@@ -1,9 +1,9 @@
-//! The tables, and how they come to be: the numbered files in `migrations/`, built into the program.
+//! The tables and their migrations: the numbered files in `migrations/`, embedded in the program.
 //!
 //! `sqlx::migrate!` would do the same, and compile every driver a second time for the macro's own use.
 //!
-//! A database whose schema is newer than the program is refused: an older release must not work on
-//! tables whose rules it doesn't know.
+//! A database whose schema is newer than the program is refused: an older release must not change tables whose
+//! rules it does not know.
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AnyConnection, SqlStr};
@@ -64,8 +64,8 @@ pub(super) const LEDGER: Component = Component {
 /// Any number that nothing else in the database locks.
 const LOCK: i64 = 0x0062_6f78;
 
-/// Brings a database up to date in the connection's transaction. When several instances come at once, one
-/// does it and the others find it done.
+/// Migrates a database in the connection's transaction. If several instances start at once, one migrates and the
+/// others wait.
 pub(super) async fn migrate(
     connection: &mut AnyConnection,
     dialect: Dialect,

@@ -1,7 +1,7 @@
 //! Whose turn it is: the order in which changes of the databases happen, as an argument.
 //!
 //! Time and randomness are arguments here. The order of what goes on at once is the third thing that a test has to
-//! choose, or it finds only what the scheduler happens to do. Where nobody chooses, every change happens as soon as
+//! choose, or it finds only what the scheduler happens to do. Without a schedule, every change happens as soon as
 //! it can.
 
 use std::fmt;

@@ -137,8 +137,8 @@ impl Drop for Place {
 struct Click {
     due: Instant,
     patience: Duration,
-    /// The journey's trace, where traces are exported from here. Nobody else's decision to record is
-    /// made for them where they aren't.
+    /// The journey's trace, if traces are exported from this process. Otherwise the sampling decision is
+    /// left to the gateway.
     trace: Option<TraceContext>,
 }
 

@@ -97,7 +97,7 @@ impl Problem {
     /// The same, to be tried again after `retry_after` where that is known.
     #[must_use]
     pub fn after(mut self, retry_after: Option<Duration>) -> Self {
-        // Whole seconds, rounded up: coming back early would be turned away once more.
+        // Whole seconds, rounded up: returning early would be rejected once more.
         self.retry_after = retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         self
     }

@@ -1,9 +1,9 @@
-//! Whom a service believes: only requests of its peers may place orders in a viewer's name, shorten a
+//! Trust between services: only requests of its peers may place orders in a viewer's name, shorten a
 //! deadline or switch protection off.
 //!
 //! Services behind the gateways listen on loopback, where every caller is a process of this machine.
 //! Anywhere else they and the gateways share a secret: each request shows it in a header, and one
-//! that does not is refused before anything in it is believed. A gateway never hands on what a viewer
+//! that does not is refused before anything in it is used. A gateway never hands on what a viewer
 //! sent in that header.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -78,7 +78,7 @@ impl InternalSettings {
         Ok(())
     }
 
-    /// Whom services with these settings believe.
+    /// The callers that services with these settings trust.
     #[must_use]
     pub fn trust(&self) -> Trust {
         let required = self.token.is_some();
@@ -86,7 +86,7 @@ impl InternalSettings {
     }
 }
 
-/// Whom a service believes. Cheap to clone.
+/// The callers that a service trusts. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Trust {
     secret: Secret,

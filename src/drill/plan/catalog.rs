@@ -56,7 +56,7 @@ fn breakers() -> Vec<Plan> {
         opens: Some(("gateway", "user")),
         labels: breaker_labels("gateway", "user"),
         ..raise(
-            "gateway/user opens, and is told to recover over 100 probes among 1 % of the calls",
+            "gateway/user opens, and is set to recover over 100 probes among 1 % of the calls",
             vec![
                 Step::Settings("gateway", "user", recovering),
                 Step::Fault("user", ERRORS),
@@ -147,7 +147,11 @@ fn viewers() -> Vec<Plan> {
         plan("FallbackSurge", "info", catalog(s(60), s(80))),
         plan("FallbackShareHigh", "info", catalog(s(60), s(80))),
         plan("BulkheadSaturated", "info", hang),
-        plan("NoTraffic", "warning", gateway("gateway crashes: nobody listens", r#"{"crash": true}"#, s(70), s(15))),
+        plan(
+            "NoTraffic",
+            "warning",
+            gateway("gateway crashes: nothing listens on its port", r#"{"crash": true}"#, s(70), s(15)),
+        ),
     ]
 }
 
@@ -379,7 +383,7 @@ fn settings_by_hand() -> Vec<Plan> {
             "StatelessBreakerBlind",
             "warning",
             (
-                "Prometheus has to be away from checkout, and it is what sees the alert",
+                "Prometheus would have to be unreachable, but the drill needs it to see the alert",
                 "start with checkout.breaker = \"stateless\" and a wrong checkout.stateless.prometheus-url",
             ),
             (75, 60),
@@ -388,7 +392,7 @@ fn settings_by_hand() -> Vec<Plan> {
             "StatelessBreakerRejecting",
             "warning",
             (
-                "checkout asks Prometheus only where checkout.breaker = \"stateless\"",
+                "checkout queries Prometheus only if checkout.breaker = \"stateless\"",
                 "start with that, and fail all payments: breakerbox fault set payment-gateway --error-rate 1.0",
             ),
             (90, 75),
@@ -457,7 +461,7 @@ fn pipeline_by_hand() -> Vec<Plan> {
             "warning",
             (
                 "Prometheus or Alertmanager has to refuse its configuration",
-                "write a file that it can't read, and send it SIGHUP; mend the file, and send it again",
+                "write an invalid file and send SIGHUP; repair the file and send it again",
             ),
             (20, 20),
         ),

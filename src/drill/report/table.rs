@@ -6,7 +6,7 @@ use super::{Drill, Outcome, Report};
 use crate::drill::plan::{How, Plan};
 
 const HEADINGS: [&str; 9] =
-    ["alert", "severity", "outcome", "breaker", "pending", "firing", "notified", "resolved", "told"];
+    ["alert", "severity", "outcome", "breaker", "pending", "firing", "notified", "resolved", "delivered"];
 
 /// The summary. Seconds from the fault, and for the last two from its end.
 #[must_use]
@@ -16,13 +16,13 @@ pub fn summary(report: &Report) -> String {
     for drill in &report.drills {
         let t = &drill.seconds;
         let times = [t.breaker_open, t.pending, t.firing, t.notified, t.resolved, t.resolved_notified].map(seconds);
-        let [breaker, pending, firing, notified, resolved, told] = times;
+        let [breaker, pending, firing, notified, resolved, delivered] = times;
         let (alert, severity) = (drill.alert.clone(), drill.severity.clone());
         let outcome = drill.outcome.word().to_owned();
-        rows.push([alert, severity, outcome, breaker, pending, firing, notified, resolved, told]);
+        rows.push([alert, severity, outcome, breaker, pending, firing, notified, resolved, delivered]);
     }
     let mut text = aligned(&rows);
-    text.push_str("seconds from the fault; resolved and told (of that) from its end\n");
+    text.push_str("seconds from the fault; resolved and delivered from its end\n");
     for drill in &report.drills {
         for line in drill.why.iter().chain(&drill.notes) {
             writeln!(text, "{}/{}: {line}", drill.alert, drill.severity).expect("a string takes everything");

@@ -301,7 +301,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
                 notify.as_secs()
             ))),
             None if now >= budget => Err(Verdict::Failed(format!(
-                "did not resolve within {} s after the trouble was over",
+                "did not resolve within {} s after the fault was removed",
                 budget.as_secs()
             ))),
             _ => Ok(()),

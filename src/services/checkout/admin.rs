@@ -15,7 +15,7 @@ use breakerbox_telemetry::RevenueStatus;
 /// Most dead letters listed or replayed at once.
 const MOST: u32 = 1000;
 
-/// Routes for whoever runs the site.
+/// Routes for operators.
 pub fn admin_routes(state: CheckoutState) -> Router {
     Router::new()
         .route("/queue", get(show))

@@ -1,30 +1,29 @@
-//! checkout: rents and sells films. Money is never taken twice and never lost.
+//! checkout: rents and sells films. No order is charged twice, and no payment is lost.
 //!
 //! ## Theory of operation
 //!
-//! `POST /orders` with an `Idempotency-Key` runs a *saga*: verify the viewer → reserve stock → charge
-//! → tell the viewer. Each step is idempotent by the order's id, and each is written down, so that
-//! whoever goes on with an order after a crash can repeat the last step without harm.
+//! `POST /orders` with an `Idempotency-Key` runs a *saga*: verify the viewer → reserve stock → charge →
+//! notify the viewer. Each step is idempotent by the order's id and is recorded, so that any process can
+//! repeat the last step after a crash without harm.
 //!
-//! An order is in the [queue](crate::store) from the moment it is taken until it is final. The request
-//! that took it has a *lease*; if its process dies, the lease runs out and the worker of any instance
-//! goes on. A crash therefore needs no treatment of its own, and neither does a store that went away
-//! in the middle.
+//! An order is in the [queue](crate::store) from its acceptance until it is final. The request that accepted
+//! it has a *lease*; if its process dies, the lease expires and the worker of any instance continues. A crash
+//! therefore needs no special handling, and neither does a store that is unavailable for a while.
 //!
-//! Every change of an order is conditional on the version it was decided on. Giving an order up is
-//! such a change, and it comes *before* anything is given back: whoever loses the race does nothing.
+//! Every change of an order is conditional on the version it was based on. Cancelling an order is such a
+//! change, and it precedes all compensation: of two concurrent changes, the second has no effect.
 //!
-//! A charge that was not answered may have been made. It is never forgotten and never repeated under
-//! another key: the order is either queued, to ask again with the same key, or given up, which *voids*
-//! the key at the payment gateway. A voided key gives back what was charged and refuses a late charge.
-//! Only when a void was confirmed is an order cancelled and its seat given to somebody else.
+//! A charge without an answer may have been made. It is never ignored and never repeated under another key:
+//! the order is either queued, to be charged with the same key again, or cancelled, which *voids* the key at the
+//! payment gateway. A voided key refunds what was charged and refuses a late charge. An order is only cancelled,
+//! and its seat released, after a confirmed void.
 //!
 //! ## How it fails
 //!
-//! - No payment gateway: the breaker opens after three failures in a row and stays open for five
-//!   minutes. Orders that may wait are queued (bounded); the others get an honest answer at once.
-//! - No store: nothing can be promised, so nothing is; orders under way are resumed when it is back.
-//! - An order that was tried too often is dead: it keeps its seat and waits for a person
+//! - Payment gateway down: the breaker opens after three failures in a row and stays open for five minutes.
+//!   Orders that may wait are queued (bounded); the others are refused at once.
+//! - Store down: no order is accepted; orders in progress are resumed when it is back.
+//! - An order that is out of attempts becomes a dead letter: it keeps its seat and needs manual action
 //!   (`breakerbox queue dead`, `breakerbox queue replay`).
 
 mod admin;
@@ -77,17 +76,17 @@ pub const ROUTES: &[(&str, &str)] =
 pub const QUEUE: &str = "payments";
 /// Longest idempotency key, in bytes.
 const LONGEST_KEY: usize = 128;
-/// How often a duplicate that waits looks for the first one's answer.
+/// How often a waiting duplicate polls for the first one's answer.
 const DUPLICATE_POLL: Duration = Duration::from_millis(25);
-/// Viewers that are believed to exist while nobody can say.
+/// Viewers that are taken to exist while the user service is unavailable.
 const VERIFIED: (usize, Duration) = (1000, Duration::from_mins(10));
 
-/// Two ways to one dependency.
+/// Two clients of one dependency.
 #[derive(Clone)]
 pub struct Pair {
-    /// Under the policy.
+    /// With the policy.
     pub protected: Client,
-    /// For requests that are to go without protection.
+    /// For requests without protection.
     pub bare: Client,
 }
 
@@ -97,23 +96,23 @@ impl Pair {
     }
 }
 
-/// What checkout calls.
+/// Clients of checkout's dependencies.
 #[derive(Clone)]
 pub struct Clients {
-    /// Who exists.
+    /// Verifies viewers.
     pub user: Pair,
-    /// What there is.
+    /// Reserves stock.
     pub inventory: Pair,
-    /// Who takes the money.
+    /// Charges.
     pub payment: Pair,
-    /// Who tells the viewer.
+    /// Notifies viewers.
     pub notification: Pair,
-    /// Whether a call to the payment gateway is one attempt: then a call that was turned away on this
-    /// side is known not to have reached it.
+    /// Whether a call to the payment gateway is a single attempt: then a call rejected locally is known not to
+    /// have reached it.
     pub payment_tried_once: bool,
 }
 
-/// What checkout knows. Cheap to clone.
+/// State of checkout. Cheap to clone.
 #[derive(Clone)]
 pub struct CheckoutState {
     inner: Arc<Inner>,
@@ -130,14 +129,14 @@ struct Inner {
     verified: Cache<u32, ()>,
     gate: Gate,
     luck: Luck,
-    /// Something became due sooner than the worker expects.
+    /// Wakes the worker when something is due earlier than it expects.
     wake: Wakes,
-    /// What goes on when its request has been answered.
+    /// Work that continues after its request was answered.
     tasks: TaskTracker,
 }
 
-/// What orders are numbered and spread with: the operating system's randomness, or a seed's under a paused clock
-/// in a store that no other instance can number orders in.
+/// Randomness of order ids and jitter: the operating system's, or seeded under a paused clock in a store that
+/// no other instance uses.
 struct Luck(Option<Mutex<ChaCha8Rng>>);
 
 impl Luck {
@@ -157,7 +156,7 @@ impl Luck {
     }
 }
 
-/// What each of the worker's loops waits for.
+/// Wake-ups of the worker's loops.
 #[derive(Default)]
 struct Wakes {
     urgent: Notify,
@@ -165,18 +164,18 @@ struct Wakes {
     outbox: Notify,
 }
 
-/// What stands before a charge besides the client's own breaker.
+/// Admission of a charge, in addition to the client's own breaker.
 enum Gate {
-    /// Nothing.
+    /// None.
     Local,
-    /// What the peers saw.
+    /// The breaker shared with other instances.
     Shared(Arc<Shared>),
-    /// What Prometheus says.
+    /// A breaker that queries Prometheus.
     Stateless(Stateless),
 }
 
 impl CheckoutState {
-    /// A checkout over the database that the settings name.
+    /// Creates a checkout over the configured database.
     pub fn new(
         settings: &CheckoutSettings,
         store: &StoreSettings,
@@ -222,7 +221,7 @@ impl CheckoutState {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Its database, to be compared with others' books.
+    /// Its database, for audits.
     #[must_use]
     pub fn store(&self) -> &CheckoutStore {
         &self.inner.store
@@ -233,8 +232,8 @@ impl CheckoutState {
         self.inner.store.now().await
     }
 
-    /// Refuses a viewer that doesn't exist. The gateway has seen their token; while nobody can be
-    /// asked, somebody who was known a moment ago still is.
+    /// Refuses a viewer that does not exist. The gateway has verified the token; while the user service is
+    /// unavailable, recently verified viewers are accepted.
     async fn verify(&self, context: &Context, user_id: u32) -> Result<(), Problem> {
         let Inner { clients, verified, user_fallbacks, telemetry, .. } = &*self.inner;
         let request = Request::get(format!("/users/{user_id}"));
@@ -259,12 +258,12 @@ impl CheckoutState {
         }
     }
 
-    /// Takes an order and runs its saga, or gives the answer that was given before.
+    /// Accepts an order and runs its saga, or returns the stored answer.
     async fn take(&self, context: Context, request: &OrderRequest, key: &str) -> Result<OrderAnswer, Problem> {
         let Inner { store, settings, telemetry, .. } = &*self.inner;
         let fingerprint = request.fingerprint();
         let now = self.now().await.map_err(|error| away(&error))?;
-        // An answer that was given before needs nobody else.
+        // A stored answer needs no dependency.
         let known = store.known(request.user_id, key, &fingerprint, now).await.map_err(|error| away(&error))?;
         if let Some(known) = known {
             return self.answer_again(known, request.user_id, key).await;
@@ -297,7 +296,7 @@ impl CheckoutState {
         }
     }
 
-    /// The answer to a key that is in use.
+    /// The answer for a key that is in use.
     async fn answer_again(&self, known: Known, user_id: u32, key: &str) -> Result<OrderAnswer, Problem> {
         match known {
             Known { same: false, .. } => {
@@ -309,8 +308,7 @@ impl CheckoutState {
         }
     }
 
-    /// Runs a new order's saga to its first answer. It goes on when the caller leaves: what was begun
-    /// is ended, and the lease bounds how long that may take.
+    /// Runs a new order's saga to its first answer. It continues if the caller disconnects, bounded by the lease.
     async fn first_run(
         &self,
         context: Context,
@@ -324,13 +322,13 @@ impl CheckoutState {
             .tasks
             .spawn(async move { tokio::time::timeout_at(leased, own.advance(&context, order, &job)).await });
         let interrupted = || {
-            let detail = format!("order {id} was taken and is being worked on; ask again with the same key");
+            let detail = format!("order {id} was accepted and is being processed; retry with the same key");
             Problem::unavailable(detail, Some(Duration::from_secs(1)))
         };
         match run.await {
             Ok(Ok(Ok(Some(answer)))) => Ok(answer),
             Ok(Ok(Err(error))) => {
-                tracing::warn!(%error, order = id, "an order was interrupted; its lease will run out");
+                tracing::warn!(%error, order = id, "an order was interrupted; a worker resumes it when its lease expires");
                 Err(interrupted())
             }
             Ok(Ok(Ok(None)) | Err(_)) | Err(_) => Err(interrupted()),
@@ -340,12 +338,12 @@ impl CheckoutState {
     fn replay(&self, answer: &str) -> Result<OrderAnswer, Problem> {
         self.inner.telemetry.key(KeyOutcome::Replayed);
         serde_json::from_str(answer).map_err(|error| {
-            tracing::error!(%error, "an answer that was kept can't be read");
-            Problem::unavailable("the answer that was given before can't be read", None)
+            tracing::error!(%error, "a stored answer cannot be parsed");
+            Problem::unavailable("the stored answer cannot be read", None)
         })
     }
 
-    /// The key's first request is under way, here or in another instance, or its process died.
+    /// Waits while the key's first request is in progress, here or in another instance.
     async fn wait_for(&self, order: Option<Order>, user_id: u32, key: &str) -> Result<OrderAnswer, Problem> {
         let Inner { store, settings, telemetry, .. } = &*self.inner;
         let until = tokio::time::Instant::now() + settings.duplicate_wait;
@@ -384,8 +382,8 @@ async fn take(
     state.take(context, &request, &key).await.map(Json)
 }
 
-/// The request's key. It is required: without one, a caller that lost the answer could only choose
-/// between paying twice and not knowing.
+/// The request's idempotency key. It is required: without one, a caller that did not receive the answer would
+/// have to risk paying twice.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
     let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default();
     if key.is_empty() || key.len() > LONGEST_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -395,7 +393,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
     Ok(key)
 }
 
-/// How long a caller is asked to wait after this error.
+/// Suggested wait of a caller after this error.
 fn retry_after(error: &Error) -> Duration {
     const UNKNOWN: Duration = Duration::from_secs(5);
     error.retry_after().unwrap_or(UNKNOWN)

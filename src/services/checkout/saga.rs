@@ -1,4 +1,4 @@
-//! The saga: what is done for an order, in which order, and when it is given up.
+//! The saga: steps of an order, their sequence, and when an order is cancelled.
 //!
 //! ```text
 //! pending ── reserve ──► charging ── charge ──► paid ── notify
@@ -8,10 +8,10 @@
 //! cancelling ── void, release ──► cancelled      └► dead
 //! ```
 //!
-//! [`advance`](CheckoutState::advance) goes on from whatever state the order is in. The request that
-//! takes an order and the worker that finds one left behind run the same code.
+//! [`advance`](CheckoutState::advance) continues an order from any state. The request that accepts an order and
+//! the worker that recovers one run the same code.
 //!
-//! What is given back for an order that was given up is in `undo`.
+//! The compensation of cancelled orders is in `undo`.
 
 use super::wire::{OrderAnswer, OrderOutcome, PAYMENT_NOTICE};
 use super::{CheckoutState, Gate, Inner, retry_after};
@@ -23,30 +23,30 @@ use breakerbox_telemetry::{OrderStatus, QueueOutcome, RevenueStatus, SagaStep, S
 use http::StatusCode;
 use std::time::Duration;
 
-/// How a charge ended.
+/// Result of a charge.
 enum Charging {
-    /// The money was taken, once.
+    /// Charged, once.
     Paid(Charge),
-    /// Asking again won't help.
+    /// Refused for good.
     Refused(OrderOutcome, &'static str),
-    /// The call was turned away on this side; the payment gateway never saw it.
+    /// The call was rejected locally and never reached the payment gateway.
     NotSent(Error),
-    /// Nobody knows.
+    /// Unknown.
     Unknown(Error),
 }
 
-/// An order whose charge may be sent: that it may is durable.
+/// An order whose charge may be sent: the intent is durable.
 struct Intent {
     order: Order,
-    /// Whether an earlier run may have sent one.
+    /// Whether an earlier run may have sent a charge.
     sent_before: bool,
 }
 
-/// What a viewer is told when their order is not taken.
+/// Answer to a viewer whose order is not paid.
 struct Refusal {
     outcome: OrderOutcome,
     retry_after: Option<Duration>,
-    /// Since when it waited in the queue, Unix milliseconds, if it did.
+    /// Start of its wait in the queue, Unix milliseconds, if it waited.
     parked_since: Option<i64>,
 }
 
@@ -61,9 +61,8 @@ impl Refusal {
 }
 
 impl CheckoutState {
-    /// Goes on with an order until it is final, queued or given up. `job` is its item when a worker
-    /// found it. Gives the viewer's answer, if this run came to one; nothing when somebody else was
-    /// faster.
+    /// Advances an order until it is final, queued or cancelled. `job` is its item if a worker runs it. Returns
+    /// the viewer's answer, if there is one; `None` if another process was faster.
     pub(super) async fn advance(
         &self,
         context: &Context,
@@ -97,7 +96,7 @@ impl CheckoutState {
                 telemetry.step(SagaStep::Reserve, StepOutcome::Done);
                 let longest = self.inner.settings.queue.longest_wait;
                 let deadline = reservation.ends_at.unwrap_or_else(|| order.created_at.saturating_add(millis(longest)));
-                // Written down before the charge is sent: whoever finds the order after a crash must
+                // Recorded before the charge is sent: the process that recovers the order after a crash must
                 // know that money may have been taken.
                 let change = Change {
                     charge_sent: Some(true),
@@ -124,16 +123,16 @@ impl CheckoutState {
         }
     }
 
-    /// Makes an order whose charge was under way this worker's own. Its first taker may still be at it,
-    /// and be turned away: what it would say then, that nothing was charged, must come too late.
+    /// Takes over an order whose charge was in progress. The process that accepted it may still be running and be
+    /// rejected by its breaker: its conclusion that nothing was charged would then be outdated.
     async fn take_over(&self, order: &Order) -> Result<Option<Order>, StoreError> {
-        let resumed = step("charge", "resumed", "whoever began it did not end it in time");
+        let resumed = step("charge", "resumed", "charge resumed after the previous lease expired");
         let change = Change { charge_sent: Some(true), ..change(OrderState::Charging, Effect::Keep, resumed) };
         self.store().change(order, &change, self.now().await?).await
     }
 
-    /// Charges for an order that waited. That a charge may be under way is durable before it is sent: a
-    /// worker that dies between the charge and its answer leaves an order that says so.
+    /// Charges a queued order. The intent is durable before the charge is sent: a worker that dies between the
+    /// charge and its answer leaves an order that records it.
     async fn charge_again(
         &self,
         context: &Context,
@@ -158,9 +157,9 @@ impl CheckoutState {
         }
     }
 
-    /// Charges, once the intent to do so is durable. An order that is given up from here on is voided,
-    /// whatever the last answer was: of several attempts any may have charged, and a payment gateway
-    /// that refuses may have charged first.
+    /// Charges, once the intent is durable. If the order is cancelled from here on, it is voided regardless of the
+    /// last answer: any of several attempts may have charged, and a payment gateway that refuses may have charged
+    /// before.
     async fn charge(&self, context: &Context, intent: Intent, job: &Job) -> Result<Option<OrderAnswer>, StoreError> {
         let telemetry = &self.inner.telemetry;
         let Intent { order, sent_before } = intent;
@@ -181,7 +180,7 @@ impl CheckoutState {
             }
             Charging::Unknown(error) => {
                 telemetry.step(SagaStep::Charge, StepOutcome::Failed);
-                // A call that the breaker turned away is no attempt, although one before it may have been sent.
+                // A rejected call is no attempt, although one before it may have been sent.
                 let tried = !matches!(error, Error::Open { .. } | Error::BulkheadFull | Error::Throttled);
                 self.put_off(context, order, job, &error, tried).await
             }
@@ -214,7 +213,7 @@ impl CheckoutState {
                     order = order.id,
                     asked = order.amount,
                     charged = charge.amount_won,
-                    "charged another amount than asked for; the charge is voided"
+                    "a different amount was charged than requested; voiding the charge"
                 );
                 Charging::Refused(OrderOutcome::PaymentFailed, "another amount was charged")
             }
@@ -229,7 +228,7 @@ impl CheckoutState {
         }
     }
 
-    /// The money was taken: the order is paid.
+    /// The charge succeeded: the order is paid.
     async fn settle(&self, order: Order, job: &Job, charge: &Charge) -> Result<Option<OrderAnswer>, StoreError> {
         let Inner { telemetry, queue, wake, .. } = &*self.inner;
         let answer = answer(&order, OrderOutcome::Paid, None);
@@ -254,14 +253,13 @@ impl CheckoutState {
         Ok(Some(answer))
     }
 
-    /// When something is due that is put off for `wait`: not later than its order's deadline, nor than
-    /// anything is ever put off.
+    /// Due time of an order that waits for `wait`: limited by its deadline and by the longest wait of all.
     async fn due(&self, order: &Order, wait: Duration) -> Result<i64, StoreError> {
         let due = self.now().await? + millis(wait.min(self.inner.settings.queue.longest_pause()));
         Ok(if order.deadline > 0 { due.min(order.deadline) } else { due })
     }
 
-    /// The money couldn't be taken, or nobody knows: later, or not at all.
+    /// The charge failed or its result is unknown: queues or cancels the order.
     async fn put_off(
         &self,
         context: &Context,
@@ -309,12 +307,12 @@ impl CheckoutState {
         Ok(Some(answer))
     }
 
-    /// A queued order's next attempt failed, or couldn't even be made.
+    /// The next attempt of a queued order failed, or could not be made.
     async fn put_off_again(&self, order: Order, job: &Job, error: &Error, tried: bool) -> Result<(), StoreError> {
         let Inner { telemetry, queue, settings, .. } = &*self.inner;
         if !tried {
             // No attempt was made, so none is counted. A part of the wait keeps those that were
-            // turned away together from coming back together.
+            // rejected together from returning together.
             let spread = Duration::from_millis(u64::from(self.inner.luck.draw::<u8>()) * 4);
             let park = Effect::Park {
                 due_at: self.due(&order, retry_after(error) + spread).await?,
@@ -361,14 +359,14 @@ impl CheckoutState {
         Ok(())
     }
 
-    /// Whether the payment gateway's breaker is what is in the way: then the order is tried as soon as that
-    /// admits calls. A refusal of the stateless breaker isn't: nothing here says when that ends.
+    /// Whether the payment gateway's breaker rejected the charge: then the order is retried as soon as it admits
+    /// calls. Does not apply to the stateless breaker, whose recovery is not known here.
     pub(super) fn blocked_by(&self, error: &Error) -> bool {
         let stateless = matches!(self.inner.gate, Gate::Stateless(_)) && self.turned_away().is_none();
         matches!(error, Error::Open { .. }) && !stateless
     }
 
-    /// Gives an order up: decided first, given back afterwards.
+    /// Cancels an order: the decision first, then the compensation.
     async fn give_up(
         &self,
         context: &Context,
@@ -401,12 +399,12 @@ impl CheckoutState {
         Ok(Some(answer))
     }
 
-    /// Gives back beside the caller, who needn't wait for it.
+    /// Compensates in the background, so that the caller need not wait.
     pub(super) fn unwind_beside(&self, context: &Context, given_up: Order) {
         let (own, context) = (self.clone(), Context { deadline: None, protection: true, ..*context });
         self.inner.tasks.spawn(async move {
             if let Err(error) = own.unwind(&context, given_up, None).await {
-                tracing::warn!(%error, "giving back was interrupted; a worker goes on when the lease runs out");
+                tracing::warn!(%error, "compensation was interrupted; a worker resumes it when the lease expires");
             }
         });
     }
@@ -416,7 +414,7 @@ pub(super) fn step(step: &'static str, outcome: &'static str, detail: impl Into<
     Step { step, outcome, detail: detail.into() }
 }
 
-/// A change to `state` that is due to one step.
+/// A change to `state` caused by one step.
 pub(super) fn change(state: OrderState, effect: Effect, why: Step) -> Change {
     Change { state, charge_sent: None, reason: String::new(), deadline: None, steps: vec![why], effect, answer: None }
 }
@@ -431,7 +429,7 @@ pub(super) fn answer(order: &Order, outcome: OrderOutcome, wait: Option<Duration
         outcome,
         amount_won: order.amount,
         notice,
-        // Whole seconds, rounded up: coming back early would be turned away once more.
+        // Whole seconds, rounded up: returning early would be rejected once more.
         retry_after_seconds: wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
     }
 }

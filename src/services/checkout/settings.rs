@@ -13,13 +13,13 @@ use breakerbox_resilience::SettingsError;
 pub struct CheckoutSettings {
     /// Its database; empty for the one that `store` says.
     pub url: DatabaseUrl,
-    /// How long an idempotency key is remembered, at least: not before its order is final is it forgotten.
+    /// How long an idempotency key is stored at least; it is not deleted before its order is final.
     #[serde(with = "humantime_serde")]
     pub key_lifetime: Duration,
     /// How long a request may work on its order before a worker takes the order over.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
-    /// How long a duplicate waits for the first request's answer before it is told to come back.
+    /// How long a duplicate waits for the first request's answer before it gets `Retry-After`.
     #[serde(with = "humantime_serde")]
     pub duplicate_wait: Duration,
     /// How long orders are kept once they are final.
@@ -92,7 +92,7 @@ const OWN_LABELS: [&str; 4] = ["__name__", "service", "breaker", "outcome"];
 pub struct QueueSettings {
     /// Orders that wait at most; further ones are refused.
     pub capacity: u32,
-    /// Attempts until an order is given up.
+    /// Attempts before an order becomes a dead letter.
     pub max_attempts: u32,
     /// Wait after the first failed attempt; it doubles with each further one.
     #[serde(with = "humantime_serde")]
@@ -105,7 +105,7 @@ pub struct QueueSettings {
     pub visibility: Duration,
     /// Orders that a worker charges at once. Each place is filled again as soon as it is free.
     pub concurrency: u32,
-    /// How long an order waits at most before it is given up, unless what it buys is over sooner.
+    /// How long an order waits at most before it is cancelled, unless its showing ends sooner.
     #[serde(with = "humantime_serde")]
     pub longest_wait: Duration,
     /// How often the queue is looked at when nothing is known to be due.

@@ -1,31 +1,29 @@
-//! One breaker for all instances: what each of them saw, agreed on in the store.
+//! One breaker for all instances: their outcomes, combined in the store.
 //!
 //! ## Theory of operation
 //!
-//! Instances that live briefly, or that are many, see too few calls to judge by themselves: three
-//! instances can see two failures in a row each, and none of them trips. So failures in a row are
-//! counted in one row of the store, and whoever makes the count complete trips all.
+//! Instances that are short-lived, or numerous, have too few calls to decide alone: three instances can each have
+//! two failures in a row, and none of them trips. So consecutive failures are counted in one row of the store, and
+//! the instance that completes the count trips all.
 //!
-//! The row is changed by *conditional writes*: a new version only takes the place of the one it was
-//! decided on, as `DynamoDB`'s condition expressions do it. Nobody holds a lock, and a writer that died
-//! leaves nothing behind.
+//! The row is changed by *conditional writes*: a new version only replaces the one it was based on, like
+//! `DynamoDB`'s condition expressions. There are no locks, and a writer that dies leaves nothing behind.
 //!
-//! A call asks only the breaker in memory, so it costs what a local one costs. Each instance looks at
-//! the row once in a cache period and follows what it finds; its own trips it writes at once. The
-//! row is written on failures, on the first success after some, and on changes of state.
+//! A call only asks the breaker in memory, so it costs as much as a local one. Each instance reads the row once
+//! per cache period and follows it; its own trips are written at once. The row is written on failures, on the
+//! first success after failures, and on transitions.
 //!
-//! What the instance's own breaker does is read from the breaker itself, not from events about it: an event
-//! can be missed, a state can't. What could not be written is owed, and written at the next look. A breaker
-//! that an operator holds open is held open everywhere, until an operator releases it on any instance.
+//! The state of the instance's own breaker is read from the breaker itself, not from events, which could be
+//! missed. A change that could not be written is kept and written at the next read. A breaker forced open by an
+//! operator is forced open in all instances, until an operator releases it in any of them.
 //!
-//! Half-open is each instance's own: each tries its few probes, and the first to come to a result
-//! decides for all.
+//! Half-open is local: each instance sends its few probes, and the first result decides for all.
 //!
 //! ## How it fails
 //!
-//! While the store is away, each instance goes on with what it saw itself: the breaker in memory is a
-//! whole one. What it wanted to write it writes when the store is back, unless that is over by then
-//! or a peer, who could write, has opened the breaker since: then it follows the peer.
+//! While the store is unavailable, each instance continues with its own breaker in memory. Pending changes are
+//! written when the store is back, unless they are outdated or a peer has opened the breaker since: then the
+//! instance follows the peer.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -38,7 +36,7 @@ use crate::store::{BreakerRecord, SharedBreakers, StoreError, millis};
 use breakerbox_resilience::breaker::{Command, Outcome, Snapshot, State};
 use breakerbox_resilience::retry::Classify;
 
-/// How often a conditional write is tried again when another instance was faster.
+/// Number of retries of a conditional write after conflicts.
 const TRIES: u32 = 8;
 const OPEN: &str = "open";
 const CLOSED: &str = "closed";
@@ -48,28 +46,28 @@ const FORCED: &str = "forced_open";
 pub(super) struct Shared {
     breakers: SharedBreakers,
     client: Client,
-    /// The row's name.
+    /// Name of the row.
     name: String,
-    /// This instance.
+    /// Id of this instance.
     own: String,
     cache: Duration,
-    /// The row as it was last seen.
+    /// The row as last read.
     seen: Mutex<Option<BreakerRecord>>,
-    /// Outcomes that the row doesn't know of yet.
+    /// Outcomes that are not in the row yet.
     tally: Mutex<Tally>,
-    /// The own breaker as the row knows it.
+    /// The own breaker's state as written to the row.
     known: Mutex<Known>,
-    /// There is something to write.
+    /// Wakes the writer.
     poke: Notify,
 }
 
-/// Outcomes of calls in a row.
+/// Consecutive outcomes.
 #[derive(Clone, Copy, Default)]
 struct Tally {
-    /// Whether a success came before the failures.
+    /// Whether a success preceded the failures.
     ended: bool,
     failures: i64,
-    /// Whether the last outcome was a failure, which the next success ends.
+    /// Whether the last outcome was a failure, so that the next success resets the count.
     failing: bool,
 }
 
@@ -77,7 +75,7 @@ struct Tally {
 struct Known {
     generation: u64,
     forced: bool,
-    /// Whether it is something else than closed: then every outcome may change that.
+    /// Whether it is not closed: then every outcome may change its state.
     unsettled: bool,
 }
 
@@ -88,11 +86,11 @@ impl Known {
     }
 }
 
-/// What is to be written.
+/// A pending write.
 #[derive(Clone)]
 struct Owed {
     record: BreakerRecord,
-    /// Whether it takes back what an operator commanded.
+    /// Whether it releases a state that an operator set.
     releases: bool,
 }
 
@@ -112,7 +110,7 @@ impl Shared {
         }
     }
 
-    /// Takes note of a call. Never waits: the row is written elsewhere.
+    /// Records a call. Never waits: the row is written by another task.
     pub(super) fn saw<T>(&self, result: &Result<T, Error>) {
         let failed = match result {
             Ok(_) => false,
@@ -136,7 +134,7 @@ impl Shared {
         self.poke.notify_one();
     }
 
-    /// Keeps this instance and the row in step until `stopped` becomes true.
+    /// Synchronizes this instance and the row until `stopped` becomes true.
     pub(super) async fn keep_up(&self, mut stopped: watch::Receiver<bool>) {
         let mut every = interval(self.cache);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -152,7 +150,7 @@ impl Shared {
             if let Err(error) = &done
                 && !away
             {
-                tracing::warn!(%error, owed = owed.is_some(), "the shared breaker goes on by itself");
+                tracing::warn!(%error, owed = owed.is_some(), "the shared breaker continues with local state");
             }
             away = done.is_err();
         }
@@ -175,7 +173,7 @@ impl Shared {
         }
     }
 
-    /// What the own breaker did that the row doesn't know of yet.
+    /// Transitions of the own breaker that are not in the row yet.
     fn own_move(&self, now: Option<i64>) -> Option<Owed> {
         let own = self.client.snapshot()?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -200,7 +198,7 @@ impl Shared {
         BreakerRecord { version: 0, state: state.to_owned(), open_until, failures, changed_by: self.own.clone() }
     }
 
-    /// Writes what this instance decided over whatever is there, unless that is newer or goes further.
+    /// Writes this instance's decision, unless the row is newer or stricter.
     async fn publish(&self, owed: &Owed, now: i64) -> Result<(), StoreError> {
         let Owed { record: wanted, releases } = owed;
         if wanted.state == OPEN && wanted.open_until <= now {
@@ -224,8 +222,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Adds the outcomes to the row that it doesn't know of. Whoever completes the count trips all. What
-    /// can't be written is kept for the next time.
+    /// Adds outcomes to the row. The instance that completes the count trips all. What cannot be written is kept for
+    /// the next time.
     async fn count(&self) -> Result<(), StoreError> {
         let take = || {
             let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
@@ -260,7 +258,7 @@ impl Shared {
             if present.state == FORCED {
                 return None;
             }
-            // A trip that is over, and whose instances are gone: nobody is left to say that it is.
+            // A trip that is over, and whose instances are gone: no instance could report its end.
             let over = present.state == OPEN && present.open_until <= now;
             if present.state == OPEN && !over {
                 return None;
@@ -279,7 +277,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Changes the row by a conditional write, as often as somebody else is faster.
+    /// Changes the row by a conditional write, repeated on conflicts.
     async fn write(&self, next: impl Fn(&BreakerRecord) -> Option<BreakerRecord>) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             let present = self.breakers.read(&self.name).await?.unwrap_or_else(|| self.record(CLOSED, 0, 0));
@@ -294,11 +292,11 @@ impl Shared {
             }
         }
         // Tried again at the next look.
-        tracing::warn!(breaker = self.name, "others were faster {TRIES} times; what is to be shared waits");
+        tracing::warn!(breaker = self.name, "{TRIES} conflicts with other instances; sharing is postponed");
         Err(StoreError::Interrupted)
     }
 
-    /// Looks at the row and follows it.
+    /// Reads the row and follows it.
     async fn look(&self, now: i64) -> Result<(), StoreError> {
         let Some(record) = self.breakers.read(&self.name).await? else { return Ok(()) };
         if record.version > self.seen().map_or(0, |seen| seen.version) {
@@ -310,7 +308,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Does what the row says, if that is still news.
+    /// Follows the row, if it is newer.
     fn follow(&self, record: &BreakerRecord, now: i64) {
         let Some(own) = self.client.snapshot() else { return };
         let left = u64::try_from(record.open_until - now).unwrap_or(0);
@@ -332,7 +330,7 @@ impl Shared {
         }
     }
 
-    /// The one question that every call asks; it copies nothing.
+    /// The check of every call; it copies nothing.
     fn row_counts_failures(&self) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.as_ref().is_some_and(|record| record.failures > 0)

@@ -1,11 +1,10 @@
-//! A breaker that keeps nothing: it asks Prometheus how the dependency did lately.
+//! A breaker without state: it queries Prometheus for the recent failure ratio of the dependency.
 //!
-//! For instances that live for one call. All of them together are what Prometheus scraped, so the
-//! decision is as good as the scrape is fresh: some seconds late, and blind to what happened since.
-//! While calls are turned away none can fail, the ratio goes away with its window, and calls pass
-//! again: the window is the wait in the open state.
+//! For instances that live for one call. Prometheus has the outcomes of all of them, so a decision is as good as
+//! the latest scrape: some seconds old. While calls are rejected none can fail, the ratio disappears with its
+//! window, and calls pass again: the window takes the role of the wait in the open state.
 //!
-//! When Prometheus is out of reach it *fails open*: monitoring must not be what takes the site down.
+//! When Prometheus is unavailable it *fails open*: monitoring must not take the site down.
 
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::settings::StatelessSettings;
 use crate::client::{Client, Request, Transport};
 use breakerbox_telemetry::{Metrics, StatelessOutcome, StatelessReading, StatelessTelemetry, names};
 
-/// Values of the label `is`, by which the two results of the query differ.
+/// Values of the label `is`, which distinguishes the two results of the query.
 const RATIO: &str = "ratio";
 const AGE: &str = "age";
 
@@ -26,7 +25,7 @@ pub(super) struct Stateless {
     query: String,
     failure_ratio: f64,
     timeout: Duration,
-    /// What callers that are turned away are told: by then the window has moved on by half.
+    /// `Retry-After` of rejected calls: by then the window has moved on by half.
     retry_after: Duration,
     telemetry: StatelessTelemetry,
 }
@@ -54,7 +53,7 @@ impl Stateless {
         })
     }
 
-    /// How long a call had better wait; nothing when it may be made.
+    /// Time until a call may be made; `None` if it may be made now.
     pub(super) async fn refusal(&self) -> Option<Duration> {
         let Some(reading) = self.ask().await else {
             tracing::debug!("Prometheus doesn't answer; the call is let through");
@@ -67,7 +66,7 @@ impl Stateless {
         rejects.then_some(self.retry_after)
     }
 
-    /// What Prometheus knows; nothing where it gives no answer that is understood.
+    /// The answer of Prometheus; `None` if there is no valid one.
     async fn ask(&self) -> Option<StatelessReading> {
         let request = Request::get("/api/v1/query").query(&[("query", &self.query)]);
         let asked = self.transport.send(&request, HeaderMap::new());
@@ -78,8 +77,8 @@ impl Stateless {
     }
 }
 
-/// The failed share of the recent calls, which is none while there are too few of them, and how old the newest
-/// sample is: one query for both, so that a decision costs one round trip.
+/// The failure ratio of recent calls, absent while there are too few, and the age of the newest sample: one query
+/// for both, so that a decision costs one round trip.
 fn query(service: &str, dependency: &str, settings: &StatelessSettings) -> Result<String, String> {
     let (family, window) = (names::CIRCUIT_BREAKER_CALLS.name, settings.window.as_secs());
     let mut own = format!(r#"service="{service}",breaker="{dependency}""#);

@@ -1,4 +1,4 @@
-//! What is left to sell, as inventory says it: `GET /stock/{film}?kind=premiere`.
+//! Remaining stock, as reported by inventory: `GET /stock/{film}?kind=premiere`.
 
 use axum::Json;
 use axum::extract::{Path, State};

@@ -1,8 +1,7 @@
-//! The way back of the saga: what an order that was given up gets back, and from whom.
+//! Compensation: what is undone for a cancelled order.
 //!
-//! The charge first: a key that may have charged is voided, which gives the money back and refuses a
-//! charge that comes late. Then the seat. Each is repeated until it is confirmed or a person has to
-//! decide, and neither does anything a second time.
+//! First the charge: a key that may have charged is voided, which refunds it and refuses a late charge. Then the
+//! seat. Each step is idempotent and repeated until it is confirmed or the order becomes a dead letter.
 
 use std::time::Duration;
 
@@ -14,11 +13,11 @@ use crate::store::{Change, Effect, Job, Order, OrderState, Step, StoreError, mil
 use breakerbox_resilience::breaker::State;
 use breakerbox_telemetry::{QueueOutcome, SagaStep, StepOutcome};
 
-/// How long a void may take.
+/// Timeout of a void.
 const VOID_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl CheckoutState {
-    /// Voids what may have been charged and releases what may be reserved, as often as it takes.
+    /// Voids what may have been charged and releases what may be reserved, repeatedly if needed.
     pub(super) async fn unwind(&self, context: &Context, order: Order, job: Option<&Job>) -> Result<(), StoreError> {
         let Inner { queue, settings, .. } = &*self.inner;
         let (steps, failed) = self.give_back(context, &order).await;
@@ -38,8 +37,8 @@ impl CheckoutState {
         let attempts = job.map_or(0, |job| job.attempts) + i64::from(!turned_away);
         let effect = if attempts >= i64::from(settings.queue.max_attempts) {
             queue.attempted(QueueOutcome::Dead);
-            tracing::error!(order = order.id, %error, "order can't be given back; manual action required");
-            Effect::Bury { error: format!("not given back: {error}, {attempts} attempts") }
+            tracing::error!(order = order.id, %error, "compensation of the order failed; manual action required");
+            Effect::Bury { error: format!("not compensated: {error}, {attempts} attempts") }
         } else {
             queue.attempted(if turned_away { QueueOutcome::Postponed } else { QueueOutcome::Retried });
             let delay = if turned_away { retry_after(&error) } else { settings.queue.delay(attempts) };
@@ -54,8 +53,8 @@ impl CheckoutState {
         self.store().change(&order, &change, now).await.map(|_| ())
     }
 
-    /// Voids a key. The queue repeats that for as long as it takes, so it neither counts for the
-    /// breaker nor takes the place of a probe; but while the breaker is open it keeps away as well.
+    /// Voids a key. The queue repeats it for as long as needed, so it neither counts for the breaker nor uses its
+    /// probes; while the breaker is open it is not sent either.
     async fn void(&self, context: &Context, key: &str) -> Result<Void, Error> {
         if let Some(refused) = self.turned_away() {
             return Err(refused);
@@ -67,7 +66,7 @@ impl CheckoutState {
         tokio::time::timeout(VOID_TIMEOUT, void).await.unwrap_or(Err(Error::TimedOut))
     }
 
-    /// What the payment gateway's breaker would answer, where that is a no.
+    /// The rejection of the payment gateway's breaker, if it would reject now.
     pub(super) fn turned_away(&self) -> Option<Error> {
         let now = self.inner.clients.payment.protected.snapshot()?;
         match now.state {
@@ -77,7 +76,7 @@ impl CheckoutState {
         }
     }
 
-    /// What could be given back, and what kept the rest.
+    /// The steps that were undone, and the error that prevented the rest.
     async fn give_back(&self, context: &Context, order: &Order) -> (Vec<Step>, Option<Error>) {
         let Inner { clients, telemetry, .. } = &*self.inner;
         let mut steps = Vec::new();

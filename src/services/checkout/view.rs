@@ -90,7 +90,7 @@ impl CheckoutState {
                 OrderState::Pending | OrderState::Charging => break,
             }
         }
-        let busy = Problem::conflict("the order is being worked on; ask again in a moment");
+        let busy = Problem::conflict("the order is being processed; retry in a moment");
         Err(busy.after(Some(Duration::from_secs(1))))
     }
 

@@ -1,4 +1,4 @@
-//! What checkout says and is told.
+//! Messages of checkout's API.
 
 use serde::{Deserialize, Serialize};
 
@@ -62,7 +62,7 @@ pub enum OrderOutcome {
     Unavailable,
     /// Cancelled by its viewer while it waited.
     Cancelled,
-    /// Given up because what it buys was over before it could be charged.
+    /// Cancelled because its showing ended before it could be charged.
     Expired,
 }
 
@@ -140,7 +140,7 @@ pub struct OrderView {
     pub amount_won: i64,
     /// Where it stands.
     pub state: OrderState,
-    /// Why it was given up; empty when it wasn't.
+    /// Why it was cancelled; empty if it was not.
     pub reason: String,
     /// When it was taken, in Unix milliseconds.
     pub created_at: i64,

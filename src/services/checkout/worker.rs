@@ -1,11 +1,11 @@
-//! The worker: goes on with orders that wait, and with those whose process died; sends what viewers are to
-//! learn; forgets what is old.
+//! The worker: continues queued orders and those whose process died, sends messages to viewers, and deletes old
+//! data.
 //!
-//! Each lane of the queue has places that are filled as soon as they are free: a slow charge holds up its own
-//! place and no other. What is urgent has places of its own.
+//! Each lane of the queue has slots that are filled as soon as they are free: a slow charge only blocks its own
+//! slot. Urgent work has separate slots.
 //!
-//! Whether orders that the breaker turned away are due is asked each time: as long as it admits calls, none
-//! may be left waiting for it. That a breaker closed could be missed; that it is closed can't.
+//! Whether the breaker admits calls is checked each time: if it does, orders that it rejected are due at once. An
+//! event about its closing could be missed; its state cannot.
 
 use std::time::Duration;
 
@@ -21,26 +21,26 @@ use crate::store::{Job, Lane, Message, Order, OrderState, StoreError, millis};
 use breakerbox_resilience::breaker::{Command, State};
 use breakerbox_telemetry::{OrderStatus, QueueOutcome, QueueReading, RevenueStatus, SagaStep, StepOutcome};
 
-/// Shortest pause between two looks at the queue.
+/// Shortest pause between two reads of the queue.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-/// Orders that are recovered or given back at once.
+/// Concurrent recoveries and compensations.
 const URGENT: usize = 8;
-/// Messages taken at once, sent at once, and how long the sender has for them.
+/// Messages leased at once, sent concurrently, and the lease of the sender.
 const MESSAGES: u32 = 32;
 const SENT_AT_ONCE: usize = 8;
 const MESSAGE_LEASE: Duration = Duration::from_secs(30);
-/// How often what is too old is forgotten.
+/// Interval of deleting old data.
 const PRUNE: Duration = Duration::from_mins(5);
-/// Orders that are forgotten in one transaction, and transactions in a row.
+/// Orders deleted in one transaction, and transactions in a row.
 const PRUNE_AT_ONCE: u32 = 200;
 const PRUNE_ROUNDS: u32 = 500;
 
 impl CheckoutState {
-    /// Works until `stopped` becomes true; what is under way then is ended first.
+    /// Works until `stopped` becomes true; work in progress is finished.
     pub async fn work(self, stopped: watch::Receiver<bool>) {
         let Inner { settings, wake, gate, .. } = &*self.inner;
         if let Err(error) = self.inner.store.check().await {
-            tracing::error!(%error, "checkout's database is refused");
+            tracing::error!(%error, "checkout's database was refused");
         }
         let places = usize::try_from(settings.queue.concurrency).unwrap_or(1);
         let all = async {
@@ -57,7 +57,7 @@ impl CheckoutState {
         }
     }
 
-    /// Works on one lane, in as many places as there are.
+    /// Processes one lane in all of its slots.
     async fn lane(&self, lane: Lane, places: usize, wake: &Notify, mut stopped: watch::Receiver<bool>) {
         let mut running = JoinSet::new();
         let mut away = false;
@@ -68,7 +68,7 @@ impl CheckoutState {
             if let Err(error) = &filled
                 && !away
             {
-                tracing::warn!(%error, "the queue can't be worked on");
+                tracing::warn!(%error, "the queue cannot be processed");
             }
             away = filled.is_err();
             let pause = filled.unwrap_or(self.inner.settings.queue.poll);
@@ -82,7 +82,7 @@ impl CheckoutState {
         while running.join_next().await.is_some() {}
     }
 
-    /// Goes on once with what is due, in at most so many places of each lane, and says how many orders that were.
+    /// Processes due items once, at most so many per lane, and returns their number.
     pub async fn work_once(&self, places: usize) -> Result<usize, StoreError> {
         let mut running = JoinSet::new();
         for lane in [Lane::Urgent, Lane::Charge] {
@@ -93,7 +93,7 @@ impl CheckoutState {
         Ok(begun)
     }
 
-    /// Takes what is due into free places, and says when to look again.
+    /// Fills free slots with due items, and returns the time until the next read.
     async fn fill(&self, lane: Lane, free: usize, running: &mut JoinSet<()>) -> Result<Duration, StoreError> {
         let Inner { store, settings, .. } = &*self.inner;
         let own = &settings.queue;
@@ -104,7 +104,10 @@ impl CheckoutState {
         if self.admits() {
             let due = store.unblock(now).await?;
             if due > 0 {
-                tracing::info!(orders = due, "the payment gateway's breaker admits calls: what waited for it is due");
+                tracing::info!(
+                    orders = due,
+                    "the payment gateway's breaker admits calls: orders that waited for it are due"
+                );
             }
         }
         let most = u32::try_from(free).unwrap_or(u32::MAX);
@@ -127,13 +130,13 @@ impl CheckoutState {
         Ok(until_due.clamp(SHORTEST_PAUSE, own.poll.max(SHORTEST_PAUSE)))
     }
 
-    /// Whether the payment gateway's breaker lets all calls through.
+    /// Whether the payment gateway's breaker is closed.
     fn admits(&self) -> bool {
         let open = |state| matches!(state, State::Closed | State::Disabled | State::MetricsOnly);
         self.inner.clients.payment.protected.snapshot().is_none_or(|breaker| open(breaker.state))
     }
 
-    /// A stateless breaker has no other beside it. A command may have brought that to life.
+    /// Keeps the client's own breaker disabled with a stateless breaker, in case a command enabled it.
     fn keep_nothing(&self) {
         let payment = &self.inner.clients.payment.protected;
         let alive = |state| matches!(state, State::Closed | State::Open | State::HalfOpen);
@@ -151,7 +154,7 @@ impl CheckoutState {
             Ok(Some(order)) => order,
         };
         if order.state.is_final() {
-            tracing::warn!(order = order.id, "the queue holds an order that is final; it is taken out");
+            tracing::warn!(order = order.id, "the queue contains a final order; removing it");
             return store.finish(job).await;
         }
         if order.state == OrderState::Dead {
@@ -180,7 +183,7 @@ impl CheckoutState {
         }
     }
 
-    /// An order that this release doesn't understand. A newer one may, so it is left for a while.
+    /// Postpones an order that this release cannot parse: a newer one may be able to.
     async fn give_way(&self, job: &Job, error: &StoreError) -> Result<(), StoreError> {
         let own = &self.inner.settings.queue;
         if job.claims >= i64::from(own.max_attempts) {
@@ -190,7 +193,7 @@ impl CheckoutState {
         self.store().postpone(job, due_at, &error.to_string()).await
     }
 
-    /// Makes an item a dead letter that nothing can come of.
+    /// Turns an item that can never succeed into a dead letter.
     async fn bury(&self, job: &Job, order: Option<&Order>, why: &str) -> Result<(), StoreError> {
         let Inner { queue, telemetry, wake, .. } = &*self.inner;
         if self.store().bury(job, why, self.now().await?).await? {
@@ -205,7 +208,7 @@ impl CheckoutState {
         Ok(())
     }
 
-    /// Sends what is in the outbox, at least once.
+    /// Sends the messages of the outbox, at least once.
     async fn send_messages(&self, mut stopped: watch::Receiver<bool>) {
         let poll = self.inner.settings.queue.poll;
         loop {
@@ -263,7 +266,7 @@ impl CheckoutState {
         client.call(&Context::new(), request).await.map(|_| ()).map_err(|error| error.to_string())
     }
 
-    /// Reads the queue's numbers, brings in what a wrong clock put off, and forgets what is old.
+    /// Reads the queue's statistics, corrects due times after a clock change, and deletes old data.
     async fn keep_house(&self, mut stopped: watch::Receiver<bool>) {
         let mut pruned = Instant::now();
         loop {
@@ -292,12 +295,15 @@ impl CheckoutState {
         let farthest = own.longest_pause().max(own.visibility).max(settings.lease) + Duration::from_mins(1);
         let brought_in = store.pull_in(now + millis(farthest), now).await?;
         if brought_in > 0 {
-            tracing::warn!(orders = brought_in, "due times lay farther ahead than any is set; a clock was set back");
+            tracing::warn!(
+                orders = brought_in,
+                "due times were too far in the future, after a clock was set back; corrected"
+            );
         }
         Ok(())
     }
 
-    /// Forgets what is too old, a little at a time: orders under way must not wait for it.
+    /// Deletes old data in small steps, so that orders in progress need not wait.
     async fn prune(&self) {
         for _ in 0..PRUNE_ROUNDS {
             let gone = async {
@@ -308,7 +314,7 @@ impl CheckoutState {
                 Ok(gone) if gone >= u64::from(PRUNE_AT_ONCE) => {}
                 Ok(_) => return,
                 Err(error) => {
-                    tracing::warn!(%error, "old orders can't be forgotten");
+                    tracing::warn!(%error, "deletion of old orders failed");
                     return;
                 }
             }

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_watches_a_film_twice_or_one_that_does_not_exist() {
+    fn histories_have_each_film_once_and_only_real_ones() {
         let histories = Histories::seeded(SEED);
         assert_eq!(histories.iter().count(), VIEWERS as usize);
         for watched in histories.iter() {

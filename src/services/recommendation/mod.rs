@@ -31,7 +31,7 @@ use breakerbox_telemetry::FallbackReason;
 /// Methods and routes whose series exist before the first request.
 pub const ROUTES: &[(&str, &str)] = &[("GET", "/recommendations/{user}")];
 
-/// Films asked of ml-api whatever the caller wants, so that one cached answer serves every caller.
+/// Number of films requested from ml-api for every caller, so that one cached answer serves all.
 const PREDICTED: u32 = MOST_FILMS;
 
 /// Settings of recommendation.
@@ -144,7 +144,7 @@ async fn recommend(
 ) -> Result<Json<Recommendations>, Problem> {
     let user = params::id("user", &user)?;
     let limit = params::number("limit", query.limit.as_deref(), 10, &(1..=MOST_FILMS))? as usize;
-    // Checked here, so that whatever ml-api answers below is its failure and not the caller's.
+    // Checked here, so that any error of ml-api below is its failure and not the caller's.
     if user > VIEWERS {
         return Err(Problem::not_found(format!("there is no viewer {user}")));
     }

@@ -128,7 +128,7 @@ async fn without_protection_the_failure_is_passed_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_ml_api_answers_a_protected_page_loads() {
+async fn a_protected_page_loads_for_any_answer_of_ml_api() {
     let (service, ml_api) = service();
     for status in [400, 404, 418, 429, 500, 503] {
         ml_api.fail(StatusCode::from_u16(status).unwrap());

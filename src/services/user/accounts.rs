@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_opens_one() {
+    fn only_its_key_opens_one() {
         let accounts = Accounts::seeded(1);
         for name in ["", "viewer", "viewer0", "viewer201", "viewer007", "viewer+7", "Viewer7", "viewer7 ", "admin"] {
             assert_eq!(accounts.open(name, PASSWORD), None, "{name}");
