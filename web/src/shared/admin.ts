@@ -583,11 +583,11 @@ export interface components {
             /** @description Processes that did not answer; only with `everywhere=true`. */
             unreachable?: components["schemas"]["Unreachable"][] | null;
         };
-        /** @description An item that was given up. */
+        /** @description A dead letter. */
         DeadLetter: {
             /**
              * Format: int64
-             * @description What it is worth, won.
+             * @description Its value in won.
              */
             amount: number;
             /**
@@ -597,10 +597,10 @@ export interface components {
             attempts: number;
             /**
              * Format: int64
-             * @description Since when it is in the queue, Unix milliseconds.
+             * @description When it was queued, Unix milliseconds.
              */
             enqueued_at: number;
-            /** @description Why the last one did. */
+            /** @description Error of the last attempt. */
             error: string;
             /** @description The order. */
             order_id: string;

@@ -49,7 +49,8 @@ impl Query {
             Expr::Aggregate(aggregate) => {
                 self.group(aggregate.modifier.as_ref());
                 let name = aggregate.op.to_string();
-                if let ("count_values", Some(Expr::StringLiteral(label))) = (name.as_str(), aggregate.param.as_deref()) {
+                if let ("count_values", Some(Expr::StringLiteral(label))) = (name.as_str(), aggregate.param.as_deref())
+                {
                     self.made.push(label.val.clone());
                 }
                 for part in aggregate.param.iter().chain([&aggregate.expr]) {
