@@ -8,9 +8,9 @@ use promql_parser::parser::{self, Expr, LabelModifier, VectorMatchCardinality, V
 
 /// Grafana's variables where `PromQL` has durations, and the durations that stand for them while a query is read.
 const VARIABLES: &[(&str, &str, Duration)] = &[
-    ("$__rate_interval", "7h7m7s", Duration::from_secs(7 * 3667)),
-    ("$__interval", "8h8m8s", Duration::from_secs(8 * 3667)),
-    ("$__range", "9h9m9s", Duration::from_secs(9 * 3667)),
+    ("$__rate_interval", "7h7m7s", Duration::from_secs(7 * 3661)),
+    ("$__interval", "8h8m8s", Duration::from_secs(8 * 3661)),
+    ("$__range", "9h9m9s", Duration::from_secs(9 * 3661)),
 ];
 
 /// One `metric{label op "value"}[range]`.
