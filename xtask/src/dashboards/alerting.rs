@@ -38,18 +38,17 @@ fn acting(state: &str) -> String {
 
 fn now() -> Vec<([u32; 4], Panel)> {
     let mut lines = say::acting();
-    lines.extend(say::broken());
     lines.extend(delivered());
+    lines.extend(say::broken());
     lines.push(unnoticed());
-    lines.extend(say::viewers());
-    let description = "Which alerts ask somebody to act and since when, what is broken, whether the messages arrived, and \
-        what viewers get.";
+    let description = "The gravest alert that asks for action, whether messages arrive, what is broken, and how long the \
+        faults of the shown time went without an alert. Each alert of the table below leads to its runbook.";
     vec![
-        ([0, 0, 24, 7], say::panel(description, lines)),
-        ([0, 7, 24, 5], faults()),
-        ([0, 12, 24, 9], alert_timeline()),
-        ([0, 21, 24, 6], inbox()),
-        ([0, 27, 24, 11], active()),
+        ([0, 0, 24, 6], say::panel(description, lines)),
+        ([0, 6, 24, 5], faults()),
+        ([0, 11, 24, 9], alert_timeline()),
+        ([0, 20, 24, 6], inbox()),
+        ([0, 26, 24, 11], active()),
     ]
 }
 
@@ -60,11 +59,26 @@ fn delivered() -> Vec<Query> {
     let arrived = say::numbered(&[], &format!("round(({tried}) - ({}))", or_zero(&failed)), "arrived", "$1");
     let tried = say::numbered(&[], &format!("round({tried})"), "tried", "$1");
     let told = say::joined(&arrived, "tried", &tried);
-    let legend = "{{arrived}} of {{tried}} messages of Alertmanager were delivered in the shown time.";
     let failing = format!("(({}) >= 0.5)", or_zero(&failed));
+    let failing_now = format!("(({}) > 0)", or_zero(&sum(&[], &say::undelivered())));
     vec![
-        say::line(&format!("({told}) and on () {failing}"), Gravity::Harm, legend),
-        say::line(&format!("({told}) unless on () {failing}"), Gravity::Good, legend),
+        say::line(
+            &format!("({told}) and on () {failing_now}"),
+            Gravity::Harm,
+            "Alertmanager cannot deliver now: of {{tried}} messages of the shown time {{arrived}} arrived. Check its \
+             receiver and its log.",
+        ),
+        say::line(
+            &format!("(({told}) and on () {failing}) unless on () {failing_now}"),
+            Gravity::Note,
+            "Alertmanager delivers again: of {{tried}} messages of the shown time {{arrived}} arrived, the others were \
+             tried while the receiver was away.",
+        ),
+        say::line(
+            &format!("({told}) unless on () {failing}"),
+            Gravity::Good,
+            "Alertmanager delivers: all {{tried}} messages of the shown time arrived.",
+        ),
     ]
 }
 
@@ -75,7 +89,7 @@ fn unnoticed() -> Query {
     say::line(
         &span,
         Gravity::Note,
-        "In the shown time a fault was on for {{span}} while no alert asked anybody to act.",
+        "Time in which a fault was on and no alert asked for action, in the shown time: {{span}}.",
     )
 }
 
@@ -127,6 +141,11 @@ fn story() -> Vec<([u32; 4], Panel)> {
     vec![([0, 0, 24, 5], scenario), ([0, 5, 24, 7], counts), ([0, 12, 24, 7], manager.aligned())]
 }
 
+/// The runbook that the program serves, at the name of the alert that was clicked.
+fn runbook() -> String {
+    format!("{}#:~:text=${{__value.raw}}", crate::rules::Links::default().runbook)
+}
+
 fn active() -> Panel {
     let by = &["alertname", "severity", "service", "breaker"];
     let none = |value: &str| format!("label_replace({value}, \"alertname\", \"none is pending or fires\", \"\", \"\")");
@@ -139,6 +158,8 @@ fn active() -> Panel {
          what to do.",
     )
     .label("alertname", "Alert")
+    .alerts_named("Alert")
+    .leads_to("Alert", "Runbook", &runbook())
     .words("Severity", format!("{} or on () {}", alert_code(by), none("vector(0)")), &alert_words(), 120)
     .sparse_label(label::SERVICE, "Service", 200)
     .sparse_label(label::BREAKER, "Breaker", 200)

@@ -12,8 +12,8 @@ use super::{say, theme};
 
 /// The events of every page: faults as shaded regions, and a line where a breaker opened. The rest waits behind
 /// its switch. Panels whose lanes already show them (`lanes`)
-/// are spared, and `narrow` graphs show the regions alone.
-pub fn all(lanes: &[u32], narrow: &[u32]) -> Vec<Value> {
+/// are spared, and `narrow` graphs (less than half a page) show the regions alone.
+pub fn all(page: &str, lanes: &[u32], narrow: &[u32]) -> Vec<Value> {
     let mut list = vec![
         json!({
             "builtIn": 1, "datasource": { "type": "grafana", "uid": "-- Grafana --" }, "enable": true, "hide": true,
@@ -48,6 +48,10 @@ pub fn all(lanes: &[u32], narrow: &[u32]) -> Vec<Value> {
         ),
     ];
     for event in list.iter_mut().skip(1) {
+        // What watches the service does not depend on what is broken in it.
+        if page == WATCH && event["name"] == FAULT_ON {
+            event["enable"] = json!(OFF);
+        }
         let spared = if event["name"] == FAULT_ON { lanes.to_vec() } else { [lanes, narrow].concat() };
         if !spared.is_empty() {
             event["filter"] = json!({ "exclude": true, "ids": spared });
@@ -55,6 +59,9 @@ pub fn all(lanes: &[u32], narrow: &[u32]) -> Vec<Value> {
     }
     list
 }
+
+/// The page of the watch itself.
+const WATCH: &str = "breakerbox-stack";
 
 /// The one event that lasts.
 const FAULT_ON: &str = "Fault on (shaded)";

@@ -7,7 +7,7 @@ use super::dashboard::{Dashboard, Section};
 use super::one_breaker;
 use super::panel::{Kind, Panel, Query};
 use super::query::{
-    any, buckets, call_label, eventful, increase, is, max, or_zero, quantile, rate, series, state_code, sum,
+    any, buckets, call_label, happened, increase, is, max, or_zero, quantile, rate, series, state_code, sum,
 };
 use super::say::{self, Gravity};
 use super::table::Table;
@@ -39,6 +39,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
     lines.extend(say::protects());
     lines.extend(counted());
     lines.extend(say::viewers());
+    lines.push(say::small());
     let description = "Which breakers are not closed, since when, why they stay open and when they probe; what viewers \
         get meanwhile. Repair the dependency, not the breaker.";
     vec![
@@ -55,7 +56,7 @@ fn counted() -> Vec<Query> {
     let all = say::numbered(&[], &how_many(value::STATES), "all", "$1");
     let same = format!("(({}) == ({}))", how_many(&["closed"]), how_many(value::STATES));
     let rejected = rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]);
-    let rejected = say::numbered(&[], &format!("round({})", or_zero(&sum(&[], &rejected))), "rejected", "$1");
+    let rejected = say::numbered(&[], &format!("round({}, 0.1)", or_zero(&sum(&[], &rejected))), "rejected", "$1");
     vec![
         say::line(
             &format!("({all}) and on () {same}"),
@@ -98,7 +99,11 @@ fn gauge(family: &Family) -> String {
 }
 
 fn table() -> Panel {
-    let since = format!("(time() - {})", gauge(&names::CIRCUIT_BREAKER_LAST_TRANSITION));
+    let closed =
+        max(BREAKER, &format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")])));
+    // A failed probe is a transition, too: what is not closed counts from when it was last closed.
+    let moved = format!("(time() - {})", gauge(&names::CIRCUIT_BREAKER_LAST_TRANSITION));
+    let since = format!("(({} unless {closed}) or {moved})", say::tripped());
     let left = format!("({} > 0)", gauge(&names::CIRCUIT_BREAKER_OPEN_REMAINING));
     let now = |family: &Family| call_label(&gauge(family));
     // What the window holds when a breaker opens says nothing of what it keeps away.
@@ -110,23 +115,22 @@ fn table() -> Panel {
     let some = |expr: &str| call_label(&format!("({expr} > 0.005)"));
     Table::new(
         "Every breaker now, the open ones first",
-        "State, time in it, time until an open breaker probes, and the measures of its window beside the limits at \
+        "State, time since it opened (failed probes do not restart it) or closed, time until an open breaker probes, and the measures of its window beside the limits at \
          which it trips. A dash is a limit that it does not have, or a measure that cannot be taken: too few calls, or \
          the breaker is open and lets none through.",
     )
     .label("call", "Breaker")
     .words("State", call_label(&state_code(BREAKER)), &theme::state_words(), 100)
-    .span("For", BREAKER, &since, 90)
+    .span("Since", BREAKER, &since, 90)
     .span("Next probe in", BREAKER, &left, 120)
     .number("Failed calls", ratio(&names::CIRCUIT_BREAKER_FAILURE_RATIO), "percentunit", 0, 110)
-    .number("opens at", now(&names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD), "percentunit", 0, 95)
-    .nan_means("opens at", "–")
+    .number("opens at (failed)", now(&names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD), "percentunit", 0, 140)
+    .nan_means("opens at (failed)", "–")
     .number("or failures in a row", now(&names::CIRCUIT_BREAKER_CONSECUTIVE_FAILURES_THRESHOLD), "none", 0, 155)
     .nan_means("or failures in a row", "–")
     .number("Slow calls", ratio(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO), "percentunit", 0, 105)
-    // A column's name is its key: the blank at the end tells the two limits apart.
-    .number("opens at ", now(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD), "percentunit", 0, 95)
-    .nan_means("opens at ", "–")
+    .number("opens at (slow)", now(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD), "percentunit", 0, 130)
+    .nan_means("opens at (slow)", "–")
     .number("Rejected", some(&sum(BREAKER, &rejected)), "cps", 1, 100)
     .number(
         "Fallback answers",
@@ -236,17 +240,24 @@ fn why() -> Panel {
 }
 
 /// A measure as a share of the limit at which the breaker trips.
-fn pressure(ratio: &Family, threshold: &Family) -> String {
-    let against = format!("{} / {}", gauge(ratio), gauge(threshold));
-    format!("({against} >= 0) or ({} * 0)", gauge(&names::CIRCUIT_BREAKER_WINDOW_CALLS))
+fn pressure(ratio: &Family, threshold: &Family, reason: &str) -> String {
+    let against = format!("({} / {} >= 0)", gauge(ratio), gauge(threshold));
+    // The window is emptied when the breaker opens, often before a scrape saw it full: the trip itself is the proof.
+    let tripped = [is(label::FROM, "closed"), is(label::TO, "open"), is(label::REASON, reason)];
+    let tripped = sum(BREAKER, &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &tripped, "$__rate_interval"));
+    format!("clamp_max({tripped} > 0, 0) + 1 or {against} or ({} * 0)", gauge(&names::CIRCUIT_BREAKER_WINDOW_CALLS))
 }
 
 fn failing() -> String {
-    pressure(&names::CIRCUIT_BREAKER_FAILURE_RATIO, &names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD)
+    pressure(&names::CIRCUIT_BREAKER_FAILURE_RATIO, &names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD, "failure_rate")
 }
 
 fn slowing() -> String {
-    pressure(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO, &names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD)
+    pressure(
+        &names::CIRCUIT_BREAKER_SLOW_CALL_RATIO,
+        &names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD,
+        "slow_call_rate",
+    )
 }
 
 fn against_limit(title: &str, what: &str, expr: &str) -> Panel {
@@ -255,7 +266,8 @@ fn against_limit(title: &str, what: &str, expr: &str) -> Panel {
         title,
         &format!(
             "{what} as a share of the limit each breaker is configured with: a line that reaches \
-             the dashed one trips its breaker. It falls to 0 while the window has too few calls."
+             the dashed one trips its breaker. A trip is drawn at 100 %, also where the window filled between two \
+             scrapes; afterwards the window is empty and the line is at 0."
         ),
     )
     .unit("percentunit")
@@ -269,28 +281,26 @@ fn against_limit(title: &str, what: &str, expr: &str) -> Panel {
 }
 
 fn reasons() -> Vec<([u32; 4], Panel)> {
-    let transitions = Panel::new(
+    let mut transitions = Panel::new(
         Kind::TimeSeries,
         "Transitions by reason",
-        "Changes of state and what caused them. Red and brown bars are trips; amber is a wait \
-         that ended in probes; green closes again, pink keeps open because probes failed.",
+        "Changes of state and what caused them, counted. Bars that begin with tripped open a breaker; the others are \
+         the way back.",
     )
     .unit("none")
     .between(0.0, None)
     .stacked()
     .custom("drawStyle", json!("bars"))
-    .meanings(value::TRANSITION_REASONS)
-    .ask(
-        Query::over_time(
-            eventful(
-                &["reason"],
-                &sum(&["reason"], &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &[], "$__rate_interval")),
-            ),
-            "{{reason}}",
-        )
-        .counting(),
-    )
+    .decimals(0)
     .when_empty("No breaker is scraped");
+    for reason in value::TRANSITION_REASONS {
+        let (name, of) = (theme::plain(reason), [is(label::REASON, reason)]);
+        let moves = sum(&[], &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &of, "$__rate_interval"));
+        let moves = format!("round({moves}) and on () ({})", happened(&moves));
+        transitions = transitions
+            .configure(theme::paint(name, theme::colour(reason)))
+            .ask(Query::over_time(moves, name).counting());
+    }
     vec![
         ([0, 0, 24, 8], why()),
         ([0, 8, 12, 8], against_limit("Failed calls, of the limit", "Failed calls of the window", &failing())),
@@ -311,13 +321,11 @@ fn outcomes() -> Panel {
     .unit("cps")
     .between(0.0, None)
     .stacked()
-    .meanings(value::CALL_OUTCOMES)
     .when_empty("No breaker is scraped");
     for outcome in ["failure", "timeout", "rejected", "cancelled", "ignored", "success"] {
-        outcomes = outcomes.ask(Query::over_time(
-            sum(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, outcome)])),
-            outcome,
-        ));
+        let calls = sum(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, outcome)]));
+        let name = theme::plain(outcome);
+        outcomes = outcomes.configure(theme::paint(name, theme::colour(outcome))).ask(Query::over_time(calls, name));
     }
     outcomes
 }
@@ -327,21 +335,24 @@ fn answered() -> Panel {
         Kind::TimeSeries,
         "Rejected calls against fallbacks",
         "Every rejected call should have a fallback answer: fallbacks at or above rejections \
-         is good (they also cover calls that failed). Fallbacks that failed became errors for \
-         viewers.",
+         is good (they also cover calls that failed). A fallback that had nothing, such as a cache without an entry, \
+         passes the call on to the next one of its chain: the viewer sees an error only when the last one has nothing.",
     )
     .unit("cps")
     .between(0.0, None)
     .aligned()
     .configure(theme::paint("rejected", theme::colour("rejected")))
     .configure(theme::paint("fallback served", theme::colour("cache")))
-    .configure(theme::paint("fallback failed", theme::WARN))
+    .configure(theme::paint("fallback had nothing, the next one was asked", theme::WARN))
     .ask(Query::over_time(
         or_zero(&sum(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]))),
         "rejected",
     ))
     .ask(Query::over_time(or_zero(&sum(&[], &rate(&names::FALLBACK_CALLS, &[]))), "fallback served"))
-    .ask(Query::over_time(or_zero(&sum(&[], &rate(&names::FALLBACK_FAILURES, &[]))), "fallback failed"))
+    .ask(Query::over_time(
+        or_zero(&sum(&[], &rate(&names::FALLBACK_FAILURES, &[]))),
+        "fallback had nothing, the next one was asked",
+    ))
     .when_empty("No breaker is scraped")
 }
 

@@ -64,28 +64,33 @@ fn now() -> Vec<([u32; 4], Panel)> {
         whether the queue drains.";
     let mut panels = vec![([0, 0, 24, 7], say::panel(description, lines))];
     let tiles = [
+        stepped(
+            "Orders taken by the protected shop now",
+            "Share of the orders at the protected gateway that are paid at once or wait in the queue, in the last \
+             seconds. The others are refused: they cannot be charged, and their buyers did not ask to wait.",
+            &[(None, theme::WARN), (Some(0.995), theme::GOOD)],
+            format!("1 - {}", say::refused()),
+        )
+        .unit("percentunit")
+        .decimals(0),
         money(
-            "Paid in the shown time",
-            "Revenue of the shown time that was paid at once, on the protected and on the unprotected side.",
-            theme::GOOD,
-            revenue("paid", SHOWN),
-        ),
-        money(
-            "Kept by the queue in the shown time",
-            "Revenue of orders whose payment failed at first and that the queue got paid later.",
+            "Kept by the queue (protected shop)",
+            "Revenue of the shown time, of orders whose payment failed at first and that the queue got paid later. Only the \
+             protected shop has the queue.",
             theme::colour("kept"),
             revenue("kept", SHOWN),
         ),
         money(
-            "At risk now, in the queue",
+            "At risk now, in the queue (protected)",
             "Revenue of orders that were taken without a payment and wait in the queue. They are kept when the payment \
-             gateway is back in time, and lost otherwise.",
+             gateway is back in time, and lost otherwise. A queue in memory is lost with its process: then they are in no \
+             number here. An outage that began more than half an hour ago is counted from then on.",
             theme::WARN,
             at_risk(),
         ),
         money(
-            "Lost in the shown time",
-            "Revenue of orders in the shown time for which no payment was received: refused, declined in the queue, or \
+            "Lost, both shops",
+            "Revenue of the shown time, of orders at the protected and the unprotected shop for which no payment was received: refused, declined in the queue, or \
              given up. The graph of orders shows which.",
             theme::BAD,
             revenue("lost", SHOWN),
@@ -119,7 +124,8 @@ fn draining() -> Vec<Query> {
         say::line(
             &format!("{wait} and on () ({depth}) and on () ({open} == 1)"),
             Gravity::Note,
-            "The queue is not draining: it waits for the breaker in front of payments, which probes in {{wait}}.",
+            "The queue is not draining: it waits for the breaker in front of payments, which probes in {{wait}}; closed by \
+             hand, it drains at once.",
         ),
         say::line(
             &format!("{empty} unless on () ({open} == 1)"),
@@ -142,7 +148,7 @@ fn unprotected() -> Vec<Query> {
     vec![say::line(
         &format!("({paid} > 0) and on () ({open} == 1)"),
         Gravity::Note,
-        "Orders that are paid at once now were placed without protection: no breaker stands in front of those.",
+        "Money and orders below are of both shops: what is paid at once now comes from the unprotected one, which has no breaker.",
     )]
 }
 
@@ -187,12 +193,12 @@ fn by_outcome() -> Panel {
         ("sold out, declined or cancelled", &["sold_out", "declined", "cancelled"], theme::NEUTRAL),
         ("put in the queue", &["queued"], theme::colour("queued")),
         ("paid later, from the queue", &["paid_later"], theme::colour("paid_later")),
-        ("paid at once", &["paid"], theme::GOOD),
+        ("paid at once (while payments are blocked: unprotected)", &["paid"], theme::GOOD),
     ];
     let mut panel = Panel::new(
         Kind::TimeSeries,
-        "Orders by what became of them",
-        "Orders per second of both sides. Brown is put in the queue and comes back later in sky blue; red was refused. \
+        "Orders of both shops by what became of them",
+        "Orders per second of the protected and the unprotected shop. Brown is put in the queue and comes back later in sky blue; red was refused. \
          Green while the payment breaker is open was placed without protection. Sold out and declined are answers, not \
          faults.",
     )
@@ -212,7 +218,7 @@ fn earned() -> Panel {
     stack(
         Panel::new(
             Kind::TimeSeries,
-            "Revenue per minute",
+            "Revenue per minute, both shops together",
             "Revenue of the last minute that was paid at once, kept by the queue, or lost. What the queue saved \
              shows as sky blue after an outage.",
         )

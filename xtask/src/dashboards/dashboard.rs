@@ -70,16 +70,20 @@ impl Dashboard {
                 "includeVars": true, "keepTime": true, "targetBlank": false, "icon": "external link", "tooltip": "", "url": "",
             }],
             "templating": { "list": variables },
-            "annotations": { "list": annotations::all(&self.ids(Panel::is_lanes), &self.ids(Panel::is_narrow_graph)) },
+            "annotations": { "list": annotations::all(
+                self.uid,
+                &self.ids(|_, panel| panel.is_lanes()),
+                &self.ids(|[_, _, width, _], panel| width < HALF && panel.is_narrow_graph()),
+            ) },
             "panels": self.panels(),
         })
     }
 
     /// Ids of the panels of one sort, in the order of the page.
-    fn ids(&self, wanted: fn(&Panel) -> bool) -> Vec<u32> {
+    fn ids(&self, wanted: fn([u32; 4], &Panel) -> bool) -> Vec<u32> {
         let of = |(number, section): (u32, &Section)| -> Vec<u32> {
             let numbered = (first_id(number) + 1..).zip(&section.panels);
-            numbered.filter(|(_, (_, panel))| wanted(panel)).map(|(id, _)| id).collect()
+            numbered.filter(|(_, (place, panel))| wanted(*place, panel)).map(|(id, _)| id).collect()
         };
         (0u32..).zip(&self.sections).flat_map(of).collect()
     }
@@ -120,6 +124,9 @@ impl Dashboard {
         out
     }
 }
+
+/// The width of a graph that has one beside it.
+const HALF: u32 = 12;
 
 /// Ids name a panel in links: those of one section stay when another one grows.
 fn first_id(section: u32) -> u32 {

@@ -47,10 +47,12 @@ fn broken() -> Vec<String> {
 
 fn callers() -> Vec<([u32; 4], Panel)> {
     let (calls, durations) = (&names::CIRCUIT_BREAKER_CALLS, &names::CIRCUIT_BREAKER_CALL_DURATION);
-    let rejected = rate(calls, &[is(label::OUTCOME, "rejected")]);
+    let rejected = share(CALL, &rate(calls, &[is(label::OUTCOME, "rejected")]), &rate(calls, &[]));
+    let unserved = rate(calls, &[any(label::OUTCOME, &["failure", "timeout", "rejected"])]);
     let by_caller = Table::new(
         "Every dependency now",
-        "Calls that were executed, the share that failed or timed out, the share the breaker rejected, and durations. \
+        "Calls that were executed, the share that failed or timed out, the share the breaker rejected (amber: protected, and \
+         not served live), and durations. Those with most calls failed or rejected come first. \
          Click a dependency to see its breaker alone.",
     )
     .label(label::SERVICE, "Caller")
@@ -58,11 +60,13 @@ fn callers() -> Vec<([u32; 4], Panel)> {
     .leads_to("Dependency", "This breaker", ONE_BREAKER)
     .number("Rate", sum(CALL, &rate(calls, &executed())), "cps", 1, 85)
     .errors("Errors", share(CALL, &rate(calls, &broken()), &rate(calls, &executed())), 80)
-    .number("Rejected", share(CALL, &rejected, &rate(calls, &[])), "percentunit", 1, 85)
+    .protected("Rejected", rejected, 85)
     .seconds("p50", quantile("0.5", CALL, durations, &[]), 80)
     .seconds("p95", quantile("0.95", CALL, durations, &[]), 80)
     .seconds("p99", quantile("0.99", CALL, durations, &[]), 80)
-    .sorted("Errors", true, "No breaker is scraped");
+    .number("Unserved", share(CALL, &unserved, &rate(calls, &[])), "percentunit", 1, 0)
+    .hidden("Unserved")
+    .sorted("Unserved", true, "No breaker is scraped");
     let (requests, failed) =
         (&names::HTTP_SERVER_REQUEST_DURATION, vec![r#"http_response_status_code=~"5..""#.to_owned()]);
     let by_service = Table::new(
@@ -82,6 +86,8 @@ fn callers() -> Vec<([u32; 4], Panel)> {
     lines.extend(say::protects());
     lines.push(say::calm());
     lines.extend(say::viewers());
+    lines.extend(say::orders());
+    lines.push(say::small());
     let description = "What is broken, which breakers stand in front of it, and what viewers get; below, every dependency \
         as its callers and as the services see it.";
     vec![([0, 0, 24, 6], say::panel(description, lines)), ([0, 6, 14, 13], by_caller), ([14, 6, 10, 13], by_service)]

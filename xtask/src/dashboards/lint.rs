@@ -255,7 +255,9 @@ fn few_events_are_drawn_before_a_switch_is_used() {
             .filter(|e| e["enable"] == true)
             .map(|e| text(e, "name").to_owned())
             .collect();
-        assert_eq!(shown, ["Fault on (shaded)", "Breaker opened"], "{}", page.uid);
+        let all: &[&str] = &["Fault on (shaded)", "Breaker opened"];
+        let wanted = if page.uid == "breakerbox-stack" { &all[1..] } else { all };
+        assert_eq!(shown, wanted, "{}", page.uid);
     }
 }
 
@@ -279,7 +281,7 @@ const HARM: &[&str] = &[
 /// Panels whose numbers turn red from a step on.
 const RED_FROM_A_STEP: &[&str] = &[
     "In one sentence",
-    "Lost in the shown time",
+    "Lost, both shops",
     "Error budgets left",
     "The four routes with most errors",
     "Rate, errors, duration by route",

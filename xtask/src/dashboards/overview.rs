@@ -10,7 +10,7 @@ use super::dashboard::{Dashboard, Section};
 use super::lanes::{alert_timeline, faults};
 use super::panel::{Kind, Panel, Query};
 use super::query::{any, increase, is, max, or_zero, quantile, rate, series, share, state_code, sum};
-use super::say::{self, BARE, GATEWAY, Gravity};
+use super::say::{self, BARE, GATEWAY};
 use super::table::Table;
 use super::theme;
 
@@ -39,7 +39,8 @@ fn now() -> Vec<([u32; 4], Panel)> {
     lines.push(say::calm());
     lines.extend(say::viewers());
     lines.extend(say::orders());
-    lines.extend(alerts_now());
+    lines.extend(say::acting());
+    lines.push(say::small());
     vec![
         (
             [0, 0, 24, 7],
@@ -50,12 +51,12 @@ fn now() -> Vec<([u32; 4], Panel)> {
                 lines,
             ),
         ),
-        ([0, 7, 16, 5], faults()),
-        ([0, 12, 16, 8], states().link("Circuit breakers", &there("breakers"))),
-        ([0, 20, 16, 6], pages()),
-        ([0, 26, 16, 7], alert_timeline().link("Drill and alerts", &there("alerts"))),
+        ([0, 7, 24, 5], faults()),
+        ([0, 12, 24, 8], states().link("Circuit breakers", &there("breakers"))),
+        ([0, 20, 24, 6], pages()),
+        ([0, 26, 24, 7], alert_timeline().link("Drill and alerts", &there("alerts"))),
         (
-            [16, 7, 8, 7],
+            [0, 33, 8, 7],
             beside(
                 "Pages that fail",
                 "Share of pages that failed, at the protected gateway and at the same gateway without protection, under \
@@ -72,7 +73,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [16, 14, 8, 6],
+            [8, 33, 8, 7],
             beside(
                 "Slowest answers (p99)",
                 "One answer in a hundred takes longer than this. Without protection callers wait for what is broken; \
@@ -83,35 +84,25 @@ fn now() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [16, 20, 8, 6],
+            [16, 33, 8, 7],
             beside(
                 "Requests inside the gateway",
                 "Requests that are being answered or wait. Without protection one pool of 20 places serves everything: \
                  when a dependency hangs, every page waits behind it, also those that do not need it.",
-                "short",
+                "suffix: req",
                 None,
                 |service| {
                     or_zero(&sum(&[], &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[is(label::SERVICE, service)])))
                 },
             ),
         ),
-        ([16, 26, 8, 7], worst_routes().link("Checkout", &there("checkout"))),
+        ([0, 40, 24, 6], worst_routes().link("Checkout", &there("checkout"))),
     ]
 }
 
 /// Another page, with the time and the variables of this one.
 fn there(page: &str) -> String {
     format!("/d/breakerbox-{page}?${{__url_time_range}}&${{__all_variables}}")
-}
-
-/// One line: how many alerts ask somebody to act.
-fn alerts_now() -> Vec<Query> {
-    let firing = say::firing();
-    vec![say::line(
-        &say::numbered(&[], &format!("({firing}) > 0"), "count", "$1"),
-        Gravity::Note,
-        "Alerts firing that ask somebody to act: {{count}}. They are in the lanes below.",
-    )]
 }
 
 fn worst_routes() -> Panel {
@@ -123,12 +114,13 @@ fn worst_routes() -> Panel {
     let worst = format!("topk(4, {errors})");
     Table::new(
         "The four routes with most errors",
-        "Routes of the protected gateway now; all are in the folded row Routes. An order is refused with an error \
-         when it cannot be charged and must not wait: that is no failed page.",
+        "Routes of the protected gateway now; all are in the folded row Routes. An order that cannot be charged and whose \
+         buyer did not ask to wait is refused with an error: that is no failed page.",
     )
     .label(label::HTTP_ROUTE, "Route")
-    .errors("Errors", worst.clone(), 75)
-    .number("Rate", format!("{} and ({worst})", sum(by, &rate(family, &at_gateway()))), "reqps", 1, 90)
+    .orders_named("Route")
+    .errors("Errors", worst.clone(), 120)
+    .number("Rate", format!("{} and ({worst})", sum(by, &rate(family, &at_gateway()))), "reqps", 1, 120)
     .sorted("Errors", true, "No route was asked yet")
 }
 
@@ -263,6 +255,7 @@ fn routes() -> Vec<([u32; 4], Panel)> {
          dependency: see which breaker is open.",
     )
     .label(label::HTTP_ROUTE, "Route")
+    .orders_named("Route")
     .number("Rate", sum(by, &rate(family, &at_gateway())), "reqps", 1, 85)
     .errors("Errors", share(by, &rate(family, &failed()), &rate(family, &at_gateway())), 70)
     .seconds("p50", quantile("0.5", by, family, &at_gateway()), 76)

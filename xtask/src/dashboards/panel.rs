@@ -158,7 +158,7 @@ impl Panel {
         let (options, custom, colour) = match self.kind {
             Kind::TimeSeries => (
                 json!({ "legend": legend, "tooltip": { "mode": "multi", "sort": "desc" } }),
-                json!({ "lineWidth": 2, "fillOpacity": 10, "showPoints": "never", "spanNulls": 15000, "axisSoftMin": 0,
+                json!({ "lineWidth": 2, "fillOpacity": 10, "showPoints": "never", "spanNulls": false, "axisSoftMin": 0,
                         "axisWidth": NUMBERS_WIDTH }),
                 "palette-classic",
             ),

@@ -8,7 +8,7 @@ use super::panel::{Kind, Panel, Query};
 use super::query::{increase, is, max, mean, or_zero, quantile, rate, series, share, sum};
 use super::say;
 use super::theme;
-use super::tiles::{row, stepped, tile};
+use super::tiles::{row, stepped};
 
 const BREAKER: &[&str] = &[label::SERVICE, label::BREAKER];
 const CALL: &str = "{{service}} → {{breaker}}";
@@ -36,10 +36,14 @@ pub fn page() -> Dashboard {
 }
 
 /// One series for each label value, stacked, in the order given.
-fn by_value(panel: Panel, values: &[&str], ask: impl Fn(&str) -> String) -> Panel {
-    let mut panel = panel.between(0.0, None).stacked().meanings(values);
+fn by_value(panel: Panel, values: &[&'static str], ask: impl Fn(&str) -> String) -> Panel {
+    let mut panel = panel.between(0.0, None).stacked();
     for value in values {
-        panel = panel.ask(Query::over_time(or_zero(&sum(&[], &ask(value))), value));
+        let name = theme::plain(value);
+        // An open breaker whose fallback answers harms nobody.
+        let colour = if *value == "open" { theme::PROTECTED } else { theme::colour(value) };
+        panel =
+            panel.configure(theme::paint(name, colour)).ask(Query::over_time(or_zero(&sum(&[], &ask(value))), name));
     }
     panel
 }
@@ -50,6 +54,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
     lines.extend(say::protects());
     lines.push(say::calm());
     lines.extend(say::viewers());
+    lines.extend(say::orders());
     let description = "What is broken and what viewers get; below, what each policy does about it now.";
     let mut panels = vec![([0, 0, 24, 6], say::panel(description, lines))];
     let attempts = sum(&[], &rate(&names::RETRY_ATTEMPTS, &[]));
@@ -57,10 +62,10 @@ fn now() -> Vec<([u32; 4], Panel)> {
     let saved = sum(&[], &rate(&names::RETRY_CALLS, &[is(label::OUTCOME, "success_with_retry")]));
     let full = format!("count(({}) >= 1)", used());
     let tiles = row([
-        tile(
+        stepped(
             "Retries per 100 calls",
-            "Attempts after the first, for every 100 calls. Far above 10: retries add load to what is in trouble.",
-            theme::NEUTRAL,
+            "Attempts after the first, for every 100 calls. Amber from 10 on: retries add load to what is in trouble.",
+            &[(None, theme::GOOD), (Some(10.0), theme::WARN)],
             or_zero(&format!("100 * {attempts} / ({calls} > 0)")),
         )
         .decimals(0),
@@ -75,16 +80,16 @@ fn now() -> Vec<([u32; 4], Panel)> {
         stepped(
             "Answers from a fallback",
             "Answers per second from a cache, a replica or a list, in place of a live one.",
-            &[(None, theme::NEUTRAL), (Some(0.05), theme::colour("cache"))],
+            &[(None, theme::GOOD), (Some(0.05), theme::WARN)],
             or_zero(&sum(&[], &rate(&names::FALLBACK_CALLS, &[]))),
         )
         .unit("cps")
         .decimals(1),
-        tile(
+        stepped(
             "Bulkheads full now",
             "Limits on calls at once that are reached: only calls to that dependency wait. The unprotected gateway's \
              one pool counts, too.",
-            theme::WARN,
+            &[(None, theme::GOOD), (Some(1.0), theme::WARN)],
             or_zero(&full),
         ),
         stepped(
@@ -98,7 +103,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
         stepped(
             "Refused by the rate limit",
             "Requests per second that were answered with 429 before any work was done.",
-            &[(None, theme::NEUTRAL), (Some(0.05), theme::WARN)],
+            &[(None, theme::GOOD), (Some(0.05), theme::WARN)],
             or_zero(&sum(&[], &rate(&names::RATE_LIMITER_REQUESTS, &[is(label::OUTCOME, "limited")]))),
         )
         .unit("reqps")
@@ -274,9 +279,7 @@ fn reasons() -> Panel {
         value::FALLBACK_REASONS,
         |reason| rate(&names::FALLBACK_CALLS, &[is(label::REASON, reason)]),
     )
-    // An open breaker whose fallback answers harms nobody.
-    .configure(theme::paint("open", theme::PROTECTED))
-    .configure(theme::paint("rejected", theme::NEUTRAL))
+    .configure(theme::paint(theme::plain("rejected"), theme::NEUTRAL))
 }
 
 fn failed() -> Panel {

@@ -128,6 +128,17 @@ const DOES: &[(&str, &str)] = &[
     ("handled_twice", "handles requests twice"),
 ];
 
+/// One line a target that fails for a few callers only: noise that policies absorb.
+pub fn small() -> Query {
+    let few = max(&[label::TARGET], &series(&names::FAULT_CONFIGURED, &[is(label::KIND, "error")]));
+    let some = percent(&[label::TARGET], &format!("(({few} > 0) < 0.5)"), "failed");
+    line(
+        &format!("topk(2, {some})"),
+        Gravity::Note,
+        "A small fault stays on: {{target}} answers {{failed}} of its calls with errors; retries and fallbacks are to absorb them.",
+    )
+}
+
 /// Instances of the program that answered in the last half hour and do not now, with the time since.
 fn unheard() -> String {
     let target = &["job", "instance"];
@@ -136,20 +147,51 @@ fn unheard() -> String {
     format!("topk(3, {})", spoken(target, &since(target, &silent, &format!("{up} == 1")), "span"))
 }
 
-/// One line a fault: what is broken, and for how long.
-pub fn broken() -> Vec<Query> {
+/// Every harmful fault with what it does (`does`) and for how long (`span`).
+fn faults() -> String {
     let timed = spoken(FAULT, &since(FAULT, &harmful(), &harmless()), "span");
-    let said = DOES
-        .iter()
-        .fold(timed, |expr, (kind, text)| format!("label_replace({expr}, \"does\", \"{text}\", \"kind\", \"{kind}\")"));
+    DOES.iter()
+        .fold(timed, |expr, (kind, text)| format!("label_replace({expr}, \"does\", \"{text}\", \"kind\", \"{kind}\")"))
+}
+
+/// The one state of a breaker that keeps all calls away.
+fn is_open() -> String {
+    max(BREAKER, &format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "open")])))
+}
+
+/// One line a fault: what is broken and for how long, and the breaker in front of it while that is open.
+pub fn broken() -> Vec<Query> {
+    let at = "label_replace";
+    let guarded = format!("max by (target) ({at}({}, \"target\", \"$1\", \"breaker\", \"(.+)\"))", is_open());
+    let fault = format!("topk by (breaker) (1, {at}({}, \"breaker\", \"$1\", \"target\", \"(.+)\"))", faults());
+    let fault = format!("{at}({fault}, \"fault\", \"$1\", \"span\", \"(.+)\")");
+    let both = format!("({}) * on (breaker) group_left (does, fault) ({fault})", away("open"));
     vec![
         line(
             &unheard(),
             Gravity::Harm,
             "{{job}} {{instance}} does not answer Prometheus, for {{span}}: nothing is known of it.",
         ),
-        line(&format!("topk(3, {said})"), Gravity::Broken, "{{target}} {{does}}, for {{span}}."),
+        line(
+            &format!("topk(3, {both})"),
+            Gravity::Broken,
+            "{{breaker}} {{does}}, for {{fault}}; the breaker {{service}} → {{breaker}} opened {{span}} ago: its \
+             callers get the fallback at once. Next probe in {{wait}}.",
+        ),
+        line(
+            &format!("topk(3, ({}) unless on (target) ({guarded}))", faults()),
+            Gravity::Broken,
+            "{{target}} {{does}}, for {{span}}; no breaker in front of it is open.",
+        ),
     ]
+}
+
+/// Seconds since each breaker last left its closed state, however many probes failed since then: the one
+/// measure of "open for" on all pages.
+pub fn tripped() -> String {
+    let moves = series(&names::CIRCUIT_BREAKER_TRANSITIONS, &[is(label::FROM, "closed"), is(label::TO, "open")]);
+    let (now, before) = (sum(BREAKER, &moves), sum(BREAKER, &format!("{moves} offset 5s")));
+    format!("(time() - max_over_time(timestamp({now} > {before})[30m:5s]))")
 }
 
 /// Breakers in a state, with the time since they were last closed and the time until they probe.
@@ -157,7 +199,9 @@ fn away(state: &str) -> String {
     let now = max(BREAKER, &format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, state)])));
     let closed = format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")]));
     let left = max(BREAKER, &series(&names::CIRCUIT_BREAKER_OPEN_REMAINING, &[]));
-    let span = spoken(BREAKER, &since(BREAKER, &now, &closed), "span");
+    let tripped = tripped();
+    let open_for = format!("({tripped} and {now}) or ({})", since(BREAKER, &now, &closed));
+    let span = spoken(BREAKER, &open_for, "span");
     let wait = spoken(BREAKER, &format!("{left} and ({now})"), "wait");
     joined_by(BREAKER, &span, "wait", &wait)
 }
@@ -175,27 +219,21 @@ pub fn protects() -> Vec<Query> {
     let on = "on (breaker)";
     vec![
         line(
-            &format!("topk(3, {open} and {on} ({hit}))"),
-            Gravity::Protected,
-            "{{service}} → {{breaker}} is open, for {{span}}: nobody waits for {{breaker}}, the fallback answers at once. \
-             Next probe in {{wait}}.",
-        ),
-        line(
             &format!("topk(3, ({open} unless {on} ({hit})) and {on} ({was_hit}))"),
             Gravity::Protected,
-            "The fault is over, the breaker {{service}} → {{breaker}} is still open, for {{span}}: next probe in \
-             {{wait}}.",
+            "The fault of {{breaker}} is over; the breaker {{service}} → {{breaker}}, opened {{span}} ago, is still open: \
+             next probe in {{wait}}.",
         ),
         line(
             &format!("topk(3, {open} unless {on} ({was_hit}))"),
             Gravity::Protected,
-            "{{service}} → {{breaker}} is open, for {{span}}, and no fault was switched on there: look for the cause \
+            "The breaker {{service}} → {{breaker}} opened {{span}} ago, and no fault was switched on there: look for the cause \
              behind it. Next probe in {{wait}}.",
         ),
         line(
             &format!("topk(3, {half_open})"),
             Gravity::Note,
-            "{{service}} → {{breaker}} is half-open: a few calls probe whether {{breaker}} is back.",
+            "The breaker {{service}} → {{breaker}} is half-open: a few calls probe whether {{breaker}} is back.",
         ),
     ]
 }
@@ -208,7 +246,7 @@ pub fn calm() -> Query {
     line(
         &numbered(&[], &quiet, "count", "$1"),
         Gravity::Good,
-        "Nothing is broken: no fault is on and all {{count}} breakers are closed.",
+        "No dependency is broken, and all {{count}} breakers are closed.",
     )
 }
 
@@ -240,45 +278,71 @@ fn twin() -> String {
     format!("{fails} or on () {waits} or on () {same} or on () vector(1)")
 }
 
+/// How `expr` compares with half a minute ago; a few points of a hundred are no change.
+fn trend(now: &str, before: &str) -> String {
+    let change = format!("({now} - {before})");
+    format!(
+        "{} or {} or {} or on () vector(1)",
+        with(&format!("({change} > 0.03)"), "trend", " (rising)"),
+        with(&format!("({change} < -0.03)"), "trend", " (falling)"),
+        with(&format!("(abs({change}) <= 0.03)"), "trend", " (steady)"),
+    )
+}
+
+/// What happens to orders, for the sentence on pages: a refused order is no failed page.
+fn beside_pages() -> String {
+    let refused = numbered(
+        &[],
+        &format!("round(100 * ({} >= {SEEN}))", refused()),
+        "orders",
+        " Orders are apart: $1 % of them are refused.",
+    );
+    format!("{refused} or on () vector(1)")
+}
+
 /// One line: what viewers get, what they would get without protection, better or worse.
 pub fn viewers() -> Vec<Query> {
     let (errors, fallbacks) = (played(GATEWAY, &["error"], ""), played(GATEWAY, &["degraded"], ""));
     let (failed, degraded) = (percent(&[], &errors, "failed"), percent(&[], &fallbacks, "degraded"));
     let twin = twin();
     let bad = ["error", "degraded"];
-    let change = format!("({} - {})", played(GATEWAY, &bad, ""), played(GATEWAY, &bad, " offset 1m"));
-    let trend = format!(
-        "{} or {} or on () vector(1)",
-        with(&format!("({change} > 0.05)"), "trend", " (rising)"),
-        with(&format!("({change} < -0.05)"), "trend", " (falling)"),
-    );
+    let trend = trend(&played(GATEWAY, &bad, ""), &played(GATEWAY, &bad, " offset 30s"));
     let traffic = sum(&[], &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY)]));
-    let told = |first: &str| joined(&joined(first, "trend", &trend), "twin", &twin);
+    let told = |first: &str| joined(&joined(&joined(first, "trend", &trend), "twin", &twin), "orders", &beside_pages());
+    let well = format!(
+        "({}) and on () ({traffic} > 0) and on () ({fallbacks} < {SEEN}) and on () ({errors} < {SEEN})",
+        joined(&joined("vector(1)", "twin", &twin), "orders", &beside_pages())
+    );
+    // Pages alone are well: nothing is green while a breaker is open or orders are refused.
+    let uneasy = format!("(({} == 1) or ({} >= {SEEN}))", max(&[], &is_open()), refused());
     vec![
         line(
             &format!("({}) and on () ({errors} >= {SEEN})", joined(&told(&failed), "degraded", &degraded)),
             Gravity::Harm,
-            "In the last seconds {{failed}} of pages failed and {{degraded}} came from a fallback{{trend}}.{{twin}}",
+            "In the last seconds {{failed}} of pages failed and {{degraded}} came from a fallback{{trend}}.{{orders}}{{twin}}",
         ),
         line(
             &format!("({}) and on () ({fallbacks} >= {SEEN}) and on () ({errors} < {SEEN})", told(&degraded)),
             Gravity::Protected,
-            "In the last seconds viewers got {{degraded}} of their pages from a fallback{{trend}}; no page failed.{{twin}}",
+            "In the last seconds viewers got {{degraded}} of their pages from a fallback{{trend}}; no page \
+             failed.{{orders}}{{twin}}",
         ),
         line(
-            &format!(
-                "({}) and on () ({traffic} > 0) and on () ({fallbacks} < {SEEN}) and on () ({errors} < {SEEN})",
-                joined("vector(1)", "twin", &twin)
-            ),
+            &format!("({well}) unless on () {uneasy}"),
             Gravity::Good,
             "Viewers get every page up to date, none fails.{{twin}}",
+        ),
+        line(
+            &format!("({well}) and on () {uneasy}"),
+            Gravity::Note,
+            "Viewers get their pages up to date for now, none fails.{{orders}}{{twin}}",
         ),
         line(&format!("{traffic} == 0"), Gravity::Note, "No viewer is on the site."),
     ]
 }
 
 /// Share of the orders at the protected gateway that are answered with an error.
-fn refused() -> String {
+pub fn refused() -> String {
     let at = |more: &[&str]| {
         let mut all = vec![is(label::SERVICE, GATEWAY), is(label::HTTP_ROUTE, "/api/checkout")];
         all.extend(more.iter().map(|one| (*one).to_owned()));
@@ -305,8 +369,8 @@ pub fn orders() -> Vec<Query> {
         line(
             &format!("({}) and on () ({share} >= {SEEN})", joined(&waiting, "failed", &failed)),
             Gravity::Harm,
-            "{{failed}} of new orders are refused, the rest waits in the queue until payments work again: {{waiting}} \
-             orders so far.",
+            "{{failed}} of new orders are refused, their buyers did not ask to wait; the others wait in the queue until \
+             payments work again: {{waiting}} orders so far.",
         ),
         line(
             &format!("{failed} and on () ({share} >= {SEEN}) and on () ({depth} == 0)"),
@@ -321,26 +385,51 @@ pub fn orders() -> Vec<Query> {
     ]
 }
 
+/// Messages that Alertmanager could not deliver in the last seconds.
+pub fn undelivered() -> String {
+    format!("increase({}[$__rate_interval])", foreign("alertmanager_notifications_failed_total", &[]))
+}
+
 /// How many alerts fire that ask somebody to act.
 pub fn firing() -> String {
     let calling = alerts("firing", &[not("severity", "none"), not("severity", "info")]);
     or_zero(&format!("count(count by (alertname, service, breaker) ({calling}))"))
 }
 
-/// One line an alert that asks somebody to act, for as long as its condition has held.
+/// What tells alerts apart.
+pub const ALERT: &[&str] = &["alertname", "severity", label::SERVICE, label::BREAKER];
+
+/// The gravest alert that asks for action, of those the oldest, with its age; the others are only counted.
+fn gravest(severity: &str) -> String {
+    let held = max(ALERT, "time() - ALERTS_FOR_STATE{severity!~\"none|info\"}");
+    let fires = max(ALERT, &alerts("firing", &[severity.to_owned()]));
+    let span = spoken(ALERT, &format!("topk(1, {held} and ({fires}))"), "span");
+    let at = format!("label_join({span}, \"at\", \" → \", \"service\", \"breaker\")");
+    let at = format!("label_replace({at}, \"at\", \"$1\", \"at\", \"(.*) → \")");
+    let at = format!("label_replace({at}, \"at\", \" at $1\", \"at\", \"(.+)\")");
+    let what = format!("label_replace({at}, \"what\", \"$1\", \"alertname\", \"(.+)\")");
+    let what =
+        format!("label_replace({what}, \"what\", \"{CANNOT_DELIVER}\", \"alertname\", \"{CANNOT_DELIVER_ALERT}\")");
+    let others = format!("label_replace(count_values(\"n\", ({}) - 1), \"others\", \"$1\", \"n\", \"(.*)\")", firing());
+    joined(&what, "others", &others)
+}
+
+/// An alert whose name does not say what it means.
+pub const CANNOT_DELIVER_ALERT: &str = "NotificationFailing";
+pub const CANNOT_DELIVER: &str = "Alertmanager cannot deliver notifications";
+
+/// One line: the gravest alert that asks for action, in the colour of its severity.
 pub fn acting() -> Vec<Query> {
-    let by = &["alertname", "severity", label::SERVICE, label::BREAKER];
-    let held = max(by, "time() - ALERTS_FOR_STATE{severity!~\"none|info\"}");
-    let of = |severity: &str| max(by, &alerts("firing", &[severity.to_owned()]));
-    let told = |severity: &str| {
-        let span = spoken(by, &format!("{held} and ({})", of(severity)), "span");
-        let at = format!("label_join({span}, \"at\", \" → \", \"service\", \"breaker\")");
-        format!("topk(3, label_replace({at}, \"at\", \"$1\", \"at\", \"(.*) → \"))")
-    };
-    let legend = "{{alertname}} ({{severity}}) fires for {{span}} now: {{at}}.";
+    let critical = gravest(r#"severity="critical""#);
+    let milder = format!(
+        "({}) unless on () count({})",
+        gravest(r#"severity!~"critical|info|none""#),
+        alerts("firing", &[is("severity", "critical")])
+    );
+    let legend = "Act on {{what}} ({{severity}}){{at}}: its condition has held for {{span}}. Other alerts that ask for action: {{others}}.";
     vec![
-        line(&told(r#"severity="critical""#), Gravity::Harm, legend),
-        line(&told(r#"severity!~"critical|info|none""#), Gravity::Protected, legend),
-        line(&format!("({}) == 0", firing()), Gravity::Good, "No alert fires that asks somebody to act."),
+        line(&critical, Gravity::Harm, legend),
+        line(&milder, Gravity::Protected, legend),
+        line(&format!("({}) == 0", firing()), Gravity::Good, "No alert fires that asks for action."),
     ]
 }

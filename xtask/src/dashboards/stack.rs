@@ -54,6 +54,10 @@ fn health() -> Vec<Query> {
         or_zero(&sum(&[], &recent("prometheus_notifications_errors_total"))),
         or_zero(&sum(&[], &recent("prometheus_notifications_dropped_total")))
     );
+    let undelivered = format!("({})", or_zero(&sum(&[], &say::undelivered())));
+    let lost = sum(&[], &format!("increase({}[$__range])", foreign("alertmanager_notifications_failed_total", &[])));
+    // One sample each five seconds.
+    let away = format!("(5 * {})", max(TARGET, &format!("sum_over_time(({up} == bool 0)[$__range:5s])")));
     let young = format!("(time() - {})", max(TARGET, &foreign("process_start_time_seconds", &[])));
     let versions = format!("count({})", max(&["version"], &series(&names::BUILD_INFO, &[])));
     vec![
@@ -78,9 +82,26 @@ fn health() -> Vec<Query> {
             "{{count}} alerts did not reach Alertmanager in the last seconds: nobody hears of them.",
         ),
         say::line(
-            &format!("({failed} == 0) and on () ({dropped} == 0)"),
+            &say::numbered(&[], &format!("(ceil({undelivered}) > 0)"), "count", "$1"),
+            Gravity::Harm,
+            "Alertmanager could not deliver {{count}} messages in the last seconds: alerts fire and nobody hears of them.",
+        ),
+        say::line(
+            &say::numbered(&[], &format!("(round({lost}) > 0) unless on () ({undelivered} > 0)"), "count", "$1"),
+            Gravity::Note,
+            "Alertmanager delivers again; attempts of the shown time that failed: {{count}}.",
+        ),
+        say::line(
+            &format!("({failed} == 0) and on () ({dropped} == 0) and on () ({undelivered} == 0)"),
             Gravity::Good,
-            "Rules are evaluated without errors, and every alert reaches Alertmanager.",
+            "Rules are evaluated without errors, every alert reaches Alertmanager, and no message failed in the last \
+             seconds.",
+        ),
+        say::line(
+            &format!("topk(3, {})", say::spoken(TARGET, &format!("({away} > 0) unless ({down})"), "span")),
+            Gravity::Protected,
+            "{{job}} {{instance}} did not answer for {{span}} of the shown time: nothing was measured then, alerts and \
+             graphs have a gap.",
         ),
         say::line(
             &format!("topk(3, {})", say::spoken(TARGET, &format!("({young} < 600)"), "span")),

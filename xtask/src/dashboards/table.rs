@@ -36,6 +36,36 @@ impl Table {
         self.with(title, &[("mappings", json!([{ "type": "value", "options": twin }]))])
     }
 
+    /// A column of routes: errors at the one for orders are refused orders and no failed pages.
+    pub fn orders_named(self, title: &str) -> Self {
+        let orders =
+            json!({ "/api/checkout": { "text": "/api/checkout (errors are refused orders, not pages)", "index": 0 } });
+        self.with(title, &[("mappings", json!([{ "type": "value", "options": orders }]))])
+    }
+
+    /// A column of alerts: one name says little of what it means.
+    pub fn alerts_named(self, title: &str) -> Self {
+        let text = format!("{}: {}", say::CANNOT_DELIVER_ALERT, say::CANNOT_DELIVER);
+        let options = json!({ say::CANNOT_DELIVER_ALERT: { "text": text, "index": 0 } });
+        self.with(title, &[("mappings", json!([{ "type": "value", "options": options }]))])
+    }
+
+    /// Shares that are normal at 0 and amber from a hundredth on: protection, not harm.
+    pub fn protected(self, title: &'static str, expr: String, width: u32) -> Self {
+        let steps = json!([{ "value": null, "color": theme::GOOD }, { "value": 0.0001, "color": theme::WARN }]);
+        self.cells(
+            title,
+            expr,
+            width,
+            &[
+                ("unit", json!("percentunit")),
+                ("decimals", json!(1)),
+                ("custom.cellOptions", json!({ "type": "color-text" })),
+                ("thresholds", json!({ "mode": "absolute", "steps": steps })),
+            ],
+        )
+    }
+
     /// A column of numbers; rows of several queries meet where their labels are equal.
     pub fn number(self, title: &'static str, expr: String, unit: &str, decimals: u8, width: u32) -> Self {
         self.cells(title, expr, width, &[("unit", json!(unit)), ("decimals", json!(decimals))])

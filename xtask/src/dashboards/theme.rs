@@ -57,11 +57,11 @@ pub const MEANINGS: &[(&str, &str)] = &[
     // Why a breaker changed.
     ("consecutive_failures", VERMILION),
     ("failure_rate", ROSE),
-    ("slow_call_rate", BROWN),
-    ("wait_elapsed", WARN),
+    ("slow_call_rate", VIOLET),
+    ("wait_elapsed", SKY),
     ("probes_succeeded", GOOD),
     ("probes_failed", FORCED),
-    ("half_open_timeout", VIOLET),
+    ("half_open_timeout", BROWN),
     ("stage_passed", TEAL),
     ("command", NEUTRAL),
     ("shared", NEUTRAL),
@@ -130,9 +130,58 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("timeout of one attempt", LIMIT),
 ];
 
+/// Label values of the program, in words for a legend.
+pub const PLAIN: &[(&str, &str)] = &[
+    ("consecutive_failures", "tripped: failures in a row"),
+    ("failure_rate", "tripped: too many failed"),
+    ("slow_call_rate", "tripped: too many slow"),
+    ("wait_elapsed", "wait over, probing"),
+    ("probes_succeeded", "probes succeeded, closed"),
+    ("probes_failed", "probes failed, open again"),
+    ("half_open_timeout", "probes took too long"),
+    ("stage_passed", "more probes allowed"),
+    ("command", "by an operator"),
+    ("shared", "by another replica"),
+    ("success_without_retry", "succeeded at once"),
+    ("success_with_retry", "succeeded after a retry"),
+    ("failed_without_retry", "failed, not retried"),
+    ("failed_with_retry", "failed after retries"),
+    ("budget_exhausted", "failed, retry budget empty"),
+    ("stopped", "failed, retrying stopped"),
+    ("cache", "from the cache"),
+    ("popular", "popular titles"),
+    ("replica", "from a replica"),
+    ("queue", "put in a queue"),
+    ("notice", "a notice only"),
+    ("open", "breaker open"),
+    ("bulkhead_full", "bulkhead full"),
+    ("timeout", "timed out"),
+    ("failure", "failed"),
+    ("rejected", "rejected"),
+    ("cancelled", "caller gave up"),
+    ("ignored", "not counted"),
+    ("success", "succeeded"),
+    ("connect", "no connection"),
+    ("server_error", "server error"),
+    ("rate_limited", "rate limited"),
+    ("reset", "connection broken"),
+    ("malformed", "unreadable answer"),
+    ("won", "second attempt was faster"),
+    ("lost", "first attempt was faster"),
+    ("failed", "second attempt failed"),
+    ("no_budget", "not sent: hedge budget empty"),
+    ("allowed", "let in"),
+    ("limited", "refused with 429"),
+];
+
+/// A label value in words.
+pub fn plain(value: &'static str) -> &'static str {
+    PLAIN.iter().find(|(name, _)| *name == value).map_or(value, |(_, words)| words)
+}
+
 /// Who is who: a service has the colour of calls to it. None of these is a colour of health.
 pub const SERVICES: &[(&str, &str)] = &[
-    ("gateway", "#5B6BD6"),
+    ("gateway", "#5F7F9F"),
     ("gateway-bare", BARE),
     ("user", PROTECTED),
     ("catalog", "#8F9B2A"),
@@ -148,7 +197,7 @@ pub const SERVICES: &[(&str, &str)] = &[
 pub const DEPENDENCIES: &[(&str, &str)] = &[
     ("user", PROTECTED),
     ("user-primary", SKY),
-    ("user-replica", "#5B6BD6"),
+    ("user-replica", "#5F7F9F"),
     ("catalog", "#8F9B2A"),
     ("recommendation", VIOLET),
     ("ml-api", VERMILION),
@@ -170,7 +219,7 @@ pub const BREAKERS: &[(&str, &str)] = &[
     ("checkout → payment-gateway", ROSE),
     ("checkout → user", "#6B8FB5"),
     ("user → user-primary", SKY),
-    ("user → user-replica", "#5B6BD6"),
+    ("user → user-replica", "#5F7F9F"),
 ];
 
 /// What has a bulkhead and no breaker: the bare gateway's one pool for all.

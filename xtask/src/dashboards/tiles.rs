@@ -1,12 +1,6 @@
 //! A row of single numbers at the top of a page.
 
 use super::panel::{Kind, Panel, Query};
-use super::theme;
-
-/// A number that is grey until it is worth a look, from 1 on.
-pub fn tile(title: &str, description: &str, colour: &str, expr: String) -> Panel {
-    stepped(title, description, &[(None, theme::NEUTRAL), (Some(1.0), colour)], expr)
-}
 
 /// A number with colours of its own.
 pub fn stepped(title: &str, description: &str, steps: &[(Option<f64>, &str)], expr: String) -> Panel {
