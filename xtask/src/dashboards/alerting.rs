@@ -37,7 +37,7 @@ fn acting(state: &str) -> String {
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
-    let mut lines = say::acting();
+    let mut lines = say::acting("Its runbook opens from the table below.");
     lines.extend(delivered());
     lines.extend(say::broken());
     lines.push(unnoticed());
@@ -89,7 +89,7 @@ fn unnoticed() -> Query {
     say::line(
         &span,
         Gravity::Note,
-        "Time in which a fault was on and no alert asked for action, in the shown time: {{span}}.",
+        "In the shown time faults were on for {{span}} before an alert asked for action, or without one.",
     )
 }
 
@@ -184,7 +184,10 @@ fn inbox() -> Panel {
     .meanings(value::ALERT_STATUSES)
     .ask(
         Query::over_time(
-            sum(&["status"], &increase(&names::ALERT_WEBHOOK_NOTIFICATIONS, &[], "$__rate_interval")),
+            format!(
+                "round({})",
+                sum(&["status"], &increase(&names::ALERT_WEBHOOK_NOTIFICATIONS, &[], "$__rate_interval"))
+            ),
             "{{status}}",
         )
         .counting(),

@@ -48,9 +48,9 @@ pub fn all(page: &str, lanes: &[u32], narrow: &[u32]) -> Vec<Value> {
         ),
     ];
     for event in list.iter_mut().skip(1) {
-        // What watches the service does not depend on what is broken in it.
-        if page == WATCH && event["name"] == FAULT_ON {
-            event["enable"] = json!(OFF);
+        // What watches the service does not depend on what is broken in it; it depends on restarts.
+        if page == WATCH {
+            event["enable"] = json!(event["name"] == "Restart");
         }
         let spared = if event["name"] == FAULT_ON { lanes.to_vec() } else { [lanes, narrow].concat() };
         if !spared.is_empty() {

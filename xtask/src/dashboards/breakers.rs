@@ -121,7 +121,7 @@ fn table() -> Panel {
     )
     .label("call", "Breaker")
     .words("State", call_label(&state_code(BREAKER)), &theme::state_words(), 100)
-    .span("Since", BREAKER, &since, 90)
+    .span("For", BREAKER, &since, 90)
     .span("Next probe in", BREAKER, &left, 120)
     .number("Failed calls", ratio(&names::CIRCUIT_BREAKER_FAILURE_RATIO), "percentunit", 0, 110)
     .number("opens at (failed)", now(&names::CIRCUIT_BREAKER_FAILURE_RATIO_THRESHOLD), "percentunit", 0, 140)

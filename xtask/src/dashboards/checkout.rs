@@ -37,19 +37,18 @@ fn revenue(outcome: &str, range: &str) -> String {
     or_zero(&sum(&[], &increase(&names::CHECKOUT_REVENUE, &[is(label::OUTCOME, outcome)], range)))
 }
 
-/// Windows that the start of a payment outage may lie in.
-const WINDOWS: &[&str] = &["1m", "2m", "3m", "5m", "7m", "10m", "15m", "30m"];
-
-/// Won of the orders that wait now. A window that begins while orders wait sees them kept and not put at risk, and
-/// so too little; the one that begins nearest to an empty queue sees most.
+/// Won of the orders that wait now: as many as the queue holds, at the mean price of the orders whose payment failed
+/// in the last half hour. What counters put at risk is no measure: a queue in memory forgets its orders at a restart,
+/// and the counters' past does not.
 fn at_risk() -> String {
-    let within = |window: &&str| {
-        let [risked, kept, lost] = ["at_risk", "kept", "lost"].map(|outcome| revenue(outcome, window));
-        say::with(&format!("(({risked}) - ({kept}) - ({lost}))"), "window", window)
+    let over = |part: String, orders: &[&str]| {
+        let orders = sum(&[], &increase(&names::CHECKOUT_ORDERS, &[any(label::OUTCOME, orders)], "30m"));
+        format!("({part}) / ({orders} > 0)")
     };
-    let most = WINDOWS.iter().map(within).collect::<Vec<_>>().join(" or ");
-    // An increase is an estimate: with an empty queue the difference of three may stay a hair above nothing.
-    format!("round(clamp_min(max({most}), 0)) * on () (({}) > bool 0)", or_zero(&say::depth()))
+    let failed = over(revenue("at_risk", "30m"), &["queued", "payment_failed"]);
+    let paid = over(revenue("paid", "30m"), &["paid"]);
+    let depth = or_zero(&say::depth());
+    format!("round(({depth}) * on () (({failed}) or ({paid})), 1000) or ({depth}) * 0")
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
@@ -65,31 +64,31 @@ fn now() -> Vec<([u32; 4], Panel)> {
     let mut panels = vec![([0, 0, 24, 7], say::panel(description, lines))];
     let tiles = [
         stepped(
-            "Orders taken by the protected shop now",
+            "Orders taken, protected shop",
             "Share of the orders at the protected gateway that are paid at once or wait in the queue, in the last \
-             seconds. The others are refused: they cannot be charged, and their buyers did not ask to wait.",
+             minute. The others are refused: they cannot be charged, and their buyers did not ask to wait.",
             &[(None, theme::WARN), (Some(0.995), theme::GOOD)],
             format!("1 - {}", say::refused()),
         )
         .unit("percentunit")
         .decimals(0),
         money(
-            "Kept by the queue (protected shop)",
+            "Kept by the queue in the shown time",
             "Revenue of the shown time, of orders whose payment failed at first and that the queue got paid later. Only the \
              protected shop has the queue.",
             theme::colour("kept"),
             revenue("kept", SHOWN),
         ),
         money(
-            "At risk now, in the queue (protected)",
-            "Revenue of orders that were taken without a payment and wait in the queue. They are kept when the payment \
-             gateway is back in time, and lost otherwise. A queue in memory is lost with its process: then they are in no \
-             number here. An outage that began more than half an hour ago is counted from then on.",
+            "At risk now in the queue, about",
+            "Orders that wait in the queue now, at the mean price of the orders whose payment failed in the last half \
+             hour. They are kept when the payment gateway is back in time, and lost otherwise. A queue in memory forgets \
+             its orders at a restart; then they are in none of these numbers.",
             theme::WARN,
             at_risk(),
         ),
         money(
-            "Lost, both shops",
+            "Lost in the shown time, both shops",
             "Revenue of the shown time, of orders at the protected and the unprotected shop for which no payment was received: refused, declined in the queue, or \
              given up. The graph of orders shows which.",
             theme::BAD,

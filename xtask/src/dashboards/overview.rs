@@ -39,7 +39,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
     lines.push(say::calm());
     lines.extend(say::viewers());
     lines.extend(say::orders());
-    lines.extend(say::acting());
+    lines.extend(say::acting("Its runbook: page Drill and alerts."));
     lines.push(say::small());
     vec![
         (
@@ -51,12 +51,12 @@ fn now() -> Vec<([u32; 4], Panel)> {
                 lines,
             ),
         ),
-        ([0, 7, 24, 5], faults()),
-        ([0, 12, 24, 8], states().link("Circuit breakers", &there("breakers"))),
-        ([0, 20, 24, 6], pages()),
-        ([0, 26, 24, 7], alert_timeline().link("Drill and alerts", &there("alerts"))),
+        ([0, 7, 24, 6], faults()),
+        ([0, 13, 24, 8], states().link("Circuit breakers", &there("breakers"))),
+        ([0, 21, 24, 6], pages()),
+        ([0, 27, 24, 7], alert_timeline().link("Drill and alerts", &there("alerts"))),
         (
-            [0, 33, 8, 7],
+            [0, 34, 8, 7],
             beside(
                 "Pages that fail",
                 "Share of pages that failed, at the protected gateway and at the same gateway without protection, under \
@@ -73,7 +73,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [8, 33, 8, 7],
+            [8, 34, 8, 7],
             beside(
                 "Slowest answers (p99)",
                 "One answer in a hundred takes longer than this. Without protection callers wait for what is broken; \
@@ -84,7 +84,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [16, 33, 8, 7],
+            [16, 34, 8, 7],
             beside(
                 "Requests inside the gateway",
                 "Requests that are being answered or wait. Without protection one pool of 20 places serves everything: \
@@ -96,7 +96,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
                 },
             ),
         ),
-        ([0, 40, 24, 6], worst_routes().link("Checkout", &there("checkout"))),
+        ([0, 41, 24, 6], worst_routes().link("Checkout", &there("checkout"))),
     ]
 }
 
@@ -110,11 +110,11 @@ fn worst_routes() -> Panel {
     let at_gateway = || vec![is(label::SERVICE, GATEWAY)];
     let failed = || vec![is(label::SERVICE, GATEWAY), FAILED.to_owned()];
     let by = &[label::HTTP_ROUTE];
-    let errors = share(by, &rate(family, &failed()), &rate(family, &at_gateway()));
+    let errors = share(by, &increase(family, &failed(), "1m"), &increase(family, &at_gateway(), "1m"));
     let worst = format!("topk(4, {errors})");
     Table::new(
-        "The four routes with most errors",
-        "Routes of the protected gateway now; all are in the folded row Routes. An order that cannot be charged and whose \
+        "The four routes with most errors in the last minute",
+        "Routes of the protected gateway; all are in the folded row Routes. An order that cannot be charged and whose \
          buyer did not ask to wait is refused with an error: that is no failed page.",
     )
     .label(label::HTTP_ROUTE, "Route")

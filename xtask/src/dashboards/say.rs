@@ -9,7 +9,7 @@ use breakerbox_telemetry::names::{self, label};
 use serde_json::json;
 
 use super::panel::{Kind, Panel, Query};
-use super::query::{alerts, any, foreign, is, max, not, or_zero, quantile, rate, series, share, sum};
+use super::query::{alerts, any, foreign, increase, is, max, not, or_zero, quantile, rate, series, share, sum};
 use super::theme;
 
 pub const GATEWAY: &str = "gateway";
@@ -274,7 +274,7 @@ fn twin() -> String {
         numbered(&[], &format!("round(100 * ({failed} >= {SEEN}))"), "twin", " Without protection $1 % of pages fail.");
     let waits =
         numbered(&[], &format!("round({late})"), "twin", " Without protection 1 page in 100 takes $1 s or more.");
-    let same = with(&format!("({failed} < {SEEN})"), "twin", " Without protection it is the same.");
+    let same = with(&format!("({failed} < {SEEN})"), "twin", " Without protection no page fails either.");
     format!("{fails} or on () {waits} or on () {same} or on () vector(1)")
 }
 
@@ -295,7 +295,7 @@ fn beside_pages() -> String {
         &[],
         &format!("round(100 * ({} >= {SEEN}))", refused()),
         "orders",
-        " Orders are apart: $1 % of them are refused.",
+        " Orders are no pages: $1 % of them were refused.",
     );
     format!("{refused} or on () vector(1)")
 }
@@ -341,12 +341,13 @@ pub fn viewers() -> Vec<Query> {
     ]
 }
 
-/// Share of the orders at the protected gateway that are answered with an error.
+/// Share of the orders of the last minute at the protected gateway that were answered with an error: they are too few
+/// for a share of seconds.
 pub fn refused() -> String {
     let at = |more: &[&str]| {
         let mut all = vec![is(label::SERVICE, GATEWAY), is(label::HTTP_ROUTE, "/api/checkout")];
         all.extend(more.iter().map(|one| (*one).to_owned()));
-        rate(&names::HTTP_SERVER_REQUEST_DURATION, &all)
+        increase(&names::HTTP_SERVER_REQUEST_DURATION, &all, "1m")
     };
     format!("({})", or_zero(&share(&[], &at(&[r#"http_response_status_code=~"5..""#]), &at(&[]))))
 }
@@ -369,13 +370,13 @@ pub fn orders() -> Vec<Query> {
         line(
             &format!("({}) and on () ({share} >= {SEEN})", joined(&waiting, "failed", &failed)),
             Gravity::Harm,
-            "{{failed}} of new orders are refused, their buyers did not ask to wait; the others wait in the queue until \
-             payments work again: {{waiting}} orders so far.",
+            "In the last minute {{failed}} of orders were refused, their buyers did not ask to wait; the others wait in the \
+             queue until payments work again: {{waiting}} orders so far.",
         ),
         line(
             &format!("{failed} and on () ({share} >= {SEEN}) and on () ({depth} == 0)"),
             Gravity::Harm,
-            "{{failed}} of new orders are refused, none waits in the queue.",
+            "In the last minute {{failed}} of orders were refused; none waits in the queue.",
         ),
         line(
             &format!("({share} < {SEEN}) and on () ({depth} == 0)"),
@@ -418,18 +419,21 @@ fn gravest(severity: &str) -> String {
 pub const CANNOT_DELIVER_ALERT: &str = "NotificationFailing";
 pub const CANNOT_DELIVER: &str = "Alertmanager cannot deliver notifications";
 
-/// One line: the gravest alert that asks for action, in the colour of its severity.
-pub fn acting() -> Vec<Query> {
+/// One line: the gravest alert that asks for action, in the colour of its severity; `next` is where to go on.
+pub fn acting(next: &str) -> Vec<Query> {
     let critical = gravest(r#"severity="critical""#);
     let milder = format!(
         "({}) unless on () count({})",
         gravest(r#"severity!~"critical|info|none""#),
         alerts("firing", &[is("severity", "critical")])
     );
-    let legend = "Act on {{what}} ({{severity}}){{at}}: its condition has held for {{span}}. Other alerts that ask for action: {{others}}.";
+    let legend = format!(
+        "Act on {{{{what}}}} ({{{{severity}}}}){{{{at}}}}: its condition has held for {{{{span}}}}. {next} Other alerts that ask \
+         for action: {{{{others}}}}."
+    );
     vec![
-        line(&critical, Gravity::Harm, legend),
-        line(&milder, Gravity::Protected, legend),
+        line(&critical, Gravity::Harm, &legend),
+        line(&milder, Gravity::Protected, &legend),
         line(&format!("({}) == 0", firing()), Gravity::Good, "No alert fires that asks for action."),
     ]
 }
