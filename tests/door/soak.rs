@@ -2,7 +2,7 @@
 //! not grow.
 //!
 //! ```sh
-//! BREAKERBOX_SOAK=1h cargo test --release --test door soak -- --ignored --nocapture
+//! SOAK_LENGTH=1h cargo test --release --test door soak -- --ignored --nocapture
 //! ```
 //!
 //! A row a minute is printed, and all of them are kept in target/soak.md.
@@ -67,7 +67,7 @@ fn three_times_as_fast() -> String {
 #[test]
 #[ignore = "an hour in real time"]
 fn soak_holds_nothing_more_in_the_end() {
-    let length = humantime::parse_duration(&std::env::var("BREAKERBOX_SOAK").unwrap_or("1h".into())).unwrap();
+    let length = humantime::parse_duration(&std::env::var("SOAK_LENGTH").unwrap_or("1h".into())).unwrap();
     let folder = std::env::temp_dir().join(format!("breakerbox-soak-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let scenario = folder.join("fast.toml");
