@@ -140,7 +140,24 @@ const MUTATIONS: &[Mutation] = &[
     // Patience.
     change(BREAKERS, "for: 30s", "for: 21m", ("breakers.yml", "CircuitBreaker")),
     change(TARGETS, " and max_over_time(up[25s]) == 0 and", " and", ("targets.yml", "TargetDown sits")),
-    change(TARGETS, "(up == 0 and up offset 25s)", "(up == 0)", ("targets.yml", "TargetDown sits")),
+    change(
+        TARGETS,
+        "(last_over_time(up[15s]) == 0 and up offset 25s)",
+        "(last_over_time(up[15s]) == 0)",
+        ("targets.yml", "TargetDown sits"),
+    ),
+    change(
+        TARGETS,
+        "(last_over_time(up[15s]) == 0 and up offset 25s)",
+        "(up == 0 and up offset 25s)",
+        ("targets.yml", "an address from before a restart"),
+    ),
+    change(
+        TARGETS,
+        "last_over_time(up{job=~\"breakerbox(-.+)?\"}[15s]) == 1",
+        "up{job=~\"breakerbox(-.+)?\"} == 1",
+        ("targets.yml", "an address from before a restart"),
+    ),
     change(TARGETS, "floor(quantile_over_time(0.5,", "floor(quantile_over_time(1,", ("targets.yml", "TargetLost")),
     change(
         "alerts/expected/compose.yml",
@@ -178,7 +195,7 @@ const MUTATIONS: &[Mutation] = &[
         VIEWERS,
         "rate(traffic_request_duration_seconds_count{outcome=\"error\"}[1m])",
         "rate(traffic_request_duration_seconds_count{outcome=\"ok\"}[1m])",
-        ("slo.yml", "PlaybackErrorsHigh hears"),
+        ("slo.yml", "PlaybackErrorsHigh uses"),
     ),
     change(
         VIEWERS,
