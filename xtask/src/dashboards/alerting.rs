@@ -162,6 +162,7 @@ fn active() -> Panel {
     .leads_to("Alert", "Runbook", &runbook())
     .words("Severity", format!("{} or on () {}", alert_code(by), none("vector(0)")), &alert_words(), 120)
     .sparse_label(label::SERVICE, "Service", 200)
+    .without_templates("Service")
     .sparse_label(label::BREAKER, "Breaker", 200)
     .span_by("For", by, &held, 110)
     .number("Rank", format!("{ranked} or on () {}", none("vector(0)")), "none", 0, 0)

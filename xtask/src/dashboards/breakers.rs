@@ -53,8 +53,8 @@ fn now() -> Vec<([u32; 4], Panel)> {
 /// One line: how many breakers are in their normal state, and what the others keep away.
 fn counted() -> Vec<Query> {
     let closed = say::numbered(&[], &how_many(&["closed"]), "closed", "$1");
-    let all = say::numbered(&[], &how_many(value::STATES), "all", "$1");
-    let same = format!("(({}) == ({}))", how_many(&["closed"]), how_many(value::STATES));
+    let all = say::numbered(&[], &format!("(({}) > 0)", how_many(value::STATES)), "all", "$1");
+    let same = format!("((({}) == ({})) > 0)", how_many(&["closed"]), how_many(value::STATES));
     let rejected = rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]);
     let rejected = say::numbered(&[], &format!("round({}, 0.1)", or_zero(&sum(&[], &rejected))), "rejected", "$1");
     vec![

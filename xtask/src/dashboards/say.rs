@@ -407,6 +407,8 @@ fn gravest(severity: &str) -> String {
     let span = spoken(ALERT, &format!("topk(1, {held} and ({fires}))"), "span");
     let at = format!("label_join({span}, \"at\", \" → \", \"service\", \"breaker\")");
     let at = format!("label_replace({at}, \"at\", \"$1\", \"at\", \"(.*) → \")");
+    // Prometheus leaves a rule's template in ALERTS where it expands to nothing.
+    let at = format!("label_replace({at}, \"at\", \"\", \"at\", \"[{{][{{].*\")");
     let at = format!("label_replace({at}, \"at\", \" at $1\", \"at\", \"(.+)\")");
     let what = format!("label_replace({at}, \"what\", \"$1\", \"alertname\", \"(.+)\")");
     let what =

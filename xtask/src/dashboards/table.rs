@@ -50,7 +50,13 @@ impl Table {
         self.with(title, &[("mappings", json!([{ "type": "value", "options": options }]))])
     }
 
-    /// Shares that are normal at 0 and amber from a hundredth on: protection, not harm.
+    /// Prometheus leaves a rule's template in `ALERTS` where it expands to nothing.
+    pub fn without_templates(self, title: &str) -> Self {
+        let nothing = json!({ "pattern": "/^\\{\\{.*/", "result": { "text": "–", "index": 0 } });
+        self.with(title, &[("mappings", json!([{ "type": "regex", "options": nothing }]))])
+    }
+
+    /// Shares that are normal at 0 and amber above: protection, not harm.
     pub fn protected(self, title: &'static str, expr: String, width: u32) -> Self {
         let steps = json!([{ "value": null, "color": theme::GOOD }, { "value": 0.0001, "color": theme::WARN }]);
         self.cells(
