@@ -273,9 +273,9 @@ fn age() -> Panel {
     .when_empty("No retry queue is scraped")
 }
 
-/// How fast the queue grew in the last two minutes, orders each second.
+/// How fast the queue grew in the last seconds, orders each second.
 fn growth() -> String {
-    format!("deriv({}[2m])", series(&names::RETRY_QUEUE_DEPTH, &[]))
+    format!("deriv({}[$__rate_interval])", series(&names::RETRY_QUEUE_DEPTH, &[]))
 }
 
 fn attempts() -> Panel {

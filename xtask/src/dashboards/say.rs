@@ -370,8 +370,8 @@ pub fn orders() -> Vec<Query> {
         line(
             &format!("({}) and on () ({share} >= {SEEN})", joined(&waiting, "failed", &failed)),
             Gravity::Harm,
-            "In the last minute {{failed}} of orders were refused, their buyers did not ask to wait; the others wait in the \
-             queue until payments work again: {{waiting}} orders so far.",
+            "In the last minute {{failed}} of orders were refused, their buyers did not ask to wait; {{waiting}} others wait in \
+             the queue to be charged.",
         ),
         line(
             &format!("{failed} and on () ({share} >= {SEEN}) and on () ({depth} == 0)"),
@@ -430,7 +430,7 @@ pub fn acting(next: &str) -> Vec<Query> {
         alerts("firing", &[is("severity", "critical")])
     );
     let legend = format!(
-        "Act on {{{{what}}}} ({{{{severity}}}}){{{{at}}}}: its condition has held for {{{{span}}}}. {next} Other alerts that ask \
+        "Act on {{{{what}}}} ({{{{severity}}}}){{{{at}}}}, active for {{{{span}}}}. {next} Other alerts that ask \
          for action: {{{{others}}}}."
     );
     vec![
