@@ -45,10 +45,10 @@ fn now() -> Vec<([u32; 4], Panel)> {
         faults of the shown time went without an alert. Each alert of the table below leads to its runbook.";
     vec![
         ([0, 0, 24, 6], say::panel(description, lines)),
-        ([0, 6, 24, 5], faults()),
-        ([0, 11, 24, 9], alert_timeline()),
-        ([0, 20, 24, 6], inbox()),
-        ([0, 26, 24, 11], active()),
+        ([0, 6, 24, 6], faults()),
+        ([0, 12, 24, 9], alert_timeline()),
+        ([0, 21, 24, 6], inbox()),
+        ([0, 27, 24, 11], active()),
     ]
 }
 

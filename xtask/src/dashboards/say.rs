@@ -291,12 +291,7 @@ fn trend(now: &str, before: &str) -> String {
 
 /// What happens to orders, for the sentence on pages: a refused order is no failed page.
 fn beside_pages() -> String {
-    let refused = numbered(
-        &[],
-        &format!("round(100 * ({} >= {SEEN}))", refused()),
-        "orders",
-        " Orders are no pages: $1 % of them were refused.",
-    );
+    let refused = numbered(&[], &format!("round(100 * ({} >= {SEEN}))", refused()), "orders", " Orders: $1 % refused.");
     format!("{refused} or on () vector(1)")
 }
 
@@ -324,8 +319,7 @@ pub fn viewers() -> Vec<Query> {
         line(
             &format!("({}) and on () ({fallbacks} >= {SEEN}) and on () ({errors} < {SEEN})", told(&degraded)),
             Gravity::Protected,
-            "In the last seconds viewers got {{degraded}} of their pages from a fallback{{trend}}; no page \
-             failed.{{orders}}{{twin}}",
+            "In the last seconds {{degraded}} of pages came from a fallback{{trend}}, none failed.{{orders}}{{twin}}",
         ),
         line(
             &format!("({well}) unless on () {uneasy}"),
