@@ -175,8 +175,8 @@ pub fn broken() -> Vec<Query> {
         line(
             &format!("topk(3, {both})"),
             Gravity::Broken,
-            "{{breaker}} {{does}}, for {{fault}}; the breaker {{service}} → {{breaker}} opened {{span}} ago: its \
-             callers get the fallback at once. Next probe in {{wait}}.",
+            "{{breaker}} {{does}}, for {{fault}}; the breaker {{service}} → {{breaker}} opened {{span}} ago, so \
+             callers do not wait for it. Next probe in {{wait}}.",
         ),
         line(
             &format!("topk(3, ({}) unless on (target) ({guarded}))", faults()),
