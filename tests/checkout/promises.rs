@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-const HEADING: &str = "## What it promises";
+const HEADING: &str = "## Guarantees";
 
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -15,7 +15,7 @@ pub(crate) fn promises() -> Vec<(String, Vec<String>)> {
     let text = fs::read_to_string(root().join("docs/checkout.md")).unwrap();
     let (_, after) = text.split_once(HEADING).expect("the section is there");
     let section = after.split("\n## ").next().unwrap();
-    let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise"));
+    let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| guarantee"));
     rows.map(|row| {
         let mut cells = row.trim_matches('|').rsplit('|');
         let tests = cells.next().unwrap().split('`').skip(1).step_by(2).map(str::to_owned).collect();
