@@ -6,7 +6,7 @@
 //!
 //! The program runs all services of an order in one process, with real sockets between them; orders go straight to
 //! checkout. Callers ask in a closed loop. Nothing fails but where it says so. Load average and cores are printed:
-//! the callers, the program and PostgreSQL share them. No figures of it are published yet.
+//! the callers, the program and PostgreSQL share them.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a measurement that can't go on fails")]
 #![allow(clippy::cast_precision_loss, reason = "counts of orders fit")]
 
