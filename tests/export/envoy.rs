@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::numbers::duration;
 use crate::schema::documents;
 use crate::tools::{root, tool};
 
@@ -112,10 +113,6 @@ impl Drop for Envoy {
     }
 }
 
-fn seconds(value: &Value) -> Duration {
-    Duration::from_secs_f64(value.as_str().unwrap().trim_end_matches('s').parse().unwrap())
-}
-
 /// It retries reads as often as the policy does, ejects after as many errors in a row, and for as long.
 #[tokio::test]
 async fn envoy_retries_and_ejects_as_the_policy_says() {
@@ -167,7 +164,7 @@ async fn envoy_retries_and_ejects_as_the_policy_says() {
     assert_eq!((ask(reqwest::Method::GET).await, asked()), (503, 0), "ejected after {in_a_row} errors in a row");
     upstream.status.store(200, Ordering::Relaxed);
     until(200).await;
-    let (base, interval) = (seconds(&outlier["base_ejection_time"]), seconds(&outlier["interval"]));
+    let [base, interval] = ["base_ejection_time", "interval"].map(|key| duration(&outlier[key]).unwrap());
     let out = ejected.elapsed();
     assert!(out + Duration::from_secs(1) > base, "ejected for {out:?} only");
     assert!(out < base + 2 * interval + Duration::from_secs(5), "ejected for {out:?}");

@@ -13,7 +13,7 @@ use crate::source;
 const LABEL: &str = istio::SERVICE_LABEL;
 
 /// A duration as any of the formats spells it.
-fn duration(value: &Value) -> Option<Duration> {
+pub(crate) fn duration(value: &Value) -> Option<Duration> {
     let text = value.as_str()?;
     match text.strip_suffix("ms") {
         Some(millis) => Some(Duration::from_millis(millis.parse().unwrap())),

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use prometheus::core::{Collector, Desc, Metric as _};
-use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::core::{Collector, Desc, Metric};
+use prometheus::proto::{LabelPair, MetricFamily, MetricType};
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter};
 
 use super::exemplars::{Exemplars, TracedHistogram};
@@ -39,14 +39,11 @@ struct Child<V> {
 }
 
 /// What one child holds.
-pub(super) trait Value: Clone + Send + Sync + 'static {
+pub(super) trait Value: Metric + 'static {
     const KIND: Kind;
 
     /// At zero, without labels: those are the family's to add.
     fn new(family: &Family, bounds: &[f64]) -> Self;
-
-    /// As the registry gathers it, without labels.
-    fn gathered(&self) -> Metric;
 
     /// Appends its lines.
     fn write(&self, out: &mut String, series: &openmetrics::Series<'_>);
@@ -145,7 +142,7 @@ impl<V: Value> Collector for Vector<V> {
             pair
         };
         let metric = |child: &Child<V>| {
-            let mut metric = child.value.gathered();
+            let mut metric = child.value.metric();
             metric.set_label(order.iter().zip(&child.values).map(pair).collect());
             metric
         };
@@ -170,10 +167,6 @@ impl Value for IntCounter {
         Self::new(family.name, family.help).expect("names.rs holds valid names")
     }
 
-    fn gathered(&self) -> Metric {
-        self.metric()
-    }
-
     fn write(&self, out: &mut String, series: &openmetrics::Series<'_>) {
         series.counter(out, self.get());
     }
@@ -184,10 +177,6 @@ impl Value for Gauge {
 
     fn new(family: &Family, _: &[f64]) -> Self {
         Self::new(family.name, family.help).expect("names.rs holds valid names")
-    }
-
-    fn gathered(&self) -> Metric {
-        self.metric()
     }
 
     fn write(&self, out: &mut String, series: &openmetrics::Series<'_>) {
@@ -201,10 +190,6 @@ impl Value for Histogram {
     fn new(family: &Family, bounds: &[f64]) -> Self {
         let opts = HistogramOpts::new(family.name, family.help).buckets(bounds.to_vec());
         Self::with_opts(opts).expect("names.rs holds valid names, and bounds are sorted")
-    }
-
-    fn gathered(&self) -> Metric {
-        self.metric()
     }
 
     fn write(&self, out: &mut String, series: &openmetrics::Series<'_>) {

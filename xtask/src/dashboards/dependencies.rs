@@ -82,11 +82,7 @@ fn callers() -> Vec<([u32; 4], Panel)> {
     .seconds("p99", quantile("0.99", SERVICE, requests, &[]), 80)
     .number("In flight", sum(SERVICE, &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[])), "none", 0, 85)
     .sorted("Errors", true, "No service is scraped");
-    let mut lines = say::broken();
-    lines.extend(say::protects());
-    lines.push(say::calm());
-    lines.extend(say::viewers());
-    lines.extend(say::orders());
+    let mut lines = say::state();
     lines.push(say::small());
     let description = "What is broken, which breakers stand in front of it, and what viewers get; below, every dependency \
         as its callers and as the services see it.";

@@ -34,11 +34,7 @@ pub fn page() -> Dashboard {
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
-    let mut lines = say::broken();
-    lines.extend(say::protects());
-    lines.push(say::calm());
-    lines.extend(say::viewers());
-    lines.extend(say::orders());
+    let mut lines = say::state();
     lines.extend(say::acting("Its runbook: page Drill and alerts."));
     lines.push(say::small());
     vec![

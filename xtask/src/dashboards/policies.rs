@@ -50,13 +50,8 @@ fn by_value(panel: Panel, values: &[&'static str], ask: impl Fn(&str) -> String)
 
 /// One number for each policy, and the sentence above it.
 fn now() -> Vec<([u32; 4], Panel)> {
-    let mut lines = say::broken();
-    lines.extend(say::protects());
-    lines.push(say::calm());
-    lines.extend(say::viewers());
-    lines.extend(say::orders());
     let description = "What is broken and what viewers get; below, what each policy does about it now.";
-    let mut panels = vec![([0, 0, 24, 6], say::panel(description, lines))];
+    let mut panels = vec![([0, 0, 24, 6], say::panel(description, say::state()))];
     let attempts = sum(&[], &rate(&names::RETRY_ATTEMPTS, &[]));
     let calls = sum(&[], &rate(&names::RETRY_CALLS, &[]));
     let saved = sum(&[], &rate(&names::RETRY_CALLS, &[is(label::OUTCOME, "success_with_retry")]));

@@ -62,6 +62,11 @@ pub fn numbered(by: &[&str], expr: &str, label: &str, text: &str) -> String {
     format!("label_replace(count_values{by} (\"n\", {expr}), \"{label}\", \"{text}\", \"n\", \"(.*)\")")
 }
 
+/// One line with the number of `expr`, which has no labels, as `{{count}}`.
+pub fn counted(expr: &str, gravity: Gravity, legend: &str) -> Query {
+    line(&numbered(&[], expr, "count", "$1"), gravity, legend)
+}
+
 /// Seconds as people say them: 100 s, 13 min.
 pub fn spoken(by: &[&str], expr: &str, label: &str) -> String {
     let mut kept = by.to_vec();
@@ -238,16 +243,17 @@ pub fn protects() -> Vec<Query> {
     ]
 }
 
+/// What is broken, what protects, and what viewers and buyers get.
+pub fn state() -> Vec<Query> {
+    [broken(), protects(), vec![calm()], viewers(), orders()].concat()
+}
+
 /// One line while nothing is broken and every breaker is closed.
 pub fn calm() -> Query {
     let closed = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")]));
     let other = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]));
     let quiet = format!("({closed} and ({other} == 0)) unless on () ({})", harmful());
-    line(
-        &numbered(&[], &quiet, "count", "$1"),
-        Gravity::Good,
-        "No dependency is broken, and all {{count}} breakers are closed.",
-    )
+    counted(&quiet, Gravity::Good, "No dependency is broken, and all {{count}} breakers are closed.")
 }
 
 fn played(service: &str, outcomes: &[&str], offset: &str) -> String {

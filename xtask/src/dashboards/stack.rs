@@ -66,28 +66,28 @@ fn health() -> Vec<Query> {
             Gravity::Harm,
             "{{job}} {{instance}} does not answer, for {{span}}: its panels show the past.",
         ),
-        say::line(
-            &say::numbered(&[], &format!("(count({up}) unless on () ({down}))"), "count", "$1"),
+        say::counted(
+            &format!("(count({up}) unless on () ({down}))"),
             Gravity::Good,
             "All {{count}} processes that Prometheus knows answer it.",
         ),
-        say::line(
-            &say::numbered(&[], &format!("(round({failed}) > 0)"), "count", "$1"),
+        say::counted(
+            &format!("(round({failed}) > 0)"),
             Gravity::Harm,
             "{{count}} rule evaluations failed in the last seconds: alerts may be missing.",
         ),
-        say::line(
-            &say::numbered(&[], &format!("(round({dropped}) > 0)"), "count", "$1"),
+        say::counted(
+            &format!("(round({dropped}) > 0)"),
             Gravity::Harm,
             "{{count}} alerts did not reach Alertmanager in the last seconds: nobody hears of them.",
         ),
-        say::line(
-            &say::numbered(&[], &format!("(ceil({undelivered}) > 0)"), "count", "$1"),
+        say::counted(
+            &format!("(ceil({undelivered}) > 0)"),
             Gravity::Harm,
             "Alertmanager could not deliver {{count}} messages in the last seconds: alerts fire and nobody hears of them.",
         ),
-        say::line(
-            &say::numbered(&[], &format!("(round({lost}) > 0) unless on () ({undelivered} > 0)"), "count", "$1"),
+        say::counted(
+            &format!("(round({lost}) > 0) unless on () ({undelivered} > 0)"),
             Gravity::Note,
             "Alertmanager delivers again; attempts of the shown time that failed: {{count}}.",
         ),
@@ -108,8 +108,8 @@ fn health() -> Vec<Query> {
             Gravity::Note,
             "{{job}} {{instance}} was started {{span}} ago.",
         ),
-        say::line(
-            &say::numbered(&[], &format!("({versions} > 1)"), "count", "$1"),
+        say::counted(
+            &format!("({versions} > 1)"),
             Gravity::Protected,
             "{{count}} versions of the program run side by side: an update is under way or was not finished.",
         ),

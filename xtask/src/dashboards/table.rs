@@ -59,17 +59,7 @@ impl Table {
     /// Shares that are normal at 0 and amber above: protection, not harm.
     pub fn protected(self, title: &'static str, expr: String, width: u32) -> Self {
         let steps = json!([{ "value": null, "color": theme::GOOD }, { "value": 0.0001, "color": theme::WARN }]);
-        self.cells(
-            title,
-            expr,
-            width,
-            &[
-                ("unit", json!("percentunit")),
-                ("decimals", json!(1)),
-                ("custom.cellOptions", json!({ "type": "color-text" })),
-                ("thresholds", json!({ "mode": "absolute", "steps": steps })),
-            ],
-        )
+        self.share(title, expr, width, &steps)
     }
 
     /// A column of numbers; rows of several queries meet where their labels are equal.
@@ -89,6 +79,10 @@ impl Table {
             { "value": 0.0001, "color": theme::WARN },
             { "value": 0.1, "color": theme::BAD },
         ]);
+        self.share(title, expr, width, &steps)
+    }
+
+    fn share(self, title: &'static str, expr: String, width: u32, steps: &Value) -> Self {
         self.cells(
             title,
             expr,
