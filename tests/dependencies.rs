@@ -1,4 +1,4 @@
-//! What the product depends on may be given to anybody, and comes from crates.io.
+//! All dependencies have permissive licenses and come from crates.io.
 #![allow(clippy::unwrap_used, reason = "a test that can't read its input fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,10 +21,10 @@ fn allowed() -> BTreeSet<String> {
     deny["licenses"]["allow"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
 }
 
-/// Whether an SPDX expression can be met. Older manifests write `/` for `OR`.
+/// Whether a license expression (SPDX) can be satisfied. Older manifests write `/` for `OR`.
 fn met(expression: &str, allowed: &BTreeSet<String>) -> bool {
     let expression = spdx::Expression::parse_mode(expression, spdx::ParseMode::LAX).unwrap();
-    // An exception only gives more rights.
+    // An exception only grants more rights.
     expression.evaluate(|wanted| wanted.license.id().is_some_and(|id| allowed.contains(id.name)))
 }
 
@@ -66,7 +66,7 @@ fn expressions_are_read_as_spdx_says() {
     }
 }
 
-/// Names that `deny.toml` bans, anywhere in the tree that is committed.
+/// No crate that `deny.toml` bans is in the committed `Cargo.lock`.
 #[test]
 fn nothing_that_is_banned_is_in_the_tree() {
     let deny: toml::Value = toml::from_str(include_str!("../deny.toml")).unwrap();
@@ -78,12 +78,12 @@ fn nothing_that_is_banned_is_in_the_tree() {
     assert!(found.is_empty(), "{found:?}");
 }
 
-/// No `*` in a manifest of ours, and what is locked is what was published: each has a checksum.
+/// No manifest of ours uses `*`, and every locked crate has a checksum.
 #[test]
 fn versions_are_named_and_locked() {
     for package in packages().iter().filter(|package| package["source"].is_null()) {
         for dependency in package["dependencies"].as_array().unwrap() {
-            assert_ne!(dependency["req"], "*", "{} wants any {}", package["name"], dependency["name"]);
+            assert_ne!(dependency["req"], "*", "{} accepts any version of {}", package["name"], dependency["name"]);
         }
     }
     let lock: toml::Value = toml::from_str(include_str!("../Cargo.lock")).unwrap();
@@ -92,8 +92,8 @@ fn versions_are_named_and_locked() {
     assert!(unsure.is_empty() && locked.len() > 100, "{unsure:?}");
 }
 
-/// Crates with two incompatible versions in the tree are a build of the same code twice. These are transitions of
-/// their users; a new one is a decision, made by adding it here.
+/// A crate in two incompatible versions is compiled twice. The listed ones are in transition in crates that use them;
+/// adding another is a deliberate decision.
 #[test]
 fn no_crate_is_built_in_two_versions_unnoticed() {
     const KNOWN: &[&str] = &[

@@ -1,7 +1,7 @@
-//! The layer rule: imports point down only.
+//! The layer rule: modules import only from lower layers.
 //!
-//! Sources are parsed, so that grouped imports, `super::super`, re-exports, paths in expressions and
-//! paths inside macros are all seen.
+//! Sources are parsed, so grouped imports, `super::super`, re-exports, paths in expressions and paths inside macros are
+//! all found.
 #![allow(clippy::unwrap_used, reason = "a test that can't read its input fails")]
 
 use std::collections::BTreeSet;
@@ -12,12 +12,12 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::visit::Visit;
 
-/// Modules from the top down. A module imports modules of lower rows only.
+/// Modules from top to bottom. A module imports only modules of lower rows.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["lab", "export", "check"],
     &["app"],
-    // Composed from each component's own settings; only what is above reads the whole.
+    // Composed of each component's own settings; only higher layers read the whole.
     &["settings"],
     &["drill", "pages"],
     &["scenario", "traffic"],
@@ -89,7 +89,7 @@ fn no_source_is_moved_by_an_attribute() {
 #[test]
 fn the_core_is_pure() {
     let mut wrong = Vec::new();
-    // The adapter of a client, behind its feature, is about that client.
+    // The adapter for one client library, behind its feature, has to use that library.
     let pure = |file: &&PathBuf| !file.ends_with("tests.rs") && !file.ends_with("src/reqwest.rs");
     for file in sources(Path::new("crates/resilience/src")).iter().filter(pure) {
         for path in paths(&production_code(&fs::read_to_string(file).unwrap()), Vec::new()) {
@@ -99,7 +99,7 @@ fn the_core_is_pure() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A shutdown waits for tasks that `TaskTracker` or `JoinSet` knows of, and for no other.
+/// A graceful shutdown waits only for tasks in a `TaskTracker` or a `JoinSet`.
 #[test]
 fn the_program_spawns_no_untracked_task() {
     let mut wrong = Vec::new();
@@ -114,7 +114,7 @@ fn the_program_spawns_no_untracked_task() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Tests and experiments pause Tokio's clock. What reads another one does not stop with it.
+/// Tests and experiments pause Tokio's clock. Code that reads another clock would not be paused.
 #[test]
 fn what_runs_in_virtual_time_reads_tokio_s_clock() {
     for folder in ["client", "services", "store", "faults", "web", "traffic", "scenario"] {
@@ -123,7 +123,7 @@ fn what_runs_in_virtual_time_reads_tokio_s_clock() {
             for path in paths(&code, module_of(&file)) {
                 let Named::Other(path) = path else { continue };
                 let path = path.join("::");
-                // The core takes instants of std: handing one over is a matter of types.
+                // The core takes instants of std; this is a conversion of types.
                 let handed_over = file.ends_with("client/mod.rs") && path == "std::time::Instant";
                 let read = path.starts_with("std::time::Instant") && !handed_over;
                 assert!(!read, "{}: {path}; use tokio::time::Instant", file.display());
@@ -132,7 +132,7 @@ fn what_runs_in_virtual_time_reads_tokio_s_clock() {
     }
 }
 
-/// The model checker replaces atomics and locks through `sync.rs`; what comes from std it does not see.
+/// The model checker replaces the atomics and locks of `sync.rs`; it cannot see those that come directly from std.
 #[test]
 fn the_core_s_locks_come_from_its_own_module() {
     for file in sources(Path::new("crates/resilience/src/breaker")).iter().filter(|file| !file.ends_with("tests.rs")) {
@@ -146,9 +146,9 @@ fn the_core_s_locks_come_from_its_own_module() {
     }
 }
 
-/// Facts reach telemetry typed: a value that is a text could be misspelt, and its child would not exist. Texts
-/// are only the names that settings give, a request's method and route, which the router knows, and texts that
-/// are no labels.
+/// Telemetry takes label values as enums: a string could be misspelt, and its series would not exist. Strings are
+/// allowed only for names from the settings, for a request's method and route, which the router knows, and for
+/// arguments that are not labels.
 #[test]
 fn telemetry_takes_labels_as_enums() {
     const TEXTS: &[&str] = &[
@@ -178,7 +178,7 @@ fn telemetry_takes_labels_as_enums() {
     }
 }
 
-/// What the label rule says of one crate's sources.
+/// Arguments in one crate's sources that look like labels passed as strings.
 fn label_texts(source: &str) -> Vec<String> {
     const LABELS: &[&str] = &["state", "from", "to", "reason", "outcome", "kind", "slo", "status", "action"];
     let found = functions(&production_code(source)).into_iter().filter_map(|function| {
@@ -188,8 +188,8 @@ fn label_texts(source: &str) -> Vec<String> {
     found.collect()
 }
 
-/// A label's value is a text nowhere but in the telemetry crate. Listed are arguments of the same names that are
-/// no labels: columns of a database, entries of an order's history, words of a file or of another program.
+/// Label values are strings only inside the telemetry crate. The list holds arguments of the same names that are not
+/// labels: columns of a database, entries in an order's history, values in a file or of another program.
 #[test]
 fn no_function_takes_a_label_as_text() {
     const NO_LABELS: &[&str] = &[
@@ -219,12 +219,12 @@ fn no_function_takes_a_label_as_text() {
     assert_eq!(found, NO_LABELS);
 }
 
-/// Children are made and found in the telemetry crate. The lab and the console read
-/// counters as a scrape does, and nothing else uses the library.
+/// Metric families and their children are created in the telemetry crate only. The lab and the console read counters as
+/// a scrape does.
 #[test]
 fn only_telemetry_uses_the_metrics_library() {
     const READERS: &[&str] = &[
-        // A module of that name.
+        // A module of the same name.
         "src/lab/mod.rs: prometheus::ask_prometheus",
         "src/lab/site.rs: prometheus::proto::Metric",
         "src/pages/feed/sample.rs: prometheus::proto::Metric",
@@ -247,7 +247,7 @@ fn only_telemetry_uses_the_metrics_library() {
     assert_eq!(found, READERS.iter().map(|reader| (*reader).to_owned()).collect());
 }
 
-/// Each is a label as text that a check of one form would miss.
+/// Forms of a label passed as a string, each of which a simpler check would miss.
 #[test]
 fn no_label_hides_from_the_rule() {
     for hidden in [
@@ -270,14 +270,14 @@ fn no_label_hides_from_the_rule() {
     );
 }
 
-/// A function's name, whether it is public, and those of its arguments that are texts.
+/// A function's name, whether it is public, and the names of its string arguments.
 struct Function {
     name: String,
     public: bool,
     texts: Vec<String>,
 }
 
-/// Every function of a source, wherever it stands. Those of traits are public.
+/// Every function of a source at any depth. Functions of traits count as public.
 fn functions(source: &str) -> Vec<Function> {
     #[derive(Default)]
     struct Functions(Vec<Function>);
@@ -306,7 +306,7 @@ fn functions(source: &str) -> Vec<Function> {
     found.0
 }
 
-/// The names that an argument binds, if its type has a text in it.
+/// The names that an argument binds, if its type contains a string.
 fn text_argument(argument: &syn::FnArg) -> Option<Vec<String>> {
     fn words(tokens: TokenStream, found: &mut Vec<String>) {
         for token in tokens {
@@ -321,7 +321,7 @@ fn text_argument(argument: &syn::FnArg) -> Option<Vec<String>> {
     let (mut names, mut types) = (Vec::new(), Vec::new());
     words(argument.pat.to_token_stream(), &mut names);
     words(argument.ty.to_token_stream(), &mut types);
-    // A function or a stream of texts is no text.
+    // A function or collection of strings is no string.
     let text = types.iter().any(|word| word == "str" || word == "String")
         && !types
             .iter()
@@ -329,7 +329,7 @@ fn text_argument(argument: &syn::FnArg) -> Option<Vec<String>> {
     text.then_some(names)
 }
 
-/// `ARCHITECTURE.md` follows a page, a transition, an order and a fault: `file`: `function` → `function`.
+/// The walks through the code in `ARCHITECTURE.md` have the form `file`: `function` → `function`.
 #[test]
 fn the_architecture_names_functions_that_exist() {
     const MOST_HOPS: usize = 20;
@@ -339,7 +339,7 @@ fn the_architecture_names_functions_that_exist() {
     for walk in walks {
         let (mut hops, mut file) = (0, None);
         let pieces: Vec<_> = walk.split('`').collect();
-        // What stands between two pieces of code says how they belong together.
+        // The text between two code spans says how they are related.
         for (before, code) in pieces.chunks_exact(2).map(|pair| (pair[0].trim(), pair[1])) {
             if Path::new(code).extension().is_some_and(|extension| extension == "rs") {
                 file = Some(fs::read_to_string(code).unwrap_or_else(|error| panic!("{code}: {error}")));
@@ -354,7 +354,7 @@ fn the_architecture_names_functions_that_exist() {
     }
 }
 
-/// Telemetry is a leaf: its log is bounded and lossy, made for people.
+/// Telemetry is a leaf: its log of transitions is bounded and lossy, and meant for people.
 #[test]
 fn business_logic_reads_nothing_back_from_telemetry() {
     for folder in ["src/services", "src/store", "src/web", "src/faults", "src/scenario", "src/traffic"] {
@@ -380,7 +380,7 @@ fn services_and_core_name_no_metric() {
     }
 }
 
-/// Each line is an import that a check of single lines misses.
+/// Forms of an import that a check of single lines would miss.
 #[test]
 fn no_import_hides_from_the_rule() {
     for hidden in [
@@ -440,14 +440,14 @@ fn no_impurity_hides_in_the_core() {
     }
 }
 
-/// A path of a source, with where it starts.
+/// A path in a source, by its root.
 #[derive(Clone, Debug, PartialEq)]
 enum Named {
-    /// From the root of this crate; empty for the root itself.
+    /// Relative to the root of this crate; empty for the root itself.
     Ours(Vec<String>),
-    /// Anything else, as it is written.
+    /// Any other path, as written.
     Other(Vec<String>),
-    /// A crate under another name.
+    /// A crate that is renamed on import.
     Renamed(String),
 }
 
@@ -467,7 +467,7 @@ fn impurity(path: &Named) -> Option<String> {
         Named::Ours(_) => None,
         Named::Other(path) => {
             let path = path.join("::");
-            // What an error means can be said without making one.
+            // Naming an error kind performs no I/O.
             if path == "std::io::Error" || path.starts_with("std::io::ErrorKind") {
                 return None;
             }
@@ -487,7 +487,7 @@ fn rank(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
-/// The module path of a file; empty for `lib.rs` and `main.rs`, which see everything.
+/// The module path of a file; empty for `lib.rs` and `main.rs`, which may import everything.
 fn module_of(file: &Path) -> Vec<String> {
     let inside = file.strip_prefix("src").unwrap().with_extension("");
     let mut path: Vec<_> = inside.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
@@ -497,7 +497,7 @@ fn module_of(file: &Path) -> Vec<String> {
     path
 }
 
-/// Every path that a source names. `module` is where the source is.
+/// Every path in a source that belongs to `module`.
 fn paths(source: &str, module: Vec<String>) -> Vec<Named> {
     let file = syn::parse_file(source).unwrap();
     let mut collector = Collector { module, found: Vec::new() };
@@ -511,7 +511,7 @@ struct Collector {
 }
 
 impl Collector {
-    /// Takes a path in, resolved as far as it says where it starts.
+    /// Adds a path, resolved against the module if it is relative.
     fn take(&mut self, path: &[String]) {
         let mut from = self.module.clone();
         let mut rest = path;
@@ -565,7 +565,7 @@ impl Collector {
         }
     }
 
-    /// Paths in what a macro is given: `a :: b :: c`, wherever it stands.
+    /// Adds the paths in a macro's tokens: `a :: b :: c` at any depth.
     fn take_tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
@@ -608,12 +608,12 @@ impl Visit<'_> for Collector {
         self.module.pop();
     }
 
-    /// Says who may see something, and imports nothing.
+    /// Restricts visibility and imports nothing.
     fn visit_vis_restricted(&mut self, _: &syn::VisRestricted) {}
 
     fn visit_path(&mut self, path: &syn::Path) {
         let parts: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        // A lone name was imported or is local.
+        // A single segment was imported or is local.
         if parts.len() > 1 {
             self.take(&parts);
         }
@@ -627,14 +627,14 @@ impl Visit<'_> for Collector {
     }
 }
 
-/// A source without its `#[cfg(test)]` modules, which may start tasks.
+/// A source without its `#[cfg(test)]` modules, which may spawn tasks.
 fn production_code(source: &str) -> String {
     let mut file = syn::parse_file(source).unwrap();
     file.items.retain(|item| !matches!(item, syn::Item::Mod(module) if module.ident == "tests"));
     quote::quote!(#file).to_string()
 }
 
-/// Every string literal of a source, wherever it stands.
+/// Every string literal of a source at any depth.
 fn texts(source: &str) -> Vec<String> {
     fn walk(tokens: TokenStream, found: &mut Vec<String>) {
         for token in tokens {

@@ -1,15 +1,15 @@
-//! Each promise is proved by its test: a deliberate break of the program makes that test fail.
+//! Mutation tests for the promises: a deliberate break of the program makes the test of each promise fail.
 //!
-//! `breaks.toml` has the breaks. Every run holds the list to the sources and to the promises; the long form makes the
-//! breaks, in a copy:
+//! `breaks.toml` lists the breaks. Every test run checks the list against the sources and the promises; the long form
+//! builds a copy of the sources and applies the breaks to it:
 //!
 //! ```text
 //! cargo test --test checkout long_form_every_break -- --ignored --nocapture
 //! ```
 //!
-//! All switchable breaks are compiled together, each behind its name, so that the copy is built twice and not once a
-//! break: once with switches, once with the constants changed. `BREAKERBOX_BREAKS_TARGET` names a directory for what is
-//! built, to be used again.
+//! All switchable breaks are compiled together, each behind a condition on its name, so the copy is built only twice:
+//! once with the switches and once with the changed constants. `BREAKERBOX_BREAKS_TARGET` names a target directory to
+//! reuse between runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,9 +20,10 @@ use serde::Deserialize;
 
 use crate::promises::{promises, root};
 
-/// What a switch is called in the list.
+/// Placeholder in `breaks.toml` for the condition that switches a break on.
 const BROKEN: &str = "BROKEN";
-/// The variable that names the break to be made. None of the program's: it refuses unknown ones.
+/// Environment variable that names the active break. It has no `BREAKERBOX_` prefix, because the program refuses
+/// unknown variables.
 const SWITCH: &str = "CHECKOUT_BREAK";
 const SWITCHES: &str = r#"
 /// Whether a deliberate break is on.
@@ -84,22 +85,22 @@ fn every_promise_has_a_break_that_still_applies() {
     let breaks = breaks();
     for own in &breaks {
         let text = fs::read_to_string(root().join(&own.file)).unwrap_or_else(|error| panic!("{}: {error}", own.file));
-        assert_eq!(text.matches(&own.code).count(), 1, "{}: {:?} must stand there once", own.file, own.code);
+        assert_eq!(text.matches(&own.code).count(), 1, "{}: {:?} must occur exactly once", own.file, own.code);
         assert_ne!(own.code, own.with, "{}", own.test);
-        assert_eq!(own.with.contains(BROKEN), !own.always, "{}: what has a switch names it", own.test);
+        assert_eq!(own.with.contains(BROKEN), !own.always, "{}: a break needs either BROKEN or `always`", own.test);
     }
     let broken: BTreeSet<_> = breaks.iter().map(|own| own.test.as_str()).collect();
-    assert_eq!(broken.len(), breaks.len(), "one break a test");
+    assert_eq!(broken.len(), breaks.len(), "one break per test");
     let promises = promises();
     for (promise, tests) in &promises {
-        assert!(tests.iter().any(|test| broken.contains(test.as_str())), "nothing breaks: {promise}");
+        assert!(tests.iter().any(|test| broken.contains(test.as_str())), "no break for the promise: {promise}");
     }
     let promised: BTreeSet<_> = promises.iter().flat_map(|(_, tests)| tests).map(String::as_str).collect();
     let other: Vec<_> = broken.difference(&promised).collect();
-    assert!(other.is_empty(), "tests of no promise: {other:?}");
+    assert!(other.is_empty(), "breaks for tests of no promise: {other:?}");
 }
 
-/// The sources as they are committed or about to be, elsewhere.
+/// A copy of the working tree, uncommitted changes included.
 struct Copy {
     path: PathBuf,
     target: PathBuf,
@@ -111,7 +112,7 @@ impl Copy {
         let target = std::env::var_os("BREAKERBOX_BREAKS_TARGET").map_or_else(|| path.join("target"), PathBuf::from);
         let listed = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root()).output();
         for file in String::from_utf8(listed.unwrap().stdout).unwrap().lines() {
-            // One that is deleted is listed until that is committed.
+            // `git ls-files` still lists a deleted file until the deletion is committed.
             if let Ok(text) = fs::read(root().join(file)) {
                 let to = path.join(file);
                 fs::create_dir_all(to.parent().unwrap()).unwrap();
@@ -127,11 +128,11 @@ impl Copy {
         fs::write(path, change(text)).unwrap();
     }
 
-    /// Builds the tests of a target, and says where they are.
+    /// Builds the tests of a target and returns the paths of the test executables.
     fn build(&self, target: Target) -> Result<Vec<PathBuf>, String> {
         let mut command = Command::new(env!("CARGO"));
         command.arg("test").args(target.arguments()).args(["--no-run", "--message-format=json"]);
-        // What this test run has of cargo's own is another package's.
+        // Variables that cargo set for this test run belong to another package.
         command.current_dir(&self.path).env("CARGO_TARGET_DIR", &self.target).env_remove("CARGO_MANIFEST_DIR");
         let done = command.env_remove("BREAKERBOX_BREAKS_TARGET").output().unwrap();
         if !done.status.success() {
@@ -143,7 +144,7 @@ impl Copy {
         Ok(tests.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).collect())
     }
 
-    /// Runs tests with this break. Says which passed and which failed.
+    /// Runs tests with this break and returns which passed and which failed.
     fn run(&self, programs: &[PathBuf], tests: &[&str], on: Option<&str>) -> BTreeMap<String, bool> {
         let mut results = BTreeMap::new();
         for program in programs {
@@ -166,14 +167,15 @@ impl Drop for Copy {
     }
 }
 
-/// The name of a test without its modules, and whether it passed. What a test prints may stand in between.
+/// The name of a test without its modules, and whether it passed. Output of the test may appear between the two.
 fn result(line: &str) -> Option<(String, bool)> {
     let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ")?;
     let passed = rest.ends_with("ok");
     (passed || rest.ends_with("FAILED")).then(|| (name.rsplit("::").next().unwrap_or(name).to_owned(), passed))
 }
 
-/// Runs the tests of these breaks, all without a break and each with its own. Adds what is not as it must be.
+/// Runs the tests of these breaks: all of them without a break, then each with its own. Appends what is wrong to
+/// `wrong`.
 fn noticed(copy: &Copy, breaks: &[Break], wrong: &mut Vec<String>) {
     for target in [Target::Checkout, Target::Lib, Target::Xtask] {
         let own: Vec<_> = breaks.iter().filter(|own| own.target == target).collect();

@@ -1,4 +1,4 @@
-//! Any interleaving of retries, timeouts, duplicates and crashes charges at most once and ends in a
+//! Under any interleaving of retries, timeouts, duplicates and crashes, an order is charged at most once and reaches a
 //! final state.
 
 use std::path::Path;
@@ -10,18 +10,18 @@ use serde_json::json;
 
 use crate::world::World;
 
-/// One life of the site's process.
+/// One lifetime of the site's process.
 #[derive(Clone, Debug)]
 struct Life {
-    /// What is wrong with the payment gateway.
+    /// Fault plan of the payment gateway.
     plan: &'static str,
     lost: bool,
     twice: bool,
-    /// Keys of the orders that are placed at once; the same twice is a duplicate.
+    /// Keys of the orders placed concurrently; a repeated key is a duplicate.
     orders: Vec<u8>,
-    /// Virtual time before the end.
+    /// Virtual time to sleep before the end.
     sleep: u16,
-    /// Turns of the scheduler before the process dies, wherever each task is by then.
+    /// Scheduler turns before the process dies, wherever each task is at that point.
     turns: u16,
 }
 
@@ -53,7 +53,7 @@ async fn world(directory: &Path) -> World {
     .await
 }
 
-/// Runs until it is killed: the runtime goes away with every task at whatever it awaits.
+/// Runs until it is killed: dropping the runtime drops every task at its current await point.
 fn live_and_die(directory: &Path, life: &Life) {
     let runtime = runtime();
     runtime.block_on(async {
@@ -75,7 +75,7 @@ fn live_and_die(directory: &Path, life: &Life) {
                 tokio::task::yield_now().await;
             }
         };
-        // Half of the lives end while orders are under way.
+        // Half of the lifetimes end while orders are in flight.
         let placed = async { drop(join_all(orders).await) };
         if life.turns.is_multiple_of(2) {
             tokio::select! { () = placed => {}, () = killed => {} }

@@ -1,4 +1,4 @@
-//! Instances whose clocks are apart.
+//! Instances with clock skew.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::site::{Role, Site, client, ports, until};
 
 const SERVICES: &[&str] = &["user", "inventory", "payment-gateway", "notification"];
 
-/// What a series of this instance is.
+/// Value of a series of this instance.
 async fn series(client: &reqwest::Client, admin: u16, line: &str) -> Option<f64> {
     let text = client.get(format!("http://127.0.0.1:{admin}/metrics")).send().await.ok()?.text().await.ok()?;
     text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
 }
 
-/// One instance is 20 s ahead, more than a lease, and one is an hour behind. Each pays its own orders, none takes
-/// another's for abandoned, and each says how wrong its clock is.
+/// One instance's clock is 20 s ahead, which is more than a lease, and another's is an hour behind. Each instance pays
+/// its own orders, none takes over an order of another as abandoned, and each reports its clock error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_whose_clocks_are_apart_pay_their_own_orders() {
     let Some(postgres) = Postgres::start("clocks") else { return };
@@ -68,7 +68,7 @@ async fn instances_whose_clocks_are_apart_pay_their_own_orders() {
     let all = instances.iter().flat_map(|(port, ..)| (0..8).map(move |n| (*port, format!("{port}-{n}"))));
     let answers = join_all(all.map(|(port, key)| order(port, key))).await;
     for answer in answers {
-        let answer = answer.expect("an answer, not that somebody else works on the order");
+        let answer = answer.expect("an answer, not a conflict with another worker");
         assert_eq!(answer.outcome, OrderOutcome::Paid, "{answer:?}");
     }
     for (_, admin, wrong_by) in instances {

@@ -1,5 +1,5 @@
-//! Disks that fail under a running process: full, read-only, broken. Each is over when the disk is well again,
-//! without a restart, and readiness tells meanwhile.
+//! Disk failures under a running process: full, read-only, failing writes. The process recovers from each without a
+//! restart once the disk works again; until then readiness reports it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,11 +11,11 @@ use crate::postgres::{Postgres, free_port};
 use crate::site::{Role, Site, client, ports, until};
 
 const SERVICES: &[&str] = &["user", "inventory", "checkout", "payment-gateway", "notification"];
-/// Room for a few orders.
+/// Space for a few orders.
 const SMALL: &str = "3m";
-/// A start, in a test build on a busy machine.
+/// Time limit for a start, with a debug build on a busy machine.
 const START: Duration = Duration::from_secs(60);
-/// "Within seconds of the disk", with the busy machine in mind.
+/// Time limit for the recovery; the promise is "within seconds", the rest allows for a busy machine.
 const HEALED: Duration = Duration::from_secs(20);
 const SICK: Duration = Duration::from_secs(60);
 
@@ -25,7 +25,7 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Mounts one. Nothing where this user may not, said loudly.
+    /// Mounts one. Returns `None`, with a message on stderr, if this user may not mount.
     pub(crate) fn of(name: &str, size: &str) -> Option<Self> {
         let path = std::env::temp_dir().join(format!("breakerbox-disk-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
@@ -39,7 +39,7 @@ impl Disk {
         None
     }
 
-    /// Mounts it anew, `ro` or `rw`. False where a file that is open for writing is in the way.
+    /// Remounts it as `ro` or `rw`. Returns false if a file that is open for writing prevents it.
     fn remount(&self, mode: &str) -> bool {
         let options = format!("remount,{mode}");
         Command::new("mount").args(["-o", &options]).arg(&self.path).output().unwrap().status.success()
@@ -53,7 +53,7 @@ impl Disk {
         self.path.join("filler")
     }
 
-    /// Writes until nothing more fits.
+    /// Writes until the file system is full.
     pub(crate) fn fill(&self) {
         let mut file = std::fs::File::create(self.filler()).unwrap();
         for size in [64 * 1024, 4096, 1] {
@@ -64,13 +64,13 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Whoever held files here is dead by now, or a moment later.
+        // Processes that had files open here are dead by now or will be in a moment.
         let _ = Command::new("umount").arg("-l").arg(&self.path).status();
         let _ = std::fs::remove_dir(&self.path);
     }
 }
 
-/// One process with all that an order needs, its files in `directory`.
+/// One process with all the services that an order needs and its files in `directory`.
 struct Shop {
     site: Site,
     client: reqwest::Client,
@@ -126,7 +126,7 @@ impl Shop {
         self.client.get(&self.ready).send().await.is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// Whether its series say that its databases are in order.
+    /// Whether its series report the databases as up.
     async fn up(&self, service: &str) -> bool {
         let page = self.client.get(&self.metrics).send().await.unwrap().text().await.unwrap();
         page.contains(&format!("store_up{{service=\"{service}\"}} 1\n"))
@@ -142,7 +142,7 @@ impl Shop {
             && answer.json::<serde_json::Value>().await.is_ok_and(|answer| answer["outcome"] == "paid")
     }
 
-    /// Until it sells nothing and says that it is not ready.
+    /// Waits until it takes no orders and reports that it is not ready.
     async fn falls_ill(&self) {
         until("no order is taken, and readiness tells", SICK, async || !self.sells().await && !self.ready().await)
             .await;
@@ -173,7 +173,8 @@ async fn a_disk_that_was_full_is_worked_on_again_within_seconds() {
     }
 }
 
-/// A database that is read-only when it is opened: what an emergency remount leaves to a process that starts.
+/// A database that is read-only when it is opened, which is what a process finds that starts after an emergency
+/// remount.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_system_that_was_read_only_is_worked_on_again() {
     let Some(disk) = Disk::of("read-only", SMALL) else { return };
@@ -182,19 +183,19 @@ async fn a_file_system_that_was_read_only_is_worked_on_again() {
     drop(shop);
     assert!(disk.remount("ro"));
     let shop = Shop::start("read-only", &disk.path, &[]);
-    // Its admin port answers before anything is known of the disk.
+    // Its admin port answers before the state of the disk is known.
     until("it is up", START, async || shop.client.get(&shop.ready).send().await.is_ok()).await;
     shop.falls_ill().await;
     assert!(disk.remount("rw"));
     shop.heals("the file system was read-only").await;
 }
 
-/// A limit on the size of its files makes the kernel refuse writes with an error that is no full disk's.
+/// A limit on its file size makes the kernel refuse writes with an error other than "disk full".
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_that_fail_are_forgotten_when_they_succeed_again() {
     let files = std::env::temp_dir().join(format!("breakerbox-disk-broken-{}", std::process::id()));
     std::fs::create_dir_all(&files).unwrap();
-    // Without the signal that goes with it, which would end the process.
+    // Ignores the signal that comes with the limit, which would end the process.
     let shop = Shop::start("broken", &files, &["bash", "-c", r#"trap "" XFSZ; exec "$0" "$@""#]);
     until("an order is paid", START, async || shop.sells().await).await;
     let limit = |bytes: &str| {
@@ -210,7 +211,7 @@ async fn writes_that_fail_are_forgotten_when_they_succeed_again() {
     std::fs::remove_dir_all(files).unwrap();
 }
 
-/// Without any order: a service asks its database by itself.
+/// No orders are placed: a service checks its database by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_away_is_a_series() {
     let Some(postgres) = Postgres::start("away") else { return };

@@ -1,5 +1,5 @@
-//! What was tried on checkout, and holds: breakers that close unseen, full queues, poison, other defaults of
-//! the database, callers that hang up, tables of other releases, orders whose time is over.
+//! Attacks on checkout that it withstands: breakers that close between two polls, full queues, poison messages, other
+//! defaults of the database, callers that hang up, schemas of other releases, expired orders.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn new(id: &str, capacity: u32) -> NewOrder<'_> {
     }
 }
 
-/// Open and closed again between two looks of the worker; orders and voids alike.
+/// The breaker opens and closes again between two polls of the worker; orders and voids are both covered.
 #[tokio::test(start_paused = true)]
 async fn a_breaker_that_closes_unseen_holds_nothing_up() {
     let world = World::new(&[]).await;
@@ -80,11 +80,11 @@ async fn a_queue_takes_no_more_orders_than_it_has_places() {
     world.payment_client().command(Command::Reset);
     seconds(60).await;
     world.books_agree().await;
-    assert_eq!(world.checkout.store().places().await.unwrap(), (0, 0), "every place is free again");
+    assert_eq!(world.checkout.store().places().await.unwrap(), (0, 0), "every slot of the queue is free again");
     world.stop().await;
 }
 
-/// Only this order is poison: the one beside it is paid.
+/// Only this order is a poison message: the other order is paid.
 #[tokio::test(start_paused = true)]
 async fn poison_becomes_a_dead_letter_and_holds_nothing_up() {
     let files = Files::new("poison");
@@ -115,7 +115,7 @@ async fn poison_becomes_a_dead_letter_and_holds_nothing_up() {
     world.stop().await;
 }
 
-/// The claim counts, whatever becomes of it.
+/// A claim counts as an attempt even if the worker never reports a result.
 #[tokio::test(start_paused = true)]
 async fn an_item_that_outlives_its_visibility_again_and_again_dies() {
     let store = CheckoutStore::new("sqlite::memory:", &StoreSettings::default(), true).unwrap();
@@ -136,7 +136,7 @@ async fn an_answer_that_was_given_needs_nobody_else() {
     let world = World::new(&[]).await;
     let first = world.order_with("again", &later()).await;
     assert_eq!(first.status, 201);
-    // Checkout itself is asked: its user service is gone, and no viewer is remembered.
+    // Checkout is called directly: its user service is down and it has no cached viewer.
     let body = json!({"user_id": 7, "film_id": 3, "kind": "rent", "retry_later": true});
     world.fault("user", r#"{"crash": true}"#);
     let router = breakerbox::services::checkout::router(world.checkout.clone());
@@ -152,7 +152,7 @@ async fn an_answer_that_was_given_needs_nobody_else() {
     world.stop().await;
 }
 
-/// A database whose default is another isolation level than the statements are written for.
+/// A database whose default isolation level differs from the one that the statements are written for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_isolation_level_is_not_the_database_s_default() {
     let Some(postgres) = Postgres::start("isolation") else { return };
@@ -171,7 +171,8 @@ async fn the_isolation_level_is_not_the_database_s_default() {
     }
 }
 
-/// Callers leave at any moment; what they began is ended, and the next one finds a clean connection.
+/// Callers hang up at any moment; the transactions that they began are completed, and the next caller gets a clean
+/// connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_that_hang_up_leave_no_half_transaction() {
     let Some(postgres) = Postgres::start("hang-up") else { return };
@@ -211,7 +212,7 @@ async fn a_schema_newer_than_the_program_is_refused() {
     let store = CheckoutStore::new(url, &StoreSettings::default(), false).unwrap();
     let refused = store.check().await.unwrap_err();
     assert!(matches!(refused, StoreError::Newer { component: "checkout", found: 99, known: 3 }), "{refused}");
-    assert!(store.order("any").await.is_err(), "and not worked on");
+    assert!(store.order("any").await.is_err(), "and its store can't be used");
 }
 
 async fn what_no_row_may_hold(url: &str, ledger: &str) {
@@ -252,7 +253,7 @@ async fn the_databases_refuse_what_no_row_may_hold() {
     what_no_row_may_hold(&postgres.url("shop"), &postgres.url("ledger")).await;
 }
 
-/// A seat is worth nothing once its showing is over.
+/// A seat has no value after its showing.
 #[tokio::test(start_paused = true)]
 async fn a_seat_is_not_charged_after_its_showing() {
     let world = World::new(&[("BREAKERBOX_INVENTORY__SHOWING", "60s")]).await;
@@ -268,7 +269,7 @@ async fn a_seat_is_not_charged_after_its_showing() {
     world.stop().await;
 }
 
-/// Every final order has one message, which is sent as often as it takes, always with the same id.
+/// Every final order has one message, which is sent until it is received, always with the same id.
 #[tokio::test(start_paused = true)]
 async fn every_end_of_an_order_is_told_at_least_once() {
     let world = World::new(&[]).await;
@@ -288,7 +289,8 @@ async fn every_end_of_an_order_is_told_at_least_once() {
     world.stop().await;
 }
 
-/// What was begun for callers that have hung up is ended before the process is, in each of the three databases.
+/// Transactions begun for callers that have hung up are completed before the process ends, in each of the three
+/// databases.
 #[tokio::test]
 async fn a_shutdown_waits_for_the_databases() {
     for held in 0..3 {
@@ -313,9 +315,9 @@ async fn a_shutdown_waits_for_the_databases() {
         assert!(left, "{url} is held");
         let stopped = world.stop();
         tokio::pin!(stopped);
-        // Longer than anything else takes to stop.
+        // Longer than the rest of the shutdown takes.
         let patience = Duration::from_millis(1_500);
-        assert!(tokio::time::timeout(patience, &mut stopped).await.is_err(), "{url} was not waited for");
+        assert!(tokio::time::timeout(patience, &mut stopped).await.is_err(), "the shutdown did not wait for {url}");
         sqlx::query("ROLLBACK").execute(&mut raw).await.unwrap();
         stopped.await;
         let changed = match held {
@@ -327,8 +329,8 @@ async fn a_shutdown_waits_for_the_databases() {
     }
 }
 
-/// A worker that dies again and again before it has reserved anything leaves a dead letter without a seat and a
-/// viewer without an answer. Replayed, the order gets both.
+/// A worker that keeps dying before it has reserved anything leaves a dead letter without a seat and a viewer without
+/// an answer. When replayed, the order gets both.
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_without_seat_or_answer_gets_both_when_replayed() {
     let files = Files::new("unreserved");
@@ -342,7 +344,7 @@ async fn a_dead_letter_without_seat_or_answer_gets_both_when_replayed() {
     let mut raw = AnyConnection::connect(url).await.unwrap();
     let fingerprint = sqlx::query_scalar::<_, String>("SELECT fingerprint FROM idempotency_keys");
     let fingerprint = fingerprint.fetch_one(&mut raw).await.unwrap();
-    // As a process leaves it that dies right after it has taken the order.
+    // The state left by a process that dies right after it has stored the order.
     let order = NewOrder { film_id: 1, kind: OrderKind::Premiere, fingerprint: &fingerprint, ..new("ord_1", 100) };
     let now = store.now().await.unwrap();
     let Opened::New(_, job) = store.open(&order, now).await.unwrap() else { panic!("a new key") };

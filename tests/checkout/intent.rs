@@ -1,4 +1,4 @@
-//! What may have been charged is never forgotten, whatever the last answer was.
+//! A charge that may have been made is never forgotten, whatever the last answer was.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ async fn seconds(n: u64) {
     tokio::time::sleep(Duration::from_secs(n)).await;
 }
 
-/// Databases in a directory that is gone when the test is.
+/// Databases in a directory that is removed with the test.
 pub(crate) struct Files(std::path::PathBuf);
 
 impl Files {
@@ -23,7 +23,7 @@ impl Files {
         Self(path)
     }
 
-    /// Variables that put the three books of a [`World`] here.
+    /// Environment variables that put the three databases of a [`World`] here.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         [
             ("BREAKERBOX_CHECKOUT__URL", "checkout.db"),
@@ -51,8 +51,8 @@ async fn charged(world: &World) -> bool {
     !world.payment.ledger().audit().await.unwrap().kept.is_empty()
 }
 
-/// The order waited for the breaker, so nothing had been sent for it. Its worker charges and dies before
-/// the answer; the next one is refused.
+/// The order waited for the breaker, so no charge had been sent for it. Its worker charges and dies before the answer
+/// arrives; the next worker's charge is refused.
 fn killed_between_charge_and_answer(status: u16) {
     let files = Files::new(&format!("intent-{status}"));
     let first = mortal();
@@ -87,7 +87,7 @@ fn a_charge_whose_worker_died_is_voided_when_refused_later() {
     }
 }
 
-/// The payment policy tries again by itself: the first attempt charged, and its answer was lost.
+/// The payment policy retries: the first attempt charged, and its answer was lost.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_after_a_lost_attempt_gives_the_money_back() {
     let world = World::new(&[

@@ -1,21 +1,22 @@
-//! Every order in which two workers and a client can come to change the databases, with surprises: enumerated, not
-//! drawn.
+//! All interleavings of two workers and a client that change the databases, with a bounded number of surprises:
+//! enumerated, not sampled.
 //!
 //! ## Theory of operation
 //!
-//! Three processes (a client's, two workers') share one order in one database. Every change of checkout's, the
-//! inventory's and the payment gateway's tables waits for its turn. As soon as nothing moves any more, a schedule
-//! says who is next. Between two turns everything that the program does is determined, so that a schedule, a list of
-//! small numbers, determines the whole run.
+//! Three processes (one client's, two workers') share one order in one database. Every change to the tables of
+//! checkout, the inventory and the payment gateway waits for its turn. Once all processes are waiting, a schedule picks
+//! the next one. Between two turns everything that the program does is deterministic, so a schedule, a list of small
+//! numbers, determines the whole run.
 //!
-//! A schedule without surprises lets each process run to its end. A surprise is that another process is next; that a
-//! process dies, before its next change, while a request that it has sent is still on its way; or that time passes,
-//! longer than anybody waits for an answer. All schedules with up to so many surprises are run. The workers' clocks are
-//! hours ahead, and so they find every lease of the others run out: whatever can be taken over too early is.
+//! A schedule without surprises lets each process run to its end. There are three surprises: another process is
+//! scheduled next; a process dies before its next change, while a request that it has sent is still in flight; or more
+//! time passes than any caller waits for an answer. All schedules with up to a given number of surprises are run. The
+//! workers' clocks are hours ahead, so they see every lease of the others as expired: anything that can be taken over
+//! too early is.
 //!
-//! Afterwards a fourth process finishes what is left, then what was still on its way from the dead arrives, and the
-//! books are compared: what was charged and not given back is the price of the order if it is paid, and nothing
-//! otherwise; the same for its seat.
+//! Afterwards a fourth process finishes the remaining work, then the requests still in flight from dead processes
+//! arrive, and the books are compared: the amount charged and not refunded is the price of the order if it is paid and
+//! zero otherwise; the same holds for its seat.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -42,17 +43,17 @@ use tower::ServiceExt;
 
 const CLIENT: usize = 0;
 const WORKERS: [usize; 2] = [1, 2];
-/// Finishes what the others left.
+/// Process that finishes the work that the others left.
 const LAST: usize = 3;
-/// How far the clock of each process is ahead: farther than any lease of the one before.
+/// Clock offset between one process and the next, in seconds: longer than any lease.
 const HOUR: i32 = 3600;
 /// Rounds of each worker.
 const ROUNDS: usize = 2;
-/// Longer than anybody waits for an answer.
+/// Longer than any caller waits for an answer.
 const LONG: Duration = Duration::from_secs(4);
 /// More turns than any schedule has.
 const ENDLESS: usize = 200;
-/// How often a schedule is tried again whose choices were not there.
+/// How often a schedule is retried when one of its choices was not available.
 const AGAIN: usize = 5;
 
 /// A change that waits for its turn.
@@ -103,7 +104,7 @@ impl Process {
             ("BREAKERBOX_PAYMENT_GATEWAY__DECLINE_RATE", "0.0"),
             ("BREAKERBOX_FAULTS__PAYMENT_GATEWAY__ERROR_RATE", "0.0"),
             ("BREAKERBOX_CHECKOUT__QUEUE__MAX_ATTEMPTS", "1000"),
-            // They wait for a part of a time, by chance: a schedule would not determine its run any more.
+            // Their jitter is random: a schedule would no longer determine its run.
             ("BREAKERBOX_POLICIES__CHECKOUT__USER__RETRY", "false"),
             ("BREAKERBOX_POLICIES__CHECKOUT__INVENTORY__RETRY", "false"),
         ];
@@ -131,7 +132,7 @@ impl Process {
     }
 }
 
-/// What the payment gateway does from the beginning, and once the first change of its books was asked for.
+/// Faults of the payment gateway: from the beginning, and after the first change to its ledger was requested.
 #[derive(Clone, Copy, Debug)]
 struct Gateway {
     first: &'static str,
@@ -150,21 +151,21 @@ const GATEWAYS: [Gateway; 5] = [
     Gateway { first: DECLINED, then: HONEST },
 ];
 
-/// What comes next.
+/// The next event of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// The waiting change of this number.
+    /// Applies the waiting change with this number.
     Turn(usize),
     Death(usize),
     TimePasses,
 }
 
-/// The choices that a run had, and which it took.
+/// The choices that a run offered, and which it took.
 #[derive(Clone, Debug, Default)]
 struct Schedule {
-    /// Which, of how many; the first is no surprise.
+    /// Index taken and number of options; index 0 is no surprise.
     taken: Vec<(usize, usize)>,
-    /// Whether a choice that it was given was not there.
+    /// Whether a prescribed choice was not available.
     astray: bool,
 }
 
@@ -173,7 +174,7 @@ impl Schedule {
         self.taken.iter().filter(|(choice, _)| *choice > 0).count()
     }
 
-    /// The choices of the next run: the last choice that has an alternative takes it.
+    /// The choices of the next run: the last choice that has another alternative advances to it.
     fn next(mut self) -> Option<Vec<usize>> {
         while let Some((choice, of)) = self.taken.pop() {
             if choice + 1 < of {
@@ -194,7 +195,7 @@ struct Universe {
 
 impl Universe {
     fn new(name: &str) -> Self {
-        // In memory, where that is a directory: thousands of orders are written through to the disk.
+        // In memory if there is such a directory: thousands of orders are synced to disk.
         let memory = std::path::Path::new("/dev/shm");
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let directory = base.join(format!("breakerbox-turns-{name}-{}", std::process::id()));
@@ -205,12 +206,12 @@ impl Universe {
         Self { floor, processes, directory, orders: 0, paid: 0 }
     }
 
-    /// Until nothing moves: the clock of a paused runtime goes on only then.
+    /// Waits until every task is idle: the clock of a paused runtime advances only then.
     async fn quiet() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
-    /// What may come next, what would come without a surprise first. Empty when only the dead wait.
+    /// The possible next events, the one without a surprise first. Empty if only dead processes have waiting changes.
     fn options(&self, last: usize, died: bool, waited: bool) -> Vec<Next> {
         let floor = self.floor.lock().unwrap();
         let alive = |number: &usize| !floor.dead.contains(&floor.waiting[*number].process);
@@ -231,7 +232,7 @@ impl Universe {
         options
     }
 
-    /// One order under one schedule: these choices, then no more surprises.
+    /// Runs one order under one schedule: the given choices, then no more surprises.
     async fn run(&mut self, gateway: Gateway, later: bool, choices: &[usize], surprises: usize) -> Schedule {
         for (number, process) in self.processes.iter().enumerate() {
             process.lies(if number == LAST { HONEST } else { gateway.first });
@@ -250,7 +251,7 @@ impl Universe {
                         if !turn(Arc::clone(&floor), number, "worker").await {
                             return;
                         }
-                        // A dead process learns nothing any more.
+                        // A dead process does not learn the result.
                         let _ = checkout.work_once(4).await;
                     }
                 })
@@ -279,7 +280,7 @@ impl Universe {
             }
             let choice = choices.get(schedule.taken.len()).copied().unwrap_or(0);
             schedule.taken.push((choice, options.len().max(choice + 1)));
-            // Every five minutes the inventory forgets what is old, which is a change more in that run.
+            // Every five minutes the inventory prunes old rows, which adds a change to that run.
             let choice = if choice < options.len() { choice } else { 0 };
             schedule.astray |= choice != schedule.taken[schedule.taken.len() - 1].0;
             assert!(schedule.taken.len() < ENDLESS, "{schedule:?}");
@@ -309,7 +310,7 @@ impl Universe {
         schedule
     }
 
-    /// Its changes never happen; requests that it has sent are on their way.
+    /// Drops its pending changes; requests that it has sent stay in flight.
     fn kill(&self, process: usize) {
         let mut floor = self.floor.lock().unwrap();
         floor.dead.insert(process);
@@ -320,7 +321,7 @@ impl Universe {
         drop(gone);
     }
 
-    /// The last process goes on with whatever is left.
+    /// Lets the last process finish the remaining work.
     async fn finish(&self) {
         for _ in 0..100 {
             Self::quiet().await;
@@ -331,7 +332,7 @@ impl Universe {
             checkout.work_once(4).await.unwrap();
             tokio::time::sleep(Duration::from_secs(20)).await;
         }
-        panic!("an order doesn't become final: {:?}", self.processes[LAST].checkout.store().audit().await);
+        panic!("an order never became final: {:?}", self.processes[LAST].checkout.store().audit().await);
     }
 
     async fn deliver_what_the_dead_sent(&self) {
@@ -374,7 +375,7 @@ impl Universe {
                 "queued" | "" => true,
                 _ => state == Some(OrderState::Cancelled),
             };
-            assert!(right, "{what}: the client was told {told:?}, and the order is {state:?}");
+            assert!(right, "{what}: the client got {told:?}, but the order is {state:?}");
         }
     }
 }
@@ -398,7 +399,7 @@ async fn order(router: Router, key: String, later: bool) -> Option<Value> {
     good.then(|| serde_json::from_slice(&body).unwrap())
 }
 
-/// All schedules with so many surprises at most, for every gateway. Says how many.
+/// Runs all schedules with at most this many surprises, for every gateway, and returns how many it ran.
 async fn all_schedules(name: &str, surprises: usize) -> usize {
     let (mut runs, mut astray) = (0, 0);
     for gateway in GATEWAYS {
@@ -407,12 +408,12 @@ async fn all_schedules(name: &str, surprises: usize) -> usize {
             let mut choices = Some(Vec::new());
             while let Some(own) = choices {
                 if universe.orders >= 300 {
-                    // The books of an old one are long.
+                    // The tables of an old universe are long.
                     drop(universe);
                     universe = Universe::new(name);
                 }
                 let mut tried = universe.run(gateway, later, &own, surprises).await;
-                // One that went astray is run again, at another time of the inventory's clock.
+                // A run in which a choice was not available is repeated at another time of the inventory's clock.
                 for _ in 0..AGAIN {
                     if !tried.astray {
                         break;
@@ -425,8 +426,8 @@ async fn all_schedules(name: &str, surprises: usize) -> usize {
             }
         }
     }
-    // What is left had its last choice from a run in which the inventory forgot something just then.
-    assert!(astray * 50 <= runs, "a schedule determines its run: {astray} of {runs} didn't");
+    // For the remaining ones the last choice came from a run in which the inventory pruned.
+    assert!(astray * 50 <= runs, "schedules whose choices were not available: {astray} of {runs}");
     runs
 }
 

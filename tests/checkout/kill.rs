@@ -1,5 +1,5 @@
-//! Processes are killed and paused at random moments while the payment gateway lies; afterwards the books agree to
-//! the won.
+//! Processes are killed and paused at random moments while the payment gateway gives wrong answers; afterwards the
+//! books agree to the last won.
 //!
 //! The short form runs with the other tests. The long form:
 //!
@@ -7,7 +7,7 @@
 //! cargo test --test checkout long_form -- --ignored --nocapture --test-threads=1
 //! ```
 //!
-//! Two instances of checkout work on one store. Seeds are printed; `BREAKERBOX_TEST_SEED` gives one back.
+//! Two instances of checkout work on one store. The seed is printed; set `BREAKERBOX_TEST_SEED` to repeat a run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,9 +25,9 @@ use crate::liars::Outside;
 use crate::postgres::{Postgres, free_port};
 use crate::site::{Role, Site, client, ports, until};
 
-/// Orders under way at once.
+/// Orders in flight at once.
 const CUSTOMERS: u32 = 8;
-/// Longer than a lease, so that what a paused instance works on is taken over.
+/// Longer than a lease, so that the work of a paused instance is taken over.
 const PAUSE: Duration = Duration::from_millis(1_500);
 const FULL: Duration = Duration::from_secs(2);
 
@@ -35,21 +35,21 @@ struct Size {
     orders: u32,
     kills: u32,
     pauses: u32,
-    /// How often the disk fills up, where it may be filled.
+    /// How often the disk fills up, if the test has a disk to fill.
     full: u32,
 }
 
 const SHORT: Size = Size { orders: 160, kills: 6, pauses: 3, full: 0 };
 const LONG: Size = Size { orders: 5_000, kills: 110, pauses: 30, full: 5 };
 
-/// Where the three books are.
+/// Database URLs of the three books.
 struct Books {
     checkout: String,
     inventory: String,
     ledger: String,
 }
 
-/// What may be broken besides the program's processes.
+/// Infrastructure that may be broken besides the program's processes.
 struct Below<'a> {
     postgres: Option<&'a Postgres>,
     disk: Option<&'a Disk>,
@@ -58,7 +58,7 @@ struct Below<'a> {
 struct Torment {
     site: Site,
     outside: Outside,
-    /// Where the two instances of checkout answer, and their admin ports.
+    /// Addresses of the two instances of checkout, and of their admin ports.
     orders: [String; 2],
     admin: [String; 2],
     client: reqwest::Client,
@@ -67,7 +67,7 @@ struct Torment {
     over: AtomicBool,
 }
 
-/// Everything goes wrong that can, and little time passes in between.
+/// Settings under which everything fails that can, with short waits.
 fn settings(books: &Books, services: &str, truth: u16, outside: u16) -> String {
     format!(
         r#"
@@ -114,7 +114,7 @@ fn settings(books: &Books, services: &str, truth: u16, outside: u16) -> String {
 }
 
 impl Torment {
-    /// `apart`: by how many seconds the clock of the second instance is ahead.
+    /// `apart`: how many seconds the clock of the second instance is ahead.
     async fn begin(name: &str, books: &Books, seed: u64, apart: i32) -> Self {
         let (_, services) = ports(&["user", "inventory", "checkout"]);
         let truth = free_port();
@@ -147,7 +147,7 @@ impl Torment {
         own
     }
 
-    /// Asks one instance after the other until there is an answer, always with the same key.
+    /// Sends the order to the instances in turn until one answers, always with the same key.
     async fn order(&self, n: u32) -> OrderAnswer {
         let kind = ["rent", "buy", "premiere"][n as usize % 3];
         let body =
@@ -166,13 +166,13 @@ impl Torment {
                     other => panic!("order {n}: {other}: {}", response.text().await.unwrap_or_default()),
                 }
             }
-            assert!(Instant::now() < deadline, "order {n} gets no answer");
+            assert!(Instant::now() < deadline, "no answer for order {n} in time");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        unreachable!("the instances are asked for ever");
+        unreachable!("the iterator over instances is endless");
     }
 
-    /// Orders from several customers at once, some of them at both instances at the same time.
+    /// Places orders from several customers concurrently; some are sent to both instances at the same time.
     async fn shop(self: &Arc<Self>, orders: u32) -> Vec<(u32, OrderAnswer)> {
         let next = Arc::new(AtomicU32::new(0));
         let customers = (0..CUSTOMERS).map(|_| {
@@ -203,8 +203,8 @@ impl Torment {
         answers
     }
 
-    /// What happens to the processes and to what is below them, evenly over the orders, each time a little after an
-    /// order was answered.
+    /// Kills and pauses processes and breaks the infrastructure below them, spread evenly over the orders, each time
+    /// shortly after an order was answered.
     async fn rage(&self, below: &Below<'_>, size: &Size) {
         let of = |events: u32| (1..=events).map(move |n| n * size.orders / (events + 1));
         let kills = of(size.kills).enumerate().map(|(n, due)| (due, n, 'k'));
@@ -244,7 +244,7 @@ impl Torment {
         }
     }
 
-    /// Gives every dead letter its attempts back, again and again, as a person would.
+    /// Replays all dead letters again and again, as an operator would.
     async fn replay(&self) {
         for instance in self.admin.iter().cycle() {
             if self.over.load(Ordering::Relaxed) {
@@ -261,7 +261,7 @@ impl Torment {
         }
     }
 
-    /// Until there were dead letters, nothing is under way or dead, and every message was received.
+    /// Waits until there have been dead letters, no order is unfinished or dead, and every message was received.
     async fn settle(&self, books: &Books, size: &Size) -> OrderAudit {
         let some = async || self.replayed.load(Ordering::Relaxed) > 0;
         until("there are dead letters", Duration::from_mins(1), some).await;
@@ -290,7 +290,7 @@ fn seed() -> u64 {
 async fn survive(name: &str, books: &Books, below: Below<'_>, size: Size) {
     let seed = seed();
     eprintln!("{name}: seed {seed}");
-    // A SQLite database has the time of its machine, so its instances have one clock.
+    // SQLite uses the clock of its machine, so its instances have no skew.
     let apart = if below.postgres.is_some() { 20 } else { 0 };
     let torment = Arc::new(Torment::begin(name, books, seed, apart).await);
     let started = Instant::now();
@@ -325,7 +325,7 @@ async fn survive(name: &str, books: &Books, below: Below<'_>, size: Size) {
     agree(&torment, books, &answers).await;
 }
 
-/// Answers, orders, keys, ledger, stock, messages and queue say the same.
+/// Checks that answers, orders, keys, ledger, stock, messages and queue agree.
 async fn agree(torment: &Torment, books: &Books, answers: &[(u32, OrderAnswer)]) {
     let settings = StoreSettings::default();
     let orders = CheckoutStore::new(&books.checkout, &settings, false).unwrap();
@@ -335,18 +335,18 @@ async fn agree(torment: &Torment, books: &Books, answers: &[(u32, OrderAnswer)])
     let queue = orders.queue().await.unwrap();
     let paid = orders.in_state(OrderState::Paid).await.unwrap();
     let charged: Vec<_> = ledger.kept.iter().map(|(key, _)| key.clone()).collect();
-    assert_eq!(charged, paid, "every charge is a paid order and every paid order a charge");
+    assert_eq!(charged, paid, "charges and paid orders match");
     assert_eq!(ledger.kept.iter().map(|(_, won)| won).sum::<i64>(), audit.paid_amount, "to the won");
     assert_eq!(ledger.doubled, Vec::<String>::new(), "charged twice");
-    assert_eq!(stock.held, paid, "seats are held by paid orders alone");
-    assert_eq!(stock.taken, i64::try_from(paid.len()).unwrap(), "the stock's count is that of its holders");
+    assert_eq!(stock.held, paid, "only paid orders hold seats");
+    assert_eq!(stock.taken, i64::try_from(paid.len()).unwrap(), "the stock's counter equals its reservations");
     assert_eq!((queue.depth, queue.dead), (0, 0), "the queue is empty");
-    assert_eq!(orders.places().await.unwrap(), (0, 0), "no place in it is taken");
+    assert_eq!(orders.places().await.unwrap(), (0, 0), "no slot of it is taken");
     let placed = i64::try_from(answers.len()).unwrap();
-    assert_eq!(audit.orders, placed, "one order a key");
+    assert_eq!(audit.orders, placed, "one order per key");
     let mut raw = AnyConnection::connect(&books.checkout).await.unwrap();
     let keys = "SELECT COUNT(*) FROM idempotency_keys WHERE answer IS NOT NULL";
-    assert_eq!(sqlx::query_scalar::<_, i64>(keys).fetch_one(&mut raw).await.unwrap(), placed, "one answer a key");
+    assert_eq!(sqlx::query_scalar::<_, i64>(keys).fetch_one(&mut raw).await.unwrap(), placed, "one answer per key");
     let messages = torment.outside.received();
     for (n, answer) in answers {
         let state = orders.order(&answer.order_id).await.unwrap().unwrap().state;
@@ -356,14 +356,14 @@ async fn agree(torment: &Torment, books: &Books, answers: &[(u32, OrderAnswer)])
             _ => state == OrderState::Cancelled,
         };
         assert!(kept, "{answer:?} became {state:?}");
-        assert_eq!(torment.order(*n).await, *answer, "asked again, the same answer");
+        assert_eq!(torment.order(*n).await, *answer, "repeating the request gives the same answer");
         let about = messages.values().filter(|(message, _)| message.order_id == answer.order_id);
         let last = about.max_by_key(|(message, _)| version(&message.id)).map(|(message, _)| message.text.as_str());
         assert_eq!(last.map(|text| text.ends_with(", paid")), Some(state == OrderState::Paid), "{state:?}: {last:?}");
     }
 }
 
-/// The version of the order that a message is about, from its id.
+/// The version of the order that a message reports, parsed from its id.
 fn version(id: &str) -> i64 {
     id.rsplit(':').next().and_then(|version| version.parse().ok()).unwrap_or_else(|| panic!("{id}"))
 }

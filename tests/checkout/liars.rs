@@ -1,5 +1,5 @@
-//! What stands between checkout and the outside world while it is tormented: a payment gateway that lies about what
-//! it did, and a receiver of messages that forgets to say thank you.
+//! Faulty counterparts of checkout: a payment gateway whose answers contradict what it did, and a receiver of messages
+//! that does not always acknowledge them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,24 +16,24 @@ use breakerbox::services::notification::Notification;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 
-/// Every so many viewers, one whose payments never succeed as long as the gateway lies: their orders become dead
-/// letters, whatever chance has in mind.
+/// One in this many viewers has payments that never succeed while the gateway lies, so that dead letters occur whatever
+/// the seed.
 const STUBBORN: u64 = 40;
 
-/// How an answer comes to be. What is charged is what the true gateway was asked for.
+/// How the answer relates to what was done. The true gateway records what is charged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Lie {
-    /// None.
+    /// The true answer.
     Honest,
-    /// Asked, and then this answer instead of the true one.
+    /// Forwarded to the true gateway, but answered with this status instead.
     Instead(u16),
-    /// Not asked at all, and 500.
+    /// Not forwarded; answered with 500.
     NotAsked,
-    /// Asked twice at once.
+    /// Forwarded twice concurrently.
     Twice,
-    /// 500 at once, and asked later: a delivery that nobody waits for any more.
+    /// Answered with 500 at once and forwarded later, when no caller waits for it any more.
     Late,
-    /// Asked, answered when the caller has given up.
+    /// Forwarded, and answered after the caller has timed out.
     Slow,
 }
 
@@ -49,7 +49,7 @@ const CHARGES: &[(u32, Lie)] = &[
 const VOIDS: &[(u32, Lie)] =
     &[(6, Lie::Instead(500)), (5, Lie::NotAsked), (5, Lie::Twice), (4, Lie::Late), (2, Lie::Slow)];
 
-/// The lying gateway, and what was received of messages. Cheap to clone.
+/// The lying gateway and the receiver of messages. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Outside {
     inner: Arc<Inner>,
@@ -57,7 +57,7 @@ pub(crate) struct Outside {
 
 struct Inner {
     client: reqwest::Client,
-    /// The true gateway.
+    /// URL of the true gateway.
     truth: String,
     honest: AtomicBool,
     chance: Mutex<StdRng>,
@@ -93,17 +93,17 @@ impl Outside {
         port
     }
 
-    /// From now on it tells the truth.
+    /// Makes the gateway answer truthfully from now on.
     pub(crate) fn repent(&self) {
         self.inner.honest.store(true, Ordering::Relaxed);
     }
 
-    /// How often which lie was told.
+    /// How often each lie was told.
     pub(crate) fn told(&self) -> BTreeMap<String, u32> {
         self.inner.told.lock().unwrap().clone()
     }
 
-    /// Messages by their id, each with how often it came.
+    /// Received messages by id, each with the number of deliveries.
     pub(crate) fn received(&self) -> BTreeMap<String, (Notification, u32)> {
         self.inner.received.lock().unwrap().clone()
     }
@@ -204,7 +204,7 @@ async fn notify(State(own): State<Outside>, Json(message): Json<Notification>) -
     }
     let mut received = own.inner.received.lock().unwrap();
     let entry = received.entry(message.id.clone()).or_insert_with(|| (message.clone(), 0));
-    assert_eq!(entry.0, message, "one id, one message");
+    assert_eq!(entry.0, message, "one message per id");
     entry.1 += 1;
     if drawn < 20 { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::CREATED }
 }

@@ -1,4 +1,4 @@
-//! Checkout, whole: money is never taken twice and never lost.
+//! Checkout end to end: money is never taken twice and never lost.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that can't go on fails")]
 
 mod breaks;

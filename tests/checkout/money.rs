@@ -1,4 +1,4 @@
-//! What an idempotency key promises, and what becomes of orders that meet trouble.
+//! What an idempotency key promises, and what happens to orders when a service fails.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn the_same_key_and_body_give_the_same_answer_and_one_charge() {
     assert_eq!((first.status, &first.json), (201, &again.json));
     assert_eq!(again.status, 201);
     assert_eq!(world.order_with("k", &later()).await.status, 422, "another body");
-    // Another viewer's key of the same spelling is another key.
+    // The same key of another viewer is a different key.
     let token = world.log_in(9).await;
     let other = world.order_at(&world.gateway, &token, "k", &buy()).await;
     assert_ne!(id(&other.json), id(&first.json));
@@ -70,14 +70,14 @@ async fn concurrent_duplicates_wait_for_the_first_or_retry_later() {
 #[tokio::test(start_paused = true)]
 async fn a_charge_that_timed_out_is_never_made_twice() {
     let world = World::new(&[("BREAKERBOX_FAULTS__PAYMENT_GATEWAY__LOST_ANSWER_RATE", "1.0")]).await;
-    // One may wait and is asked for again, with the same key; one may not and is given back.
+    // One order may wait and is retried with the same key; the other may not and is refunded.
     let queued = world.order(&later()).await;
     let refused = world.order(&buy()).await;
     assert_eq!((queued.status, refused.status), (202, 503));
     seconds(1).await;
     let audit = world.payment.ledger().audit().await.unwrap();
-    assert_eq!(audit.kept, [(id(&queued.json).to_owned(), 12_900)], "charged, though nobody was told");
-    assert_eq!((audit.refunded, audit.doubled.len()), (1, 0), "charged, and given back");
+    assert_eq!(audit.kept, [(id(&queued.json).to_owned(), 12_900)], "charged, although the answer was lost");
+    assert_eq!((audit.refunded, audit.doubled.len()), (1, 0), "charged, then refunded");
     world.stop().await;
 }
 

@@ -1,4 +1,4 @@
-//! The seed's scenario: three failures in a row, five minutes, four of five.
+//! The specified scenario: three failures in a row, open for five minutes, four of five probes succeed.
 
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ async fn blocked_orders_are_paid_as_soon_as_the_breaker_closes() {
         let answer = world.order(&json!({"film_id": 3, "kind": "buy", "retry_later": true})).await;
         orders.push(answer.json["order_id"].as_str().unwrap().to_owned());
     }
-    // Three were tried, and go on trying at their own pace; five were turned away for 300 s.
+    // Three were attempted and are retried with their own back-off; five were rejected for 300 s.
     seconds(20).await;
     world.fault("payment-gateway", "{}");
     world.payment_client().command(Command::Reset);

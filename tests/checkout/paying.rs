@@ -1,5 +1,5 @@
-//! One viewer pays again and again while the payment gateway fails as often as it does by default,
-//! and the log of transitions tells how the breaker's state changed.
+//! One viewer pays again and again while the payment gateway fails at its default rate; the log of transitions records
+//! the breaker's changes of state.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use crate::world::World;
 const NOTICE: &str = "현재 결제 서비스에 일시적인 오류가 발생했습니다. 나중에 다시 시도해 주세요.";
 const BLOCK: Duration = Duration::from_mins(5);
 const PAUSE: Duration = Duration::from_secs(8);
-/// Within the hour that a token lasts.
+/// Fits into the hour for which a token is valid.
 const PAYMENTS_A_LOG_IN: u32 = 350;
 const LOG_INS: u32 = 4;
 
-/// The share of payments that fails when nobody has set anything.
+/// The share of payments that fails with default settings.
 fn default_error_rate() -> f64 {
     let settings = Settings::load(None, std::iter::empty()).unwrap();
     settings.blueprint().unwrap().faults[&ServiceName::PaymentGateway].error_rate
 }
 
-/// What the breaker is to do, in the fewest words: three failures in a row, five minutes, four of five.
+/// A minimal model of the breaker: three failures in a row, five minutes, four of five.
 #[derive(Clone, Copy, Debug)]
 enum Expected {
     Closed { failures: u32 },
@@ -38,7 +38,7 @@ enum Expected {
 type Change = (&'static str, &'static str, &'static str);
 
 impl Expected {
-    /// How long payments are still turned away.
+    /// Time for which payments are still rejected.
     fn block(self, now: Instant) -> Option<Duration> {
         match self {
             Self::Open { since } => BLOCK.checked_sub(now - since).filter(|left| !left.is_zero()),
@@ -46,7 +46,7 @@ impl Expected {
         }
     }
 
-    /// The state after a payment, and the changes that it has to bring.
+    /// The state after a payment, and the transitions expected from it.
     fn after(self, paid: bool, now: Instant) -> (Self, Vec<Change>) {
         match self {
             Self::Open { .. } if self.block(now).is_some() => {
@@ -65,7 +65,7 @@ impl Expected {
             Self::Closed { failures } => (Self::Closed { failures: failures + 1 }, Vec::new()),
             Self::HalfOpen { paid: before, failed } => match (before + u32::from(paid), failed + u32::from(!paid)) {
                 (_, 2) => (Self::Open { since: now }, vec![("half_open", "open", "probes_failed")]),
-                // As soon as four of five are certain.
+                // Closes as soon as four of five successes are certain.
                 (4, _) => (Self::Closed { failures: 0 }, vec![("half_open", "closed", "probes_succeeded")]),
                 (paid, failed) => (Self::HalfOpen { paid, failed }, Vec::new()),
             },
@@ -99,7 +99,7 @@ async fn paying_at_the_default_failures_goes_through_every_state() {
     assert!((share - 0.3).abs() < 1e-9, "{share}");
     let world = World::new(&[
         ("BREAKERBOX_FAULTS__PAYMENT_GATEWAY__ERROR_RATE", &share.to_string()),
-        // Nothing but giving back is in the queue here, and hours of looking at it take seconds.
+        // The queue holds only refunds here, and polling it through hours of virtual time takes seconds.
         ("BREAKERBOX_CHECKOUT__QUEUE__POLL", "10s"),
     ])
     .await;
@@ -117,7 +117,7 @@ async fn paying_at_the_default_failures_goes_through_every_state() {
             }
             if let Some(left) = state.block(now) {
                 blocked += 1;
-                // Whole seconds, rounded up: who comes back then is not turned away once more.
+                // Rounded up to whole seconds: a viewer who comes back then is not rejected again.
                 assert_eq!(retry_after(&answer.headers), left.as_secs() + u64::from(left.subsec_nanos() > 0));
             }
             let (after, changes) = state.after(paid, now);

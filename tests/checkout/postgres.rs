@@ -1,11 +1,11 @@
-//! A PostgreSQL of the test's own, that may be killed.
+//! A PostgreSQL server of the test's own that may be killed.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A cluster in a directory of its own; ended and removed when dropped.
+/// A cluster in its own directory; stopped and removed when dropped.
 pub(crate) struct Postgres {
     bin: PathBuf,
     directory: PathBuf,
@@ -13,12 +13,12 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Starts one. Nothing where PostgreSQL is not installed, said loudly; in CI that fails.
+    /// Starts one. Returns `None`, with a message on stderr, if PostgreSQL is not installed; in CI that is a failure.
     pub(crate) fn start(name: &str) -> Option<Self> {
         Self::start_in(std::env::temp_dir().join(format!("breakerbox-pg-{name}-{}", std::process::id())))
     }
 
-    /// The same in this directory, which is emptied.
+    /// Starts one in this directory, which is emptied first.
     pub(crate) fn start_in(directory: PathBuf) -> Option<Self> {
         let Some(bin) = installed() else {
             assert!(std::env::var_os("CI").is_none(), "PostgreSQL is not installed, and CI must not skip this");
@@ -56,20 +56,20 @@ impl Postgres {
         format!("postgres://breakerbox@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Kills it where it stands, and starts it anew.
+    /// Kills the server with SIGKILL and restarts it.
     pub(crate) fn kill_and_restart(&self) {
         self.kill();
         self.launch();
     }
 
-    /// Kills it where it stands.
+    /// Kills the server with SIGKILL.
     pub(crate) fn kill(&self) {
         let pid = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
         let pid = pid.lines().next().unwrap().to_owned();
         assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
     }
 
-    /// Starts it where it ended by itself, as it does when its log can't be written.
+    /// Restarts the server after it has ended by itself, as it does when it can't write its log.
     pub(crate) fn revive(&self) {
         let data = self.directory.join("data");
         if !self.command("pg_ctl", &["status", "-D", data.to_str().unwrap()]).status().unwrap().success() {
@@ -78,7 +78,7 @@ impl Postgres {
     }
 
     pub(crate) fn launch(&self) {
-        // Its orphaned processes need a moment to see that it is gone.
+        // Its orphaned processes need a moment to notice that it has died.
         let deadline = Instant::now() + Duration::from_secs(20);
         let (data, log) = (self.directory.join("data"), self.directory.join("log"));
         let args = ["start", "-w", "-D", data.to_str().unwrap(), "-l", log.to_str().unwrap()];
@@ -115,7 +115,7 @@ impl Drop for Postgres {
     }
 }
 
-/// `POSTGRES_BIN` as `scripts/tools.sh` finds it, else Debian's newest.
+/// `POSTGRES_BIN` as set by `scripts/tools.sh`, else the newest version of Debian's packages.
 fn installed() -> Option<PathBuf> {
     if let Some(given) = std::env::var_os("POSTGRES_BIN").map(PathBuf::from).filter(|bin| bin.join("initdb").exists()) {
         return Some(given);
@@ -131,7 +131,7 @@ fn is_root() -> bool {
     std::fs::metadata(Path::new("/proc/self")).is_ok_and(|own| own.uid() == 0)
 }
 
-/// A port that nobody listens on now.
+/// A port that is free at this moment.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

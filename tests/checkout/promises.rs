@@ -1,4 +1,4 @@
-//! What `docs/checkout.md` promises is tested under the name that it gives.
+//! Every promise of `docs/checkout.md` is covered by the test that the page names.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Names in backticks in the last column of the table, by what is promised.
+/// The test names in backticks in the last column of the table, keyed by the promise.
 pub(crate) fn promises() -> Vec<(String, Vec<String>)> {
     let text = fs::read_to_string(root().join("docs/checkout.md")).unwrap();
     let (_, after) = text.split_once(HEADING).expect("the section is there");
@@ -24,7 +24,7 @@ pub(crate) fn promises() -> Vec<(String, Vec<String>)> {
     .collect()
 }
 
-/// Functions that a test attribute stands before, in a folder and below.
+/// The names of all functions with a test attribute in a folder and its subfolders.
 fn tests_in(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -56,9 +56,12 @@ fn every_test_that_the_documentation_names_exists() {
     let promises = promises();
     assert!(promises.len() >= 13, "{promises:?}");
     for (promise, tests) in promises {
-        assert!(!tests.is_empty(), "nothing tests: {promise}");
+        assert!(!tests.is_empty(), "no test for: {promise}");
         let missing: Vec<_> = tests.iter().filter(|test| !known.contains(*test)).collect();
         assert!(missing.is_empty(), "{promise}: there is no test {missing:?}");
     }
-    assert!(!known.contains("tests_in") && !known.contains("promises"), "helpers are no tests");
+    assert!(
+        !known.contains("tests_in") && !known.contains("promises"),
+        "functions without a test attribute are excluded"
+    );
 }

@@ -1,4 +1,4 @@
-//! What happens when two are at the same order, and one of them is late.
+//! Races between two tasks that work on the same order.
 
 use std::time::Duration;
 
@@ -34,8 +34,8 @@ fn change(state: OrderState, charge_sent: bool) -> Change {
     }
 }
 
-/// The first taker's lease is over, a worker charges; then the first taker is turned away by a full
-/// bulkhead and means to cancel an order for which, as far as it knows, nothing was sent.
+/// The caller's lease has expired and a worker charges; then the caller is rejected by a full bulkhead and tries to
+/// cancel an order for which, as far as it knows, no charge was sent.
 #[tokio::test(start_paused = true)]
 async fn an_order_taken_by_a_worker_is_no_longer_its_callers() {
     let world = World::new(&[]).await;
@@ -58,7 +58,7 @@ async fn an_order_taken_by_a_worker_is_no_longer_its_callers() {
     let Opened::New(taken, _) = store.open(&new, now).await.unwrap() else { panic!("a new order") };
     let mine = store.change(&taken, &change(OrderState::Charging, true), now).await.unwrap().unwrap();
 
-    // The worker finds it a second later, and is waiting for the payment gateway when this one is back.
+    // The worker claims it a second later and is waiting for the payment gateway when the caller resumes.
     let charging = async {
         while world.series("http_server_active_requests", &[("service", "payment-gateway")]) < 1.0 {
             millis(20).await;
@@ -72,7 +72,7 @@ async fn an_order_taken_by_a_worker_is_no_longer_its_callers() {
     world.stop().await;
 }
 
-/// "Declined" is about the last request. What became of the one before, whose answer was lost, nobody knows.
+/// "Declined" is about the last request. The result of the one before, whose answer was lost, is unknown.
 #[tokio::test(start_paused = true)]
 async fn a_decline_after_a_lost_answer_gives_the_money_back() {
     let world = World::new(&[]).await;
@@ -92,7 +92,7 @@ async fn a_decline_after_a_lost_answer_gives_the_money_back() {
     world.stop().await;
 }
 
-/// A viewer without patience, or a store that used it up, is no failure of the payment gateway.
+/// A caller that gives up early, or a store that used up the time, is no failure of the payment gateway.
 #[tokio::test(start_paused = true)]
 async fn an_impatient_caller_does_not_trip_the_payment_breaker() {
     let world = World::new(&[("BREAKERBOX_GATEWAY__PAGE_BUDGET", "150ms")]).await;
@@ -107,7 +107,7 @@ async fn an_impatient_caller_does_not_trip_the_payment_breaker() {
     world.stop().await;
 }
 
-/// All instances that saw a trip are gone before it is over, as functions are.
+/// All instances that saw the trip are gone before the wait ends, as with serverless functions.
 #[tokio::test(start_paused = true)]
 async fn a_trip_that_outlived_its_instances_does_not_end_the_counting() {
     let file = std::env::temp_dir().join(format!("breakerbox-races-{}.db", std::process::id()));
@@ -144,14 +144,14 @@ async fn a_stateless_breaker_keeps_nothing_even_if_somebody_resets_it() {
     assert_eq!(world.payment_breaker().state, State::Closed);
     millis(10_000).await;
     assert_eq!(world.payment_breaker().state, State::Disabled);
-    // What a person holds shut stays shut.
+    // A breaker that an operator forced open stays open.
     world.payment_client().command(Command::ForceOpen);
     millis(10_000).await;
     assert_eq!(world.payment_breaker().state, State::ForcedOpen);
     world.stop().await;
 }
 
-/// The token's end counts also while nobody can be asked about it.
+/// The expiry of a token also holds while the user service cannot verify it.
 #[tokio::test(start_paused = true)]
 async fn an_expired_token_is_refused_while_none_can_verify_it() {
     let world = World::new(&[("BREAKERBOX_USER__TOKEN_LIFETIME", "60s")]).await;
@@ -159,13 +159,13 @@ async fn an_expired_token_is_refused_while_none_can_verify_it() {
     assert_eq!(world.order(&rent()).await.status, 201);
     world.fault("user", r#"{"error_rate": 1}"#);
     millis(30_000).await;
-    assert_eq!(world.order(&rent()).await.status, 201, "known until the token ends");
+    assert_eq!(world.order(&rent()).await.status, 201, "cached until the token expires");
     millis(31_000).await;
     assert_eq!(world.order(&rent()).await.status, 503);
     world.stop().await;
 }
 
-/// The reservation's commit is on its way when checkout has lost its patience and releases.
+/// The commit of the reservation is still in flight when checkout times out and releases it.
 #[tokio::test]
 async fn a_release_waits_for_the_reservation_that_it_undoes() {
     let Some(postgres) = Postgres::start("release") else { return };
@@ -196,7 +196,7 @@ async fn a_release_waits_for_the_reservation_that_it_undoes() {
     };
     tokio::time::timeout(Duration::from_secs(20), waits).await.expect("the release waits for the reservation");
     sqlx::query("COMMIT").execute(&mut late).await.unwrap();
-    assert!(releasing.await.unwrap().unwrap(), "there was a seat to give back");
+    assert!(releasing.await.unwrap().unwrap(), "a seat was released");
     let stock = store.audit().await.unwrap();
     assert_eq!((stock.taken, stock.held.len()), (0, 0));
     assert_eq!(store.reserve("next", place, 5).await.unwrap(), Reserved::Held { showing: 1 });

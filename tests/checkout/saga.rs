@@ -1,4 +1,4 @@
-//! The steps of an order: what is given back, what may fail, who goes on, and what it comes to in won.
+//! The steps of an order: what is refunded, which steps may fail, which worker resumes, and what is charged in won.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ async fn seconds(n: u64) {
     tokio::time::sleep(Duration::from_secs(n)).await;
 }
 
-/// Steps and outcomes of the one order in this state.
+/// Steps and outcomes of the only order in this state.
 async fn steps(world: &World, state: OrderState) -> Vec<(String, String)> {
     let store = world.checkout.store();
     let orders = store.in_state(state).await.unwrap();
@@ -111,9 +111,9 @@ async fn a_taken_item_is_hidden_until_its_visibility_ends() {
     };
     store.open(&order, 0).await.unwrap();
     let claim = async |now| store.claim(Lane::Urgent, 10, Duration::from_mins(5), now).await.unwrap().len();
-    assert_eq!(claim(MINUTE - 1).await, 0, "its first taker has the lease");
-    assert_eq!(claim(MINUTE).await, 1, "who died, it seems");
+    assert_eq!(claim(MINUTE - 1).await, 0, "the caller still has the lease");
+    assert_eq!(claim(MINUTE).await, 1, "the caller's lease has expired");
     assert_eq!(claim(MINUTE).await, 0);
     assert_eq!(claim(6 * MINUTE - 1).await, 0);
-    assert_eq!(claim(6 * MINUTE).await, 1, "the worker died as well");
+    assert_eq!(claim(6 * MINUTE).await, 1, "the worker's lease has expired, too");
 }

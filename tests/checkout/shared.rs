@@ -41,7 +41,7 @@ async fn two_instances_share_a_trip_within_one_cache_period() {
     let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!(answer.status == 503 && (295..=300).contains(&wait), "{answer:?}");
 
-    // Whoever finds it well again tells the other.
+    // The instance that sees it recover shares the recovery.
     one.fault("payment-gateway", "{}");
     millis(300_000).await;
     for _ in 0..5 {
@@ -89,16 +89,16 @@ async fn an_absent_store_neither_trips_nor_holds_a_breaker() {
     assert_eq!(one.order(&rent()).await.status, 201);
     one.checkout.store().close().await;
     millis(10_000).await;
-    // Without a store no order can be promised, and none is; the breaker stays as it was.
+    // Without a store no order can be accepted, and none is; the breaker stays as it was.
     assert_eq!(one.order(&rent()).await.status, 503);
     assert!(one.payment_transitions().is_empty());
-    // The other instance is not harmed.
+    // The other instance is not affected.
     assert_eq!(other.order(&rent()).await.status, 201);
     other.stop().await;
     one.stop().await;
 }
 
-/// Two instances over one database, which only the second can reach until the link is made.
+/// Two instances over one database that the first cannot reach until the link is made.
 struct CutOff {
     one: World,
     other: World,
@@ -116,7 +116,7 @@ impl CutOff {
         };
         let (one, other) = (world("link").await, world("store").await);
         assert_eq!(other.order(&rent()).await.status, 201);
-        assert_eq!(one.order(&rent()).await.status, 503, "without a store no order can be promised");
+        assert_eq!(one.order(&rent()).await.status, 503, "without a store no order is accepted");
         Self { one, other, directory }
     }
 
@@ -155,7 +155,7 @@ async fn an_instance_that_loses_its_store_blocks_on_its_own() {
     let (first, second, third, ()) = tokio::join!(one.order(&body), one.order(&body), one.order(&body), lose);
     assert_eq!([first.status, second.status, third.status], [503; 3]);
     assert_eq!(one.payment_transitions(), [("closed", "open", "consecutive_failures")]);
-    // It could tell nobody, and the other goes on with what it sees itself.
+    // It could not share the trip, so the other instance decides by its own calls.
     millis(5_000).await;
     assert_eq!(other.payment_breaker().state, State::Closed);
     assert_eq!(other.order(&body).await.status, 201);
@@ -169,14 +169,14 @@ async fn a_trip_without_the_store_is_shared_when_it_is_back() {
     trip(&cut_off.one).await;
     millis(60_000).await;
     assert_eq!(cut_off.one.payment_breaker().state, State::Open, "by itself");
-    assert_eq!(cut_off.other.order(&rent()).await.status, 201, "nobody told it");
+    assert_eq!(cut_off.other.order(&rent()).await.status, 201, "the trip is not shared yet");
     cut_off.reach_the_store();
-    // One period until this one writes, one until the other looks.
+    // One period until this instance writes, one until the other reads.
     millis(2_100).await;
     assert_eq!(cut_off.other.payment_transitions(), [("closed", "open", "shared")]);
     let answer = cut_off.other.order(&rent()).await;
     let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
-    assert!(answer.status == 503 && (230..=240).contains(&wait), "what is left of the block: {answer:?}");
+    assert!(answer.status == 503 && (230..=240).contains(&wait), "the rest of the open wait: {answer:?}");
     cut_off.stop().await;
 }
 

@@ -1,4 +1,4 @@
-//! The program's processes, to be killed, paused and started anew.
+//! Processes of the program that tests kill, pause and restart.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +17,7 @@ pub(crate) struct Role {
     /// Flags before the command.
     pub(crate) flags: Vec<String>,
     pub(crate) variables: Vec<(String, String)>,
-    /// A program and its arguments to be started by.
+    /// A wrapper program and its arguments.
     pub(crate) through: Vec<String>,
 }
 
@@ -26,7 +26,7 @@ struct Process {
     child: Child,
 }
 
-/// Processes with one settings file, in a directory that is gone when this is dropped, as they are.
+/// Processes with one settings file, in a directory. Dropping it ends the processes and removes the directory.
 pub(crate) struct Site {
     directory: PathBuf,
     processes: Mutex<BTreeMap<&'static str, Process>>,
@@ -48,7 +48,7 @@ impl Site {
 
     fn spawn(&self, role: &Role) -> Child {
         let log = File::options().create(true).append(true).open(self.directory.join(role.name)).unwrap();
-        // Another build of it may be tried as well.
+        // Another build can be tested as well.
         let program = std::env::var("BREAKERBOX_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_breakerbox").to_owned());
         let words: Vec<_> = role.through.iter().cloned().chain([program]).collect();
         Command::new(&words[0])
@@ -58,7 +58,7 @@ impl Site {
             .arg(self.directory.join("breakerbox.toml"))
             .arg("serve")
             .args(role.services)
-            // No settings of the program.
+            // Removed because the program refuses them as unknown settings.
             .env_remove("BREAKERBOX_TEST_SEED")
             .env_remove("BREAKERBOX_TEST_PROGRAM")
             .envs(role.variables.iter().cloned())
@@ -68,7 +68,7 @@ impl Site {
             .unwrap()
     }
 
-    /// Kills a process where it stands, and starts it anew.
+    /// Kills a process with SIGKILL and restarts it.
     pub(crate) fn kill(&self, name: &'static str) {
         let mut processes = self.processes.lock().unwrap();
         let Process { role, child } = processes.get_mut(name).unwrap();
@@ -81,7 +81,7 @@ impl Site {
         self.processes.lock().unwrap()[name].child.id()
     }
 
-    /// Stops a process in the middle of whatever it does; `resume` lets it go on, none the wiser.
+    /// Suspends a process at whatever point it has reached; `resume` continues it.
     pub(crate) fn pause(&self, name: &'static str) {
         self.signal(name, "-STOP");
     }
@@ -115,7 +115,7 @@ impl Drop for Site {
     }
 }
 
-/// A different port for each of these services, as settings.
+/// A different port for each of these services, also as settings.
 pub(crate) fn ports(services: &[&'static str]) -> (BTreeMap<&'static str, u16>, String) {
     let ports: BTreeMap<_, _> = services.iter().map(|service| (*service, free_port())).collect();
     let lines: Vec<_> = ports.iter().map(|(service, port)| format!("[services.{service}]\nport = {port}\n")).collect();
@@ -126,11 +126,11 @@ pub(crate) fn client(timeout: Duration) -> reqwest::Client {
     reqwest::Client::builder().no_proxy().timeout(timeout).build().unwrap()
 }
 
-/// Asks until it is as wanted.
+/// Polls until the condition holds.
 pub(crate) async fn until(what: &str, patience: Duration, mut reached: impl AsyncFnMut() -> bool) -> Duration {
     let since = Instant::now();
     while !reached().await {
-        assert!(since.elapsed() < patience, "not reached within {patience:?}: {what}");
+        assert!(since.elapsed() < patience, "timed out after {patience:?}: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     since.elapsed()

@@ -1,4 +1,4 @@
-//! The stores by themselves.
+//! The stores on their own.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use breakerbox::store::{
 
 use crate::postgres::Postgres;
 
-/// A place for databases that is gone when the test is.
+/// A directory for databases that is removed with the test.
 struct Directory(std::path::PathBuf);
 
 impl Directory {
@@ -62,7 +62,7 @@ fn order<'a>(id: &'a str, key: &'a str) -> NewOrder<'a> {
     }
 }
 
-/// Takes an order with a key of the same name and brings it to a state, all in the first second.
+/// Stores an order with a key of the same name and brings it to a state, all within the first second.
 async fn bring(store: &CheckoutStore, id: &str, state: OrderState) {
     let Opened::New(taken, _) = store.open(&order(id, id), 0).await.unwrap() else { panic!("{id} is taken") };
     let effect = match state {
@@ -88,21 +88,24 @@ async fn orders_are_forgotten(store: &CheckoutStore) {
         bring(store, id, state).await;
     }
     let (now, before) = (100 * HOUR, 28 * HOUR);
-    assert_eq!(store.prune(0, HOUR, 100).await.unwrap(), 0, "nothing is old yet");
+    assert_eq!(store.prune(0, HOUR, 100).await.unwrap(), 0, "nothing is old enough yet");
     assert_eq!(store.prune(before, now, 100).await.unwrap(), 1);
     assert_eq!(store.order("paid").await.unwrap(), None);
     assert!(store.steps("paid").await.unwrap().is_empty());
     for id in ["queued", "dead"] {
         assert!(store.order(id).await.unwrap().is_some());
         assert_eq!(store.steps(id).await.unwrap().len(), 2);
-        // Days after its key was to expire, asking again finds the order that still waits.
+        // Days after its key expired, repeating the request finds the order that is still waiting.
         let again = store.open(&order("another", id), now).await.unwrap();
         assert!(matches!(again, Opened::Known(Known { same: true, order: Some(found), .. }) if found.id == id), "{id}");
     }
-    assert!(!store.replay(vec!["dead".to_owned()], now).await.unwrap().is_empty(), "a person may still decide");
+    assert!(
+        !store.replay(vec!["dead".to_owned()], now).await.unwrap().is_empty(),
+        "dead letters can still be replayed"
+    );
     assert!(matches!(store.open(&order("new", "paid"), now).await.unwrap(), Opened::New(..)), "its key is free");
 
-    // A little at a time.
+    // A limited number of rows at a time.
     for n in 0..5 {
         bring(store, &format!("old-{n}"), OrderState::Cancelled).await;
     }
@@ -124,7 +127,7 @@ async fn seats_are_forgotten(store: &InventoryStore) {
     let audit = store.audit().await.unwrap();
     assert_eq!((audit.held, audit.taken), (vec!["lately over".to_owned(), "old, and still to come".to_owned()], 2));
     assert!(store.release("old, and still to come", 100 * HOUR).await.unwrap());
-    // Who is given up after their seat was forgotten takes none from anybody else.
+    // Releasing an order whose seat was already pruned takes no seat from another order.
     assert!(!store.release("over", 100 * HOUR).await.unwrap());
     assert_eq!(store.audit().await.unwrap().taken, 1);
 }
@@ -139,7 +142,7 @@ async fn what_is_over_is_forgotten_and_what_somebody_may_need_is_not() {
     seats_are_forgotten(&InventoryStore::new(&postgres.url("shop"), &settings, false).unwrap()).await;
 }
 
-/// A lease is nobody else's to end, and an attempt that failed keeps its pause.
+/// A lease of another worker is not ended, and a failed attempt keeps its back-off.
 #[tokio::test(start_paused = true)]
 async fn unblocking_makes_due_only_what_the_breaker_rejected() {
     let directory = Directory::new("unblock");
@@ -163,7 +166,7 @@ async fn unblocking_makes_due_only_what_the_breaker_rejected() {
     let due = store.claim(Lane::Charge, 9, minute, HOUR + 1).await.unwrap();
     assert_eq!(due.iter().map(|job| job.order_id.as_str()).collect::<Vec<_>>(), ["turned-away"]);
     assert_eq!(store.unblock(HOUR + 2).await.unwrap(), 0);
-    // Whoever had it before can't put it back.
+    // The previous holder of the lease can't put it back.
     let earlier = breakerbox::store::Job { leased_until: 1, ..due[0].clone() };
     store.postpone(&earlier, 0, "late").await.unwrap();
     assert_eq!(store.claim(Lane::Charge, 9, minute, HOUR + 3).await.unwrap(), []);

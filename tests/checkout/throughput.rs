@@ -1,4 +1,4 @@
-//! Orders per second through gateway → checkout → store, against the same flow with no protection.
+//! Orders per second through gateway → checkout → store, compared with the same flow without protection.
 //!
 //! `cargo test --release --test checkout throughput -- --ignored --nocapture`
 
@@ -78,12 +78,12 @@ async fn log_in(client: &reqwest::Client, door: u16) -> String {
         {
             return token.to_owned();
         }
-        assert!(Instant::now() < deadline, "nobody answers at {url}");
+        assert!(Instant::now() < deadline, "no response from {url}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Orders for one round; gives response times.
+/// Places orders for one round and returns the response times.
 async fn round(client: &reqwest::Client, door: u16, token: &str, n: &Arc<AtomicU32>) -> Vec<Duration> {
     let until = Instant::now() + ROUND;
     let customers = (0..CUSTOMERS).map(|_| {
@@ -114,7 +114,7 @@ async fn measure(name: &str, running: &Running) {
     let token = log_in(&client, running.doors[0]).await;
     let n = Arc::new(AtomicU32::new(0));
     let mut all = [Vec::new(), Vec::new()];
-    // By turns, so that what changes on the machine changes for both.
+    // Alternates, so that changes of the machine's load affect both.
     for _ in 0..ROUNDS {
         for (door, times) in running.doors.iter().zip(&mut all) {
             times.extend(round(&client, *door, &token, &n).await);

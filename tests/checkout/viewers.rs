@@ -1,4 +1,4 @@
-//! Orders as their viewers see them: listed, looked at, cancelled.
+//! Orders as viewers see them: listing, viewing, cancelling.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ async fn a_waiting_order_can_be_cancelled_by_its_viewer() {
     world.stop().await;
 }
 
-/// The worker is waiting for the payment gateway's answer when the viewer cancels.
+/// The viewer cancels while the worker is waiting for the payment gateway's answer.
 #[tokio::test(start_paused = true)]
 async fn a_charge_under_way_is_given_back_when_the_order_is_cancelled() {
     let world = World::new(&[]).await;

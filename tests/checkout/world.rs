@@ -20,7 +20,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-/// An answer, read to its end.
+/// A response whose body was read completely.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -44,13 +44,13 @@ pub(crate) struct World {
     running: Running,
 }
 
-/// A runtime under a paused clock. Dropped, it ends all that runs in it where it stands, as a killed process does.
+/// A runtime with a paused clock. Dropping it ends all its tasks at once, like killing a process.
 pub(crate) fn mortal() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
 }
 
 impl World {
-    /// A site without faults and with cards that work, changed by these variables.
+    /// A site without faults and with cards that are never declined, changed by these variables.
     pub(crate) async fn new(variables: &[(&str, &str)]) -> Self {
         let quiet = [
             ("BREAKERBOX_TRAFFIC__ENABLED", "false"),
@@ -91,7 +91,7 @@ impl World {
         answer.json["token"].as_str().unwrap().to_owned()
     }
 
-    /// Breaks a service.
+    /// Sets a fault plan on a service.
     pub(crate) fn fault(&self, target: &str, plan: &str) {
         let plan: FaultPlan = serde_json::from_str(plan).unwrap();
         self.faults.set(target, plan).unwrap();
@@ -99,11 +99,11 @@ impl World {
 
     pub(crate) fn new_key(&self) -> String {
         self.keys.set(self.keys.get() + 1);
-        // Worlds may share a database, and so the keys in it.
+        // Worlds may share a database, and therefore its keys.
         format!("key-{:p}-{}", self, self.keys.get())
     }
 
-    /// Orders as viewer 7 with a key of its own.
+    /// Places an order as viewer 7 with a fresh key.
     pub(crate) async fn order(&self, body: &Value) -> Answer {
         self.order_with(&self.new_key(), body).await
     }
@@ -135,11 +135,11 @@ impl World {
         send(&self.gateway, request.body(Body::empty()).unwrap()).await
     }
 
-    /// Waits until `reached` holds, at most a minute.
+    /// Waits until `reached` holds, for at most a minute.
     pub(crate) async fn until(&self, what: &str, mut reached: impl AsyncFnMut(&Self) -> bool) {
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(1);
         while !reached(self).await {
-            assert!(tokio::time::Instant::now() < deadline, "not reached: {what}");
+            assert!(tokio::time::Instant::now() < deadline, "timed out: {what}");
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     }
@@ -148,7 +148,7 @@ impl World {
         self.checkout.store().order(order).await.unwrap().unwrap().state
     }
 
-    /// Changes of the payment breaker: from, to, reason.
+    /// Transitions of the payment breaker: from, to, reason.
     pub(crate) fn payment_transitions(&self) -> Vec<(&'static str, &'static str, &'static str)> {
         let latest = self.transitions.latest();
         let own = latest.iter().filter(|record| record.service == "checkout" && record.breaker == "payment-gateway");
@@ -165,7 +165,7 @@ impl World {
         self.payment_client().snapshot().unwrap()
     }
 
-    /// Charges as checkout does, and says whether it could. Without an order, so that it needs no store.
+    /// Makes a charge as checkout does and returns whether it succeeded. There is no order, so no store is needed.
     pub(crate) async fn charge(&self) -> bool {
         let request = Call::post("/charges").header("idempotency-key", &self.new_key());
         let request = request.json(&json!({"user_id": 7, "amount_won": 1000}));
@@ -186,8 +186,8 @@ impl World {
         found.iter().map(|m| m.get_counter().get_value() + m.get_gauge().get_value()).sum()
     }
 
-    /// The three books agree: every charge that was kept belongs to a paid order of that amount, no key
-    /// was charged twice, and seats are held for exactly the orders that may still need them.
+    /// Checks that the three books agree: every charge that was not refunded belongs to a paid order of that amount, no
+    /// key was charged twice, and seats are held for exactly the orders that may still need them.
     pub(crate) async fn books_agree(&self) {
         let orders = self.checkout.store();
         let (audit, ledger, stock) = (
@@ -209,7 +209,7 @@ impl World {
         assert_eq!(orders.queue().await.unwrap().depth, 0);
     }
 
-    /// Ends the worker in an orderly way.
+    /// Stops the worker gracefully.
     pub(crate) async fn stop(self) {
         self.running.stop().await;
     }

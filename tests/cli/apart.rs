@@ -1,10 +1,10 @@
-//! Services that run apart, two of them under one name: the gateway's admin port speaks for all.
+//! Services in separate processes, two of them instances of one service: the gateway's admin port covers all of them.
 
 use serde_json::Value;
 
 use crate::process::{Done, Process, breakerbox};
 
-/// The gateway, and two instances of checkout that it knows by one name.
+/// The gateway, and two instances of checkout that are configured as one service.
 struct Apart {
     gateway: Process,
     instances: [Process; 2],
@@ -67,7 +67,7 @@ fn lists_tell_of_all_processes_and_of_those_that_are_silent() {
     }
     assert!(breakers.contains("gateway/catalog"), "{breakers}");
     assert!(apart.done("fault list").lines().filter(|line| line.starts_with("checkout")).count() == 2);
-    // What the port says of itself alone has none of theirs.
+    // Without `everywhere`, the port lists only the breakers of its own process.
     assert!(apart.gateway.get("/breakers").to_string().find("payment-gateway").is_none());
     assert_eq!(apart.gateway.get("/health?everywhere=true")["breakers"].as_u64().map(|many| many > 6), Some(true));
 
@@ -81,7 +81,7 @@ fn lists_tell_of_all_processes_and_of_those_that_are_silent() {
     assert_eq!(list.code, 0);
     assert!(list.stdout.contains(other.admin_address()), "{}", list.stdout);
     assert!(list.stderr.contains("without checkout") && list.stderr.contains(&gone), "{}", list.stderr);
-    // Half done is not done, and says so.
+    // A command that reached only some of the instances fails and names the others.
     let half = apart("breaker force-open checkout/payment-gateway");
     assert_eq!(half.code, 1);
     assert!(half.stderr.contains(&gone) && half.stderr.contains("1 other applied it"), "{}", half.stderr);

@@ -1,4 +1,4 @@
-//! What is exported over OTLP: a receiver that is ill costs nobody's time, and records find their trace.
+//! OTLP export: a receiver that does not answer delays nothing, and log records carry their trace.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use super::process::{Process, breakerbox, within};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// Takes connections and never answers: each export ends in its own timeout, three seconds later.
+/// Accepts connections and never answers: each export runs into its timeout of three seconds.
 fn black_hole() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -27,7 +27,7 @@ fn black_hole() -> String {
     format!("http://{address}")
 }
 
-/// The longest that one of so many pages took, four at a time.
+/// The longest response time of this many page requests, four at a time.
 fn longest_of(pages: usize, url: &str) -> Duration {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -50,20 +50,20 @@ fn a_silent_span_receiver_slows_no_request_and_no_exit() {
     let nowhere = black_hole();
     let endpoint = ("BREAKERBOX_TELEMETRY__OTLP_ENDPOINT", nowhere.as_str());
     let process = Process::start(&["--no-traffic", "--no-scenario"], &[endpoint]);
-    // Far more spans than the exporter's queue holds: four or more a page, 2 048 places.
+    // Far more spans than the exporter's queue of 2 048 holds: each page has four or more.
     let longest = longest_of(1200, &format!("{}/api/home", process.site));
     assert!(longest < Duration::from_millis(2500), "a page took {longest:?}: it waited for the exporter");
     let since = Instant::now();
     assert_eq!(process.interrupt(), 0);
-    assert!(since.elapsed() < Duration::from_secs(8), "leaving took {:?}", since.elapsed());
+    assert!(since.elapsed() < Duration::from_secs(8), "the shutdown took {:?}", since.elapsed());
 }
 
-/// A collector that keeps the records it is sent, each with what wrote it.
+/// A collector that keeps the log records it receives, each with the name of its scope.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<(String, LogRecord)>>>);
 
 impl Collector {
-    /// Starts it, and says where it is.
+    /// Starts the collector and returns its URL.
     fn start() -> (Self, String) {
         let collector = Self::default();
         let kept = collector.clone();
@@ -93,7 +93,7 @@ impl Collector {
         }
     }
 
-    /// Who wrote records so far, and the traces of those that say this.
+    /// The scopes of all records so far, and the trace ids of the records that contain these words.
     fn seen(&self, words: &str) -> (Vec<String>, Vec<String>) {
         let kept = self.0.lock().unwrap();
         let says = |record: &LogRecord| format!("{:?}", record.body).contains(words);
@@ -112,7 +112,7 @@ fn log_records_carry_their_trace_and_omit_the_exporters_own() {
         &[
             ("BREAKERBOX_TELEMETRY__OTLP_ENDPOINT", &endpoint),
             ("BREAKERBOX_TELEMETRY__OTLP_LOGS", "true"),
-            // At this level each request of the exporter would say something.
+            // At this level every request of the exporter would itself be logged.
             ("BREAKERBOX_TELEMETRY__LOG_FILTER", "debug"),
             (threshold, "1"),
         ],

@@ -1,9 +1,9 @@
-//! The image's build gets every file that the program is built from, and other images are named by their digests.
+//! The image's build context holds every file that the program is built from, and base images are pinned by digest.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What the compiler says the library was built from, relative to the repository.
+/// Files that the library was built from according to the compiler, relative to the repository.
 fn built_from() -> Vec<PathBuf> {
     let tests = std::env::current_exe().unwrap();
     let entries = fs::read_dir(tests.parent().unwrap()).unwrap().map(|entry| entry.unwrap());
@@ -16,12 +16,12 @@ fn built_from() -> Vec<PathBuf> {
         .map(|entry| (entry.metadata().unwrap().modified().unwrap(), fs::read_to_string(entry.path()).unwrap()))
         .filter(|(_, info)| info.contains(": src/lib.rs "))
         .max()
-        .expect("the library was compiled for this test");
+        .expect("cargo compiled the library for this test");
     let (_, files) = library.1.lines().next().and_then(|line| line.split_once(": ")).expect("a make rule");
     files.split_whitespace().map(|file| plain(Path::new(file))).collect()
 }
 
-/// Without `..`, and relative to the repository.
+/// The path without `..`, relative to the repository.
 fn plain(file: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in file.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(file) {
@@ -34,7 +34,7 @@ fn plain(file: &Path) -> PathBuf {
     plain
 }
 
-/// The sources of each `COPY` from the build's context.
+/// The sources of each `COPY` from the build context.
 fn copied() -> Vec<PathBuf> {
     let dockerfile = include_str!("../../Dockerfile");
     let copies =
@@ -47,7 +47,7 @@ fn copied() -> Vec<PathBuf> {
         .collect()
 }
 
-/// What `.dockerignore` leaves in the context: it begins by leaving out everything.
+/// What `.dockerignore` leaves in the context; its first line excludes everything.
 fn sent() -> Vec<PathBuf> {
     let mut lines = include_str!("../../.dockerignore").lines();
     assert_eq!(lines.next(), Some("*"));
@@ -71,11 +71,11 @@ fn what_is_copied_is_sent_and_is_there() {
     let sent = sent();
     for place in copied() {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(&place).exists(), "{}", place.display());
-        assert!(sent.iter().any(|sent| place.starts_with(sent)), "{} is not sent", place.display());
+        assert!(sent.iter().any(|sent| place.starts_with(sent)), "{} is not in the build context", place.display());
     }
 }
 
-/// Everything after `image:` or `FROM`, but for our own image and stages of the build.
+/// All image references after `image:` or `FROM`, except our own image and build stages.
 fn images(text: &str) -> impl Iterator<Item = &str> {
     let named = |line: &str| line.trim().trim_start_matches("- ").starts_with("image:") || line.starts_with("FROM ");
     let named = text.lines().filter(move |line| named(line));

@@ -1,4 +1,4 @@
-//! The program as people use it: real processes, real ports, the README's own commands.
+//! The command line as users meet it: real processes, real ports and the commands of the README.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![allow(unreachable_pub, reason = "the modules of a test binary are its own")]
 
@@ -44,7 +44,7 @@ fn the_readme_s_commands_work_as_they_stand() {
         let arguments: Vec<_> = command.split_whitespace().collect();
         let done = breakerbox(&arguments, &[("BREAKERBOX_ADMIN_URL", &process.admin)]);
         assert_eq!(done.code, 0, "{command}: {}", done.stderr);
-        assert!(!done.stdout.is_empty(), "{command}: says nothing");
+        assert!(!done.stdout.is_empty(), "{command}: no output");
     }
     let breakers = process.get("/breakers");
     let forced = breakers["breakers"].as_array().unwrap().iter().find(|b| b["name"] == "recommendation").unwrap();
@@ -60,7 +60,7 @@ fn a_fault_takes_effect_at_once_and_ends_when_it_is_cleared() {
     assert_eq!(breakerbox(&["fault", "set", "catalog", "--crash"], &admin).code, 0);
     assert_eq!(films(), "cache");
     assert_eq!(breakerbox(&["fault", "clear", "catalog"], &admin).code, 0);
-    // Its listener is taken again, and an open breaker waits for a probe.
+    // The service listens again, and the open breaker would wait for a probe.
     assert_eq!(breakerbox(&["breaker", "reset", "gateway/catalog"], &admin).code, 0);
     process::within(Duration::from_secs(5), || films() == "live");
 }
@@ -171,7 +171,7 @@ fn a_reader_that_closed_the_pipe_ends_no_command_badly() {
         "queue list --admin nowhere",
     ];
     for command in commands {
-        // Nobody reads, neither what it prints nor what it complains of.
+        // A closed pipe: stdout and stderr can't be written.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let expected = breakerbox(&command.split(' ').collect::<Vec<_>>(), &[("BREAKERBOX_ADMIN_URL", &process.admin)]);

@@ -1,10 +1,10 @@
-//! The storefront and the console, used in a browser by `web/tests`.
+//! Runs the browser tests of the storefront and the console in `web/tests`.
 
 use std::io::Write as _;
 use std::process::Command;
 
-/// What `variable` names, or else the first of `names` that runs. `None`, said aloud, when there is none;
-/// in CI that is a failure.
+/// The program that `variable` names, or else the first of `names` that runs. Returns `None`, with a message on stderr,
+/// if there is none; in CI that is a failure.
 fn program(variable: &str, names: &[&str], package: &str) -> Option<String> {
     let given = std::env::var(variable).ok();
     let names = names.iter().map(|name| (*name).to_owned());
@@ -20,8 +20,8 @@ fn program(variable: &str, names: &[&str], package: &str) -> Option<String> {
     found
 }
 
-/// The embedded pages are what `web/` builds, and do what they say: trips and recoveries, faults and switches
-/// by click, each notice, orders, accessibility, no markup from outside, the token, a restart, the tour.
+/// Checks that the embedded pages are what `web/` builds, and how they behave: trips and recoveries, faults and
+/// switches by click, each notice, orders, accessibility, escaping of foreign markup, the token, a restart, the tour.
 #[test]
 fn the_pages_do_what_they_say() {
     let Some(chromium) = program("CHROMIUM", &["chromium", "chromium-browser", "google-chrome"], "chromium") else {

@@ -1,6 +1,6 @@
-//! The Kubernetes overlay's pods, as processes of this machine: each gets its container's arguments, variables,
-//! mounted files and ports as kustomize renders them, and answers its own probes. Only hosts are replaced: each pod
-//! has a loopback address of its own, and the database is a PostgreSQL of the test's.
+//! The pods of the Kubernetes overlay as local processes: each gets its container's arguments, variables, mounted files
+//! and ports as kustomize renders them, and must pass its own probes. Only hosts are replaced: each pod has its own
+//! loopback address, and the database is a PostgreSQL of the test's.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,7 +15,8 @@ use crate::postgres::Postgres;
 use crate::process::{breakerbox, within};
 use crate::schema;
 
-/// What kustomize makes of an overlay; nothing, said aloud, when it can't be had. In CI that is a failure.
+/// The output of kustomize for an overlay. Returns `None`, with a message on stderr, without kustomize; in CI that is a
+/// failure.
 fn rendered(overlay: &str) -> Option<Vec<Value>> {
     let Some(kustomize) = std::env::var_os("KUSTOMIZE") else {
         assert!(std::env::var_os("CI").is_none(), "KUSTOMIZE is missing: scripts/tools.sh finds it");
@@ -29,7 +30,7 @@ fn rendered(overlay: &str) -> Option<Vec<Value>> {
     Some(schema::documents(&String::from_utf8(output.stdout).unwrap()))
 }
 
-/// Standard base64, as a Secret's data has it.
+/// Decodes the base64 of a Secret's data.
 fn decoded(text: &str) -> String {
     let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0_u32);
     for c in text.bytes().filter(|c| !c.is_ascii_whitespace() && *c != b'=') {
@@ -49,7 +50,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// The overlay's documents, and where its hosts are on this machine.
+/// The overlay's documents, and the local addresses of its hosts.
 struct Cluster {
     documents: Vec<Value>,
     addresses: BTreeMap<String, String>,
@@ -63,7 +64,7 @@ impl Cluster {
         let database = Postgres::start("pods")?;
         let pid = std::process::id();
         let deployments = documents.iter().filter(|document| document["kind"] == "Deployment");
-        // Any address of 127.0.0.0/8 is this machine: two runs at once must not meet.
+        // All of 127.0.0.0/8 is loopback; concurrent runs must not share addresses.
         let addresses = deployments.zip(1..).map(|(deployment, number)| {
             (name(deployment).to_owned(), format!("127.{}.{}.{number}", 64 + pid % 128, pid / 128 % 256))
         });
@@ -82,7 +83,8 @@ impl Cluster {
         decoded(value.as_str().unwrap_or_else(|| panic!("{secret} has no {key}")))
     }
 
-    /// The address of a pod behind a Service, which must select it and lead to a port that it has.
+    /// The local address for a host and port: that of a pod, or of a Service, which must select the pod and target one
+    /// of its ports.
     fn resolved(&self, host: &str, port: u16) -> String {
         let service = self.named("Service", host);
         let selected = &service["spec"]["selector"]["app.kubernetes.io/name"];
@@ -95,7 +97,7 @@ impl Cluster {
         format!("{}:{}", self.addresses[selected.as_str().unwrap()], own["containerPort"])
     }
 
-    /// A variable's value with the hosts of this machine.
+    /// A variable's value with hosts replaced by local addresses.
     fn here(&self, pod: &str, value: &str) -> String {
         let mounted = value.replace("/run/secrets/breakerbox", self.files.join(pod).to_str().unwrap());
         if let Some(rest) = value.strip_prefix("http://") {
@@ -106,13 +108,13 @@ impl Cluster {
             let (_, address) = value.split_once('@').unwrap();
             let (host, database) = address.split_once('/').unwrap();
             let ports = &self.named("Service", host)["spec"]["ports"];
-            assert_eq!(ports[0]["port"], 5432, "no port in the URL means this one");
+            assert_eq!(ports[0]["port"], 5432, "a URL without a port means 5432");
             return self.database.url(if database == "ledger" { "ledger" } else { "shop" });
         }
         mounted.replace("0.0.0.0", &self.addresses[pod])
     }
 
-    /// What a container's variables are, as the kubelet resolves them.
+    /// A container's environment variables as the kubelet resolves them.
     fn variables(&self, pod: &str, container: &Value) -> BTreeMap<String, String> {
         let mut all = BTreeMap::new();
         for source in container["envFrom"].as_array().unwrap() {
@@ -175,7 +177,7 @@ fn name(document: &Value) -> &str {
     document["metadata"]["name"].as_str().unwrap_or_default()
 }
 
-/// A container that runs as a process.
+/// A container running as a local process.
 struct Pod {
     name: String,
     address: String,
@@ -189,7 +191,7 @@ impl Pod {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Asks one of its own probes, within the time that the probe gives.
+    /// Sends one of its own probes, with the probe's timeout.
     fn answers(&mut self, probe: &str) {
         let probe = self.container[probe].clone();
         let get = &probe["httpGet"];
@@ -212,7 +214,7 @@ impl Drop for Pod {
     }
 }
 
-/// Status and JSON of an answer; nothing when there is none.
+/// Status and JSON of a response; `None` if there is none.
 fn answer(method: reqwest::Method, url: &str, headers: &[(&str, &str)], body: Option<Value>) -> Option<(u16, Value)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -229,7 +231,7 @@ fn answer(method: reqwest::Method, url: &str, headers: &[(&str, &str)], body: Op
     })
 }
 
-/// Every pod of the overlay starts with what it is given, is ready, serves the others, and ends in time.
+/// Every pod of the overlay starts with its configuration, becomes ready, serves the other pods, and stops in time.
 #[test]
 fn every_pod_of_the_overlay_starts_and_serves() {
     let Some(cluster) = Cluster::of("minimal") else { return };
@@ -246,7 +248,7 @@ fn every_pod_of_the_overlay_starts_and_serves() {
         assert!(!log.contains("\"level\":\"ERROR\"") && !log.contains("in memory"), "{}: {log}", pod.name);
     }
 
-    // A viewer's way through the pods: each service takes the gateway's secret, and no other's.
+    // A viewer's path through the pods: each service accepts the gateway's secret and no other.
     let site = format!("http://{}", cluster.resolved("gateway", 8080));
     let credentials = json!({"username": "viewer7", "password": "popcorn"});
     let login = answer(reqwest::Method::POST, &format!("{site}/api/login"), &[], Some(credentials)).unwrap();
@@ -261,7 +263,7 @@ fn every_pod_of_the_overlay_starts_and_serves() {
     let users = format!("http://{}/users/7", cluster.resolved("user", 8082));
     assert_eq!(answer(reqwest::Method::GET, &users, &[], None).unwrap().0, 401);
 
-    // The console's pod speaks for all others, with the token.
+    // The console's pod covers all the others when the token is given.
     let admin = format!("http://{}", cluster.resolved("traffic-admin", 8090));
     let secret = cluster.documents.iter().find(|d| d["kind"] == "Secret" && name(d).starts_with("breakerbox-admin"));
     let token = decoded(secret.unwrap()["data"]["admin-token"].as_str().unwrap());
@@ -273,9 +275,9 @@ fn every_pod_of_the_overlay_starts_and_serves() {
     assert_eq!(list.stderr, "", "every peer answers");
     let fault = ["fault", "set", "notification", "--latency", "1ms", "--ttl", "5s"];
     assert_eq!(breakerbox(&fault, &variables).code, 0);
-    assert_ne!(breakerbox(&fault, &variables[..1]).code, 0, "no token, no fault");
+    assert_ne!(breakerbox(&fault, &variables[..1]).code, 0, "a fault needs the token");
 
-    // Alertmanager delivers to the address that the documentation gives it.
+    // Alertmanager delivers to the address that the documentation names.
     let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/README.md")).unwrap();
     let webhook = manual.lines().find_map(|line| line.trim().strip_prefix("- url: http://")).unwrap();
     let (host, path) = webhook.split_once('/').unwrap();
@@ -285,7 +287,7 @@ fn every_pod_of_the_overlay_starts_and_serves() {
     let delivered = answer(reqwest::Method::POST, &format!("{admin}/{path}"), &headers, Some(delivery)).unwrap();
     assert_eq!(delivered.0, 204, "{webhook}: {delivered:?}");
 
-    // SIGTERM ends them with 0, within the grace period that the preStop hook leaves.
+    // SIGTERM ends them with exit code 0, within the grace period that the preStop hook leaves.
     for pod in &pods {
         assert!(Command::new("kill").args(["-TERM", &pod.child.id().to_string()]).status().unwrap().success());
     }

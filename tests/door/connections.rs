@@ -1,4 +1,4 @@
-//! Connections that do nothing, or little, for as long as they can.
+//! Connections that stay idle or send very slowly.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -7,28 +7,28 @@ use std::time::Duration;
 use crate::process::Process;
 use crate::raw::{connect, resident, send, time};
 
-/// More than the usual soft limit of descriptors.
+/// More than the usual soft limit of file descriptors.
 const MANY: usize = 1600;
-/// More than the ports take together.
+/// More connections than the ports accept together.
 const FLOOD: usize = 5000;
-/// How much the process may grow, KiB: buffers of the connections that it keeps, and what the allocator keeps.
+/// How much the process may grow, in KiB: buffers of the connections it holds, and memory that the allocator retains.
 const GROWTH: u64 = 40 * 1024;
-/// What every page must answer within while they are held.
+/// Time limit for every page while the connections are held.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Lets this process open what it tests with.
+/// Raises this process's own limit of file descriptors.
 fn more_descriptors() {
     let (_, hard) = rlimit::Resource::NOFILE.get().unwrap();
     rlimit::Resource::NOFILE.set(hard, hard).unwrap();
 }
 
-/// Holds this many connections to both ports, each after `first` bytes.
+/// Opens this many connections, alternating between both ports, and sends `first` on each.
 fn hold(process: &Process, many: usize, first: &[u8]) -> Vec<TcpStream> {
     let ports = [process.site.trim_start_matches("http://"), process.admin_address()];
     let mut held = Vec::new();
     more_descriptors();
     for place in 0..many {
-        // One that is refused is one that holds nothing.
+        // A refused connection holds no resources.
         let Some(mut stream) = connect(ports[place % 2]) else { continue };
         let _ = stream.write_all(first);
         held.push(stream);
@@ -36,7 +36,7 @@ fn hold(process: &Process, many: usize, first: &[u8]) -> Vec<TcpStream> {
     held
 }
 
-/// Every page that matters answers, the best of three tries soon.
+/// Each important page answers; the fastest of three tries must be in time.
 fn still_serves(process: &Process, meanwhile: &str) {
     let site = process.site.trim_start_matches("http://");
     for (address, path) in
@@ -67,7 +67,7 @@ fn held_connections_take_nothing_down() {
         ),
         ("heads are wide and not finished", wide.as_bytes()),
     ];
-    // What the first flood leaves is a plateau: the second adds nothing to it.
+    // Memory reaches a plateau after the first flood: the second adds nothing.
     let plateaus = [(); 2].map(|()| {
         for (meanwhile, first) in shapes {
             let held = hold(&process, MANY, first);
@@ -94,7 +94,7 @@ fn five_thousand_connections_leave_room_for_the_others() {
     assert!(after < before + GROWTH, "{before} KiB grew to {after} KiB");
 }
 
-/// They ask for everything twenty times over, and read nothing.
+/// They send twenty requests each and never read a response.
 #[test]
 fn slow_readers_of_the_metrics_starve_nobody() {
     let process = start();
@@ -122,7 +122,7 @@ fn a_head_that_is_too_large_or_too_late_is_refused() {
     let process = start();
     let site = process.site.trim_start_matches("http://");
     let wide = format!("GET /api/home HTTP/1.1\r\nHost: x\r\nX-Wide: {}\r\n\r\n", "a".repeat(40_000));
-    // Closing with unread bytes may cut its answer off; it is never served.
+    // Closing with unread bytes may cut the response off; the request is never served.
     assert!(send(site, wide.as_bytes()).is_none_or(|answer| answer.status == 431));
     let begun = std::time::Instant::now();
     let _ = send(site, b"GET /api/home HTTP/1.1\r\nHost: x\r\n");
@@ -145,7 +145,7 @@ fn a_hard_limit_that_is_too_low_is_said_once_with_a_number() {
     assert!(!enough.logs().contains("too few"), "{}", enough.logs());
 }
 
-/// Journeys at a hundred a second, in a process whose soft limit is the usual one.
+/// A hundred journeys per second, in a process with the usual soft limit of descriptors.
 #[test]
 fn its_own_load_loses_no_connection() {
     let process = Process::start_limited("-Sn 1024", &["--no-scenario", "--rate", "100"], &[]);

@@ -1,7 +1,7 @@
-//! Inputs that nobody would write: whatever comes in, the answer is an error in words, never a panic.
+//! Malformed input of every kind gets an error response with a message, never a panic.
 //!
 //! ```text
-//! BREAKERBOX_FUZZ_CASES=1000000 cargo test --release --test door fuzz      the long form
+//! BREAKERBOX_FUZZ_CASES=1000000 cargo test --release --test door fuzz      long form
 //! ```
 
 use std::io::{Read as _, Write as _};
@@ -23,7 +23,7 @@ fn cases(short: u32) -> ProptestConfig {
     ProptestConfig { cases: long.unwrap_or(short), failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Values at the edges of what a field may hold.
+/// Values at and beyond the limits of a field.
 fn value() -> impl Strategy<Value = Value> {
     let texts = ["", "1s", "-1s", "1000000000000y", "18446744073709551615s", "0", "NaN", "가", "\0", "../..", "true"];
     let numbers = [json!(0), json!(-1), json!(1.5), json!(1e308), json!(u64::MAX), json!(i64::MIN), json!(0.999_999)];
@@ -133,7 +133,7 @@ fn no_setting_panics() {
     done.unwrap();
 }
 
-/// Heads, bodies and queries as they come from a socket that ends after them.
+/// Raw heads, bodies and queries on a socket that closes after them.
 #[test]
 fn no_bytes_on_a_port_end_the_process() {
     let process = Process::start(
@@ -192,7 +192,7 @@ fn no_bytes_on_a_port_end_the_process() {
         let mut bytes = format!("{line}\r\n{}\r\n\r\n", headers.join("\r\n")).into_bytes();
         bytes.extend(body);
         bytes.extend(noise);
-        // A refusal may come before everything was sent.
+        // The server may reject the request before everything was sent.
         let _ = stream.write_all(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
         let mut answer = Vec::new();

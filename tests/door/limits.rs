@@ -1,4 +1,4 @@
-//! What one client can use up.
+//! Resources that one client can use up.
 
 use serde_json::json;
 
@@ -24,7 +24,7 @@ fn passwords_cannot_be_tried_for_long() {
     assert!(many >= 30, "one address tries {} accounts in a row", 60 - many);
 }
 
-/// Searches do not push out what other viewers need when the catalog is away.
+/// Searches do not evict the pages that other viewers need as a fallback while the catalog is down.
 #[test]
 fn a_flood_of_searches_leaves_the_fallbacks_armed() {
     let process = Process::start(
@@ -69,7 +69,7 @@ fn a_flood_of_requests_is_limited_by_client() {
     assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 5, "{statuses:?}");
 }
 
-/// Alerts, faults and commands in numbers: memory stays bounded.
+/// Memory stays bounded under many alerts, faults and commands.
 #[test]
 fn floods_of_alerts_and_faults_are_bounded() {
     let process = Process::start(&["serve", "notification"], &[]);

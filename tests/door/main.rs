@@ -1,5 +1,4 @@
-//! What a hostile or careless client can do to the program: real processes on loopback, bounded in
-//! number and time.
+//! Hostile and careless clients against real processes on loopback, bounded in number and time.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![allow(unreachable_pub, dead_code, reason = "the modules of a test binary are its own")]
 

@@ -1,13 +1,13 @@
-//! Requests as bytes, and what a process costs.
+//! Requests as raw bytes, and the memory of a process.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-/// Longest wait for an answer.
+/// Time limit for a response.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An answer, as it came.
+/// A response as received.
 pub struct Answer {
     pub status: u16,
     pub head: String,
@@ -15,19 +15,19 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A header's value; empty without it.
+    /// A header's value; empty if it is missing.
     pub fn header(&self, name: &str) -> &str {
         let values = self.head.lines().filter_map(|line| line.split_once(':'));
         values.filter(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next().unwrap_or("")
     }
 }
 
-/// Sends these bytes and reads until the connection ends.
+/// Sends these bytes and reads until the connection closes.
 pub fn send(address: &str, request: &[u8]) -> Option<Answer> {
     let mut stream = connect(address)?;
     stream.write_all(request).ok()?;
     let mut answer = Vec::new();
-    // A reset after the answer takes nothing of it away.
+    // A reset after the response does not lose what was read.
     let _ = stream.read_to_end(&mut answer);
     let text = String::from_utf8_lossy(&answer);
     let (head, body) = text.split_once("\r\n\r\n")?;
@@ -42,7 +42,7 @@ pub fn connect(address: &str) -> Option<TcpStream> {
     Some(stream)
 }
 
-/// A request of one line, with these header lines besides `Host` and `Connection`.
+/// Sends a request with this request line and these header lines besides `Host` and `Connection`.
 pub fn ask(address: &str, line: &str, headers: &[&str], body: &str) -> Option<Answer> {
     let mut lines = vec![format!("{line} HTTP/1.1"), format!("Host: {address}"), "Connection: close".to_owned()];
     lines.extend(headers.iter().map(|header| (*header).to_owned()));
@@ -52,7 +52,7 @@ pub fn ask(address: &str, line: &str, headers: &[&str], body: &str) -> Option<An
     send(address, format!("{}\r\n\r\n{body}", lines.join("\r\n")).as_bytes())
 }
 
-/// How long a page takes; `None` when it does not come.
+/// The response time of a page; `None` if there is no response.
 pub fn time(address: &str, path: &str) -> Option<Duration> {
     let begun = Instant::now();
     let answer = ask(address, &format!("GET {path}"), &[], "")?;

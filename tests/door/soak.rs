@@ -1,11 +1,11 @@
-//! The program under its own load for long, with the default scenario three times as fast: what it holds must
-//! not grow.
+//! Soak test: the program under its own load with the default scenario at three times its speed; its resources must not
+//! grow.
 //!
 //! ```sh
 //! SOAK_LENGTH=1h cargo test --release --test door soak -- --ignored --nocapture
 //! ```
 //!
-//! A row a minute is printed, and all of them are kept in target/soak.md.
+//! One row per minute is printed, and all rows are kept in target/soak.md.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::process::Process;
 use crate::raw::{ask, resident};
 
-/// What is held at one moment.
+/// Resources held at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     resident_kib: u64,
@@ -49,7 +49,7 @@ impl Held {
     }
 }
 
-/// The default scenario with all its times a third as long.
+/// The default scenario with all times divided by three.
 fn three_times_as_fast() -> String {
     let mut fast: toml::Table = include_str!("../../src/scenario/default.toml").parse().unwrap();
     let third = |time: &mut toml::Value| {
@@ -97,7 +97,7 @@ fn soak_holds_nothing_more_in_the_end() {
     assert_eq!(process.interrupt(), 0, "it ends as it should");
     let _ = std::fs::remove_dir_all(&folder);
 
-    // By the middle third everything has been met once; the last may hold a tenth more at its highest.
+    // By the middle third everything has happened once; the maximum of the last third may be a tenth higher.
     let third = held.len() / 3;
     let highest = |part: &[Held], figure: usize| part.iter().map(|held| held.figures()[figure].1).max().unwrap();
     for figure in 0..5 {

@@ -1,4 +1,4 @@
-//! Whom each port believes.
+//! What each port accepts from whom.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
@@ -9,12 +9,12 @@ use crate::raw::{ask, send};
 
 const SECRET: &str = "a secret that services share";
 
-/// A port that was free a moment ago.
+/// A port that is free at this moment.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Addresses that the process listens on, by the kernel's own table.
+/// Addresses that the process listens on, from the kernel's tables.
 fn listening(pid: u32) -> Vec<SocketAddr> {
     let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
@@ -71,7 +71,7 @@ fn only_peers_are_answered_where_a_secret_is_shared() {
     assert!(!body.contains(SECRET) && !user.logs().contains(SECRET));
     assert_eq!(write(&["X-Internal-Token: guessed"]).0, 401);
     assert_eq!(write(&[&format!("X-Internal-Token: {SECRET}")]).0, 201);
-    // A gateway that knows it gets through; one that does not says so.
+    // A gateway with the secret is accepted; one with another secret reports an error.
     let gateway = |secret: &'static str| {
         Process::start(
             &["--no-scenario", "--no-traffic"],
@@ -80,7 +80,7 @@ fn only_peers_are_answered_where_a_secret_is_shared() {
     };
     let login = |process: &Process| {
         let site = process.site.trim_start_matches("http://");
-        // What a viewer sends in the header is not handed on.
+        // A header sent by a viewer is not forwarded.
         let shown = format!("X-Internal-Token: {SECRET}");
         ask(site, "POST /api/login", &[&shown], r#"{"username": "viewer7", "password": "popcorn"}"#).unwrap().status
     };

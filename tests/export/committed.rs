@@ -1,7 +1,7 @@
-//! What is in `deploy/istio` and `deploy/resilience4j` is what the program exports.
+//! The files in `deploy/istio` and `deploy/resilience4j` are what the program exports.
 //!
 //! ```text
-//! BLESS=1 cargo test --test export committed    write it anew
+//! BLESS=1 cargo test --test export committed    rewrite them
 //! ```
 
 use std::path::Path;
@@ -41,7 +41,7 @@ fn every_istio_resource_fits_its_schema() {
     let source = source(&[("BREAKERBOX_FAULTS__ML_API__LATENCY__FIXED", "2s")]);
     let text = [istio::policies(&source), istio::beside_library(&source), istio::faults(&source)];
     let all: Vec<_> = text.iter().flat_map(|text| documents(text)).collect();
-    // A VirtualService for each dependency and a DestinationRule for each relation, twice; two with faults.
+    // A VirtualService per dependency and a DestinationRule per relation, twice; two of them with faults.
     assert_eq!(all.len(), 2 * (8 + 9) + 2, "{}", text[0]);
     for resource in all {
         assert_eq!(faults_of(&resource), Vec::<String>::new(), "{}", resource["metadata"]["name"]);

@@ -1,4 +1,4 @@
-//! A real Envoy does what the exported file says.
+//! A real Envoy behaves as the exported configuration says.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::numbers::duration;
 use crate::schema::documents;
 use crate::tools::{root, tool};
 
-/// Longer than an ejection and the interval in which Envoy ends it.
+/// Longer than an ejection plus the interval at which Envoy ends it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn exported() -> Value {
     documents(&std::fs::read_to_string(root().join("deploy/envoy/envoy.yaml")).unwrap()).remove(0)
 }
 
-/// Those of one caller, as they stand in the proxy beside it: its virtual hosts and its clusters.
+/// The virtual hosts and clusters of one caller, as in its sidecar proxy.
 fn of_caller(caller: &str) -> (Vec<Value>, Vec<Value>) {
     let all = exported();
     let own = |key: &str| -> Vec<Value> {
@@ -32,7 +32,7 @@ fn of_caller(caller: &str) -> (Vec<Value>, Vec<Value>) {
     (own("virtual_hosts"), own("clusters"))
 }
 
-/// A bootstrap in which they are reached through one port.
+/// A bootstrap configuration that serves them on one port.
 fn bootstrap(hosts: &[Value], clusters: &[Value], port: u16) -> Value {
     let extensions = "type.googleapis.com/envoy.extensions.filters";
     let router = json!({"name": "envoy.filters.http.router",
@@ -54,7 +54,7 @@ fn bootstrap(hosts: &[Value], clusters: &[Value], port: u16) -> Value {
     }})
 }
 
-/// A file of its own; removed when dropped.
+/// A temporary file, removed when dropped.
 struct Written(std::path::PathBuf);
 
 impl Written {
@@ -82,10 +82,10 @@ fn envoy_accepts_what_each_caller_gets() {
         let done = Command::new(&envoy).args(["--mode", "validate", "-c"]).arg(&file.0).output().unwrap();
         assert!(done.status.success(), "{caller}: {}", String::from_utf8_lossy(&done.stderr));
     }
-    assert_eq!(seen, exported()["virtual_hosts"].as_array().unwrap().len(), "each is some caller's");
+    assert_eq!(seen, exported()["virtual_hosts"].as_array().unwrap().len(), "each relation belongs to a caller");
 }
 
-/// A dependency that answers with a status, and counts.
+/// A dependency that answers with a set status and counts requests.
 #[derive(Default)]
 struct Upstream {
     status: AtomicU32,
@@ -113,7 +113,7 @@ impl Drop for Envoy {
     }
 }
 
-/// It retries reads as often as the policy does, ejects after as many errors in a row, and for as long.
+/// Envoy retries reads as often as the policy does, and ejects after as many consecutive errors and for as long.
 #[tokio::test]
 async fn envoy_retries_and_ejects_as_the_policy_says() {
     let Some(program) = tool("ENVOY") else { return };
@@ -150,14 +150,14 @@ async fn envoy_retries_and_ejects_as_the_policy_says() {
     until(200).await;
     asked();
     upstream.status.store(500, Ordering::Relaxed);
-    assert_eq!((ask(reqwest::Method::POST).await, asked()), (500, 1), "what may not be repeated is asked once");
+    assert_eq!((ask(reqwest::Method::POST).await, asked()), (500, 1), "a write is not retried");
     assert_eq!((ask(reqwest::Method::GET).await, asked()), (500, 1 + retries), "a read is retried");
     let mut errors = 2 + retries;
     while errors < in_a_row {
         assert_eq!((ask(reqwest::Method::POST).await, asked()), (500, 1), "after {errors} errors in a row");
         errors += 1;
     }
-    // The thread that ejects is not the one that answers.
+    // Envoy ejects in another thread than the one that answers.
     until(503).await;
     let ejected = Instant::now();
     asked();

@@ -1,4 +1,5 @@
-//! No setting is lost in silence: what counts as exported changes the output, and what counts as lost does not.
+//! No setting is lost silently: changing a setting marked as exported changes the output, and changing one marked as
+//! lost does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +18,7 @@ const EXPORTERS: &[Exporter] = &[
     ("resilience4j", resilience4j::policies, resilience4j::fate),
 ];
 
-/// Every policy of the program, every preset, and one with everything that can be on together.
+/// Every policy of the program, every preset, and one policy with everything that can be combined.
 fn policies() -> Vec<PolicySettings> {
     let mut all: Vec<_> = source(&[]).policies.into_values().collect();
     all.extend(preset_names().iter().filter_map(|name| preset(name)));
@@ -35,7 +36,7 @@ fn policies() -> Vec<PolicySettings> {
     all
 }
 
-/// The same policy with another value in one place; nothing when no other value is valid there.
+/// The policy with another value for one setting; `None` if no other value is valid.
 fn changed(policy: &PolicySettings, setting: &str, value: &Value) -> Option<PolicySettings> {
     let others = match value {
         Value::Bool(on) => vec![json!(!on)],
@@ -66,7 +67,7 @@ fn changed(policy: &PolicySettings, setting: &str, value: &Value) -> Option<Poli
     })
 }
 
-/// The output without the comments, which say what is lost.
+/// The output without its comments, which list what is lost.
 fn body(source: &Source, export: fn(&Source) -> String, policy: &PolicySettings) -> String {
     let mut source = source.clone();
     let relation = *source.policies.keys().next().unwrap();
@@ -83,7 +84,7 @@ fn every_setting_is_exported_or_said_to_be_lost() {
             let before = body(&base, *export, &policy);
             for (setting, value) in settings(&policy) {
                 let Some(other) = changed(&policy, &setting, &value) else { continue };
-                // A window of ten calls and one of ten seconds are written alike for Envoy.
+                // Envoy's form is the same for a window of ten calls and one of ten seconds.
                 let breaker = policy.circuit_breaker.as_ref();
                 if setting.ends_with("sliding-window-type") && breaker.is_some_and(|b| b.sliding_window_size == 10) {
                     continue;
@@ -92,7 +93,7 @@ fn every_setting_is_exported_or_said_to_be_lost() {
                 match fate(&policy, &setting) {
                     Fate::Exported(_) if !changes => wrong.push(format!("{name}: {setting} = {value} is not exported")),
                     Fate::Lost(why) if changes => wrong.push(format!("{name}: {setting} = {value} is not lost: {why}")),
-                    // What is idle with its present value may matter with another.
+                    // A setting that has no effect at its present value may have one at another.
                     _ => {}
                 }
                 seen.insert((*name, setting));
@@ -100,5 +101,5 @@ fn every_setting_is_exported_or_said_to_be_lost() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(seen.len() > 100, "hardly anything was changed: {seen:?}");
+    assert!(seen.len() > 100, "too few settings were changed: {seen:?}");
 }

@@ -1,4 +1,4 @@
-//! `breakerbox export`: what is committed is current and valid, and its numbers are the policies'.
+//! `breakerbox export`: the committed files are up to date and valid, and their numbers are those of the policies.
 #![allow(clippy::unwrap_used, reason = "a test that can't read its input fails")]
 
 mod committed;
@@ -14,7 +14,7 @@ mod tools;
 use breakerbox::export::Source;
 use breakerbox::settings::Settings;
 
-/// The default settings with these variables laid over them, as the program reads them.
+/// The default settings overridden by these variables, as the program loads them.
 pub(crate) fn source(variables: &[(&str, &str)]) -> Source {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Source::new(Settings::load(None, variables).unwrap().blueprint().unwrap())

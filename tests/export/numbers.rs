@@ -1,4 +1,4 @@
-//! Each exported number is the policy's.
+//! Each exported number is that of the policy.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::source;
 
 const LABEL: &str = istio::SERVICE_LABEL;
 
-/// A duration as any of the formats spells it.
+/// Parses a duration in the notation of any of the formats.
 pub(crate) fn duration(value: &Value) -> Option<Duration> {
     let text = value.as_str()?;
     match text.strip_suffix("ms") {
@@ -68,7 +68,7 @@ fn each_route_has_its_policys_timeouts_and_retries() {
         assert_eq!(own.len(), 1 + usize::from(retries(policy).is_some()), "{caller} → {dependency}");
         let plain = own.last().unwrap();
         assert_eq!(duration(&plain["timeout"]), Some(policy.time_limiter.timeout_duration));
-        assert_eq!(plain["retries"]["attempts"], 0, "Istio retries when nothing is said");
+        assert_eq!(plain["retries"]["attempts"], 0, "Istio retries by default");
         if let Some(retries) = retries(policy) {
             let retried = own[0];
             let methods: Vec<_> = retried["match"].as_array().unwrap().iter().map(|m| &m["method"]["exact"]).collect();
@@ -126,7 +126,7 @@ fn injected_faults_are_the_settings() {
         ("BREAKERBOX_FAULTS__ML_API__HANG_RATE", "0.1"),
     ]);
     let text = istio::faults(&source);
-    assert!(text.contains("hang-rate"), "what Istio cannot inject is said: {text}");
+    assert!(text.contains("hang-rate"), "faults that Istio cannot inject are listed: {text}");
     let all = documents(&text);
     let ml_api = all.iter().find(|service| service["metadata"]["name"] == "ml-api").unwrap();
     for route in ml_api["spec"]["http"].as_array().unwrap() {
@@ -154,7 +154,7 @@ fn each_resilience4j_instance_has_its_policys_numbers() {
                 assert_eq!(written["minimum-number-of-calls"], breaker.minimum_number_of_calls);
             }
             (None, Some(failures)) => {
-                // Trips on the n-th failure in a row and on nothing else, as the breaker here does.
+                // Trips on the n-th consecutive failure and on nothing else, as this program's breaker does.
                 assert_eq!(written["failure-rate-threshold"], 100);
                 assert_eq!(written["sliding-window-size"], failures);
                 assert_eq!(written["minimum-number-of-calls"], failures);

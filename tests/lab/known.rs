@@ -1,8 +1,8 @@
-//! Results that are known without a simulation.
+//! Results that can be calculated without a simulation.
 
 use crate::holds;
 
-/// Erlang's C formula: the mean wait in an M/M/c queue, seconds.
+/// Erlang's C formula: the mean wait in an M/M/c queue, in seconds.
 fn mean_wait(rate: f64, service: f64, servers: u32) -> f64 {
     let offered = rate * service;
     let mut term = 1.0;
@@ -82,8 +82,8 @@ fn n_attempts_at_failure_p_cost_their_geometric_sum() {
 
 #[test]
 fn a_hedge_costs_the_share_of_requests_beyond_its_delay() {
-    // Uniform between 0 and 1 s: a hedge after 0.8 s is sent for one request in five, and a request then
-    // takes min(X, 0.8 + Y), which is never more than a second.
+    // Response times are uniform between 0 and 1 s: a hedge after 0.8 s is sent for one request in five, and such a
+    // request takes min(X, 0.8 + Y), which is never more than a second.
     holds(
         r#"
         name = "hedging"
@@ -113,7 +113,7 @@ fn a_hedge_costs_the_share_of_requests_beyond_its_delay() {
     );
 }
 
-/// The same load and the same capacity have two stable states, and which one holds depends on the past.
+/// The same load and capacity have two stable states; which one the system is in depends on its history.
 #[test]
 fn a_trigger_leaves_naive_retries_down_and_a_budget_up() {
     let text = |slow: &str, expect: &str| {
@@ -152,10 +152,12 @@ fn a_trigger_leaves_naive_retries_down_and_a_budget_up() {
     holds(&text("3", r#""naive.before-served > 0.99", "naive.after-served < 0.2", "budget.after-served > 0.3""#));
 }
 
-/// A request that arrives while its dependency is slow, and is begun when that is over, takes no longer than any other.
+/// A request that arrives while its dependency is slow, but starts after the slowness has ended, takes no longer than
+/// any other.
 #[test]
 fn a_queue_drains_at_full_speed_once_the_slowness_ends() {
-    // Ten times slower for twenty seconds: about twenty of forty requests are left, two seconds of work at full speed.
+    // Ten times slower for twenty seconds: about twenty of forty requests remain, which is two seconds of work at full
+    // speed.
     holds(
         r#"
         name = "drain"

@@ -1,4 +1,4 @@
-//! The same short scenario in virtual and in real time: the same transitions, and nearly the same success.
+//! The same short scenario in virtual and in real time gives the same transitions and nearly the same success ratio.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::process::{Process, within};
 
-/// Thirty seconds, of which six are an outage. Nothing else fails: chance would differ from run to run.
+/// Thirty seconds with an outage of six. Nothing else fails, because random failures would differ between runs.
 const SCENARIO: &str = r#"
 name = "short"
 length = "40s"
@@ -19,9 +19,9 @@ target = "recommendation"
 fault = { error_rate = 1.0 }
 "#;
 const SECONDS: u64 = 30;
-/// Low, and timeouts long: what a busy machine does to a real run is not what is compared.
+/// A low rate and long timeouts, because the effect of a busy machine on the real run is not under test.
 const RATE: f64 = 8.0;
-/// Settings of both runs. The wait leaves two seconds between the end of the outage and the probes before and after it.
+/// Settings of both runs. The probes before and after the end of the outage are each two seconds away from it.
 const SETTINGS: [(&str, &str); 8] = [
     ("faults.ml-api.error-rate", "0.0"),
     ("faults.payment-gateway.error-rate", "0.0"),
@@ -33,7 +33,7 @@ const SETTINGS: [(&str, &str); 8] = [
     ("policies.gateway.recommendation.time-limiter.total-timeout", "5s"),
 ];
 
-/// What a run amounts to: changes of the breaker's state, and the share of requests with a complete answer.
+/// The result of a run: the breaker's transitions, and the share of requests with a complete answer.
 #[derive(Debug)]
 struct Run {
     transitions: Vec<String>,
@@ -70,7 +70,7 @@ fn in_virtual_time() -> Run {
     }
 }
 
-/// Requests of the protected gateway's viewers by outcome, from `/metrics`.
+/// The number of requests to the protected gateway with this outcome, from `/metrics`.
 fn requests(metrics: &str, outcome: &str) -> f64 {
     let wanted = [r#"target="gateway""#, &format!("outcome=\"{outcome}\"")];
     let line = metrics.lines().find(|line| {
@@ -113,7 +113,7 @@ fn virtual_and_real_time_agree() {
     let (fast, real) = (in_virtual_time(), in_real_time());
     assert!(fast.transitions.len() >= 5, "the breaker opens, probes and closes: {fast:?}");
     assert_eq!(fast.transitions, real.transitions);
-    assert!(fast.success < 0.98, "the outage is felt: {fast:?}");
+    assert!(fast.success < 0.98, "the outage lowers the success ratio: {fast:?}");
     assert!((fast.success - real.success).abs() < 0.02, "virtual {fast:?}, real {real:?}");
     eprintln!("success: {:.2} % in virtual time, {:.2} % in real time", fast.success * 100.0, real.success * 100.0);
 }

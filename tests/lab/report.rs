@@ -1,4 +1,4 @@
-//! The committed report is what its one command writes, and the commands of `docs/lab.md` work as they stand.
+//! The committed report is the output of its command, and the commands of `docs/lab.md` work as written.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,8 @@ fn read(file: &Path) -> String {
     std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// All built-in experiments in short: this is the command that wrote `docs/report.md`, and their claims hold.
+/// Runs all built-in experiments in their quick form with the command that wrote `docs/report.md`, and checks their
+/// claims.
 #[test]
 fn one_command_writes_the_report_in_its_quick_form() {
     let out = std::env::temp_dir().join(format!("breakerbox-lab-report-{}", std::process::id()));
@@ -24,7 +25,11 @@ fn one_command_writes_the_report_in_its_quick_form() {
         let folder = out.join(folder);
         let markdown = read(&folder.join("report.md"));
         let committed = read(&docs().join(folder.strip_prefix(&out).unwrap()).join("report.md"));
-        assert_eq!(headings(&markdown), headings(&committed), "write docs/report.md anew: breakerbox lab report");
+        assert_eq!(
+            headings(&markdown),
+            headings(&committed),
+            "docs/report.md is out of date: run breakerbox lab report"
+        );
         assert!(read(&folder.join("report.html")).matches("<svg").count() > 25);
         for image in images(&markdown) {
             assert!(folder.join(&image).is_file(), "{image}");
@@ -47,7 +52,8 @@ fn images(markdown: &str) -> Vec<String> {
     after.filter(|target| target.starts_with("report/")).map(str::to_owned).collect()
 }
 
-/// Prose, settings, code and diagrams of the committed report are today's, and its figures come from full runs.
+/// Text, settings, code excerpts and diagrams of the committed report are up to date, and its figures come from full
+/// runs.
 #[test]
 fn the_committed_report_is_up_to_date() {
     for (lang, folder) in [(Lang::En, ""), (Lang::Ko, "ko/")] {
@@ -57,7 +63,7 @@ fn the_committed_report_is_up_to_date() {
         let mut rest = markdown.as_str();
         for piece in &fixed.prose {
             let at = rest.find(piece.as_str());
-            let at = at.unwrap_or_else(|| panic!("{}: write it anew, it has not:\n{piece}", folder.display()));
+            let at = at.unwrap_or_else(|| panic!("{}: out of date, it lacks:\n{piece}", folder.display()));
             rest = &rest[at + piece.len()..];
         }
         assert!(fixed.prose.len() > 100, "{}", fixed.prose.len());
@@ -71,7 +77,7 @@ fn the_committed_report_is_up_to_date() {
         }
         for file in std::fs::read_dir(folder.join("report")).unwrap() {
             let name = format!("report/{}", file.unwrap().file_name().to_string_lossy());
-            assert!(shown.contains(&name), "{name} is shown nowhere");
+            assert!(shown.contains(&name), "the report shows {name} nowhere");
         }
         let page = read(&folder.join("report.html"));
         assert_eq!(page.matches("<svg").count(), shown.len());
@@ -81,7 +87,7 @@ fn the_committed_report_is_up_to_date() {
     }
 }
 
-/// Every command of the page that runs by itself, with less work to do; `all` is another test's.
+/// Runs every command of the page that needs no other service, with less work; `all` is covered by another test.
 #[test]
 fn the_commands_of_the_page_work() {
     let page = read(&docs().join("lab.md"));
@@ -97,7 +103,8 @@ fn the_commands_of_the_page_work() {
     assert!(commands.len() >= 7, "{commands:?}");
     for command in commands {
         let mut words: Vec<&str> = command.split('#').next().unwrap().split_whitespace().collect();
-        // Of a Prometheus only the refusal can be seen here, and of all experiments that they are known.
+        // The command that needs a Prometheus can only be seen to fail here, and `report` and `run all` only print
+        // their help.
         let expected = match words.as_slice() {
             [_, "list"] => 0,
             [_, "report"] | [_, "run", "all"] => {
@@ -106,7 +113,7 @@ fn the_commands_of_the_page_work() {
             }
             [.., "1h"] => 1,
             _ => {
-                // Fewer calls, which a build without optimizations has done sooner.
+                // Fewer calls, so that a build without optimizations finishes sooner.
                 if let Some(rate) = words.iter().position(|word| *word == "--rate") {
                     words[rate + 1] = "0.5";
                 }

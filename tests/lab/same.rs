@@ -1,4 +1,4 @@
-//! The same seed gives the same bytes, whatever else is different.
+//! The same seed gives the same bytes, whatever else differs.
 
 use breakerbox::lab::{self, Lang};
 
@@ -84,8 +84,8 @@ fn every_built_in_experiment_is_valid_and_in_both_languages() {
         for text in [&experiment.title, &experiment.question, &experiment.reading] {
             assert!(!text.en.is_empty() && !text.ko.is_empty(), "{}", experiment.name);
         }
-        assert!(!experiment.expect.is_empty(), "{} claims nothing", experiment.name);
-        assert!(!experiment.plots.is_empty(), "{} shows nothing", experiment.name);
+        assert!(!experiment.expect.is_empty(), "{} has no claims", experiment.name);
+        assert!(!experiment.plots.is_empty(), "{} has no figures", experiment.name);
         for plot in &experiment.plots {
             assert!(!plot.title.ko.is_empty(), "{}: {}", experiment.name, plot.title.en);
         }

@@ -1,4 +1,4 @@
-//! What is scraped, as Prometheus' own tools see it.
+//! The metrics page as Prometheus' own tools see it.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -18,13 +18,13 @@ pub(crate) async fn promtool_has_no_complaint(tools: &Tools, stack: &Stack) {
     assert!(output.status.success() && said.is_empty(), "promtool check metrics: {said}");
 }
 
-/// A request that belongs to a sampled trace leaves its id beside the bucket it fell into, and
-/// Prometheus takes it in: the scrape was OpenMetrics.
+/// A request that belongs to a sampled trace leaves an exemplar in its bucket, and Prometheus stores it, which shows
+/// that the scrape was OpenMetrics.
 pub(crate) async fn an_exemplar_leads_to_its_trace(stack: &Stack) {
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
     let is_there = || async {
-        // A busy bucket forgets, so that it is told again.
+        // Other requests replace the exemplar of a busy bucket, so the request is repeated.
         let page = format!("{}/api/home", stack.gateway);
         let _ = stack.client.get(page).header("traceparent", &parent).send().await;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

@@ -1,23 +1,23 @@
-//! Alerts that a drill can't raise by itself, because a process or a configuration has to change.
+//! Alerts that a drill can't raise by itself, because a process or a configuration file has to change.
 
 use crate::passed;
 use crate::process::Process;
 use crate::stack::{Pace, Stack};
 
 impl Stack {
-    /// Drills one alert by a pair of commands.
+    /// Drills one alert with a command that raises it and one that clears it.
     pub(crate) async fn by_hand(&self, alert: &str, raise: &str, clear: &str) {
         let mut arguments = vec![alert, "--raise", raise, "--clear", clear];
         if self.pace == Pace::Fast {
-            // The longest there is, two minutes without a sample, on a machine that may be busy.
+            // Covers the slowest alert, which needs two minutes without a sample, on a busy machine.
             arguments.extend(["--budget", "5m/7m"]);
         }
-        // A scrape may take longer than it may on a busy machine, and a drill wants a healthy stack.
+        // A scrape may exceed its timeout on a busy machine, and a drill needs a healthy stack.
         self.is_up().await;
         passed(&self.drill(&arguments).await);
     }
 
-    /// Commands that change a file and have a process read it, and that undo it.
+    /// Shell commands that edit a file and make a process reload it, and that undo it.
     fn edited(&self, file: &str, script: &str, process: &Process) -> (String, String) {
         let (path, pid) = (self.scratch.path(file), process.id());
         let path = path.display();
@@ -25,7 +25,7 @@ impl Stack {
         (raise, format!("cp {path}.whole {path} && kill -HUP {pid}"))
     }
 
-    /// A process that hangs is a target that is down; a signal makes it so, and another ends it.
+    /// A hanging process is a target that is down; SIGSTOP suspends it and SIGCONT resumes it.
     pub(crate) async fn a_process_that_hangs(&self) {
         let pid = self.second.pid();
         self.by_hand("TargetDown/critical", &format!("kill -STOP {pid}"), &format!("kill -CONT {pid}")).await;
@@ -37,7 +37,7 @@ impl Stack {
         self.by_hand("TargetAbsent", &raise, &clear).await;
     }
 
-    /// Service discovery forgets one of two.
+    /// One of two targets disappears from service discovery.
     pub(crate) async fn one_of_two_targets_that_left(&self) {
         let file = self.scratch.path("pair.json");
         let file = file.display();
@@ -45,7 +45,7 @@ impl Stack {
         self.by_hand("TargetLost", &raise, &format!("cp {file}.whole {file}")).await;
     }
 
-    /// Prometheus' own metrics are those of something else.
+    /// The target's address is changed to Prometheus itself, which exports other metrics.
     pub(crate) async fn something_else_at_the_address(&self) {
         let own = self.prometheus.trim_start_matches("http://");
         let script = format!("/job_name: breakerbox-second/,/targets:/s/targets:.*/targets: [{own}]/");
@@ -67,7 +67,7 @@ impl Stack {
         self.by_hand("MonitoringTargetDown", &away, &format!("mv {page}.away {page}")).await;
     }
 
-    /// A restart with other settings. It takes five minutes of history to see what is gone.
+    /// A restart with other settings. The alert compares with the history five minutes ago.
     pub(crate) async fn a_breaker_that_a_restart_lost(&self) {
         let (config, pid) = (self.scratch.path("second.toml"), self.second.pid());
         let config = config.display();
@@ -86,27 +86,27 @@ impl Stack {
         self.by_hand("RuleEvaluationFailing", &raise, &format!("rm {file} && kill -HUP {pid}")).await;
     }
 
-    /// A file that can't be read is refused, and what runs goes on.
+    /// An invalid file is refused, and the running configuration stays in use.
     pub(crate) async fn a_configuration_that_is_refused(&self) {
         let (raise, clear) = self.edited("prometheus.yml", "$a nonsense", &self.prometheus_process);
         self.by_hand("ConfigReloadFailed", &raise, &clear).await;
     }
 
-    /// A target label takes the name of ours, and `honor_labels` is off.
+    /// A target label has the name of one of our labels, and `honor_labels` is off.
     pub(crate) async fn a_label_that_hides_ours(&self) {
         let script = "/job_name: breakerbox-page/,/targets:/s/targets: .*/&\\n        labels: {service: x}/";
         let (raise, clear) = self.edited("prometheus.yml", script, &self.prometheus_process);
         self.by_hand("ServiceLabelClash", &raise, &clear).await;
     }
 
-    /// Killed again and again, and started again each time before its scrape fails for long.
+    /// Killed repeatedly, and restarted each time before its scrapes have failed for long.
     pub(crate) async fn a_process_that_crashes_in_a_loop(&self) {
         let kill = format!("kill -KILL {}", self.second.pid());
         let raise = format!("for i in 1 2 3 4; do {kill}; sleep 5; done");
         self.by_hand("CrashLoop", &raise, "true").await;
     }
 
-    /// A further receiver that nobody listens at; the usual one goes on delivering.
+    /// An additional receiver at a closed port; the usual one keeps delivering.
     pub(crate) async fn a_receiver_that_is_gone(&self) {
         let script = r"s/^  routes:$/  routes:\n    - receiver: gone\n      continue: true\n    - receiver: breakerbox\n      matchers: [alertname != Watchdog]/
             $a\  - name: gone\n    webhook_configs:\n      - url: http:\/\/127.0.0.1:9\/";

@@ -1,9 +1,9 @@
-//! A process that is started again whenever it ends, as a container runtime would.
+//! A process that is restarted whenever it ends, as a container runtime would.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// A kept process. It ends with the test.
+/// A supervised process. It ends with the test.
 pub(crate) struct Kept {
     task: tokio::task::JoinHandle<()>,
     pid: PathBuf,
@@ -22,14 +22,14 @@ impl Kept {
         let task = tokio::spawn(async move {
             loop {
                 let mut child = command.spawn().unwrap();
-                std::fs::write(&own, child.id().expect("it has just begun").to_string()).unwrap();
+                std::fs::write(&own, child.id().expect("the supervisor has just started").to_string()).unwrap();
                 child.wait().await.unwrap();
             }
         });
         Self { task, pid }
     }
 
-    /// A shell's way to say its process id, whichever it is by then.
+    /// A shell expression for its current process id.
     pub(crate) fn pid(&self) -> String {
         format!("$(cat {})", self.pid.display())
     }

@@ -1,4 +1,4 @@
-//! The drill's plans, the alerts, the default topology: held together.
+//! Consistency of the drill's plans with the alerts and the default topology.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -32,11 +32,11 @@ fn alerts() -> BTreeSet<(String, String)> {
 #[test]
 fn every_alert_has_a_plan_or_a_reason_and_every_plan_an_alert() {
     let planned: BTreeSet<_> = plans().iter().map(|plan| (plan.alert.to_owned(), plan.severity.to_owned())).collect();
-    assert_eq!(planned.len(), plans().len(), "a plan is there twice");
+    assert_eq!(planned.len(), plans().len(), "duplicate plan");
     assert_eq!(planned, alerts());
 }
 
-/// Plans that say what they need may name what the default topology doesn't have.
+/// Plans that declare what they need may name services that the default topology lacks.
 #[test]
 fn plans_break_only_what_the_default_topology_has() {
     let settings = Settings::load(None, std::iter::empty()).unwrap();

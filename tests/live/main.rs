@@ -1,12 +1,12 @@
-//! The real thing: the program, a Prometheus and an Alertmanager with the repository's own files.
+//! End to end: the program, a Prometheus and an Alertmanager with the repository's own files.
 //!
-//! What is changed for speed, and only in a copy: scrapes and evaluations every second, each `for`
-//! and `keep_firing_for` a tenth as long, group waits of a second or two. Expressions and their
-//! windows are the shipped ones. The tests mostly wait, each on a stack of its own, all at once.
+//! For speed, copies of the files differ in this: scrapes and evaluations every second, each `for` and
+//! `keep_firing_for` a tenth as long, group waits of a second or two. Expressions and their windows are those shipped.
+//! The tests mostly wait, so each has its own stack and all run at once.
 //!
-//! Needs `PROMETHEUS`, `PROMTOOL` and `ALERTMANAGER` (`./test` sets them), or those programs on the
-//! PATH. `BREAKERBOX_DRILLS=all cargo test --test live` drills all that can be drilled in less than
-//! half an hour each, at the shipped pace, in about two hours, and leaves tables in `target/drills/`.
+//! Needs `PROMETHEUS`, `PROMTOOL` and `ALERTMANAGER` (`./test` sets them), or those programs on the PATH.
+//! `BREAKERBOX_DRILLS=all cargo test --test live` drills every alert that can be drilled in less than half an hour, at
+//! the shipped pace, in about two hours, and writes tables to `target/drills/`.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod exposition;
@@ -26,13 +26,12 @@ use serde_json::Value;
 
 use stack::{Pace, Setup, Stack};
 
-/// What is drilled unless told otherwise: one by its breaker, one by its counter, one by what viewers
-/// see, and the heartbeat.
+/// Default drills: one alert on a breaker's state, one on a counter, one on what viewers experience, and the heartbeat.
 const DRILLS: &[&str] = &["Watchdog", "CircuitBreakerOpen", "CircuitBreakerTripped", "PlaybackErrorsHigh"];
 
-/// Payments that are well until a drill, and fail at a pace that suits a test: shorter waits, fewer
-/// attempts. Seats can be had also on a machine that is busy for a moment: an order that can't get one is
-/// at risk, too.
+/// Payments that succeed until a drill and then fail fast enough for a test: shorter waits, fewer attempts.
+/// Reservations of seats must not fail on a busy machine, because an order that fails for that reason also counts as
+/// revenue at risk.
 const FAST_PAYMENTS: &str = r#"
 [faults.payment-gateway]
 error-rate = 0.0
@@ -67,7 +66,7 @@ async fn alerts_fire_arrive_and_resolve() {
     stack.dashboards_have_data();
 }
 
-/// Each on a stack of its own: they mostly wait.
+/// Each has its own stack, because they mostly wait.
 #[tokio::test]
 async fn what_needs_hands_or_patience_is_noticed() {
     tokio::join!(
@@ -103,7 +102,7 @@ async fn a_receiver_that_is_gone() {
     stack.a_receiver_that_is_gone().await;
 }
 
-/// At the shipped pace `--all` has them, too.
+/// At the shipped pace `--all` includes these drills.
 async fn payments_that_fail() {
     if Pace::asked_for() == Pace::Shipped {
         return;
@@ -113,7 +112,7 @@ async fn payments_that_fail() {
     passed(&stack.drill(&drills).await);
 }
 
-/// Each drill that was tried passed, and something was tried.
+/// No drill failed, and at least one passed.
 fn passed(report: &Value) {
     let drills = report["drills"].as_array().unwrap();
     let of = |outcome: &str| drills.iter().filter(|drill| drill["outcome"] == outcome).count();

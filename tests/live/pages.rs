@@ -1,4 +1,4 @@
-//! Pages that Prometheus scrapes and that a drill can change: files, served as they are.
+//! Metrics pages that Prometheus scrapes and a drill can change: files served as they are.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,12 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::get;
 
-/// What a healthy exporter of one breaker says.
+/// The metrics of a healthy exporter of one breaker.
 const STATE: &str = "breakerbox_build_info{version=\"0\"} 1\n\
     circuit_breaker_state{service=\"page\",breaker=\"page\",state=\"closed\"} 1\n\
     circuit_breaker_state{service=\"page\",breaker=\"page\",state=\"open\"} 0\n";
 
-/// Serves the files of this folder until the test is over. A file that is not there is an error.
+/// Serves the files of this folder until the test ends. A missing file gives an error response.
 pub(crate) async fn serve(folder: PathBuf, address: &str) {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("state.prom"), STATE).unwrap();

@@ -1,4 +1,4 @@
-//! Processes that end with the test, and places for them.
+//! Processes that end with the test, and temporary folders and ports for them.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A running program. Its output goes to a file, of which the end is shown when the test fails.
+/// A running program. Its output goes to a file whose end is printed when the test fails.
 pub(crate) struct Process {
     child: Child,
     output: PathBuf,
@@ -14,7 +14,7 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(mut command: Command, output: &Path) -> Self {
-        // Settings of whoever runs the tests are not the test's.
+        // Settings from the environment of the test run must not apply.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BREAKERBOX_")) {
             command.env_remove(name);
         }
@@ -31,7 +31,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // SIGKILL also ends a process that is stopped.
+        // SIGKILL also ends a stopped process.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -43,7 +43,7 @@ impl Drop for Process {
     }
 }
 
-/// A folder that goes with the test.
+/// A folder that is removed with the test.
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
@@ -71,8 +71,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Ports that nobody has, all different, and below those that a system hands out by itself: a process
-/// that asks for any port must not get one that another is about to take.
+/// Distinct free ports below the ephemeral range, so that a process that asks for any port does not get one that
+/// another is about to use.
 pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     static TRIED: AtomicU32 = AtomicU32::new(0);
     let begin = std::process::id().wrapping_mul(97);

@@ -1,6 +1,6 @@
-//! Drills with the rules of every profile, and under configurations that are not ours.
+//! Drills with the rules of every profile, and with Prometheus configurations that users may have.
 //!
-//! Prometheus and Alertmanager at their own pace, so that this takes as long as the longest drill at the longest
+//! Prometheus and Alertmanager run at their own pace, so this takes as long as the longest drill at the longest
 //! interval, twenty-five minutes. The table is printed, and kept in target/profiles.md:
 //!
 //! ```sh
@@ -20,18 +20,18 @@ use crate::process::{Process, Scratch, free_ports};
 use crate::stack::{Pace, start_alertmanager, until};
 use crate::tools::Tools;
 
-/// One that explains, one that viewers feel, and one that the till feels.
+/// One alert on a cause, one on what viewers experience and one on checkout.
 const DRILLS: &[&str] = &["CircuitBreakerOpen", "PlaybackErrorsHigh", "CheckoutUnavailable"];
 
 /// A configuration of Prometheus.
 struct Case {
     name: &'static str,
-    /// One of alerts/profiles/, or that of the repository's own configurations.
+    /// A profile in alerts/profiles/, or the interval of the repository's own configurations.
     interval: &'static str,
     job: &'static str,
-    /// More of the scrape job: labels of targets.
+    /// More settings of the scrape job: labels of targets.
     job_has: &'static str,
-    /// Which of the targets is drilled, where there is more than one.
+    /// Selects the target to drill if there are several.
     matchers: &'static [&'static str],
 }
 

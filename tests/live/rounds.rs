@@ -1,9 +1,9 @@
-//! Rounds of the default scenario, in real time, and what a receiver hears of them.
+//! Rounds of the default scenario in real time, and the messages that a receiver gets.
 //!
-//! The program all in one with its default settings, Prometheus and Alertmanager with the repository's own
-//! files at their own pace. Each message of Alertmanager is put down to the scripted incident whose component
-//! it names. `BREAKERBOX_ROUNDS` is the number of rounds, one by default; `BREAKERBOX_PROFILE` is one of
-//! alerts/profiles/. The table is printed, and kept in target/rounds.md:
+//! The program runs all in one with its default settings; Prometheus and Alertmanager use the repository's own files at
+//! their own pace. Each message of Alertmanager is attributed to the scripted incident whose component it names.
+//! `BREAKERBOX_ROUNDS` is the number of rounds, one by default; `BREAKERBOX_PROFILE` is one of alerts/profiles/. The
+//! table is printed, and kept in target/rounds.md:
 //!
 //! ```sh
 //! BREAKERBOX_ROUNDS=3 cargo test --test live -- --ignored --nocapture rounds
@@ -28,12 +28,13 @@ use crate::stack::{changed, until};
 use crate::tools::Tools;
 
 const ROUND: f64 = 480.0;
-/// The payment gateway's breaker stays open this long after its last failure, and the queue drains.
+/// Time until the payment gateway's breaker, which stays open after its last failure, has closed and the queue has
+/// drained.
 const BLOCKED: f64 = 360.0;
-/// From the end of an incident until its breakers are closed and the message of that has arrived.
+/// Time from the end of an incident until its breakers are closed and the message about that has arrived.
 const AFTER: f64 = 75.0;
 
-/// A scripted incident: what breaks, when, and what its alerts point at.
+/// A scripted incident: name, start, end, and the components that its alerts point at.
 const INCIDENTS: &[(&str, f64, f64, &[&str])] = &[
     ("ml-api-outage", 20.0, 65.0, &["ml-api"]),
     ("payment-outage", 95.0, 95.0 + BLOCKED, &["payment-gateway", "checkout"]),
@@ -46,7 +47,7 @@ const INCIDENTS: &[(&str, f64, f64, &[&str])] = &[
 
 type Heard = Arc<Mutex<Vec<(f64, Value)>>>;
 
-/// A message: when, what it is about, what of it is new.
+/// A message: time, component, and the alerts that are new in it.
 struct Message {
     at: f64,
     component: String,
@@ -77,7 +78,7 @@ async fn rounds_give_at_most_two_messages_an_incident() {
     let there = || async { client.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success()) };
     until(&ready, Duration::from_secs(90), there).await;
     let start = begun.elapsed().as_secs_f64();
-    // A minute after the last incident, and before the first of another round shows.
+    // A minute after the last incident, and before the first incident of another round becomes visible.
     let end = Duration::from_secs_f64(start + ROUND * f64::from(rounds) + 40.0);
     tokio::time::sleep_until(begun + end).await;
     let left = firing(&client, &alertmanager).await;
@@ -148,7 +149,7 @@ fn start_prometheus(tools: &Tools, scratch: &Scratch, admin: &str, alertmanager:
     Process::start(command, &scratch.path("prometheus.log"))
 }
 
-/// What each message says that the one before of its group did not, the watchdog left out.
+/// The changes between each message and the previous one of its group, without the watchdog.
 fn messages(heard: &[(f64, Value)], start: f64) -> Vec<Message> {
     let mut firing: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut messages = Vec::new();
@@ -172,7 +173,7 @@ fn messages(heard: &[(f64, Value)], start: f64) -> Vec<Message> {
     messages
 }
 
-/// The incident that a message is about: the latest that had begun and points at its component.
+/// The incident that a message is about: the latest one that had begun and points at its component.
 fn incident_of(message: &Message) -> Option<(u32, &'static str, f64)> {
     let round = Duration::from_secs_f64(message.at.max(0.0)).as_secs() / Duration::from_secs_f64(ROUND).as_secs();
     let round = u32::try_from(round).ok()?;
@@ -222,7 +223,7 @@ fn judged(messages: &[Message], rounds: u32) -> (String, Vec<String>) {
     (table, wrong)
 }
 
-/// Active alerts that a receiver hears of, the watchdog left out.
+/// Active alerts that reach a receiver, without the watchdog.
 async fn firing(client: &reqwest::Client, alertmanager: &str) -> Vec<String> {
     let answer = client.get(format!("http://{alertmanager}/api/v2/alerts")).send().await.unwrap();
     let alerts: Vec<Value> = answer.json().await.unwrap();
@@ -231,7 +232,7 @@ async fn firing(client: &reqwest::Client, alertmanager: &str) -> Vec<String> {
     heard.map(|alert| format!("{} {}", alert["labels"]["alertname"], alert["labels"]["component"])).collect()
 }
 
-/// The program's own inbox shows as firing what Alertmanager does.
+/// The program's own inbox shows the same firing alerts as Alertmanager.
 async fn inbox_agrees(client: &reqwest::Client, admin: &str, alertmanager: &str) {
     let agrees = || async {
         let inbox: Value = client.get(format!("http://{admin}/alerts")).send().await.unwrap().json().await.unwrap();

@@ -1,4 +1,5 @@
-//! The program twice, a Prometheus and an Alertmanager, and two pages that only look like programs.
+//! Two processes of the program, a Prometheus and an Alertmanager, and two static pages that stand for further
+//! exporters.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,28 +15,28 @@ use crate::pages;
 use crate::process::{Process, Scratch, free_ports};
 use crate::tools::Tools;
 
-/// Longest wait for all of it to be up.
+/// Time limit for the whole stack to start.
 const START: Duration = Duration::from_secs(90);
 
-/// What a stack is for.
+/// What distinguishes a stack.
 pub(crate) struct Setup<'a> {
-    /// Tells it from others that run at the same time.
+    /// Name that distinguishes it from stacks that run at the same time.
     pub(crate) name: &'a str,
-    /// More settings of the first process, in TOML.
+    /// Additional settings of the first process, in TOML.
     pub(crate) settings: &'a str,
 }
 
-/// How fast everything goes.
+/// Speed of scrapes, evaluations and waits.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Pace {
     /// Scrapes and evaluations every second, a tenth of each `for`.
     Fast,
-    /// As shipped: what the README's table is measured with.
+    /// As shipped; the README's table is measured at this pace.
     Shipped,
 }
 
 impl Pace {
-    /// `BREAKERBOX_DRILLS=all` asks for all drills, at the shipped pace.
+    /// `BREAKERBOX_DRILLS=all` selects all drills, at the shipped pace.
     pub(crate) fn asked_for() -> Self {
         let all = std::env::var("BREAKERBOX_DRILLS").is_ok_and(|drills| drills == "all");
         if all { Self::Shipped } else { Self::Fast }
@@ -44,7 +45,7 @@ impl Pace {
 
 /// A running stack. Fields are dropped in this order.
 pub(crate) struct Stack {
-    /// A second process of the program, to be stopped.
+    /// A second process of the program, which drills stop and restart.
     pub(crate) second: Kept,
     pub(crate) prometheus_process: Process,
     pub(crate) alertmanager_process: Process,
@@ -55,12 +56,12 @@ pub(crate) struct Stack {
     pub(crate) prometheus: String,
     alertmanager: String,
     pub(crate) pace: Pace,
-    /// What has been drilled, for the README's table.
+    /// Name of the table in `target/drills`.
     name: String,
     pub(crate) scratch: Scratch,
 }
 
-/// Asks again and again until it is so.
+/// Polls until the condition holds.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, longest: Duration, is: impl Fn() -> F) {
     let deadline = Instant::now() + longest;
     while !is().await {
@@ -73,11 +74,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A file of the repository with each of these replaced; all must be there, or the file has moved on.
+/// A file of the repository with these replacements; each must match, or the file has changed.
 pub(crate) fn changed(file: &str, changes: &[(&str, &str)]) -> String {
     let text = std::fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
     changes.iter().fold(text, |text, (from, to)| {
-        assert!(text.contains(from), "{file} has no {from:?} any more");
+        assert!(text.contains(from), "{file} no longer contains {from:?}");
         text.replace(from, to)
     })
 }
@@ -104,7 +105,7 @@ impl Stack {
         let first =
             Process::start(program("first", &own, &["--no-scenario", "--log", "warn"]), &scratch.path("first.log"));
         let alertmanager_process = start_alertmanager(tools, &scratch, [&admin, &alertmanager], pace);
-        // Alertmanager, too, repeats what it could not deliver only later.
+        // Prometheus and Alertmanager retry a failed delivery only later, so their receivers must be up first.
         for page in [format!("http://{admin}/readyz"), format!("http://{alertmanager}/-/ready")] {
             let there = || async { client.get(&page).send().await.is_ok_and(|answer| answer.status().is_success()) };
             until(&page, START, there).await;
@@ -129,7 +130,7 @@ impl Stack {
         stack
     }
 
-    /// An answer of Prometheus' API; null when there is none.
+    /// The data of a Prometheus API response; null without a response.
     pub(crate) async fn ask(&self, path: &str) -> Value {
         let answer = self.client.get(format!("{}/api/v1/{path}", self.prometheus)).send().await;
         let Ok(answer) = answer else { return Value::Null };
@@ -137,7 +138,7 @@ impl Stack {
         body["data"].clone()
     }
 
-    /// Waits until all targets are scraped.
+    /// Waits until all targets are up.
     pub(crate) async fn is_up(&self) {
         until("all targets to be up", START, || self.all_up()).await;
     }
@@ -148,8 +149,8 @@ impl Stack {
         targets.len() == 8 && targets.iter().all(|target| target["health"] == "up")
     }
 
-    /// Runs `breakerbox drill` and gives its report. What it says goes on. At the shipped pace its
-    /// table is kept in target/drills.
+    /// Runs `breakerbox drill` and returns its report. Its output is passed through. At the shipped pace its table is
+    /// kept in target/drills.
     pub(crate) async fn drill(&self, arguments: &[&str]) -> Value {
         let json = self.scratch.path("drill.json");
         let mut command = self.drill_command(arguments);
@@ -173,14 +174,14 @@ impl Stack {
         command
     }
 
-    /// Waits until Prometheus has watched the program for this long.
+    /// Waits until Prometheus has this much history of the program.
     pub(crate) async fn has_history_of(&self, long: Duration) {
         let query = format!("query?query=up%7Bjob=%22breakerbox%22%7D%20offset%20{}s", long.as_secs());
         let there = || async { self.ask(&query).await["result"].as_array().is_some_and(|found| !found.is_empty()) };
         until("enough history", long + START, there).await;
     }
 
-    /// Stops a drill once it has broken something.
+    /// Interrupts a drill once it has set a fault.
     pub(crate) async fn stopped_by_hand(&self, alert: &str) {
         let mut drill = self.drill_command(&[alert, "--fast"]).spawn().unwrap();
         until("a fault", START, || async { !self.healthy().await }).await;
@@ -191,14 +192,14 @@ impl Stack {
         assert!(self.healthy().await, "Ctrl-C left a fault behind");
     }
 
-    /// Whether nobody set any fault.
+    /// Whether all targets are at their baseline.
     async fn healthy(&self) -> bool {
         let faults = self.client.get(format!("{}/faults", self.admin)).send().await.unwrap();
         let faults: Value = faults.json().await.unwrap();
         faults["targets"].as_array().unwrap().iter().all(|target| target["at_baseline"] == true)
     }
 
-    /// The dashboards' own test, against this Prometheus.
+    /// Runs the dashboards' own test against this Prometheus.
     pub(crate) fn dashboards_have_data(&self) {
         let mut command = Command::new(env!("CARGO"));
         command.args(["test", "--quiet", "--package", "xtask", "--", "--ignored", "every_panel_has_data"]);
@@ -207,10 +208,9 @@ impl Stack {
     }
 }
 
-/// Any port that is free for every service but the gateway.
+/// Settings with a free port for every service but the gateway.
 fn settings(admin: &str, gateway: u16, pace: Pace) -> String {
-    // Spans are recorded for somebody who doesn't listen: exemplars need the first, and the second
-    // may not hurt.
+    // The endpoint of spans is a closed port: exemplars need recorded spans, and a missing receiver must not do harm.
     let mut text = format!(
         "[admin]\nlisten = \"{admin}\"\n[traffic]\nrate = 10.0\n[telemetry]\notlp-endpoint = \"http://127.0.0.1:9\"\n[services]\n"
     );
@@ -220,19 +220,19 @@ fn settings(admin: &str, gateway: u16, pace: Pace) -> String {
     }
     text.push_str("[store]\nurl = \"sqlite::memory:\"\n");
     if pace == Pace::Fast {
-        // Old enough to be gone within a drill.
+        // Short enough for cached pages to expire within a drill.
         text.push_str("[gateway]\nstale-after = \"25s\"\n");
     }
     text
 }
 
-/// The repository's rules and alerts, at this pace.
+/// Writes the repository's rules and alerts at this pace.
 fn rules(scratch: &Scratch, pace: Pace) {
     for folder in ["prometheus/rules", "alerts", "alerts/expected"] {
         for entry in std::fs::read_dir(root().join(folder)).unwrap() {
             let path: PathBuf = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            // The minimal file has the same alerts once more, and the jobs of compose are not here.
+            // The minimal file repeats the same alerts, and the jobs of Docker Compose do not exist here.
             let left_out = ["minimal.yml", "compose.yml"].contains(&name.as_str());
             if path.extension().is_none_or(|extension| extension != "yml") || left_out {
                 continue;
@@ -287,7 +287,7 @@ fn start_prometheus(
         )
         .unwrap();
     }
-    // Two addresses of one page stand for two instances that service discovery knows.
+    // Two addresses of one page stand for two discovered instances.
     let pair = scratch
         .write("pair.json", &format!(r#"[{{"targets": ["{page}", "{}"]}}]"#, page.replace("127.0.0.1", "localhost")));
     write!(
@@ -301,7 +301,7 @@ fn start_prometheus(
     command.arg("--storage.tsdb.path").arg(scratch.path("tsdb")).args(["--web.listen-address", own]);
     command.args(["--enable-feature=exemplar-storage", "--log.level=warn"]);
     if pace == Pace::Fast {
-        // It learns of its Alertmanager only after its first alerts, which wait this long to be sent again.
+        // It discovers its Alertmanager only after its first alerts, which wait this long to be sent again.
         command.arg("--rules.alert.resend-delay=5s");
     }
     Process::start(command, &scratch.path("prometheus.log"))

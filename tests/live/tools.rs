@@ -1,10 +1,10 @@
-//! The programs that the stack is made of.
+//! The external programs that the stack needs.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Where they are.
+/// Paths of the programs.
 pub(crate) struct Tools {
     pub(crate) prometheus: PathBuf,
     pub(crate) promtool: PathBuf,
@@ -12,7 +12,7 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// `None`, said aloud, when one is missing; in CI that is a failure.
+    /// Finds them. Returns `None`, with a message on stderr, if one is missing; in CI that is a failure.
     pub(crate) fn find() -> Option<Self> {
         Some(Self {
             prometheus: tool("PROMETHEUS", &["prometheus"])?,

@@ -1,4 +1,4 @@
-//! Every alert is proven: it says what it must, and its unit tests show it quiet, firing and ended.
+//! Every alert has the required annotations, and unit tests show it inactive, firing and resolved.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use crate::files::{AlertTest, TestFile, alerts, name_of, read, seconds, yaml_in}
 
 const ANNOTATIONS: &[&str] = &["summary", "description", "runbook_url", "dashboard_url"];
 const SEVERITIES: &[&str] = &["critical", "warning", "notice", "info", "none"];
-/// Always fires, by design.
+/// Always firing by design.
 const NEVER_QUIET: &[&str] = &["Watchdog"];
 
 /// Every unit test of an alert in a rule file, with the name of its test.
@@ -37,17 +37,23 @@ fn every_alert_is_seen_quiet_firing_and_resolved() {
         let cases: Vec<_> = cases(&file).into_iter().filter(|(_, case)| case.alertname == name).collect();
         let severity = &rule.labels["severity"];
         let fires = |case: &AlertTest| case.exp_alerts.iter().any(|alert| alert.exp_labels["severity"] == *severity);
-        assert!(cases.iter().any(|(_, case)| fires(case)), "{file}: {name} at {severity} is never seen firing");
+        assert!(
+            cases.iter().any(|(_, case)| fires(case)),
+            "{file}: {name} at {severity} has no unit test that shows it firing"
+        );
         if NEVER_QUIET.contains(&name.as_str()) {
             continue;
         }
-        assert!(cases.iter().any(|(_, case)| case.exp_alerts.is_empty()), "{file}: {name} is never seen quiet");
+        assert!(
+            cases.iter().any(|(_, case)| case.exp_alerts.is_empty()),
+            "{file}: {name} has no unit test that shows it inactive"
+        );
         let resolved = cases.iter().filter(|(_, case)| fires(case)).any(|(test, firing)| {
             cases.iter().any(|(other, case)| {
                 other == test && case.exp_alerts.is_empty() && seconds(&case.eval_time) > seconds(&firing.eval_time)
             })
         });
-        assert!(resolved, "{file}: {name} at {severity} is never seen resolving");
+        assert!(resolved, "{file}: {name} at {severity} has no unit test that shows it resolved");
     }
 }
 
@@ -66,14 +72,14 @@ fn every_firing_case_expects_rendered_annotations() {
     }
 }
 
-/// A description with no number in it makes the reader go and look.
+/// A description without a number makes the reader look it up.
 #[test]
 fn every_description_has_a_number_from_the_series() {
     for (file, name, rule) in alerts() {
         let description = &rule.annotations["description"];
         let counts =
             description.contains("$value") || description.contains("value }}") || description.contains("| value");
-        // These tell that there are no numbers.
+        // These report that there are no numbers.
         let exempt = [
             "DatabaseDown",
             "TargetDown",
@@ -112,7 +118,7 @@ fn the_minimal_file_is_self_contained_and_repeats_known_alerts() {
     }
 }
 
-/// Factor × budget of 1 or more could never be exceeded by a ratio.
+/// A ratio can never exceed a threshold (factor × budget) of 1 or more.
 #[test]
 fn every_burn_rate_can_be_reached() {
     let burns: Vec<_> = alerts().into_iter().filter(|(_, name, _)| name.contains("Burn")).collect();
@@ -134,7 +140,7 @@ fn every_burn_rate_can_be_reached() {
     }
 }
 
-/// Alertmanager groups by it.
+/// Alertmanager groups by this label.
 #[test]
 fn every_alert_names_the_component_it_points_at() {
     for (file, name, rule) in alerts().into_iter().filter(|(_, _, rule)| rule.labels["severity"] != "none") {
@@ -142,7 +148,7 @@ fn every_alert_names_the_component_it_points_at() {
     }
 }
 
-/// The rest explains, or is for dashboards.
+/// Critical alerts are about what viewers or checkout notice; the others explain causes or are for dashboards.
 #[test]
 fn what_is_critical_is_felt_by_viewers_or_the_till() {
     let felt = ["Playback", "Payment", "Checkout", "RetryQueue", "TargetDown", "TargetAbsent", "DatabaseDown"];

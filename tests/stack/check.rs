@@ -1,4 +1,5 @@
-//! `breakerbox check` against a real Prometheus: with everything right, and with each silent mistake.
+//! `breakerbox check` against a real Prometheus: with a correct setup, and with each mistake that Prometheus does not
+//! report.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::fmt::Write as _;
@@ -10,7 +11,7 @@ use crate::process::{Process, breakerbox, within};
 use crate::prometheus::{Prometheus, free_port};
 use crate::tools::root;
 
-/// Starts one with these scrape jobs and rule files, and waits until every target was scraped.
+/// Starts a Prometheus with these scrape jobs and rule files, and waits until every target was scraped.
 fn prometheus(name: &str, jobs: &str, rules: &[(&str, String)], targets: usize) -> Option<Prometheus> {
     let mut config =
         "global: {scrape_interval: 5s, scrape_timeout: 4s, evaluation_interval: 1s}\nrule_files:\n".to_owned();
@@ -28,7 +29,7 @@ fn prometheus(name: &str, jobs: &str, rules: &[(&str, String)], targets: usize) 
     Some(started)
 }
 
-/// What it found: the exit code, and each finding's level with its words.
+/// Runs the command and returns its exit code and the findings: level and message.
 fn check(prometheus: &str, arguments: &[&str]) -> (i32, Vec<(String, String)>) {
     let arguments: Vec<_> =
         ["check", "--json", "--prometheus", prometheus].into_iter().chain(arguments.iter().copied()).collect();
@@ -64,7 +65,7 @@ fn a_stack_as_shipped_has_no_problem() {
     let jobs =
         format!("  - job_name: breakerbox\n    static_configs: [{{targets: ['{}']}}]\n", process.admin_address());
     let Some(prometheus) = prometheus("check-well", &jobs, &shipped_rules(), 1) else { return };
-    // Recording rules have written once when the last of their names is there.
+    // Once it succeeds, the last of the recording rules has been evaluated.
     let mut last = (1, Vec::new());
     within(Duration::from_secs(90), || {
         last = check(&prometheus.url, &[]);
@@ -76,7 +77,7 @@ fn a_stack_as_shipped_has_no_problem() {
     assert!(has("ok", "shipped alerts are loaded"), "{findings:#?}");
     assert!(has("hint", "no Alertmanager is connected"), "{findings:#?}");
     assert!(!has("hint", "exemplars"), "{findings:#?}");
-    // The same hints fail where hints are not tolerated.
+    // `--strict` turns the same hints into a failure.
     assert_eq!(check(&prometheus.url, &["--strict"]).0, 1);
     let words = breakerbox(&["check", "--prometheus", &prometheus.url], &[]);
     assert!(
@@ -128,7 +129,7 @@ fn each_silent_mistake_is_found_and_its_cure_is_said() {
         }
         last = found;
     }
-    panic!("{:?} is not said in {last:#?}", missing(&last));
+    panic!("{:?} is missing in {last:#?}", missing(&last));
 }
 
 #[test]
@@ -145,7 +146,7 @@ fn nothing_to_ask_is_another_exit_code() {
     let done = breakerbox(&["check", "--prometheus", &format!("http://127.0.0.1:{}", free_port())], &[]);
     assert_eq!((done.code, done.stderr.contains("does not answer: no connection")), (2, true), "{}", done.stderr);
     assert_eq!(breakerbox(&["check", "--prometheus", "nowhere"], &[]).code, 2);
-    // Something answers there, but it is no Prometheus.
+    // A server answers at that address, but it is no Prometheus.
     let process = Process::start(&["--no-scenario", "--no-traffic"], &[]);
     let done = breakerbox(&["check", "--prometheus", &process.admin], &[]);
     assert_eq!((done.code, done.stderr.contains("no answer of Prometheus' API")), (2, true), "{}", done.stderr);

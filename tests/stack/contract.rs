@@ -7,13 +7,13 @@ use breakerbox_telemetry::names::{self, Kind, label, value};
 use crate::files::{Rule, TestFile, read, rules, yaml_in};
 use crate::promql::{Use, grouping_labels_in, metrics_in};
 
-/// A series as the contract knows it.
+/// Labels and label values of a known series.
 struct Series {
     labels: BTreeSet<String>,
     values: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Added by Prometheus to whatever it scrapes.
+/// Labels that Prometheus adds to every scraped series.
 const TARGET_LABELS: &[&str] = &["job", "instance", "cluster", "environment", "namespace", "exported_service"];
 
 const SERVICES: &[&str] = &[
@@ -30,7 +30,7 @@ const SERVICES: &[&str] = &[
     "notification",
 ];
 
-/// Series of Prometheus and Alertmanager themselves, the same in all versions promised.
+/// Metrics of Prometheus and Alertmanager themselves, the same in all supported versions.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("up", &[]),
     ("prometheus_rule_evaluation_failures_total", &["rule_group"]),
@@ -39,11 +39,11 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("prometheus_config_last_reload_successful", &[]),
     ("alertmanager_config_last_reload_successful", &[]),
     ("process_start_time_seconds", &[]),
-    // `reason` and `receiver_name` came after 0.25; leaving out a label that isn't there is harmless.
+    // `reason` and `receiver_name` came after 0.25; aggregating away a label that does not exist is harmless.
     ("alertmanager_notifications_failed_total", &["integration", "reason", "receiver_name"]),
 ];
 
-/// The closed set of a label's values in a family, where there is one.
+/// The closed set of a label's values in a family, if it has one.
 fn closed_set(family: &str, label: &str) -> Option<&'static [&'static str]> {
     Some(match (family, label) {
         (_, label::SERVICE) => SERVICES,
@@ -80,7 +80,7 @@ fn series(family: &str, labels: &[&str], extra: &[&str]) -> Series {
     Series { labels: all, values: labels.iter().filter_map(set).collect() }
 }
 
-/// What is scraped.
+/// Scraped series.
 fn exported() -> BTreeMap<String, Series> {
     let mut known = BTreeMap::new();
     for family in names::ALL {
@@ -94,12 +94,12 @@ fn exported() -> BTreeMap<String, Series> {
     }
     for (name, labels) in FOREIGN {
         let doubled = known.insert((*name).to_owned(), series(name, labels, &[]));
-        assert!(doubled.is_none(), "{name} is in names now: take it off the list here");
+        assert!(doubled.is_none(), "{name} is declared in names now: remove it from this list");
     }
     known
 }
 
-/// What is scraped and recorded. A recorded series may have the labels and values of what it is made of.
+/// Scraped and recorded series. A recorded series may have the labels and values of its inputs.
 fn known(rules: &[(String, Rule)]) -> BTreeMap<String, Series> {
     let mut known = exported();
     for (_, rule) in rules {
@@ -114,7 +114,7 @@ fn known(rules: &[(String, Rule)]) -> BTreeMap<String, Series> {
     known
 }
 
-/// What is wrong with an expression, nothing if all is well.
+/// The errors in an expression; empty if there are none.
 fn complaints(expr: &str, known: &BTreeMap<String, Series>) -> Vec<String> {
     let uses = metrics_in(expr);
     let mut wrong: Vec<String> = uses.iter().flat_map(|found| complaints_about(found, known)).collect();
@@ -142,7 +142,7 @@ fn complaints_about(found: &Use, known: &BTreeMap<String, Series>) -> Vec<String
     wrong
 }
 
-/// The queries inside an annotation's templates: `printf "…" $labels.a | query`, values as `x`.
+/// The queries inside an annotation's templates: `printf "…" $labels.a | query`, with `x` for each value.
 fn queries_in(annotation: &str) -> Vec<String> {
     let starts = annotation.split("printf \"").skip(1);
     let quoted = starts.map(|rest| {
@@ -207,7 +207,7 @@ fn every_recorded_series_is_used_or_meant_for_dashboards() {
     let rules = rules();
     let mut used: BTreeSet<String> =
         rules.iter().flat_map(|(_, rule)| metrics_in(&rule.expr)).map(|found| found.metric).collect();
-    // What no alert proves is for dashboards, and has a unit test of its own.
+    // A series that no alert uses is for dashboards, and has its own unit test.
     let tests = yaml_in("alerts/tests").into_iter().flat_map(|path| read::<TestFile>(&path).tests);
     let proven = tests.flat_map(|test| test.expressions).flat_map(|test| metrics_in(&test.expr));
     used.extend(proven.map(|found| found.metric));
@@ -216,12 +216,12 @@ fn every_recorded_series_is_used_or_meant_for_dashboards() {
         let exempt = name.starts_with("resilience4j_")
             || name == "jvm_info"
             || for_dashboards.iter().any(|end| name.ends_with(end));
-        assert!(exempt || used.contains(name), "{name} is recorded for nobody");
+        assert!(exempt || used.contains(name), "no rule or dashboard uses the recorded {name}");
     }
 }
 
-/// Each instance of checkout reports the whole queue, which is in one database: added up, it would be
-/// as many times too long.
+/// Each instance of checkout reports the whole queue, which is in one shared database: a sum over instances would be
+/// too high by their number.
 #[test]
 fn the_queue_of_several_instances_is_never_added_up() {
     let added_up = |expr: &str| {
@@ -233,7 +233,7 @@ fn the_queue_of_several_instances_is_never_added_up() {
         queues
             .iter()
             .flat_map(|name| words.match_indices(name).map(|(at, _)| words[..at].to_owned()))
-            // Recorded names hold the gauge's name: they are one series a queue already.
+            // Recorded names contain the gauge's name: they already have one series per queue.
             .filter(|before| !before.ends_with(':'))
             .find(|before| {
                 let inside = before.trim_end_matches("deriv(");

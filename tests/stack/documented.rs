@@ -1,5 +1,5 @@
-//! The admin port does what its `OpenAPI` document says, with and without a token: Schemathesis asks it, by the rules and
-//! against them. `BREAKERBOX_SCHEMA_SECONDS` is how long each run takes, 15 by default.
+//! The admin port conforms to its `OpenAPI` document, with and without a token: Schemathesis sends valid and invalid
+//! requests. `BREAKERBOX_SCHEMA_SECONDS` is the length of each run, 15 by default.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::process::Command;
@@ -7,11 +7,11 @@ use std::process::Command;
 use crate::process::Process;
 use crate::tools::{root, tool};
 
-/// A drill takes minutes, and events do not end.
+/// A drill takes minutes, and the event stream does not end.
 const LEFT_OUT: &[&str] = &["--exclude-path", "/events"];
-/// A body that fits the schema may be refused for what it says: an unknown alert, a fault without any effect.
+/// A body that fits the schema may still be refused for its content: an unknown alert, a fault without any effect.
 const MEANING: &str = "positive_data_acceptance";
-/// Without the token an unknown method is refused for want of it, before it is looked up.
+/// Without the token, a request with an unknown method gets 401 before its method is checked.
 const LOCKED: &str = "positive_data_acceptance,unsupported_method";
 
 fn asked(variables: &[(&str, &str)], header: Option<&str>, unchecked: &str) {
@@ -22,7 +22,7 @@ fn asked(variables: &[(&str, &str)], header: Option<&str>, unchecked: &str) {
     command.arg("run").arg(root().join("docs/openapi.json")).args(["--url", &process.admin]);
     command.args(LEFT_OUT).args(["--exclude-checks", unchecked]);
     command.args(["--phases", "examples,coverage,fuzzing", "--max-time", &seconds]);
-    // A slow machine is not a finding.
+    // Slow responses are no finding.
     command.args(["--request-timeout", "60"]);
     command.args(["--seed", "1", "--generation-database", "none", "--warnings", "off", "--no-color"]);
     command.args(header.iter().flat_map(|header| ["--header", header]));

@@ -1,5 +1,5 @@
-//! What a scraper gets from the running program, read by the reference parser: Python's
-//! `prometheus_client`, which refuses an exposition that breaks the standard in any line.
+//! The metrics pages of the running program, read by the reference parser: Python's `prometheus_client`, which refuses
+//! an exposition that violates the format in any line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::tools::{root, tool};
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// What the parser found.
+/// Result of the parser.
 #[derive(Deserialize)]
 struct Found {
     zipped: bool,
@@ -34,7 +34,7 @@ struct Exemplar {
     at: f64,
 }
 
-/// What the parser makes of a body, or why it refuses it.
+/// Parses a body, or returns the parser's error.
 fn parsed(python: &Path, form: &str, body: &[u8]) -> Result<Found, String> {
     let script = root().join("tests/stack/reference_parser.py");
     let mut command = Command::new(python);
@@ -48,17 +48,17 @@ fn parsed(python: &Path, form: &str, body: &[u8]) -> Result<Found, String> {
     Ok(serde_json::from_slice(&output.stdout).expect("the script prints JSON"))
 }
 
-/// The body of a page, as it came.
+/// The body of a page, unchanged.
 fn fetch(url: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(async {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client is built");
         let asked = headers.iter().fold(client.get(url), |asked, (name, value)| asked.header(*name, *value));
-        asked.send().await.expect("it answers").bytes().await.expect("the answer is whole").to_vec()
+        asked.send().await.expect("it answers").bytes().await.expect("the body is complete").to_vec()
     })
 }
 
-/// A running program whose buckets have exemplars. Its spans go nowhere: nothing listens there.
+/// A running program whose buckets have exemplars. Its spans are sent to a closed port.
 fn running() -> Process {
     let nowhere = [("BREAKERBOX_TELEMETRY__OTLP_ENDPOINT", "http://127.0.0.1:9")];
     let process = Process::start(&["--no-traffic", "--no-scenario"], &nowhere);
@@ -67,7 +67,7 @@ fn running() -> Process {
     process
 }
 
-/// Families of the contract that a process of the default topology has, as the parser names and types them.
+/// Families of the contract that a process of the default topology exports, with the parser's names and types.
 fn expected(without: &[&str]) -> BTreeMap<String, String> {
     let here = names::ALL.iter().filter(|family| !without.iter().any(|prefix| family.name.starts_with(prefix)));
     let spoken = here.map(|family| match family.kind {
@@ -79,7 +79,7 @@ fn expected(without: &[&str]) -> BTreeMap<String, String> {
 }
 
 fn check_families(found: &Found, form: &str) {
-    // There are no viewers, no scenario and no breaker that asks Prometheus.
+    // Viewers, the scenario and the breaker that queries Prometheus are not running.
     let expected = expected(&["traffic_", "scenario_", "stateless_"]);
     let ours = found.families.iter().filter(|(name, _)| !name.starts_with("process_"));
     let ours: BTreeMap<_, _> = ours.map(|(name, kind)| (name.clone(), kind.clone())).collect();
@@ -124,7 +124,7 @@ fn the_reference_parser_finds_the_same_series_in_both_forms() {
     assert!(text.exemplars.is_empty());
 }
 
-/// Samples with one spelling of bounds: OpenMetrics wants `1.0` where plain text has `1`.
+/// Samples with normalized bucket bounds: OpenMetrics writes `1.0` where the text format has `1`.
 fn normal(found: &Found) -> Vec<(String, Vec<(String, String)>)> {
     let bound = |(label, value): &(String, String)| match value.parse::<f64>() {
         Ok(number) if label == "le" => (label.clone(), format!("{number:?}")),

@@ -1,4 +1,4 @@
-//! The files under test, read into types.
+//! The files under test, deserialized.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -69,7 +69,7 @@ pub(crate) struct Expected {
     pub(crate) exp_annotations: BTreeMap<String, String>,
 }
 
-/// The YAML files of a folder of the repository, not of its subfolders, in order.
+/// The YAML files directly in a folder of the repository, sorted.
 pub(crate) fn yaml_in(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(root().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));
     let mut files: Vec<PathBuf> = entries
@@ -93,12 +93,12 @@ fn rules_of(path: &Path) -> Vec<Rule> {
     read::<RuleFile>(path).groups.into_iter().flat_map(|group| group.rules).collect()
 }
 
-/// Folders of rules that the repository's own configurations load, or may be told to.
+/// Folders of rules that the repository's own configurations load or can load.
 pub(crate) const RULE_FOLDERS: &[&str] =
     &["prometheus/rules", "prometheus/optional", "alerts", "alerts/expected", "alerts/optional"];
 
-/// All rules at the scrape interval of the repository's own configurations, each with its file's path below
-/// `alerts/` or its name.
+/// All rules at the scrape interval of the repository's own configurations, each with its file's path below `alerts/`
+/// or its name.
 pub(crate) fn rules() -> Vec<(String, Rule)> {
     let files = RULE_FOLDERS.iter().flat_map(|folder| yaml_in(folder).into_iter().map(move |path| (*folder, path)));
     let named = files.map(|(folder, path)| match folder.strip_prefix("alerts/") {
@@ -108,7 +108,7 @@ pub(crate) fn rules() -> Vec<(String, Rule)> {
     named.flat_map(|(name, path)| rules_of(&path).into_iter().map(move |rule| (name.clone(), rule))).collect()
 }
 
-/// All alerts with their name and file.
+/// All alerts with their file and name.
 pub(crate) fn alerts() -> Vec<(String, String, Rule)> {
     rules().into_iter().filter_map(|(file, rule)| Some((file, rule.alert.clone()?, rule))).collect()
 }

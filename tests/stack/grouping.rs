@@ -1,4 +1,4 @@
-//! A real Alertmanager with our configuration: what is one message, what reaches nobody.
+//! A real Alertmanager with our configuration: which alerts share a message, and which are sent to no receiver.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::scratch::Scratch;
 use crate::tools::{root, tool};
 
-/// Generous: the deadline of a poll, not a pause.
+/// Generous: a deadline for polling, not a pause.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 type Inbox = Arc<Mutex<Vec<Value>>>;
@@ -34,12 +34,12 @@ impl Drop for Alertmanager {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that is free at this moment.
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Takes what Alertmanager delivers.
+/// Receives what Alertmanager delivers.
 async fn receiver() -> (String, Inbox) {
     let inbox = Inbox::default();
     let take = |State(inbox): State<Inbox>, Json(message): Json<Value>| async move {
@@ -79,7 +79,7 @@ async fn start(program: &Path, name: &str) -> Alertmanager {
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds().await {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "timed out after {PATIENCE:?}: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -94,14 +94,14 @@ impl Alertmanager {
         self.send(alerts.iter().map(|labels| json!({ "labels": labels })).collect()).await;
     }
 
-    /// These are over.
+    /// Resolves these alerts.
     async fn end(&self, alerts: &[Value]) {
         let (start, end) = ("2020-01-01T00:00:00Z", "2020-01-01T00:01:00Z");
         let ended = alerts.iter().map(|labels| json!({ "labels": labels, "startsAt": start, "endsAt": end }));
         self.send(ended.collect()).await;
     }
 
-    /// What was delivered of a group: for each message, what fires and what is over.
+    /// The messages of a group, each as its alerts and their status.
     fn delivered(&self, component: &str) -> Vec<Vec<(String, String)>> {
         let inbox = self.inbox.lock().expect("no panic");
         let own = inbox.iter().filter(|message| message["groupLabels"]["component"] == component);
@@ -125,7 +125,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(|(name, status)| ((*name).to_owned(), (*status).to_owned())).collect()
 }
 
-/// What viewers feel and what explains it are one message, and so is their end.
+/// A symptom and its cause are sent in one message, and so is their resolution.
 #[tokio::test]
 async fn a_symptom_and_its_cause_are_one_message() {
     let Some(program) = tool("ALERTMANAGER") else { return };
@@ -143,8 +143,8 @@ async fn a_symptom_and_its_cause_are_one_message() {
     assert_eq!(alertmanager.delivered("catalog"), [pairs(&[("CircuitBreakerOpen", "firing")])]);
 }
 
-/// Whatever was said to fire is said to be over, also where something graver of the same group fires
-/// meanwhile: an inhibited alert that ends would never be.
+/// Every alert that was reported as firing is also reported as resolved, even while a more severe alert of its group
+/// fires. With inhibition, the resolved alert would never be reported.
 #[tokio::test]
 async fn the_end_of_a_cause_is_told_while_its_symptom_fires() {
     let Some(program) = tool("ALERTMANAGER") else { return };
@@ -171,7 +171,7 @@ async fn facts_reach_nobody_and_the_watchdog_arrives() {
         inbox.iter().any(|message| message["groupLabels"]["alertname"] == "Watchdog" && message["status"] == "firing")
     };
     until("the watchdog", watchdog).await;
-    // What came with the fact, and waited as long, has arrived: the fact will not.
+    // The notice came with the fact and had the same group wait: once it is delivered, the fact will not follow.
     let expected = [pairs(&[("CircuitBreakerHalfOpen", "firing")])];
     until("the notice", async || alertmanager.delivered("catalog") == expected).await;
 }

@@ -1,9 +1,9 @@
 //! Rules, alerts, their unit tests and the configurations of Prometheus and Alertmanager.
 //!
-//! promtool and amtool judge syntax and behaviour, in the oldest and the newest version that is
-//! promised (`scripts/tools.sh` finds them); the rest holds the files together with each other and
-//! with `telemetry::names`. What the running program exposes goes to the reference parser. Without a
-//! tool its tests say so and pass, unless `CI` is set.
+//! promtool and amtool judge syntax and behaviour, in the oldest and the newest supported version (`scripts/tools.sh`
+//! finds them); the other tests check that the files agree with each other and with `telemetry::names`. The running
+//! program's metrics pages go to the reference parser. Without a tool, its tests print a message and pass, unless `CI`
+//! is set.
 
 mod cases;
 mod check;

@@ -1,4 +1,4 @@
-//! The unit tests notice when a rule changes: each mutation here must make them fail.
+//! Mutation tests of the rules: each mutation must make the unit tests fail.
 
 use std::fs;
 use std::path::Path;
@@ -7,13 +7,13 @@ use std::thread;
 use crate::scratch::Scratch;
 use crate::tools::{run, tool};
 
-/// A file under test, what is changed in it, and the unit tests that must object.
+/// A file under test, the change to it, and the unit tests that must fail.
 struct Mutation {
     file: &'static str,
     from: &'static str,
     to: &'static str,
     tests: &'static str,
-    /// How the names of the cases begin that are enough to run.
+    /// Prefix of the names of the cases to run.
     cases: &'static str,
 }
 
@@ -58,7 +58,7 @@ const MUTATIONS: &[Mutation] = &[
     change(MONEY, "[5m]) > 0.9", "[5m]) > -1", ("checkout.yml", "RetryQueueStalled")),
     change(SLO, "> 3 * 0.01", "> 6 * 0.01", ("burn.yml", "PlaybackAvailabilityBurn catches")),
     change(SLO, "> 14.4 * 0.05", "> 19 * 0.05", ("burn.yml", "PlaybackQualityBurn fires")),
-    // Dropped guards: low traffic, a fresh stack, history, probes, services without protection on purpose.
+    // Dropped guards: low traffic, a new stack, history, probes, services that are unprotected on purpose.
     change(RECORDED, "> 0.08)", "> 0)", ("breakers.yml", "CircuitBreakerFailureRatioHigh catches")),
     change(RECORDED, "> 0.08)", "> 0.2)", ("breakers.yml", "CircuitBreakerFailureRatioHigh catches")),
     change(
@@ -102,7 +102,7 @@ const MUTATIONS: &[Mutation] = &[
         "            group by (cluster, environment, namespace, job, exported_service) (up)",
         ("targets.yml", "BreakerSeriesLost"),
     ),
-    // The mistake that most people make: only `open`, only the gauge.
+    // The most common mistake: only `open`, only the gauge.
     change(
         RECORDED,
         "state=~\"closed|disabled|metrics_only\"",
@@ -115,7 +115,7 @@ const MUTATIONS: &[Mutation] = &[
         "sum without (state) (changes(circuit_breaker_state{state=\"open\"}[1m])) > 0",
         ("breakers.yml", "CircuitBreakerTripped"),
     ),
-    // One scrape that is missed, one instance of several.
+    // A missed scrape, one instance of several.
     change(
         RECORDED,
         "last_over_time(circuit_breaker_state{state=~\"closed|disabled|metrics_only\"}[15s])",
@@ -137,7 +137,7 @@ const MUTATIONS: &[Mutation] = &[
         "component: \"{{ $labels.service }}\"",
         ("breakers.yml", "CircuitBreakerTripped"),
     ),
-    // Patience.
+    // Durations.
     change(BREAKERS, "for: 30s", "for: 21m", ("breakers.yml", "CircuitBreaker")),
     change(TARGETS, " and max_over_time(up[25s]) == 0 and", " and", ("targets.yml", "TargetDown sits")),
     change(
@@ -165,7 +165,7 @@ const MUTATIONS: &[Mutation] = &[
         "up{job=\"breakerbox-checkout\"} == 0",
         ("targets.yml", "TargetAbsent"),
     ),
-    // Renamed series and changed ratios, in what the alerts are computed from.
+    // Renamed series and changed ratios in the recording rules that the alerts use.
     change(
         RECORDED,
         "outcome=~\"success|failure|timeout\"}[1m])) > 0.08",
@@ -190,7 +190,7 @@ const MUTATIONS: &[Mutation] = &[
         "circuit_breaker_failure_ratio",
         ("optional-resilience4j.yml", ""),
     ),
-    // What viewers measure outside counts, and a deployment does not blind.
+    // Success as measured by viewers counts, and a deployment does not hide it.
     change(
         VIEWERS,
         "rate(traffic_request_duration_seconds_count{outcome=\"error\"}[1m])",
@@ -203,7 +203,7 @@ const MUTATIONS: &[Mutation] = &[
         "sum without (instance, outcome) (rate(playback_requests_total{outcome=\"error\"}[1d]))",
         ("burn.yml", "PlaybackAvailabilityBurn catches"),
     ),
-    // Orders: what counts as a success, what is in one database for all instances, what is at risk.
+    // Orders: which outcomes are successes, what all instances share in one database, what is at risk.
     change(
         ORDERS,
         "outcome=~\"paid|queued|payment_failed|unavailable\"",
@@ -282,7 +282,7 @@ const MUTATIONS: &[Mutation] = &[
         ("checkout.yml", "PaymentRevenueAtRisk fires on orders"),
     ),
     change(MONEY, "[15s])\n", "[5m])\n", ("checkout.yml", "PaymentRevenueAtRisk fires while")),
-    // Words.
+    // Annotations.
     change(
         "alerts/pipeline.yml",
         "rule evaluations of {{ $labels.instance }}",
@@ -291,12 +291,12 @@ const MUTATIONS: &[Mutation] = &[
     ),
 ];
 
-/// Whether the unit tests, run on a changed copy, fail.
+/// Whether the unit tests fail on a mutated copy.
 fn is_caught(promtool: &Path, number: usize, mutation: &Mutation) -> bool {
     let scratch = Scratch::with_rules(&format!("mutation-{number}"));
     let file = scratch.path().join(mutation.file);
     let text = fs::read_to_string(&file).expect("the copy can be read");
-    assert!(text.contains(mutation.from), "{} holds no {:?} any more", mutation.file, mutation.from);
+    assert!(text.contains(mutation.from), "{} no longer contains {:?}", mutation.file, mutation.from);
     fs::write(&file, text.replacen(mutation.from, mutation.to, 1)).expect("the copy can be written");
     let check = run(promtool, [Path::new("check"), Path::new("rules"), &file]);
     check.unwrap_or_else(|words| panic!("a mutation must stay valid, or it proves nothing: {words}"));
@@ -330,5 +330,5 @@ fn every_mutation_of_a_rule_fails_its_unit_tests() {
             .collect();
         running.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
     });
-    assert!(survivors.is_empty(), "nobody notices:\n{}", survivors.join("\n"));
+    assert!(survivors.is_empty(), "no unit test fails for:\n{}", survivors.join("\n"));
 }

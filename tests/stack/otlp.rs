@@ -1,5 +1,5 @@
-//! Metrics that are pushed over OTLP are those that a scrape gets: as a receiver reads them, and in a real
-//! Prometheus where it was built with its receiver.
+//! Metrics pushed over OTLP equal those of a scrape: as decoded by a receiver, and in a real Prometheus if it was built
+//! with the OTLP receiver.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::process::{Process, within};
 use crate::prometheus::Prometheus;
 
-/// A series by its name and the labels that are ours.
+/// A series: its name and our labels.
 type Series = BTreeSet<(String, String)>;
 
 fn query(prometheus: &Prometheus, query: &str) -> Vec<Value> {
@@ -41,7 +41,7 @@ fn series(prometheus: &Prometheus, job: &str) -> Series {
         for target in ["job", "instance"] {
             labels.remove(target);
         }
-        // A bound is a number: `1` and `1.0` are the same.
+        // Bounds are compared as numbers: `1` and `1.0` are equal.
         if let Some(bound) = labels.get_mut("le")
             && let Ok(number) = bound.as_str().unwrap().parse::<f64>()
         {
@@ -56,7 +56,7 @@ fn series(prometheus: &Prometheus, job: &str) -> Series {
 /// The latest request that was pushed.
 type Pushed = Arc<Mutex<Option<ExportMetricsServiceRequest>>>;
 
-/// A receiver of OTLP, and where it listens.
+/// Starts an OTLP receiver and returns its address.
 async fn receiver(pushed: Pushed) -> SocketAddr {
     let take = move |State(pushed): State<Pushed>, headers: HeaderMap, body: Bytes| async move {
         assert_eq!(headers["content-type"], "application/x-protobuf");
@@ -76,7 +76,7 @@ fn text(value: &KeyValue) -> String {
     text
 }
 
-/// The series that Prometheus makes of a request.
+/// The series that Prometheus creates from a request.
 fn received(request: &ExportMetricsServiceRequest) -> Series {
     let mut all = Series::new();
     let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
@@ -130,7 +130,7 @@ fn scraped(page: &str) -> Series {
     series.collect()
 }
 
-/// What any receiver gets, whatever program it is.
+/// Independent of the receiving program.
 #[test]
 fn a_push_holds_the_series_of_a_scrape() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -144,7 +144,7 @@ fn a_push_holds_the_series_of_a_scrape() {
         ],
     );
     let url = format!("http://{}/metrics", process.admin_address());
-    // Series come with what happens first; after a few moments of nothing both ways have the same.
+    // Events create series; once the process has been idle for a moment both ways have the same.
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let page = runtime.block_on(async { reqwest::get(&url).await.unwrap().text().await.unwrap() });
@@ -175,7 +175,7 @@ fn pushed_series_are_the_scraped_ones() {
         ],
     );
     prometheus.scrape("breakerbox-scraped", process.admin_address());
-    // Series come with what happens first; after a few moments of nothing both ways have the same.
+    // Events create series; once the process has been idle for a moment both ways have the same.
     let mut last = (Series::new(), Series::new());
     let deadline = Instant::now() + Duration::from_secs(60);
     while last.0.len() < 1000 || last.0 != last.1 {
@@ -195,10 +195,10 @@ fn pushed_series_are_the_scraped_ones() {
         .filter(|name| !names.contains(name) && last.0.iter().any(|(scraped, _)| scraped == name))
         .collect();
     assert_eq!(missing, [""; 0]);
-    // The identity of the process comes from the resource.
+    // The identity of the process comes from the OTLP resource.
     let info = query(&prometheus, "breakerbox_build_info{job=\"breakerbox\"}");
     assert_eq!(info[0]["metric"]["instance"], process.admin_address(), "{info:?}");
-    // A counter counts on: what a request adds is there with the next push.
+    // Counters are cumulative: a request is included in the next push.
     let before = count(&prometheus);
     process.get_site("/api/home");
     within(Duration::from_secs(30), || count(&prometheus) > before);

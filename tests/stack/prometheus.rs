@@ -1,4 +1,4 @@
-//! A Prometheus of a test's own, stopped when dropped.
+//! A Prometheus of the test's own, stopped when dropped.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::net::TcpListener;
@@ -29,7 +29,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 impl Prometheus {
-    /// Starts one with this configuration and these files beside it. None without the program.
+    /// Starts one with this configuration and these files beside it. `None` if Prometheus is not installed.
     pub(crate) fn start(name: &str, config: &str, files: &[(&str, String)], arguments: &[&str]) -> Option<Self> {
         let program = tool("PROMETHEUS")?;
         let scratch = Scratch::new(name);
@@ -52,12 +52,12 @@ impl Prometheus {
         Some(started)
     }
 
-    /// One that takes OTLP, with a job for each of these names, whose targets [`scrape`](Self::scrape) names. None
-    /// where the program was built without the receiver, as Debian's is.
+    /// Starts one with the OTLP receiver and a job for each of these names, whose targets [`scrape`](Self::scrape)
+    /// sets. `None` if the program was built without the receiver, as Debian's is.
     pub(crate) fn with_otlp_receiver(name: &str, jobs: &[&str]) -> Option<Self> {
         let help = Command::new(tool("PROMETHEUS")?).arg("--help").output().unwrap();
         let help = [help.stdout, help.stderr].concat();
-        // The help has it as `--[no-]web.enable-otlp-receiver`.
+        // The help prints it as `--[no-]web.enable-otlp-receiver`.
         if !String::from_utf8_lossy(&help).contains("web.enable-otlp-receiver") {
             skipped("this Prometheus was built without its OTLP receiver; one from prometheus.io has it");
             return None;
@@ -71,13 +71,13 @@ impl Prometheus {
         Self::start(name, &config, &[], &["--web.enable-otlp-receiver"])
     }
 
-    /// Gives a job its target.
+    /// Sets the target of a job.
     pub(crate) fn scrape(&self, job: &str, address: &str) {
         let targets = serde_json::json!([{"targets": [address]}]).to_string();
         std::fs::write(self.files.path().join(format!("{job}.json")), targets).unwrap();
     }
 
-    /// What its API says; nothing while it does not answer.
+    /// The response of its API; `None` while it does not answer.
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let url = format!("{}/api/v1/{path}", self.url);

@@ -1,7 +1,7 @@
-//! `docs/metrics.md` lists what is exported: its tables are written from `telemetry::names`.
+//! The tables of `docs/metrics.md` are generated from `telemetry::names`.
 //!
 //! ```text
-//! BLESS=1 cargo test --test stack reference    write them anew
+//! BLESS=1 cargo test --test stack reference    rewrite them
 //! ```
 
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use breakerbox_telemetry::names::{ALL, Family, Kind, value};
 
 use crate::tools::root;
 
-/// Values of labels that are closed sets, by label and where it stands.
+/// Label values that are closed sets: label, where it applies, values.
 const VALUES: &[(&str, &str, &[&str])] = &[
     ("state", "breakers; also `from` and `to`", value::STATES),
     ("reason", "transitions", value::TRANSITION_REASONS),
@@ -39,7 +39,7 @@ const VALUES: &[(&str, &str, &[&str])] = &[
     ("status", "delivered alerts", value::ALERT_STATUSES),
 ];
 
-/// What a sample counts or measures, as the name says.
+/// The unit of a sample, derived from its name.
 fn unit(family: &Family) -> &'static str {
     let name = family.name.trim_end_matches("_total");
     let endings = [
@@ -77,7 +77,7 @@ fn unit(family: &Family) -> &'static str {
         ("_decisions", "calls"),
     ];
     let found = endings.iter().find(|(ending, _)| name.ends_with(ending));
-    found.unwrap_or_else(|| panic!("{} says no unit that is known here", family.name)).1
+    found.unwrap_or_else(|| panic!("{} has no known unit", family.name)).1
 }
 
 fn families() -> String {
@@ -104,7 +104,7 @@ fn values() -> String {
     table
 }
 
-/// The page with what stands between `<!-- name -->` and `<!-- /name -->` replaced.
+/// The page with the text between `<!-- name -->` and `<!-- /name -->` replaced.
 fn with(page: &str, name: &str, table: &str) -> String {
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
     let (before, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("docs/metrics.md has no {begin}"));
@@ -121,16 +121,16 @@ fn the_page_of_metrics_lists_what_is_exported() {
         fs::write(&file, &wanted).expect("docs/metrics.md can be written");
         return;
     }
-    assert!(found == wanted, "docs/metrics.md is not what telemetry::names says: run with BLESS=1");
+    assert!(found == wanted, "docs/metrics.md is out of date: run with BLESS=1");
 }
 
-/// A histogram's unit is in its name by the convention, a counter's name ends in `_total`, and no other's does.
+/// A histogram's name ends in its unit, a counter's name ends in `_total`, and no other name does.
 #[test]
 fn names_follow_the_convention() {
     for Family { name, kind, help, .. } in ALL {
         assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
         let measured = *kind != Kind::Histogram || name.ends_with("_seconds") || name.ends_with("_ratio");
-        assert!(measured, "{name}: a histogram is of seconds or of a share");
+        assert!(measured, "{name}: a histogram's unit is seconds or a ratio");
         assert!(help.ends_with('.') && help.is_ascii(), "{name}: {help:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Each alert has a section in `alerts/runbook.md` that a newcomer can follow.
+//! Each alert has a section in `alerts/runbook.md` with the required parts.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ fn every_alert_has_a_section_and_every_section_an_alert() {
     let alerts: BTreeSet<String> = alerts().into_iter().map(|(_, name, _)| name).collect();
     let headings: Vec<String> = sections().into_iter().map(|(heading, _)| heading).collect();
     let unique: BTreeSet<String> = headings.iter().cloned().collect();
-    assert_eq!(headings.len(), unique.len(), "a heading twice: {headings:?}");
+    assert_eq!(headings.len(), unique.len(), "duplicate heading: {headings:?}");
     assert_eq!(unique, alerts);
 }
 

@@ -1,4 +1,4 @@
-//! A folder that goes when the test ends.
+//! A temporary folder that is removed when the test ends.
 
 use std::path::{Path, PathBuf};
 use std::{fs, process};
@@ -16,7 +16,7 @@ impl Scratch {
         &self.0
     }
 
-    /// The folders that rules and their tests live in, side by side as in the repository.
+    /// The folders of rules and their tests, side by side as in the repository.
     pub(crate) fn with_rules(name: &str) -> Self {
         let scratch = Self::new(name);
         for folder in super::files::RULE_FOLDERS.iter().copied().chain(["alerts/tests"]) {

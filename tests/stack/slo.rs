@@ -1,4 +1,4 @@
-//! The burn-rate alerts are written against the objectives that the program exports.
+//! The burn-rate alerts use the objectives that the program exports.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +6,13 @@ use breakerbox_telemetry::names::{OBJECTIVES, value};
 
 use crate::files::{Rule, alerts};
 
-/// The budgets that an expression multiplies its factors with: the `0.05` of `> 14.4 * 0.05`.
+/// The budgets by which an expression multiplies its factors: the `0.05` of `> 14.4 * 0.05`.
 fn budgets_in(expr: &str) -> Vec<f64> {
     let comparisons = expr.split("> ").skip(1).filter_map(|rest| rest.split('\n').next());
     comparisons.filter_map(|words| words.split(" * ").nth(1)?.trim().parse().ok()).collect()
 }
 
-/// What is wrong with an alert that has an `slo` label, nothing if all is well.
+/// The error in an alert that has an `slo` label; `None` if there is none.
 fn complaint(rule: &Rule) -> Option<String> {
     let slo = rule.labels.get("slo")?;
     let Some((_, objective)) = OBJECTIVES.iter().find(|(name, _)| name == slo) else {

@@ -1,4 +1,4 @@
-//! The breaker that asks Prometheus, with a real one: what it decides and how old its source is are series.
+//! The breaker that queries a real Prometheus: its decisions and the age of its data are exported.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 use std::time::{Duration, Instant};
@@ -8,13 +8,13 @@ use serde_json::json;
 use crate::process::Process;
 use crate::prometheus::{Prometheus, free_port};
 
-/// Long enough for a busy machine; reached in some seconds.
+/// Long enough for a busy machine; usually takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_stateless_breaker_decides_from_a_real_prometheus() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    // Known before either runs: each has to know the other.
+    // Chosen before either process starts, because each needs the other's port.
     let (checkout, admin) = (free_port(), free_port());
     let config = format!(
         "scrape_configs:\n  - {{job_name: breakerbox, scrape_interval: 1s, static_configs: [{{targets: ['127.0.0.1:{admin}']}}]}}\n"
@@ -59,7 +59,7 @@ fn the_stateless_breaker_decides_from_a_real_prometheus() {
             if reached(&page) {
                 break;
             }
-            assert!(Instant::now() < deadline, "{what}: never; {answer:?}\n{}", process.logs());
+            assert!(Instant::now() < deadline, "timed out: {what}; {answer:?}\n{}", process.logs());
             std::thread::park_timeout(Duration::from_millis(300));
         }
     };

@@ -1,4 +1,4 @@
-//! The programs that judge the files, as `scripts/tools.sh` finds them.
+//! The tools that check the files, as `scripts/tools.sh` finds them.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The repository.
+/// Root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where a tool is, by its variable in `scripts/tools.sh`. `None`, said aloud, when it can't be had;
-/// in CI that is a failure.
+/// The path of a tool, from its variable in `scripts/tools.sh`. Returns `None`, with a message on stderr, if it is
+/// missing; in CI that is a failure.
 pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     static FOUND: OnceLock<(BTreeMap<String, PathBuf>, String)> = OnceLock::new();
     let (found, words) = FOUND.get_or_init(look);
@@ -24,9 +24,9 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     path
 }
 
-/// Says that a part of a test was left out, past the harness, which shows nothing of a test that passes.
+/// Reports a skipped part of a test directly on stderr, because the harness hides the output of tests that pass.
 pub(crate) fn skipped(why: &str) {
-    // A closed stderr leaves nobody to tell.
+    // If stderr is closed there is nothing to write to.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
@@ -37,7 +37,7 @@ fn look() -> (BTreeMap<String, PathBuf>, String) {
     (found.collect(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// Runs a tool; `Err` holds all it said.
+/// Runs a tool; `Err` holds its whole output.
 pub(crate) fn run<A: AsRef<std::ffi::OsStr>>(
     tool: &Path,
     arguments: impl IntoIterator<Item = A>,

@@ -1,4 +1,4 @@
-//! The tools' own judgement: syntax, configuration, unit tests.
+//! The tools' own checks: syntax, configuration, unit tests.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -9,7 +9,7 @@ use crate::files::{RULE_FOLDERS, name_of, read, yaml_in};
 use crate::tools::{root, run, tool};
 
 const PROMTOOLS: &[&str] = &["PROMTOOL", "PROMTOOL_2_42"];
-/// Scrape intervals that rules are generated for, besides the one that the repository's configurations use.
+/// Scrape intervals that rules are generated for, besides that of the repository's configurations.
 const PROFILES: &[&str] = &["15s", "30s", "60s"];
 const AMTOOLS: &[&str] = &["AMTOOL", "AMTOOL_0_25"];
 
@@ -34,7 +34,7 @@ fn configurations_are_valid_in_both_versions() {
     let mut files = yaml_in("prometheus");
     files.retain(|file| !name_of(file).starts_with("alertmanager"));
     assert_eq!(files.len(), 2, "prometheus.yml and local.yml");
-    // rules.yml names files where somebody else's Prometheus has them.
+    // The files that rules.yml names exist only in the user's Prometheus.
     files.extend(yaml_in("prometheus/snippets").into_iter().filter(|file| name_of(file) != "rules.yml"));
     check_all(&["check", "config"], &files);
     check_all(&["check", "config", "--syntax-only"], &[root().join("prometheus/snippets/rules.yml")]);
@@ -71,7 +71,7 @@ fn unit_tests_pass_in_the_oldest_version() {
     unit_tests_pass("PROMTOOL_2_42", "alerts/tests");
 }
 
-/// What is proven at 5 s is proven at the other scrape intervals as well.
+/// The unit tests that pass at 5 s also pass at the other scrape intervals.
 #[test]
 fn unit_tests_of_every_profile_pass_in_both_versions() {
     for profile in PROFILES {
@@ -111,8 +111,8 @@ fn both_alertmanager_files_differ_in_their_receiver_alone() {
     assert_eq!(compose, local);
 }
 
-/// Alertmanager never says "resolved" of an alert that ended while it was muted. Groups show what explains
-/// an alert beside it, and mute nothing.
+/// Alertmanager never reports an alert as resolved if it ended while it was inhibited. Groups show an alert together
+/// with its causes, and inhibit nothing.
 #[test]
 fn nothing_is_inhibited_and_groups_are_by_component() {
     let config: Value = read(&root().join("prometheus/alertmanager.yml"));
@@ -121,7 +121,7 @@ fn nothing_is_inhibited_and_groups_are_by_component() {
     assert!(group.iter().any(|label| *label == "component") && !group.iter().any(|label| *label == "alertname"));
 }
 
-/// The jobs that must be there are those that are scraped.
+/// The expected jobs are the scraped jobs.
 #[test]
 fn expected_jobs_are_the_jobs_that_are_scraped() {
     for (config, jobs) in [("prometheus", "compose"), ("local", "local")] {
@@ -139,7 +139,7 @@ fn expected_jobs_are_the_jobs_that_are_scraped() {
     }
 }
 
-/// A target label `service`, as every `ServiceMonitor` gives it, would rename ours.
+/// A target label `service`, which every `ServiceMonitor` adds, would rename ours.
 #[test]
 fn every_scrape_of_ours_honours_our_labels() {
     for file in ["prometheus.yml", "local.yml", "snippets/scrape.yml", "snippets/http_sd.yml", "snippets/labels.yml"] {

@@ -1,4 +1,4 @@
-//! Runs the program. Each test binary uses a part of this.
+//! Runs the program. Each test binary uses part of this.
 #![allow(dead_code, clippy::unwrap_used, unreachable_pub, reason = "shared by tests that need different parts")]
 
 use std::fs::File;
@@ -23,27 +23,27 @@ const SERVICES: [&str; 10] = [
     "NOTIFICATION",
 ];
 
-/// A command that ended.
+/// Result of a finished command.
 pub struct Done {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// Runs a command to its end.
+/// Runs a command to completion.
 pub fn breakerbox(arguments: &[&str], variables: &[(&str, &str)]) -> Done {
     let output = Command::new(PROGRAM).args(arguments).envs(variables.iter().copied()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Done { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// The program, running on ports that were free.
+/// The running program, on free ports.
 pub struct Process {
     child: Child,
     log: PathBuf,
-    /// Such as `http://127.0.0.1:43210`; empty without a gateway.
+    /// The site's URL, such as `http://127.0.0.1:43210`; empty without a gateway.
     pub site: String,
-    /// As well.
+    /// The admin port's URL.
     pub admin: String,
 }
 
@@ -52,7 +52,7 @@ impl Process {
         Self::start_limited("", arguments, variables)
     }
 
-    /// The same under a shell's `ulimit` with these arguments, such as `-Sn 1024`.
+    /// Starts it under a shell's `ulimit` with these arguments, such as `-Sn 1024`.
     pub fn start_limited(limit: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -78,7 +78,7 @@ impl Process {
             .spawn()
             .unwrap();
         let mut process = Self { child, log, site: String::new(), admin: String::new() };
-        // All in one, it greets; a service by itself says in its log where it is.
+        // All in one, it prints its address; a single service logs it.
         let logged =
             |logs: &str| logs.split_whitespace().find_map(|word| word.strip_prefix("admin=").map(str::to_owned));
         within(Duration::from_secs(20), || process.logs().contains("/metrics") || logged(&process.logs()).is_some());
@@ -90,7 +90,7 @@ impl Process {
         process
     }
 
-    /// The first address that is followed by `path` in what it printed.
+    /// The first address in its output that is followed by `path`.
     fn address_before(&self, path: &str) -> String {
         let logs = self.logs();
         let word = logs.split_whitespace().find(|word| word.ends_with(path));
@@ -105,28 +105,28 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// What a page of the admin port says.
+    /// The JSON of a page of the admin port.
     pub fn get(&self, path: &str) -> Value {
         fetch(&format!("{}{path}", self.admin))
     }
 
-    /// The same as text, such as the series of `/metrics`.
+    /// The text of a page of the admin port, such as `/metrics`.
     pub fn text(&self, path: &str) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { reqwest::get(format!("{}{path}", self.admin)).await.unwrap().text().await.unwrap() })
     }
 
-    /// What a page of the site says.
+    /// The JSON of a page of the site.
     pub fn get_site(&self, path: &str) -> Value {
         fetch(&format!("{}{path}", self.site))
     }
 
-    /// Such as `127.0.0.1:43211`.
+    /// The admin port's address, such as `127.0.0.1:43211`.
     pub fn admin_address(&self) -> &str {
         self.admin.trim_start_matches("http://")
     }
 
-    /// Interrupts it as Ctrl-C does, and gives back its exit code.
+    /// Interrupts it as Ctrl-C does, and returns its exit code.
     pub fn interrupt(mut self) -> i32 {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
@@ -141,7 +141,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // One that ended already can't be killed.
+        // Fails if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_file(&self.log);
@@ -153,11 +153,11 @@ fn fetch(url: &str) -> Value {
     runtime.block_on(async { reqwest::get(url).await.unwrap().json().await.unwrap() })
 }
 
-/// Looks until `done`, and fails when that takes longer than `limit`.
+/// Polls until `done` returns true; fails after `limit`.
 pub fn within(limit: Duration, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < limit, "not within {limit:?}");
+        assert!(start.elapsed() < limit, "timed out after {limit:?}");
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(20));
     }

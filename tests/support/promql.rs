@@ -1,4 +1,4 @@
-//! Which series and labels an expression names.
+//! The series and labels that an expression uses.
 
 use promql_parser::label::Labels;
 use promql_parser::parser::{self, Expr, LabelModifier, VectorMatchCardinality, VectorSelector};

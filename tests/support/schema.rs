@@ -1,5 +1,5 @@
-//! Holds YAML documents against the schemas of custom resources, strictly: a field that the schema does not know
-//! is an error, where an API server would drop it in silence.
+//! Validates YAML documents against the schemas of custom resources, strictly: an unknown field is an error, where an
+//! API server would drop it silently.
 //!
 //! `schemas/*.json` are the `openAPIV3Schema` of the custom resource definitions, descriptions and CEL rules left
 //! out: `DestinationRule` and `VirtualService` (networking.istio.io/v1) from istio/api 1.31, `PodMonitor` and
@@ -23,7 +23,7 @@ pub fn documents(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// What is wrong with a custom resource; empty when it is valid. A kind without a schema here is wrong.
+/// The schema violations of a custom resource; empty if it is valid. A kind without a schema here is a violation.
 pub fn faults_of(resource: &Value) -> Vec<String> {
     let known = SCHEMAS.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
     let fits = |file: &Value| file["apiVersion"] == resource["apiVersion"] && file["kind"] == resource["kind"];
@@ -35,7 +35,7 @@ pub fn faults_of(resource: &Value) -> Vec<String> {
     for common in ["apiVersion", "kind", "metadata"] {
         assert!(rest.as_object_mut().unwrap().remove(common).is_some(), "{common} is missing: {resource}");
     }
-    // `status` is the controller's.
+    // `status` is set by the controller.
     let mut schema = file["schema"].clone();
     schema["properties"].as_object_mut().unwrap().retain(|name, _| name == "spec");
     schema["required"] = serde_json::json!(["spec"]);
@@ -113,7 +113,7 @@ fn bounds(value: &Value, schema: &Value, path: &str, wrong: &mut Vec<String>) {
     }
 }
 
-/// `oneOf`, `anyOf` and `not`, which in these schemas only ask for fields to be there or absent.
+/// Checks `oneOf`, `anyOf` and `not`, which in these schemas only require fields to be present or absent.
 fn combined(value: &Value, schema: &Value, path: &str, wrong: &mut Vec<String>) {
     fn holds(value: &Value, rule: &Value) -> bool {
         if let Some(inner) = rule.get("not") {

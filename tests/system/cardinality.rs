@@ -1,4 +1,4 @@
-//! How many series each service can have at most, whatever viewers, faults and strangers do to it.
+//! The maximum number of series of each service, whatever viewers, faults and arbitrary clients do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,14 +11,14 @@ use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 use crate::site::TestSite;
 
-/// Series without a `service` label: targets, viewers, the process itself.
+/// Owner of the series without a `service` label: targets, viewers, the process itself.
 const PROCESS: &str = "the process";
 const DOORS: [&str; 2] = ["gateway", "gateway-bare"];
-/// What strangers send: methods that routes have, that they don't have, and that nobody knows.
+/// Methods that arbitrary clients send: supported by a route, unsupported, and unknown.
 const METHODS: &[&str] =
     &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "BREW", "PROPFIND"];
 
-/// Samples of one scrape by whom they belong to.
+/// Samples of one scrape by owner.
 fn series(families: &[MetricFamily]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for family in families {
@@ -30,7 +30,7 @@ fn series(families: &[MetricFamily]) -> BTreeMap<String, usize> {
     counts
 }
 
-/// A histogram is a sample for each bucket and one each for `+Inf`, its sum and its count.
+/// The samples of a metric: a histogram has one per bucket and one each for `+Inf`, its sum and its count.
 fn samples(family: &MetricFamily, metric: &Metric) -> usize {
     match family.get_field_type() {
         MetricType::HISTOGRAM => metric.get_histogram().get_bucket().len() + 3,
@@ -42,7 +42,7 @@ fn label<'a>(metric: &'a Metric, name: &str) -> Option<&'a str> {
     metric.get_label().iter().find(|label| label.name() == name).map(prometheus::proto::LabelPair::value)
 }
 
-/// The routes of a service, with something unlikely where a parameter stands.
+/// The routes of a service, with arbitrary values for their parameters.
 fn routes(families: &[MetricFamily], service: &str) -> BTreeSet<String> {
     let family = families.iter().find(|family| family.name() == "http_server_request_duration_seconds").unwrap();
     let own = family.get_metric().iter().filter(|metric| label(metric, "service") == Some(service));
@@ -54,7 +54,7 @@ fn filled(route: &str, with: &str) -> String {
     route.split('/').map(fill).collect::<Vec<_>>().join("/")
 }
 
-/// Everything that a stranger can think of, at every service.
+/// Sends every kind of arbitrary request to every service.
 async fn strangers(site: &TestSite) {
     let families = site.gather();
     for service in ServiceName::ALL {
@@ -77,7 +77,7 @@ async fn strangers(site: &TestSite) {
     }
 }
 
-/// The table of `docs/metrics.md`: a service, its series at the start, and the most it may have.
+/// The table in `docs/metrics.md`: a service, its series at the start, and its maximum.
 fn documented() -> BTreeMap<String, (usize, usize)> {
     let page = include_str!("../../docs/metrics.md");
     let table = page.split("| series of | at the start | at most |").nth(1).expect("docs/metrics.md has the table");
@@ -93,13 +93,13 @@ fn documented() -> BTreeMap<String, (usize, usize)> {
 #[tokio::test(start_paused = true)]
 async fn no_service_has_more_series_than_documented() {
     let site = TestSite::start(&[]);
-    // What a whole process has besides its services.
+    // Metrics that a whole process has besides those of its services.
     let _ = site.registry().inbox();
     let _ = DOORS.map(|door| site.registry().traffic(door));
     let _ = Scenario::new(Timeline::parse(scenario::DEFAULT).unwrap(), site.registry());
     let start = series(&site.gather());
     site.run_scenario(5.0, Duration::from_secs(480)).await;
-    // Once with every target well and once with none, so that each route gives every answer it has.
+    // Once with all targets healthy and once with all failing, so that each route gives all of its responses.
     for plan in ["{}", r#"{"error_rate": 1}"#] {
         for target in site.targets() {
             site.break_service(&target, plan);
@@ -113,7 +113,7 @@ async fn no_service_has_more_series_than_documented() {
     for (owner, (at_start, at_most)) in &documented {
         assert_eq!(start[owner], *at_start, "{owner}, at the start");
         assert!(end[owner] <= *at_most, "{owner} has {} series, and {at_most} are documented", end[owner]);
-        // A bound that is never neared says nothing.
+        // A bound far above the actual number would be no test.
         assert!(end[owner] * 5 / 4 >= *at_most, "{owner} has {} series, far below {at_most}", end[owner]);
     }
 }

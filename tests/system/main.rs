@@ -1,5 +1,4 @@
-//! The whole site in one process under a paused clock: hours of it take seconds, and every run is
-//! the same run.
+//! The whole site in one process with a paused clock: hours take seconds, and every run is identical.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 #![allow(clippy::float_cmp, reason = "a gauge gives back the very value that it was set to")]
 #![allow(unreachable_pub, reason = "the modules of a test binary are its own")]
@@ -20,7 +19,7 @@ use site::{PlaybackCounts, TestSite};
 /// A round of the default scenario.
 const LENGTH: Duration = Duration::from_secs(480);
 
-/// One round of the default scenario, run once for all tests that look at it.
+/// One round of the default scenario, run once and shared by all tests that examine it.
 struct Round {
     protected: PlaybackCounts,
     bare: PlaybackCounts,
@@ -137,7 +136,7 @@ async fn each_row_of_a_page_says_where_it_comes_from_and_how_old() {
     let row = &cached["rows"][0];
     assert_eq!((row["source"].as_str(), &row["items"]), (Some("cache"), &live["rows"][0]["items"]));
     assert!((42..=44).contains(&row["age_seconds"].as_u64().unwrap()), "{row}");
-    // What a viewer without an account is not given is not missing either.
+    // Recommendations need an account; for a viewer without one they do not count as missing.
     assert_eq!(cached["recommendations"]["source"], "live");
     let film = site.ask(Request::get("/api/movies/3")).await.json::<serde_json::Value>().unwrap();
     assert!((42..=46).contains(&film["age_seconds"].as_u64().unwrap()), "{film}");
@@ -171,7 +170,7 @@ async fn a_hanging_dependency_blocks_the_bare_gateways_other_pages() {
     site.break_service("recommendation", r#"{"hang_rate": 1}"#);
     site.run_traffic(20.0, Duration::from_secs(60)).await;
 
-    // Films need no recommendations; with one shared pool they wait for them all the same.
+    // The films page needs no recommendations, but with one shared pool it waits for them.
     let bare = site.mean_seconds("gateway-bare", "/api/movies");
     let protected = site.mean_seconds("gateway", "/api/movies");
     assert!(protected < 0.1, "protected: {protected} s");
@@ -219,15 +218,15 @@ async fn every_series_stands_at_zero_before_the_first_request() {
         }
     }
     assert!(moved.is_empty(), "{moved:?}");
-    // Families of what this site does not run have no series here.
+    // Families of components that this site does not run have no series here.
     let elsewhere = [
         "scenario_step_active",
         "traffic_",
         "alert_webhook",
         "rate_limiter",
-        // Payments have a breaker with a window of its own.
+        // The payment breaker has its own window.
         "stateless_breaker_",
-        // In process there are no sockets.
+        // There are no sockets in process.
         "http_server_open_connections",
         "http_server_capacity_connections",
         "http_server_dropped_connections",
@@ -242,7 +241,7 @@ async fn every_series_stands_at_zero_before_the_first_request() {
 async fn the_broken_share_is_exported_without_any_call() {
     let site = TestSite::start(&[]);
     let share = |target, kind| site.gauge("fault_configured_ratio", &[("target", target), ("kind", kind)]);
-    // What is wrong there from the start counts too.
+    // Faults that are set at the start are included.
     assert_eq!([share("payment-gateway", "error"), share("user", "error")], [0.3, 0.0]);
     site.break_service("payment-gateway", r#"{"error_rate": 1, "latency": {"fixed": "1s"}, "latency_rate": 0.25}"#);
     assert_eq!([share("payment-gateway", "error"), share("payment-gateway", "latency")], [1.0, 0.25]);

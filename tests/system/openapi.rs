@@ -1,4 +1,4 @@
-//! The `OpenAPI` document of the admin port, held against what the port answers.
+//! The admin port's `OpenAPI` document, compared with the port's responses.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,10 +25,10 @@ async fn ask(site: &TestSite, method: Method, path: &str, body: Option<Value>) -
     (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
 }
 
-/// Why `value` is not what `schema` says, if it isn't.
+/// Why `value` violates `schema`, or `None`.
 fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<String> {
     if let Some(reference) = schema["$ref"].as_str() {
-        let target = document.pointer(reference.trim_start_matches('#')).expect("a reference leads somewhere");
+        let target = document.pointer(reference.trim_start_matches('#')).expect("the reference resolves");
         return misfit(document, target, value, at);
     }
     if let Some(options) = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array()) {
@@ -48,7 +48,7 @@ fn misfit(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<S
         "integer" => value.is_u64() || value.is_i64(),
         "number" => value.is_number(),
         "null" => value.is_null(),
-        other => panic!("a type of its own: {other}"),
+        other => panic!("unsupported type: {other}"),
     };
     if !kinds.iter().any(is) {
         return Some(format!("{at}: {value} is not {kinds:?}"));
@@ -84,7 +84,7 @@ fn the_committed_document_is_current() {
         std::fs::write(&file, breakerbox::app::openapi()).unwrap();
     }
     let committed = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(committed == breakerbox::app::openapi(), "write docs/openapi.json anew with UPDATE_SNAPSHOTS=1");
+    assert!(committed == breakerbox::app::openapi(), "docs/openapi.json is out of date: run with UPDATE_SNAPSHOTS=1");
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,7 +114,7 @@ async fn every_page_answers_as_documented() {
     for list in ["/breakers", "/transitions", "/faults", "/alerts"] {
         let (_, page) = ask(&site, Method::GET, list, None).await;
         let items = page.as_object().unwrap().values().find_map(Value::as_array).unwrap();
-        assert!(!items.is_empty(), "{list} shows nothing, so nothing was checked");
+        assert!(!items.is_empty(), "{list} is empty, so nothing was checked");
     }
 }
 

@@ -1,4 +1,4 @@
-//! All services wired to each other in this process, with viewers and a scenario at hand.
+//! All services connected in this process; tests can add viewers and a scenario.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use prometheus::proto::Metric;
 use serde_json::Value;
 use tower::ServiceExt;
 
-/// What viewers of one gateway got.
+/// Outcomes of the page requests to one gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaybackCounts {
     pub ok: u64,
@@ -31,12 +31,12 @@ pub struct TestSite {
 }
 
 impl TestSite {
-    /// The default site with these settings changed; viewers and scenario come when they are asked for.
+    /// The default site with these settings changed; viewers and scenario run only on request.
     pub fn start(variables: &[(&str, &str)]) -> Self {
         let quiet = [
             ("BREAKERBOX_TRAFFIC__ENABLED", "false"),
             ("BREAKERBOX_SCENARIO__ENABLED", "false"),
-            // Orders of another run would be found again in a file.
+            // A file would contain the orders of an earlier run.
             ("BREAKERBOX_STORE__URL", "sqlite::memory:"),
         ];
         let variables = quiet
@@ -55,12 +55,12 @@ impl TestSite {
         self.parts.viewers(&TrafficSettings { rate, ..self.settings.traffic.clone() }).unwrap()
     }
 
-    /// Viewers for so long, and nothing else.
+    /// Runs viewers for this long, and no scenario.
     pub async fn run_traffic(&self, rate: f64, lasts: Duration) {
         self.traffic(rate).run(tokio::time::sleep(lasts)).await;
     }
 
-    /// Viewers and the default scenario for so long.
+    /// Runs viewers and the default scenario for this long.
     pub async fn run_scenario(&self, rate: f64, lasts: Duration) {
         let actuator = self.parts.actuator(None).unwrap();
         let scenario = Scenario::new(Timeline::parse(scenario::DEFAULT).unwrap(), &self.parts.telemetry.metrics);
@@ -77,7 +77,7 @@ impl TestSite {
         self.parts.site.faults.set(target, plan).unwrap();
     }
 
-    /// Everything that can be broken.
+    /// All fault targets.
     pub fn targets(&self) -> Vec<String> {
         self.parts.site.faults.targets()
     }
@@ -110,7 +110,7 @@ impl TestSite {
         &self.parts.telemetry.metrics
     }
 
-    /// Any request at all to any service.
+    /// Sends any request to any service.
     pub async fn send(&self, service: ServiceName, request: http::Request<Body>) -> http::StatusCode {
         let response = self.parts.site.routers[&service].clone().oneshot(request).await.unwrap();
         response.status()
@@ -125,7 +125,7 @@ impl TestSite {
         PlaybackCounts { ok: count("ok"), degraded: count("degraded"), error: count("error") }
     }
 
-    /// Mean response time of one route.
+    /// The mean response time of one route.
     pub fn mean_seconds(&self, service: &str, route: &str) -> f64 {
         let labels = [("service", service), ("http_route", route)];
         let (mut seconds, mut count) = (0.0, 0);
@@ -136,14 +136,14 @@ impl TestSite {
         seconds / count as f64
     }
 
-    /// The value of a gauge with exactly one such series.
+    /// The value of a gauge that has exactly one series with these labels.
     pub fn gauge(&self, family: &str, labels: &[(&str, &str)]) -> f64 {
         let series = self.metrics(family, labels);
         assert_eq!(series.len(), 1, "{family} {labels:?}");
         series[0].get_gauge().get_value()
     }
 
-    /// A protected client by its caller and its dependency.
+    /// The protected client of a caller for its dependency.
     pub fn client(&self, service: &str, dependency: &str) -> &Client {
         let is = |client: &&Client| client.service() == service && client.dependency() == dependency;
         self.parts.site.clients.iter().find(is).unwrap()

@@ -1,4 +1,4 @@
-//! What a trace tells: one page's way through the site, and all that happened on it.
+//! Traces: the path of one page through the site, and the events along it.
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::site::TestSite;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// Keeps spans instead of sending them.
+/// An exporter that keeps spans in memory.
 #[derive(Clone, Debug, Default)]
 struct Kept(Arc<Mutex<Vec<SpanData>>>);
 
@@ -30,7 +30,7 @@ impl SpanExporter for Kept {
 }
 
 impl Kept {
-    /// Spans of one trace, in the order they began.
+    /// Spans of one trace, ordered by start.
     fn of(&self, trace: &str) -> Vec<SpanData> {
         let all = self.0.lock().unwrap();
         let mut spans: Vec<_> =
@@ -42,8 +42,8 @@ impl Kept {
 
 /// Records this share of new traces on this thread, as the program would.
 fn recording(share: f64) -> (Kept, DefaultGuard) {
-    // While `tracing` knows of one subscriber only, a callsite that is first reached on another test's
-    // thread, which has none, is switched off for all. A second one makes it ask every time.
+    // While `tracing` has only one subscriber, a callsite that is first reached on a thread without one, such as
+    // another test's, is disabled for all threads. With a second subscriber it is evaluated every time.
     static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
     ANOTHER.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));
     let kept = Kept::default();
@@ -52,7 +52,7 @@ fn recording(share: f64) -> (Kept, DefaultGuard) {
     (kept, tracing::subscriber::set_default(subscriber))
 }
 
-/// Asks the gateway for a page as part of [`TRACE`], whose caller records it or doesn't.
+/// Requests a page from the gateway as part of [`TRACE`], whose caller records it or does not.
 async fn page(site: &TestSite, path: &str, token: Option<&str>, recorded: bool) {
     let parent = format!("00-{TRACE}-b7ad6b7169203331-{:02x}", u8::from(recorded));
     let mut request = Request::get(path).header("traceparent", parent);
@@ -82,7 +82,7 @@ fn children<'a>(spans: &'a [SpanData], of: &SpanData) -> Vec<&'a SpanData> {
 
 /// The one server span of this name.
 fn served<'a>(spans: &'a [SpanData], name: &str) -> &'a SpanData {
-    let [only] = named(spans, name, &SpanKind::Server)[..] else { panic!("not one {name}: {spans:#?}") };
+    let [only] = named(spans, name, &SpanKind::Server)[..] else { panic!("expected exactly one {name}: {spans:#?}") };
     only
 }
 
@@ -97,7 +97,7 @@ async fn one_trace_tells_a_visit_s_whole_story() {
     ]);
     let token = site.log_in(7).await;
     site.break_service("ml-api", r#"{"error_rate": 1}"#);
-    // Two pages of one visit: the first trips the breaker, the second is turned away by it.
+    // Two pages of one visit: the first trips the breaker, the second is rejected by it.
     page(&site, "/api/recommendations", Some(&token), true).await;
     page(&site, "/api/recommendations", Some(&token), true).await;
 
@@ -126,7 +126,7 @@ async fn one_trace_tells_a_visit_s_whole_story() {
     }
 }
 
-/// What the recommendation service did for a page.
+/// The span of the recommendation service for a page.
 fn recommendations_below<'a>(spans: &'a [SpanData], page: &SpanData) -> &'a SpanData {
     let is_call = |span: &&&SpanData| attribute(span, "peer.service").as_deref() == Some("recommendation");
     let call = children(spans, page).into_iter().find(|span| is_call(&span)).unwrap();
@@ -137,7 +137,7 @@ fn recommendations_below<'a>(spans: &'a [SpanData], page: &SpanData) -> &'a Span
 
 /// An attribute of a span's only event.
 fn of_event(span: &SpanData, key: &str) -> Option<String> {
-    let [event] = &span.events.events[..] else { panic!("not one event: {span:#?}") };
+    let [event] = &span.events.events[..] else { panic!("expected exactly one event: {span:#?}") };
     event.attributes.iter().find(|own| own.key.as_str() == key).map(|own| own.value.to_string())
 }
 
@@ -146,7 +146,7 @@ async fn a_hedge_and_the_attempt_that_it_beat_are_told_apart() {
     let (kept, _recording) = recording(1.0);
     let site = TestSite::start(&[(&format!("{ML_API}__HEDGE__DELAY"), "100ms")]);
     let token = site.log_in(7).await;
-    // The dice are the same in every run: some page has a slow first attempt and a fast second one.
+    // Faults are seeded, so every run has a page with a slow first attempt and a fast second one.
     site.break_service("ml-api", r#"{"latency": {"fixed": "900ms"}, "latency_rate": 0.5}"#);
     for _ in 0..12 {
         page(&site, "/api/recommendations", Some(&token), true).await;
@@ -224,7 +224,7 @@ async fn a_journey_is_one_trace_from_the_viewer_to_the_last_service() {
         has("GET /api/home") && has("GET /recommendations/{user}") && has("GET /predict/{user}")
     });
     assert!(whole, "no journey reached ml-api");
-    // Entries that belong to no journey would be pages of nobody.
+    // An entry span without a remote parent would belong to no journey.
     let entries = all.iter().filter(|span| span.name.starts_with("GET /api/"));
     assert!(entries.clone().count() > 20);
     assert_eq!(entries.filter(|span| !span.parent_span_is_remote).count(), 0);

@@ -1,4 +1,4 @@
-//! The policy around HTTP clients and servers that are tower services.
+//! The policy as a tower layer around HTTP clients and servers.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says where it failed")]
 
@@ -37,7 +37,7 @@ fn request(method: Method) -> Request<Body> {
     Request::builder().method(method).body(Body::empty()).unwrap()
 }
 
-/// Answers `status` this often and then 200; boxed, so neither `Sync` nor of a known type.
+/// Answers `status` this many times and then 200; boxed, so it is not `Sync` and its type is erased.
 fn flaky(
     status: StatusCode,
     times: u32,
@@ -77,7 +77,7 @@ async fn what_may_not_be_repeated_is_sent_once_and_its_answer_given() {
     assert_eq!(calls.load(Ordering::Relaxed), 1);
     let (service, calls) = flaky(StatusCode::SERVICE_UNAVAILABLE, 2);
     PolicyLayer::new(policy()).classify(HttpStatus).layer(service).oneshot(request(Method::GET)).await.unwrap();
-    assert_eq!(calls.load(Ordering::Relaxed), 1, "nothing is repeated until it is said what may be");
+    assert_eq!(calls.load(Ordering::Relaxed), 1, "no retry without a way to clone the request");
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +95,7 @@ async fn bad_statuses_open_the_breaker_and_a_404_does_not() {
     }
 }
 
-/// Ready once for each time it is made so.
+/// A service that is ready once per permit of the semaphore.
 #[derive(Clone)]
 struct Gate(Arc<tokio::sync::Semaphore>);
 
@@ -125,14 +125,14 @@ async fn backpressure_reaches_the_caller() {
     let mut service = PolicyLayer::new(policy()).layer(gate.clone());
     assert_eq!(service.ready().await.unwrap().call(1).await.unwrap(), 1);
     let waited = tokio::time::timeout(Duration::from_secs(1), service.ready()).await;
-    assert!(waited.is_err(), "the service that is not ready makes its caller wait");
+    assert!(waited.is_err(), "the caller waits until the service is ready");
     gate.0.add_permits(1);
     let answer = service.ready().await.unwrap().call(2).await;
-    assert_eq!(answer.unwrap(), 2, "the service that was ready is the one that is called");
+    assert_eq!(answer.unwrap(), 2, "the instance that reported ready is the one called");
     assert_eq!(gate.0.available_permits(), 0);
 }
 
-/// A body that never ends holds its place.
+/// The place is released only when the body has been sent.
 #[tokio::test(start_paused = true)]
 async fn a_server_counts_a_request_until_its_body_was_sent() {
     let settings = BulkheadSettings { max_concurrent_calls: 1, max_wait_duration: Duration::ZERO };
@@ -150,7 +150,7 @@ async fn a_server_counts_a_request_until_its_body_was_sent() {
     assert_eq!(server.oneshot(request(Method::GET)).await.unwrap().status(), StatusCode::OK);
 }
 
-/// A permit inside a body: the call lasts until the last byte, and a body that is dropped was cancelled.
+/// A permit inside a body: the call lasts until the last byte, and dropping the body cancels it.
 #[tokio::test(start_paused = true)]
 async fn a_permit_can_end_with_a_response_body() {
     let breaker = CircuitBreaker::builder("films").build().unwrap();

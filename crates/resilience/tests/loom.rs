@@ -1,13 +1,12 @@
-//! Every interleaving of a breaker's hard moments, explored by loom.
+//! Explores every interleaving of a breaker's critical operations with loom.
 //!
 //! ```text
 //! cargo test -p breakerbox-resilience --features loom --test loom
 //! LOOM_MAX_PREEMPTIONS=4 cargo test --release -p breakerbox-resilience --features loom --test loom   # deeper
 //! ```
 //!
-//! Each model is run twice: on the breaker that ships, compiled against loom's atomics, and on a
-//! small one with one deliberate mistake, on which the same model has to fail. A model that cannot
-//! fail proves nothing.
+//! Each model is run twice: on the shipped breaker, compiled against loom's atomics, and on a small one with one
+//! deliberate mistake, on which the same model has to fail. A model that cannot fail proves nothing.
 
 use std::time::{Duration, Instant};
 
@@ -23,32 +22,32 @@ use loom::{
 #[path = "loom_flawed/mod.rs"]
 mod flawed;
 
-/// What the models need of a breaker.
+/// The operations that the models need of a breaker.
 trait Gate: Send + Sync + 'static {
     type Ticket<'a>;
-    /// A gate that trips on this many failures in a row, waits [`WAIT`], and permits this many
-    /// probes, all of which must succeed.
+    /// A breaker that trips on this many consecutive failures, waits [`WAIT`], and permits this many probes, all of
+    /// which must succeed.
     fn new(failures: u32, permitted: u32) -> Self;
-    /// A gate with a window of this many calls, of which half have to fail, if it is to trip at all.
+    /// A breaker with a window of this many calls; if `judges`, it trips when half of them have failed.
     fn windowed(size: u32, judges: bool) -> Self;
-    /// A ticket, and whether asking changed the state.
+    /// A ticket, and whether the request changed the state.
     fn enter(&self, now: Duration) -> (Option<Self::Ticket<'_>>, bool);
     /// Whether recording changed the state.
     fn record(&self, ticket: Self::Ticket<'_>, outcome: Outcome, now: Duration) -> bool;
-    /// Goes away without an outcome.
+    /// Drops the ticket without an outcome.
     fn cancel(&self, ticket: Self::Ticket<'_>);
     /// Whether the command changed the state.
     fn command(&self, command: Command) -> bool;
     /// Calls counted in the present closed state.
     fn counted(&self) -> u64;
     fn state(&self) -> State;
-    /// Changes of state so far, as the gate itself counts them.
+    /// Number of transitions so far, as counted by the breaker.
     fn changes(&self) -> u64;
 }
 
 const WAIT: Duration = Duration::from_secs(10);
 
-/// The breaker that ships, over a window of calls or of time.
+/// The shipped breaker, with a window over calls or over time.
 struct Shipped<const TIMED: bool> {
     breaker: Breaker,
     origin: Instant,
@@ -127,7 +126,7 @@ impl<const TIMED: bool> Gate for Shipped<TIMED> {
     }
 }
 
-/// Two preemptions find nearly every bug there is; the environment can ask for more.
+/// Two preemptions are enough to find nearly every bug; the environment can raise the number.
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     explore_within(2, model);
 }
@@ -155,7 +154,7 @@ fn tripped<G: Gate>(failures: u32, permitted: u32) -> G {
     gate
 }
 
-/// Runs `body` in two threads at once, then gives the gate back.
+/// Runs `body` in two threads at once, then returns the breaker.
 fn both<G: Gate>(gate: G, body: impl Fn(&G, u32) + Send + Sync + Copy + 'static) -> Arc<G> {
     let gate = Arc::new(gate);
     let threads: Vec<_> = (0..2)
@@ -170,8 +169,8 @@ fn both<G: Gate>(gate: G, body: impl Fn(&G, u32) + Send + Sync + Copy + 'static)
     gate
 }
 
-/// Callers that come at the very end of the open wait: one turns it half-open, and no more pass
-/// than are permitted.
+/// Callers arrive at the very end of the open wait: one turns the breaker half-open, and no more than the permitted
+/// number pass.
 fn half_open_admission<G: Gate>() {
     let gate = Arc::new(tripped::<G>(1, 1));
     let (admitted, changes) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
@@ -183,7 +182,7 @@ fn half_open_admission<G: Gate>() {
                 count(shifted, &changes);
                 if let Some(ticket) = ticket {
                     admitted.fetch_add(1, Ordering::Relaxed);
-                    // Still on its way when everything is counted.
+                    // Still in flight when the counts are checked.
                     std::mem::forget(ticket);
                 }
             })
@@ -196,7 +195,7 @@ fn half_open_admission<G: Gate>() {
     assert_eq!(changes.load(Ordering::Relaxed), 1, "one transition, reported once");
 }
 
-/// Probes that are cancelled at the same time as others ask: every place comes back.
+/// Probes are cancelled while other callers try to enter: every place is released.
 fn cancelled_probes<G: Gate>() {
     let gate = both(tripped::<G>(1, 1), |gate: &G, _| {
         if let (Some(ticket), _) = gate.enter(WAIT) {
@@ -208,7 +207,7 @@ fn cancelled_probes<G: Gate>() {
     assert_eq!(gate.state(), State::Closed);
 }
 
-/// Failures that each complete the run: one of them trips, the other is no second trip.
+/// Two failures that each reach the threshold: one of them trips, and the other causes no second trip.
 fn trip_race<G: Gate>() {
     let gate = Arc::new(G::new(1, 1));
     let changes = Arc::new(AtomicU32::new(0));
@@ -230,7 +229,7 @@ fn trip_race<G: Gate>() {
     assert_eq!(gate.changes(), 1);
 }
 
-/// A failure that would trip meets a command to force open: the command stands.
+/// A failure that would trip races a command to force the breaker open: the command wins.
 fn forced_against_automatic<G: Gate>() {
     let gate = both(G::new(1, 1), |gate: &G, index| {
         if index == 0 {
@@ -242,15 +241,15 @@ fn forced_against_automatic<G: Gate>() {
     assert_eq!(gate.state(), State::ForcedOpen, "the command stands");
 }
 
-/// A call that began in an earlier closed state ends while the breaker goes through another state
-/// and closes again: it is never counted in the new one.
+/// A call that began in an earlier closed state ends while the breaker passes through another state and closes again:
+/// it is never counted in the new one.
 fn late_result<G: Gate>() {
     let gate = both(G::new(5, 1), |gate: &G, index| {
         if index == 0 {
             gate.command(Command::ForceOpen);
             gate.command(Command::Close);
         } else if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
-            // Entered in the first closed state, or in the last: only the latter may count.
+            // Entered in the first closed state, or in the last: only the latter may be counted.
             let first = gate.changes() == 0;
             if first {
                 gate.record(ticket, Outcome::Failure, Duration::ZERO);
@@ -262,8 +261,8 @@ fn late_result<G: Gate>() {
     assert_eq!(gate.counted(), 0, "a result of an earlier state was counted");
 }
 
-/// A probe ends while another is cancelled: the place of the cancelled is free, that of the
-/// finished is not, and the verdict falls once.
+/// One probe ends while another is cancelled: the place of the cancelled one is free, that of the finished one is not,
+/// and the probes are evaluated once.
 fn probe_ends_while_another_is_cancelled<G: Gate>() {
     let gate = tripped::<G>(1, 2);
     let gate = both(gate, |gate: &G, index| {
@@ -280,14 +279,14 @@ fn probe_ends_while_another_is_cancelled<G: Gate>() {
     assert_eq!(gate.state(), State::Closed, "two of two probes succeeded");
 }
 
-/// A success and a failure that complete the minimum together: whichever comes last must trip.
+/// A success and a failure together reach the minimum number of calls: whichever is recorded last must trip.
 fn completed_minimum<G: Gate>() {
     let gate = both(G::windowed(2, true), success_beside_failure);
     assert_eq!(gate.state(), State::Open, "one of two calls failed");
     assert_eq!(gate.changes(), 1);
 }
 
-/// Two writers of a window of one slot: it holds one call in the end.
+/// Two writers on a window with one slot: it holds one call in the end.
 fn lapped_window<G: Gate>() {
     let gate = both(G::windowed(1, false), success_beside_failure);
     assert_eq!(gate.counted(), 1, "one slot holds one call");
@@ -341,7 +340,7 @@ models! {
         "one of two calls failed";
 }
 
-/// Only a window of calls has slots that two writers can meet in.
+/// Only a window over calls has slots in which two writers can collide.
 mod a_window_that_is_lapped_still_adds_up {
     use super::*;
 
@@ -357,8 +356,8 @@ mod a_window_that_is_lapped_still_adds_up {
     }
 }
 
-/// A failure that completes the run meets a reset: whichever comes first, the breaker is closed in the
-/// end, since nothing that was recorded before a reset may open it afterwards.
+/// A failure that reaches the threshold races a reset: in either order the breaker is closed in the end, because
+/// nothing recorded before a reset may open it afterwards.
 fn reset_against_trip<const TIMED: bool>() {
     let gate = Shipped::<TIMED>::with(settings(2, 1));
     let ticket = gate.enter(Duration::ZERO).0.expect("closed");
@@ -370,11 +369,11 @@ fn reset_against_trip<const TIMED: bool>() {
             gate.record(ticket, Outcome::Failure, Duration::ZERO);
         }
     });
-    assert_eq!(gate.state(), State::Closed, "opened on what a reset had forgotten");
+    assert_eq!(gate.state(), State::Closed, "opened because of calls from before the reset");
 }
 
-/// A failure that the old threshold bears meets a change to one that does not bear it: one of the
-/// two sees the other, and the breaker opens.
+/// A failure below the old threshold races a change to a stricter one that it exceeds: one of the two sees the other,
+/// and the breaker opens.
 fn stricter_threshold_against_failure<const TIMED: bool>() {
     let with = |percent| BreakerSettings { failure_rate_threshold: Some(percent), ..settings(9, 1) };
     let mut stricter = with(50.0);
@@ -396,8 +395,8 @@ fn stricter_threshold_against_failure<const TIMED: bool>() {
     assert_eq!(gate.state(), State::Open, "neither saw the other");
 }
 
-/// A call that began while the breaker only recorded ends while it is closed for good: what is
-/// counted in the closed state began in it.
+/// A call that began in metrics-only ends after the breaker has closed: only calls that began in the closed state are
+/// counted in it.
 fn late_record_against_close<const TIMED: bool>() {
     let gate = Shipped::<TIMED>::with(settings(9, 1));
     gate.command(Command::MetricsOnly);
@@ -415,8 +414,8 @@ fn late_record_against_close<const TIMED: bool>() {
     assert_eq!(gate.counted(), 0, "a result of an earlier state was counted");
 }
 
-/// A window changes its shape beside a failure: the failure is either in the new window or was in
-/// the old one, and the run of failures is complete in both cases.
+/// The window changes its shape while a failure is recorded: the failure is either in the new window or was in the old
+/// one, and the run of failures is complete in both cases.
 fn another_window_against_failure<const TIMED: bool>() {
     let gate = Shipped::<TIMED>::with(settings(2, 1));
     let ticket = gate.enter(Duration::ZERO).0.expect("closed");
@@ -437,8 +436,8 @@ fn another_window_against_failure<const TIMED: bool>() {
     assert_eq!(gate.state(), State::Open, "two failures in a row");
 }
 
-/// The last probe turns the recovery to a stage with next to no share while a caller comes: nobody
-/// passes before the share holds.
+/// The last probe moves the recovery to a stage with almost no share while a caller arrives: no call passes before the
+/// share applies.
 fn stage_against_caller<const TIMED: bool>() {
     let gate = Shipped::<TIMED>::with(BreakerSettings { recovery_stages: vec![1e-9], ..settings(1, 1) });
     let ticket = gate.enter(Duration::ZERO).0.expect("closed");
@@ -457,10 +456,10 @@ fn stage_against_caller<const TIMED: bool>() {
     probing.store(1, Ordering::Release);
     gate.record(probe, Outcome::Success, WAIT);
     other.join().expect("no thread panics");
-    assert_eq!(entered.load(Ordering::Relaxed), 0, "a stage without its share");
+    assert_eq!(entered.load(Ordering::Relaxed), 0, "a call passed before the stage's share applied");
 }
 
-/// Two successes in the same moment: both are in the window.
+/// Two concurrent successes: both are in the window.
 fn success_beside_success<const TIMED: bool>() {
     let gate = both(Shipped::<TIMED>::windowed(4, true), |gate: &Shipped<TIMED>, _| {
         if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
@@ -470,8 +469,8 @@ fn success_beside_success<const TIMED: bool>() {
     assert_eq!(gate.counted(), 2, "a success was lost");
 }
 
-/// A success beside a change of the window's length: it is in the new window at most once. It may be
-/// missing, if it was written while the old window was being read; see `Breaker::reconfigure`.
+/// A success races a change of the window's length: it is in the new window at most once. It may be missing, if it was
+/// written while the old window was being read; see `Breaker::reconfigure`.
 fn another_window_against_success<const TIMED: bool>() {
     let gate = Arc::new(Shipped::<TIMED>::with(settings(9, 1)));
     let ticket = gate.enter(Duration::ZERO).0.expect("closed");
@@ -491,14 +490,15 @@ fn another_window_against_success<const TIMED: bool>() {
     assert!((1..=2).contains(&gate.counted()), "{} of two", gate.counted());
 }
 
-/// A probe succeeds while the number of probes is lowered to the one there was: one of the two closes.
+/// A probe succeeds while the permitted number is lowered to one and another probe is in flight: the breaker stays
+/// half-open.
 fn fewer_probes_against_probe<const TIMED: bool>() {
     let gate: Shipped<TIMED> = tripped(1, 2);
     let mut fewer = gate.breaker.settings();
     fewer.permitted_number_of_calls_in_half_open_state = 1;
     let gate = Arc::new(gate);
     let (entered, _) = gate.enter(WAIT);
-    // A permit that outlives this scope, so that the other thread can record it.
+    // Leaked, so that the ticket outlives this scope and the other thread can record it.
     std::mem::forget(entered.expect("the wait is over"));
     let other = {
         let gate = gate.clone();
@@ -510,11 +510,11 @@ fn fewer_probes_against_probe<const TIMED: bool>() {
     };
     gate.breaker.reconfigure(fewer, gate.origin + WAIT).expect("valid settings");
     other.join().expect("no thread panics");
-    // The forgotten probe is still in flight: nothing closes before its end.
+    // The leaked probe is still in flight: nothing closes before its end.
     assert_eq!(gate.state(), State::HalfOpen);
 }
 
-/// A call is given up on beside the failure that trips: the breaker opens once, and nothing else.
+/// A call is dropped while a failure trips: the breaker opens once, and nothing else changes.
 fn drop_against_trip<const TIMED: bool>() {
     let gate = both(Shipped::<TIMED>::with(settings(1, 1)), |gate: &Shipped<TIMED>, index| {
         if let (Some(ticket), _) = gate.enter(Duration::ZERO) {
@@ -528,7 +528,7 @@ fn drop_against_trip<const TIMED: bool>() {
     assert_eq!((gate.state(), gate.changes()), (State::Open, 1));
 }
 
-/// A reset beside the probe that closes: closed in the end, with nothing of the probe in the window.
+/// A reset races the probe that closes: the breaker is closed in the end, and the probe is not in the window.
 fn reset_against_probe<const TIMED: bool>() {
     let gate = both(tripped::<Shipped<TIMED>>(1, 1), |gate: &Shipped<TIMED>, index| {
         if index == 0 {

@@ -1,5 +1,5 @@
-//! Whatever enters a bulkhead leaves it: conservation under random arrivals, departures and
-//! cancellations; and the bounds of the retry budget.
+//! Conservation in bulkheads under random arrivals, departures and cancellations: each call that enters also leaves.
+//! And the bounds of the retry budget.
 
 use std::{
     future::Future,
@@ -32,7 +32,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 type Arrival<'a, P> = Pin<Box<dyn Future<Output = Result<P, BulkheadFull>> + 'a>>;
 
-/// Calls inside and calls waiting, in the order they came.
+/// Calls in progress and calls waiting, in order of arrival.
 struct House<'a, P> {
     enter: Box<dyn Fn() -> Arrival<'a, P> + 'a>,
     inside: Vec<P>,
@@ -88,7 +88,7 @@ proptest! {
             prop_assert!(house.inside.len() <= places as usize);
             prop_assert_eq!(snapshot.in_flight as usize, house.inside.len());
             prop_assert_eq!(snapshot.queued as usize, house.waiting.len());
-            prop_assert!(house.waiting.is_empty() || house.inside.len() == places as usize, "nobody waits in vain");
+            prop_assert!(house.waiting.is_empty() || house.inside.len() == places as usize, "no call waits while a place is free");
         }
         drop(house);
         let snapshot = bulkhead.snapshot();
@@ -112,7 +112,7 @@ proptest! {
             prop_assert_eq!(snapshot.bulkhead.queued as usize, house.waiting.len());
             prop_assert_eq!(snapshot.bulkhead.rejected, house.rejected);
             prop_assert!(snapshot.bulkhead.in_flight <= core + more && snapshot.bulkhead.queued <= queue);
-            prop_assert!(house.waiting.is_empty() || snapshot.bulkhead.in_flight >= core, "nobody waits in vain");
+            prop_assert!(house.waiting.is_empty() || snapshot.bulkhead.in_flight >= core, "no call waits while a place is free");
         }
         drop(house);
         let snapshot = pool.snapshot();
@@ -141,7 +141,7 @@ proptest! {
             let earned = f64::from(capacity)
                 + f64::from(calls) * percent / 100.0
                 + (now - start).as_secs_f64() * trickle;
-            // A price per thousandth is a whole number of nanoseconds, which rounds by less than 1 %.
+            // The time that earns a thousandth of a token is rounded to whole nanoseconds: an error of less than 1 %.
             prop_assert!(retries as f64 <= earned * 1.01 + 0.01, "{retries} of {earned}");
         }
     }

@@ -1,4 +1,4 @@
-//! The API most callers see: a named breaker and a policy around futures, and owned permits.
+//! The API that most callers use: a named breaker and a policy around futures, and owned permits.
 
 use std::{
     future::pending,
@@ -73,7 +73,7 @@ async fn a_rejection_names_the_breaker_and_the_wait() {
         breaker.call(async { Ok::<_, io::Error>(started.fetch_add(1, Ordering::Relaxed)) }).await.unwrap_err();
     assert_eq!(rejected.retry_after(), Some(Duration::from_secs(20)));
     assert_eq!(rejected.to_string(), "payments is open; retry after 20s");
-    assert_eq!(started.load(Ordering::Relaxed), 0, "what is rejected is not started");
+    assert_eq!(started.load(Ordering::Relaxed), 0, "a rejected call is not started");
     tokio::time::advance(Duration::from_secs(20)).await;
     assert!(breaker.call(async { Ok::<_, io::Error>(()) }).await.is_ok());
     assert_eq!(breaker.state(), State::HalfOpen);
@@ -160,7 +160,7 @@ fn a_rejection_names_the_breaker_however_it_was_named() {
     }
 }
 
-/// Nothing of a closed breaker with a count window depends on the time.
+/// A closed breaker with a count window does not depend on time.
 #[tokio::test]
 async fn a_call_that_needs_no_time_does_not_ask_for_it() {
     #[derive(Clone, Default)]
@@ -260,7 +260,7 @@ async fn a_bad_answer_is_retried_and_the_last_is_given_as_it_is() {
     assert!(matches!(call().await, Err(CallError::Open(_))));
 }
 
-/// The breaker of the policy judges by the clock of the policy.
+/// The breaker of a policy uses the clock of the policy.
 #[tokio::test]
 async fn a_policy_goes_by_the_clock_it_is_given() {
     let clock = ManualClock::new();

@@ -1,4 +1,4 @@
-//! The parts together: what each sees of the others, and that nothing leaks wherever a call ends.
+//! The patterns in combination: what each observes of the others, and that nothing leaks wherever a call ends.
 
 use std::{
     cell::{Cell, RefCell},
@@ -59,7 +59,7 @@ fn bulkhead(places: u32) -> BulkheadSettings {
     BulkheadSettings { max_concurrent_calls: places, max_wait_duration: Duration::from_millis(100) }
 }
 
-/// Counts what happens.
+/// Counts events by name.
 #[derive(Default)]
 struct Tally(RefCell<BTreeMap<String, u32>>);
 
@@ -144,7 +144,7 @@ fn time_boxed(seconds: u64) -> PolicySettings {
     }
 }
 
-/// Deadlines of a quarter of the timeout used to leave the window empty for good.
+/// Regression: deadlines of a quarter of the timeout left the window empty forever.
 #[tokio::test(start_paused = true)]
 async fn callers_with_short_deadlines_see_a_dependency_that_hangs() {
     for healthy_first in [false, true] {
@@ -186,10 +186,10 @@ async fn impatient_callers_do_not_trip_a_healthy_dependency() {
         assert_eq!(call([5, 50, 150, 290][round % 4]).await, Err(CallError::DeadlineExceeded));
     }
     assert_eq!(policy.breaker().unwrap().state(), State::Closed);
-    assert_eq!(call(1_000).await, Ok(()), "a patient one passes");
+    assert_eq!(call(1_000).await, Ok(()), "a call without a short deadline passes");
 }
 
-/// Nine of ten give up before the answer, and the tenth gets it.
+/// Nine callers in ten give up before the response; the tenth gets it.
 #[tokio::test(start_paused = true)]
 async fn a_few_answers_speak_for_a_dependency_of_impatient_callers() {
     let policy = policy(time_boxed(2));
@@ -239,7 +239,7 @@ async fn a_hedge_needs_a_place_of_its_own() {
     }
 }
 
-/// The first request was slow, and cancelled because the hedge had answered: that is no failure.
+/// The first request was slow and was cancelled because the hedge had answered: that is no failure.
 #[tokio::test(start_paused = true)]
 async fn a_probe_beaten_by_its_hedge_does_not_reopen_the_breaker() {
     let policy = policy(PolicySettings {
@@ -320,7 +320,7 @@ async fn adaptive_retries_learn_to_stop_and_report_predictions() {
         let _ = policy.call_with(Call::idempotent(), &tally, |_| async { Err::<(), _>(Down) }).await;
     }
     assert_eq!(tally.of("predicted"), tally.of("retry"));
-    assert!(tally.of(RetryOutcome::Stopped.as_str()) > 200, "it has learned that these fail again");
+    assert!(tally.of(RetryOutcome::Stopped.as_str()) > 200, "the adaptive limit has learned that these fail");
     let calibration = policy.calibration().unwrap();
     assert_eq!(calibration.bins.iter().map(|bin| bin.retries).sum::<u64>(), u64::from(tally.of("predicted")));
 }
@@ -374,7 +374,7 @@ async fn the_layer_retries_only_what_may_be_repeated() {
     }
 }
 
-/// All parts at once.
+/// All patterns at once.
 fn everything() -> PolicySettings {
     PolicySettings {
         circuit_breaker: Some(in_a_row(3)),
@@ -420,7 +420,7 @@ proptest! {
                 prop_assert_eq!(policy.bulkhead().unwrap().snapshot().queued, 0);
                 sleep(Duration::from_millis((rng.uniform() * 6_000.0) as u64)).await;
             }
-            // No permit is lost: the breaker still lets its probes through, and closes.
+            // No permit is lost: the breaker still admits its probes, and closes.
             sleep(Duration::from_mins(2)).await;
             let breaker = policy.breaker().unwrap();
             for _ in 0..4 {
@@ -477,7 +477,7 @@ proptest! {
     }
 }
 
-/// A layer above that catches panics drops the call when nothing unwinds any more.
+/// A layer that catches the panic drops the call after the unwinding has ended.
 #[tokio::test(start_paused = true)]
 async fn a_caught_panic_of_the_call_counts_as_well() {
     let policy = policy(PolicySettings { circuit_breaker: Some(in_a_row(1)), ..PolicySettings::default() });
@@ -498,7 +498,7 @@ async fn a_caught_panic_of_the_call_counts_as_well() {
     assert_eq!(policy.breaker().unwrap().state(), State::Open);
 }
 
-/// What panics beside a call takes it along, and says nothing about its dependency.
+/// A panic in another future of the same task drops the call, and says nothing about its dependency.
 #[tokio::test(start_paused = true)]
 async fn a_panic_beside_the_call_is_no_failure_of_it() {
     let policy = policy(PolicySettings { circuit_breaker: Some(in_a_row(1)), ..PolicySettings::default() });

@@ -1,4 +1,5 @@
-//! Eight threads at once, with every outcome and permits that are dropped: nothing is lost or made.
+//! Eight threads at once, with every outcome and with dropped permits: no place and no transition is lost or
+//! duplicated.
 //!
 //! `CROWD_CALLS=10000000` calls per thread is the long form.
 
@@ -15,7 +16,7 @@ use breakerbox_resilience::{
 };
 
 const THREADS: u64 = 8;
-/// Time that passes with each call of any thread.
+/// Time that passes with each call, whichever thread makes it.
 const STEP: Duration = Duration::from_nanos(STEP_NANOS);
 const STEP_NANOS: u64 = 6_000;
 
@@ -26,7 +27,7 @@ fn crowd(builder: BreakerBuilder) {
     let builder = builder.open_for(Duration::from_millis(5)).probes(4, 50.0).half_open_for(Duration::from_millis(1));
     let breaker = builder.seed(1).build(start).unwrap();
     let (shifts, admitted, late) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    // One clock for all: how the threads are scheduled decides nothing but their order.
+    // One clock for all threads: the scheduler determines only their order.
     let made = AtomicU64::new(0);
     let at = |call: u64| start + Duration::from_nanos(STEP_NANOS * call);
     thread::scope(|scope| {
@@ -41,7 +42,7 @@ fn crowd(builder: BreakerBuilder) {
                     shifts.fetch_add(admission.transition.is_some().into(), Ordering::Relaxed);
                     let Ok(permit) = admission.permit else { continue };
                     admitted.fetch_add(1, Ordering::Relaxed);
-                    // Bad and good times in turn, so that it trips and recovers over and over.
+                    // Bad and good periods alternate, so that the breaker trips and recovers repeatedly.
                     let bad = if (call / 4_000).is_multiple_of(2) { 0.02 } else { 0.9 };
                     let outcome = match rng.uniform() {
                         roll if roll < 0.05 => {
@@ -61,16 +62,16 @@ fn crowd(builder: BreakerBuilder) {
     });
     let total = THREADS * calls;
     let mut now = at(total);
-    // Transitions of permits that were dropped wait for the tick.
+    // Transitions caused by dropped permits are returned by the next tick.
     while breaker.tick(now).is_some() {
         shifts.fetch_add(1, Ordering::Relaxed);
     }
     let seen = breaker.snapshot(now);
-    assert_eq!(shifts.load(Ordering::Relaxed), seen.generation - 1, "each change was told once");
+    assert_eq!(shifts.load(Ordering::Relaxed), seen.generation - 1, "each transition was reported once");
     assert!(seen.generation > 10, "it tripped and recovered: {seen:?}");
     assert!(seen.late_results >= late.load(Ordering::Relaxed));
-    assert!(admitted.load(Ordering::Relaxed) > total / 50, "in good times it lets calls through");
-    // Every place came back: with nobody in flight, it closes after a wait and some probes.
+    assert!(admitted.load(Ordering::Relaxed) > total / 50, "it admits calls in good periods");
+    // Every place is free again: with no call in flight, the breaker closes after a wait and some probes.
     for _ in 0..1_000 {
         now += Duration::from_millis(10);
         if let Ok(permit) = breaker.try_acquire(now).permit {

@@ -1,8 +1,8 @@
-//! The examples run, and say what they are there to say.
+//! The examples run and print what they demonstrate.
 
 use std::{env, path::PathBuf, process::Command};
 
-/// Runs an example. Cargo has built them beside this test, unless it was asked for this test alone.
+/// Runs an example. Cargo builds the examples together with this test, unless only this test was requested.
 fn example(name: &str) -> String {
     let test = env::current_exe().unwrap();
     let profile: PathBuf = test.ancestors().nth(2).unwrap().into();

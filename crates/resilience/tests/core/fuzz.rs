@@ -1,7 +1,6 @@
-//! Whatever is written in settings and headers: it is refused by name, or it works.
+//! Arbitrary settings and headers are either refused with an error that names the field, or they work.
 //!
-//! A hundred thousand cases each in a release build, a tenth of that in a debug build;
-//! `PROPTEST_CASES=1000000` for the long form.
+//! 100 000 cases each in a release build, a tenth of that in a debug build; `PROPTEST_CASES=1000000` for the long form.
 
 use std::{
     env,
@@ -26,7 +25,7 @@ fn cases() -> ProptestConfig {
     }
 }
 
-/// Numbers as they are meant, and as nobody means them.
+/// Mostly valid numbers, some out of range or not finite.
 fn number() -> impl Strategy<Value = f64> {
     prop_oneof![
         40 => 1.0..=100.0,
@@ -53,7 +52,7 @@ fn window() -> impl Strategy<Value = BreakerSettings> {
     (kind, count(), prop::option::weighted(0.3, duration()), prop_oneof![Just(100), count()]).prop_map(
         |(kind, size, span, minimum)| BreakerSettings {
             sliding_window_type: kind,
-            // Large rings take time to make, and behave like small ones.
+            // Large rings take long to allocate, and behave like small ones.
             sliding_window_size: if size == 100_000 { 10_000 } else { size },
             sliding_window_duration: span,
             minimum_number_of_calls: minimum,
@@ -71,7 +70,7 @@ fn settings() -> impl Strategy<Value = BreakerSettings> {
         prop::sample::select(vec![InitialState::Closed, InitialState::Open, InitialState::MetricsOnly]),
         any::<bool>(),
     );
-    // What is checked one after the other would hardly ever be right all at once.
+    // Independent random values would hardly ever all be valid at once.
     let usual = BreakerSettings::default;
     (window(), thresholds, prop::option::of(open), prop::option::of(half_open), states).prop_map(
         move |(window, (rate, row, slow_rate, slow), open, half_open, (after, initial, automatic))| {
@@ -105,7 +104,7 @@ fn settings() -> impl Strategy<Value = BreakerSettings> {
     )
 }
 
-/// A call: how far time goes before it, how long it takes, how it ends.
+/// A call: time until it starts, its duration, its outcome.
 fn calls() -> impl Strategy<Value = Vec<(Duration, Duration, usize)>> {
     prop::collection::vec((duration(), duration(), 0..=Outcome::ALL.len()), 0..12)
 }
@@ -159,7 +158,7 @@ proptest! {
         }
         let written = toml::to_string(&settings).unwrap();
         let read: BreakerSettings = toml::from_str(&written).unwrap();
-        // Thresholds that are off are not written, and then read as their defaults.
+        // Disabled thresholds are not serialized, and are then read as their defaults.
         let read = BreakerSettings { failure_rate_threshold: settings.failure_rate_threshold, ..read };
         prop_assert_eq!(read, settings);
     }

@@ -1,5 +1,4 @@
-//! The whole state machine against the naive model, over random sequences of everything that can
-//! happen to a breaker.
+//! The whole state machine against the naive model, over random sequences of all operations and events.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -49,7 +48,7 @@ fn commands() -> impl Strategy<Value = Command> {
 }
 
 prop_compose! {
-    /// Small numbers, so that everything happens often. All waits are whole and exact powers of two
+    /// Small numbers, so that every transition is frequent. All waits are whole milliseconds and exact powers of two
     /// apart, so that the model can count in milliseconds.
     fn settings()(
         (rate, slow, run) in (option::of(1.0..=100.0_f64), option::of(1.0..=100.0_f64), option::of(1_u32..5)),
@@ -94,14 +93,14 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::Tick),
         4 => (0_u64..700).prop_map(Step::Forward),
         1 => (0_u64..700).prop_map(Step::Back),
-        // A clock that is an hour ahead once, and one that starts again.
+        // A clock that jumps an hour ahead, and one that restarts.
         1 => prop_oneof![Just(3_600_000), Just(0)].prop_map(Step::Set),
         1 => commands().prop_map(Step::Command),
         1 => settings().prop_map(Step::Reconfigure),
     ]
 }
 
-/// The breaker and the model side by side.
+/// The breaker and the model, run in parallel.
 struct Pair<'a> {
     breaker: &'a Breaker,
     model: Model,
@@ -152,11 +151,11 @@ impl Pair<'_> {
             Step::Drop(index) => {
                 let Some((index, _)) = self.take(index) else { return Ok(()) };
                 let (permit, ticket) = self.outstanding.swap_remove(index);
-                // A dropped permit knows no later time than its start.
+                // A dropped permit has no later time than its start.
                 let start = u64::try_from((permit.start() - self.origin).as_millis()).unwrap();
                 drop(permit);
                 let change = self.model.record(ticket, Outcome::Cancelled, start);
-                // The last probe in flight decides, also when it is dropped. The tick hands it over.
+                // The end of the last probe in flight decides, even if it is dropped. The tick returns the transition.
                 (change.and_then(|_| self.breaker.tick(now)), change)
             }
             Step::Panic(index) => {
@@ -165,12 +164,12 @@ impl Pair<'_> {
                 let start = u64::try_from((permit.start() - self.origin).as_millis()).unwrap();
                 let unwound = catch_unwind(AssertUnwindSafe(|| {
                     let _permit = permit;
-                    // Unlike a panic, this does not print.
+                    // Unlike `panic!`, this prints no message.
                     resume_unwind(Box::new(()));
                 }));
                 assert!(unwound.is_err());
                 let change = self.model.record(ticket, Outcome::Panicked, start);
-                // Nobody was there to receive it; the tick hands it over.
+                // The permit was dropped, so the tick returns the transition.
                 (change.and_then(|_| self.breaker.tick(now)), change)
             }
             Step::Tick => (self.breaker.tick(now), self.model.tick(self.now)),

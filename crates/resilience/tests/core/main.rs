@@ -1,12 +1,12 @@
-//! The resilience core as its users see it: against naive models, in composition, and on every
-//! mistake that was found in other breakers.
+//! The public API of the resilience core: compared with naive models, in composition, and on every mistake found in
+//! other breakers.
 //!
-//! `PROPTEST_CASES=100000 cargo test --release -p breakerbox-resilience --test core` looks longer.
+//! `PROPTEST_CASES=100000 cargo test --release -p breakerbox-resilience --test core` runs more cases.
 //!
-//! The long forms were run to their end in release builds: a million sequences against the naive model
-//! (`a_million`, 25 minutes on a busy machine), and a million cases of each property of `fuzz` (four minutes),
-//! without a finding. Nothing was run under Miri, which needs a component of a nightly toolchain; the crate
-//! forbids unsafe code, and loom explores its atomics.
+//! The long forms were run to completion in release builds, without a finding: a million sequences against the naive
+//! model (`a_million`, 25 minutes on a busy machine), and a million cases of each property of `fuzz` (four minutes).
+//! Miri was not used, because it needs a component of a nightly toolchain; the crate forbids unsafe code, and loom
+//! explores its atomics.
 
 #![allow(
     clippy::unwrap_used,

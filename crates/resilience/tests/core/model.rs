@@ -1,4 +1,4 @@
-//! A breaker as one would write it on a blackboard: slow, single-threaded, obviously right.
+//! A reference model of the breaker: slow, single-threaded, and simple enough to be checked by reading.
 
 use std::collections::VecDeque;
 
@@ -10,14 +10,14 @@ use breakerbox_resilience::{
 /// Milliseconds.
 pub(crate) type Time = u64;
 
-/// What a permit is to the model.
+/// The model's counterpart of a permit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
     generation: u64,
     start: Time,
 }
 
-/// A change of state: to, number, why.
+/// A transition: new state, generation, reason.
 pub(crate) type Change = (State, u64, Reason);
 
 #[derive(Debug, Default)]
@@ -28,7 +28,8 @@ struct Probes {
     slow: u32,
 }
 
-/// A stage of a recovery: its index, the percentage it admits, when it may end, and calls, failures and slow calls.
+/// A stage of a recovery: its index, the percentage it admits, its earliest end, and its calls, failures and slow
+/// calls.
 #[derive(Debug)]
 struct Stage {
     index: usize,
@@ -40,17 +41,17 @@ struct Stage {
     slow: u64,
 }
 
-/// The calls of a window, each with its bucket where the window is over time.
+/// The calls of a window, each with its bucket if the window is time-based.
 #[derive(Debug, Default)]
 struct Window {
     calls: VecDeque<(bool, bool, i64)>,
     /// The newest bucket.
     newest: i64,
-    /// The earliest bucket a whole window before the newest, since the newest last moved.
+    /// The earliest bucket that was a whole window behind the newest, since the newest last moved.
     behind: Option<i64>,
 }
 
-/// log₂ of a bucket's width in nanoseconds, and the buckets of a window.
+/// log₂ of a bucket's width in nanoseconds, and the number of buckets in a window.
 fn buckets(settings: &BreakerSettings) -> (u32, i64) {
     let span =
         settings.sliding_window_duration.unwrap_or_else(|| panic!("the model's windows over time have a duration"));
@@ -88,7 +89,7 @@ impl Window {
             }
         }
         self.calls.push_back((call.0, call.1, self.newest));
-        // Time goes on from where the calls are.
+        // The clock has jumped back, so the window moves back to where the calls are.
         self.newest -= follow;
         for call in &mut self.calls {
             call.2 -= follow;
@@ -96,7 +97,7 @@ impl Window {
         self.calls.retain(|call| call.2 > self.newest - span);
     }
 
-    /// Calls, failures and slow calls at a time.
+    /// Calls, failures and slow calls at a given time.
     fn counted(&self, settings: &BreakerSettings, now: Time) -> (u64, u64, u64) {
         let from = match settings.sliding_window_type {
             WindowType::CountBased => i64::MIN,
@@ -168,7 +169,7 @@ fn reaches(count: usize, percent: Option<f64>, of: usize) -> bool {
 }
 
 impl Model {
-    /// `seed` is the breaker's: which calls a stage admits is part of what both have to agree on.
+    /// `seed` is the breaker's seed: the model must admit the same calls during a stage.
     pub(crate) fn new(settings: BreakerSettings, seed: u64) -> Self {
         Self {
             settings,
@@ -317,7 +318,7 @@ impl Model {
         }
     }
 
-    /// Calls, failures and slow ones that the state has counted.
+    /// Calls, failures and slow calls counted in the present state.
     pub(crate) fn counted(&self, now: Time) -> (u64, u64, u64) {
         match (&self.stage, self.state) {
             (Some(stage), State::HalfOpen) => (stage.calls, stage.failures, stage.slow),
@@ -352,7 +353,7 @@ impl Model {
         } else if outcome == Outcome::Success {
             self.streak = 0;
         }
-        // Judged up to the newest bucket, whatever the time of a call that comes late.
+        // Evaluated up to the newest bucket, even if this call carries an older time.
         if self.state == State::Closed { self.judge_window(0, now) } else { None }
     }
 
@@ -392,7 +393,7 @@ impl Model {
             Some(stage) => now >= stage.until && calls >= least,
             None => self.probes.in_flight == 0,
         };
-        // Even a threshold below one call asks for one.
+        // A threshold below one call still requires one.
         let enough = calls > failures && reaches((calls - failures) as usize, goal, of as usize);
         (complete && enough).then(|| self.advance(now))
     }

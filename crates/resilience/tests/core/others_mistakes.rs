@@ -1,4 +1,4 @@
-//! What other breakers get wrong, each mistake a test named after how it should be.
+//! Mistakes of other breakers; each test is named after the correct behaviour.
 
 use std::{
     cell::Cell,
@@ -220,7 +220,7 @@ impl Classify for Down {
     }
 }
 
-/// Asks the breaker about itself whenever something happens.
+/// Queries the breaker from inside every event.
 struct Curious<'a> {
     policy: &'a Policy,
     asked: Cell<u32>,
@@ -267,7 +267,7 @@ async fn a_future_that_is_dropped_before_its_first_poll_takes_nothing() {
         .record(Outcome::Failure, tokio::time::Instant::now().into_std());
     tokio::time::advance(WAIT).await;
     for _ in 0..100 {
-        // Polled once, then dropped: the probe's place comes back.
+        // Polled once, then dropped: the probe's place is free again.
         let mut call = Box::pin(policy.call_with(Call::idempotent(), &(), |_| pending::<Result<(), Down>>()));
         assert!(futures_util::poll!(&mut call).is_pending());
         drop(call);

@@ -1,9 +1,9 @@
-//! The peers' published behaviours, replayed: row by row the same, or different on purpose.
+//! The documented behaviour of other libraries, replayed: row by row either the same or different on purpose.
 //!
-//! Sources: gobreaker 2's and Resilience4j's code, Polly 8's and failsafe-go's documentation. A script is
-//! words: `s` success, `f` failure, `i` ignored, `1s` a success that took a second, `hold` a call
-//! that stays in flight, `held-s` and `held-f` its end (the oldest), `+60s` time passes; `*n` repeats.
-//! What comes out is the state at the end, and how many calls were turned away if any.
+//! Sources: the code of gobreaker 2 and Resilience4j, the documentation of Polly 8 and failsafe-go. A script consists
+//! of words: `s` success, `f` failure, `i` ignored, `1s` a success that took a second, `hold` a call that stays in
+//! flight, `held-s` and `held-f` the end of the oldest one, `+60s` time passes; `*n` repeats. The result is the final
+//! state, and the number of rejected calls if there were any.
 
 use std::{
     collections::VecDeque,
@@ -20,7 +20,7 @@ struct Row {
 
 enum Ours {
     Same,
-    /// What happens here, and why.
+    /// The result in this library, and the reason for the difference.
     On(&'static str, &'static str),
 }
 use Ours::{On, Same};
@@ -82,14 +82,14 @@ fn check(builder: &BreakerBuilder, rows: &[Row]) {
         match ours {
             Same => assert_eq!(replay(builder, script), *theirs, "{script}"),
             On(here, why) => {
-                assert_ne!(here, theirs, "{script}: the same after all; {why}");
+                assert_ne!(here, theirs, "{script}: no longer different; {why}");
                 assert_eq!(replay(builder, script), *here, "{script}: {why}");
             }
         }
     }
 }
 
-/// Its defaults: more than five failures in a row, a minute, one request in half-open.
+/// Its defaults: trips after more than five consecutive failures, opens for a minute, one request in half-open.
 #[test]
 fn gobreaker_by_default() {
     let builder = Breaker::builder().no_failure_rate().consecutive_failures(6).open_for(seconds(60)).probes(1, 100.0);
@@ -179,7 +179,7 @@ fn resilience4j_and_late_results() {
     );
 }
 
-/// A ratio of a half over ten seconds, from four calls on, a break of five seconds.
+/// A failure ratio of 0.5 over ten seconds, at least four calls, open for five seconds.
 #[test]
 fn polly() {
     let builder = Breaker::builder()
@@ -204,7 +204,7 @@ fn polly() {
     );
 }
 
-/// Three failures in a row, two successes in a row, a minute.
+/// Three consecutive failures, two consecutive successes, open for a minute.
 #[test]
 fn failsafe_go() {
     let builder = Breaker::builder().no_failure_rate().consecutive_failures(3).open_for(seconds(60)).probes(2, 100.0);

@@ -1,4 +1,4 @@
-//! Windows against naive ones: a deque of the last N, a filter over the last T.
+//! Windows compared with naive ones: a deque of the last N calls, a filter over the last T.
 
 use std::{
     collections::VecDeque,
@@ -8,7 +8,7 @@ use std::{
 use breakerbox_resilience::breaker::{Breaker, BreakerSettings, Command, Outcome, WindowType};
 use proptest::{collection::vec, prelude::*};
 
-/// Records without ever tripping, so that the window is all there is to see.
+/// A breaker that records without ever tripping, so that only the window is under test.
 fn recorder(window: WindowType, size: u32, now: Instant) -> Breaker {
     let breaker = Breaker::new(settings(window, size), now, 1).unwrap();
     breaker.command(Command::MetricsOnly, now);
@@ -38,7 +38,7 @@ proptest! {
         let now = Instant::now() + Duration::from_hours(1);
         let breaker = recorder(WindowType::CountBased, sizes[0], now);
         let mut deque = VecDeque::new();
-        // The size changes under way: the newest calls stay.
+        // The size changes between chunks of calls; the newest calls are kept.
         for (size, calls) in sizes.iter().zip(calls.chunks(calls.len().div_ceil(sizes.len()))) {
             breaker.reconfigure(settings(WindowType::CountBased, *size), now).unwrap();
             for call in calls {

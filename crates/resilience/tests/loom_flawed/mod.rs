@@ -1,9 +1,8 @@
-//! Breakers with one mistake each, the kind that is easy to make and hard to see.
+//! Breakers with one mistake each, of the kind that is easy to make and hard to see.
 //!
-//! One small lock-free breaker whose steps can be taken wrongly; each type names the step it takes
-//! wrongly. They trip on failures in a row, or on half of a full window, and know the three usual
-//! states and forced open. The window is only as true as the models need: it knows how many calls it
-//! holds, and does not forget.
+//! One small lock-free breaker with switchable mistakes; each type selects one. They trip on consecutive failures, or
+//! when half of a full window has failed, and have the three usual states and forced open. The window is only as
+//! accurate as the models need: it counts the calls it holds, and never drops any.
 
 use std::time::Duration;
 
@@ -14,19 +13,19 @@ use super::{Gate, WAIT};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Mistake {
-    /// Half-open looks whether there is a place, and takes it later.
+    /// Half-open checks for a free place, and takes it in a separate step.
     CheckThenAdd,
-    /// A cancelled probe keeps its place.
+    /// A cancelled probe does not release its place.
     LoseCancelled,
-    /// Whoever sees enough failures trips, without looking whether somebody has.
+    /// Every thread that sees enough failures trips, without checking for a trip by another.
     TripTwice,
-    /// A trip writes the state without looking what it has become.
+    /// A trip overwrites the state without checking whether it has changed.
     OverwriteCommands,
-    /// The generation is compared first and the window written later.
+    /// The generation is compared before the window is written, in a separate step.
     CheckGenerationFirst,
-    /// A call is counted first and its failure later.
+    /// A call is counted first, and its failure in a separate step.
     CountFailureLater,
-    /// The window looks whether a slot is free, and takes it later.
+    /// The window checks for a free slot, and takes it in a separate step.
     OverfillWindow,
 }
 
@@ -36,7 +35,7 @@ struct Flawed {
     permitted: u32,
     /// Calls that the window holds; 0 for no window.
     window: u32,
-    /// Whether half of a full window trips.
+    /// Whether the breaker trips when half of a full window has failed.
     judges: bool,
     state: AtomicU32,
     generation: AtomicU32,
@@ -138,7 +137,7 @@ impl Flawed {
         }
     }
 
-    /// A slot of the window, which is given once only; then a judgement by half of a full window.
+    /// Takes a slot of the window, of which each is given out once; then trips if half of a full window has failed.
     fn record_in_window(&self, outcome: Outcome) -> bool {
         let failed = u32::from(outcome != Outcome::Success);
         if self.mistake != Mistake::CountFailureLater {
