@@ -1,39 +1,39 @@
-//! Calendar time: the wall's, or one that moves with Tokio's clock, so that a paused test can wait out
-//! a token.
+//! Clocks for calendar time: the system clock, or one that follows Tokio's clock, so that a test under a paused clock
+//! can wait for the expiry of a token.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// Tells Unix time.
+/// A source of Unix time.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Kind);
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    /// Read from the wall each time.
+    /// The system clock, read each time.
     Wall,
-    /// Read once, counted on the monotonic clock from then on.
+    /// Read once, then advanced by the monotonic clock.
     Counted { start: Instant, unix_at_start: Duration },
 }
 
 impl Clock {
-    /// The time of this machine, counted from now on: it never goes back.
+    /// The system time, advanced by the monotonic clock from now on: it never goes back.
     #[must_use]
     pub fn system() -> Self {
         Self::starting_at(wall())
     }
 
-    /// The time of a store: that of this machine as it is now and then, which other processes agree on
-    /// even if they began before the machine slept or its clock was set. `counted` is for a paused clock.
+    /// The clock for times in a store: the current system time, on which other processes agree even if the machine
+    /// slept or its clock was set since they started. `counted` is for a paused clock.
     #[must_use]
     pub fn of_a_store(counted: bool) -> Self {
-        // From a whole second on: how far into one a run began must not show in its results.
+        // Starts at a whole second, so that results do not depend on the fraction at which a run started.
         if counted { Self::starting_at(Duration::from_secs(wall().as_secs())) } else { Self(Kind::Wall) }
     }
 
-    /// A clock that shows this time, since 1970, now.
+    /// A clock that starts now at this time since 1970.
     #[must_use]
     pub fn starting_at(unix: Duration) -> Self {
         Self(Kind::Counted { start: Instant::now(), unix_at_start: unix })
@@ -59,18 +59,18 @@ impl Clock {
     }
 }
 
-/// Seconds by which this process takes the machine's clock to be ahead of what it shows.
+/// Simulated clock error of this process in seconds; positive if it is ahead.
 static WRONG_BY: AtomicI64 = AtomicI64::new(0);
 
-/// Makes this process live with a clock that is wrong by this many seconds: ahead, or behind when negative.
+/// Simulates a clock error of this process: seconds ahead, or behind if negative.
 pub fn go_wrong(seconds: i32) {
     WRONG_BY.store(seconds.into(), Ordering::Relaxed);
 }
 
-/// The time of this machine since 1970; zero where its clock is set to before.
+/// The system time since 1970; zero if the clock is set to an earlier time.
 #[must_use]
 pub fn wall() -> Duration {
-    // A wall clock before 1970 is as good as one at 1970.
+    // A clock set before 1970 is treated like one at 1970.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wrong_by = WRONG_BY.load(Ordering::Relaxed);
     let seconds = Duration::from_secs(wrong_by.unsigned_abs());

@@ -1,8 +1,8 @@
 import { defineConfig } from 'vite';
 
 /**
- * One build for each page (`--mode storefront`, `--mode console`), so that neither loads what only the other
- * needs. File names carry no hash: the program embeds them by name and serves them with an ETag.
+ * One build per page (`--mode storefront`, `--mode console`), so that neither loads code that only the other needs.
+ * File names have no hash: the program embeds them by name and serves them with an ETag.
  */
 export default defineConfig(({ mode }) => ({
   base: '/assets/',

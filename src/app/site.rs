@@ -28,14 +28,14 @@ use breakerbox_telemetry::{EdgeTelemetry, LedgerTelemetry, Metrics, StoreReading
 
 /// Largest request body, in bytes.
 const LARGEST_BODY: usize = 64 * 1024;
-/// How often the databases are checked, with or without requests.
+/// Interval of checking the databases, with or without requests.
 const ASKED_EVERY: Duration = Duration::from_secs(5);
-/// Concurrent calls of `gateway-bare`, all dependencies together.
+/// Size of the pool of `gateway-bare`, shared by all dependencies.
 const SHARED_POOL: u32 = 20;
-/// Longest wait for one of them: without protection, waiting has no limit.
+/// Stands for "no limit" of the wait for a place: without protection there is none.
 const NO_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
-/// How services reach each other.
+/// Connections between services.
 #[derive(Clone, Debug)]
 pub enum Wiring {
     /// Over sockets; services of this process listen on these addresses.
@@ -86,7 +86,7 @@ impl Site {
         [checkout, inventory, payment].into_iter().flatten().map(|(service, own)| (service, own.clone()))
     }
 
-    /// Whether they are writable.
+    /// Probes of whether they are writable.
     #[must_use]
     pub fn probes(&self) -> Vec<Probe> {
         let probe = |(service, database): (ServiceName, Database)| -> Probe {
@@ -98,14 +98,14 @@ impl Site {
         self.databases().map(probe).collect()
     }
 
-    /// Waits for what is under way in the databases: also what was begun for callers that have hung up.
+    /// Waits for running database tasks, including those of callers that have hung up.
     pub(super) async fn drained(&self) {
         for (_, database) in self.databases() {
             database.drained().await;
         }
     }
 
-    /// Exports how the databases are.
+    /// Exports the state of the databases.
     fn watch_databases(&self, metrics: &Metrics) {
         for (service, database) in self.databases() {
             let read = move || StoreReading { up: database.is_up(), ahead: database.skew() };
@@ -113,14 +113,14 @@ impl Site {
         }
     }
 
-    /// Uses the databases now and then, so that an idle service finds out about its own, too.
+    /// Checks the databases periodically, so that an idle service notices an outage, too.
     pub(super) async fn keep_asking(self, mut stopped: watch::Receiver<bool>) {
         loop {
             tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
                 () = tokio::time::sleep(ASKED_EVERY) => {}
             }
-            // At once: one that is away answers late. `is_up` has the result.
+            // Concurrently, because an unavailable database answers late. `is_up` has the result.
             futures_util::future::join_all(self.databases().map(|(_, own)| async move { own.probe().await })).await;
         }
     }
@@ -158,7 +158,7 @@ impl Site {
             let router = builder.service(*service)?;
             let router = with_edge(*service, router, blueprint, telemetry, &faults, host.virtual_time);
             if let Some(slot) = builder.routers.get(service) {
-                // Set once: each service is built once.
+                // Set only once, because each service is built once.
                 let _ = slot.set(router.clone());
             }
             built.insert(*service, router);
@@ -232,7 +232,7 @@ impl Builder<'_> {
         })
     }
 
-    /// The user service over two stores, each behind its own faults and its own breaker.
+    /// The user service over two stores, each with its own faults and its own breaker.
     fn user(&mut self) -> Result<user::UserState, String> {
         let Blueprint { user: settings, seed, .. } = self.blueprint;
         let plain = user::UserState::new(settings, *seed)?;
@@ -255,7 +255,7 @@ impl Builder<'_> {
 
     fn checkout(&mut self) -> Result<checkout::CheckoutState, String> {
         let own = ServiceName::Checkout;
-        // One pool for everything an order without protection needs: what hangs takes all of it.
+        // One pool for all calls of an order without protection: a hanging dependency occupies all of it.
         let pool = self.shared_pool(own)?;
         let mut pair = |dependency| -> Result<checkout::Pair, String> {
             let protected = self.client(own, dependency)?;
@@ -288,7 +288,7 @@ impl Builder<'_> {
                 "only one instance: hedges go to the same one; set services.{dependency}.url to a name with several addresses"
             );
         }
-        // Clients must not roll the same dice.
+        // Clients must not use the same random numbers.
         let seed = self.blueprint.seed.wrapping_add(self.clients.len() as u64);
         let client = Client::new(service.as_str(), dependency.as_str(), policy, transport, self.telemetry, seed)?;
         self.clients.push(client.clone());
@@ -303,7 +303,7 @@ impl Builder<'_> {
         Ok(SharedPool::new(pool(SHARED_POOL)?, &self.telemetry.metrics, service.as_str()))
     }
 
-    /// No limit at all, for calls that come from the bare gateway: its own pool is the limit.
+    /// A pool without a limit, for calls from the unprotected gateway, whose own pool is the limit.
     fn unlimited_pool() -> Result<SharedPool, String> {
         Ok(SharedPool::unwatched(pool(1_000_000)?))
     }
@@ -328,7 +328,7 @@ fn pool(places: u32) -> Result<Bulkhead, String> {
     Bulkhead::new(&settings).map_err(|error| error.to_string())
 }
 
-/// From the inside out: faults, panics, then what sees them all.
+/// From the inside out: faults, panics, then the layers that observe both.
 fn with_edge(
     service: ServiceName,
     router: Router,
@@ -352,7 +352,7 @@ fn with_edge(
     let router = match (viewers, in_process) {
         (true, _) => router.layer(middleware::from_fn_with_state(trust, trust::outsiders)),
         (false, false) => router.layer(middleware::from_fn_with_state(trust, trust::peers_only)),
-        // No socket leads there.
+        // No socket leads to it.
         (false, true) => router,
     };
     router

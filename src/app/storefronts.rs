@@ -1,4 +1,4 @@
-//! Which gateway gets which storefront.
+//! Assigns a storefront to each gateway.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ pub(super) fn storefronts(
     (addresses, admin): (&BTreeMap<ServiceName, SocketAddr>, SocketAddr),
     host: &Host,
 ) -> Result<(), String> {
-    // A browser that reaches a public port of another machine doesn't reach that machine's loopback.
+    // A browser on another machine cannot reach this machine's loopback.
     let console =
         (admin_settings.listen.ip().is_loopback() && blueprint.host.is_loopback()).then(|| format!("http://{admin}/"));
     for (gateway, side) in [(ServiceName::Gateway, Side::Protected), (ServiceName::GatewayBare, Side::Bare)] {

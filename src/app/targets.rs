@@ -1,4 +1,4 @@
-//! The targets of one process: what can be broken in it, and the series that say what is.
+//! The fault targets of a process, and their series.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,8 +7,7 @@ use crate::faults::{FaultPlan, Faults, OnInjected};
 use crate::services::ServiceName;
 use breakerbox_telemetry::Metrics;
 
-/// A target for each service of this process and for each of their stores, with what is wrong there
-/// from the start, and with its series.
+/// A target for each service of this process and for each of their stores, with its default faults and its series.
 pub(super) fn targets(
     plans: &BTreeMap<ServiceName, FaultPlan>,
     services: &[ServiceName],

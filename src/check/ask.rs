@@ -1,4 +1,4 @@
-//! Reads what Prometheus' API says.
+//! Queries Prometheus' API.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,12 +11,12 @@ use super::{Observed, Rule, Target, promql, series};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where Prometheus is.
+/// Address and credentials of Prometheus.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Its base, such as `http://127.0.0.1:9090`.
+    /// Base URL, such as `http://127.0.0.1:9090`.
     pub url: String,
-    /// What it takes as `Authorization: Bearer`.
+    /// Bearer token.
     pub token: Option<String>,
 }
 
@@ -25,12 +25,12 @@ struct Api {
     http: Client,
 }
 
-/// Everything that is looked at.
+/// Collects all observations.
 pub async fn observe(access: &Access) -> Result<Observed, String> {
     let http = Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(|error| error.to_string())?;
     let api = Api { access: access.clone(), http };
     let build = api.get("status/buildinfo", &[]).await?;
-    // Targets of any name count when they have one of our series.
+    // Targets of any name count if they have one of our series.
     let any = names::ALL.iter().map(|family| match family.kind {
         names::Kind::Histogram => format!("{}_count", family.name),
         _ => family.name.to_owned(),
@@ -95,7 +95,7 @@ impl Api {
         Ok(data["result"].as_array().cloned().unwrap_or_default())
     }
 
-    /// Names of all metrics that there is a sample of now.
+    /// Names of all metrics that currently have samples.
     async fn names(&self) -> Result<Vec<String>, String> {
         let found = self.query("group by (__name__) ({__name__!=\"\"})").await?;
         Ok(found.iter().map(|series| text(&series["metric"]["__name__"])).collect())
@@ -106,7 +106,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// Targets that are ours by what they export or by their job's name.
+/// Targets that are ours by their metrics or by their job's name.
 fn targets(data: &Value, ours: &BTreeSet<(String, String)>) -> Vec<Target> {
     let all = data["activeTargets"].as_array().into_iter().flatten().map(|target| {
         let (job, instance) = (text(&target["labels"]["job"]), text(&target["labels"]["instance"]));

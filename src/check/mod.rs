@@ -1,17 +1,17 @@
-//! What a Prometheus makes of these metrics and rules: what is scraped, which rules are loaded, what is missing
-//! or clashes, and what to do about it.
+//! Checks how a Prometheus processes these metrics and rules: what is scraped, which rules are loaded, what is missing
+//! or clashes, and how to fix it.
 //!
 //! # Why
 //!
-//! Most mistakes between a program and a Prometheus are silent. A target label `service` renames the program's own
-//! to `exported_service`, and every rule looks at nothing. A rate over 20 s is empty when the target is scraped
-//! every 30 s. A rule file whose recording rules are not loaded never fires. None of these is an error anywhere:
-//! the alerts are merely quiet, which is what they look like when all is well.
+//! Most configuration errors between a program and a Prometheus are silent. A target label `service` renames the
+//! program's own to `exported_service`, and no rule matches any more. A rate over 20 s is empty if the target is
+//! scraped every 30 s. An alert whose recording rules are not loaded never fires. None of these is reported as an
+//! error: the alerts stay inactive, as they do when all is well.
 //!
 //! # How
 //!
-//! [`Observed`] is what Prometheus' API says, read once; [`examine`] is a pure function of it. Windows and names are
-//! read from the rules that are *loaded*, so that rules of one's own over these metrics are checked as well.
+//! [`Observed`] holds the responses of Prometheus' API, read once; [`examine`] is a pure function of it. Windows and
+//! names are read from the *loaded* rules, so the user's own rules over these metrics are checked as well.
 
 mod ask;
 mod promql;
@@ -27,24 +27,24 @@ use serde::{Deserialize, Serialize};
 
 pub use ask::{Access, observe};
 
-/// What one Prometheus says.
+/// Observations of one Prometheus.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     /// Its version.
     pub version: String,
-    /// Targets that export metrics of ours, or whose job is named like ours.
+    /// Targets that export our metrics, or whose job has one of our names.
     pub targets: Vec<Target>,
-    /// Every rule that is loaded.
+    /// All loaded rules.
     pub rules: Vec<Rule>,
-    /// Names of metrics that our targets export now, and those that rules record.
+    /// Names of metrics that our targets export now, and of recorded series.
     pub names: Vec<String>,
-    /// How many series of `circuit_breaker_state` there are by each label of these queries; see `series`.
+    /// Number of series of `circuit_breaker_state` by each label of these queries; see `series`.
     pub counts: BTreeMap<&'static str, f64>,
-    /// Labels of our series that begin with `exported_`, without it.
+    /// Labels of our series that begin with `exported_`, without that prefix.
     pub renamed: Vec<String>,
-    /// Alertmanagers that alerts are sent to.
+    /// Number of Alertmanagers to which alerts are sent.
     pub alertmanagers: usize,
-    /// Whether exemplars are kept.
+    /// Whether exemplar storage is enabled.
     pub exemplars: bool,
 }
 
@@ -55,42 +55,42 @@ pub struct Target {
     pub job: String,
     /// Its instance.
     pub instance: String,
-    /// Where it is scraped.
+    /// Scrape URL.
     pub url: String,
     /// Whether the last scrape worked.
     pub up: bool,
-    /// Why not.
+    /// Error of the last scrape.
     pub error: String,
-    /// Time between two scrapes.
+    /// Scrape interval.
     pub interval: Duration,
-    /// Whether it exports metrics of ours.
+    /// Whether it exports our metrics.
     pub ours: bool,
 }
 
 /// A loaded rule.
 #[derive(Clone, Debug, Default)]
 pub struct Rule {
-    /// The alert's name, or that of what it records.
+    /// Name of the alert or of the recorded series.
     pub name: String,
     /// Whether it is an alert.
     pub alert: bool,
     /// Its expression.
     pub query: String,
-    /// The file it is from, as Prometheus knows it.
+    /// Its file, as named by Prometheus.
     pub file: String,
-    /// Why it could not be evaluated.
+    /// Error of the last evaluation.
     pub error: String,
 }
 
-/// How much a finding matters.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// Correct.
     Ok,
-    /// Worth knowing; nothing is blind because of it.
+    /// Worth knowing, but no alert or dashboard is affected.
     Hint,
-    /// Alerts or dashboards are blind.
+    /// Alerts or dashboards have no data.
     Problem,
 }
 
@@ -104,14 +104,14 @@ impl fmt::Display for Level {
     }
 }
 
-/// One thing that was found.
+/// A finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How much it matters.
+    /// Severity.
     pub level: Level,
-    /// What is so.
+    /// Description.
     pub what: String,
-    /// What to do about it; empty when nothing.
+    /// How to fix it; empty if there is nothing to do.
     pub to_do: String,
 }
 
@@ -129,7 +129,7 @@ impl Finding {
     }
 }
 
-/// What is to be said of it, problems first.
+/// The findings, problems first.
 #[must_use]
 pub fn examine(observed: &Observed) -> Vec<Finding> {
     let mut findings = targets::examine(observed);
@@ -141,7 +141,7 @@ pub fn examine(observed: &Observed) -> Vec<Finding> {
     findings
 }
 
-/// Names joined for a sentence, the rest counted.
+/// Joins names for a sentence; beyond a few, only their number is given.
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 6;
     let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -151,7 +151,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// An observation with which nothing is wrong.
+/// Observations without any finding.
 #[cfg(test)]
 fn healthy() -> Observed {
     let names = breakerbox_telemetry::names::ALL.iter().flat_map(|family| match family.kind {

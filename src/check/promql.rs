@@ -1,20 +1,20 @@
 //! The metric names of a `PromQL` expression, and its windows.
 //!
-//! A scanner and no parser: these are expressions of any Prometheus, whose newer syntax must not stop the check,
-//! and `promql-parser`, which the tests use, would add some sixty crates to the program.
+//! A scanner and not a parser: the expressions may come from any Prometheus, whose newer syntax must not stop the
+//! check, and `promql-parser`, which the tests use, would add some sixty crates to the program.
 
 use std::time::Duration;
 
-/// What an expression reads.
+/// Names and windows of an expression.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Read {
-    /// Words that may be names of metrics: neither labels, functions nor strings.
+    /// Words that may be metric names: neither labels, functions nor strings.
     pub(super) names: Vec<String>,
-    /// Ranges over samples of a metric; those of subqueries have steps of their own.
+    /// Windows over samples of a metric; subqueries are left out, because they have their own steps.
     pub(super) windows: Vec<Duration>,
 }
 
-/// Reads an expression.
+/// Scans an expression.
 pub(super) fn read(query: &str) -> Read {
     let mut found = Read::default();
     let mut rest = query;
@@ -41,7 +41,7 @@ pub(super) fn read(query: &str) -> Read {
                     // A list of labels.
                     rest.len() - after.len() + closed(after, '(', ')')
                 } else {
-                    // `sum by (…)` and `sum without (…)` name no metric either.
+                    // The keywords of `sum by (…)` and `sum without (…)` are no metric names either.
                     let grouped = ["by", "without"]
                         .iter()
                         .any(|word| after.strip_prefix(word).is_some_and(|rest| rest.trim_start().starts_with('(')));
@@ -51,7 +51,7 @@ pub(super) fn read(query: &str) -> Read {
                     end
                 }
             }
-            // A number, which may end in a unit.
+            // A number, possibly with a unit.
             c if c.is_ascii_digit() => {
                 rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '.')).unwrap_or(rest.len())
             }
@@ -62,7 +62,7 @@ pub(super) fn read(query: &str) -> Read {
     found
 }
 
-/// Length of a quoted text, quotes included.
+/// Length of a quoted text, including the quotes.
 fn quoted(text: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -76,7 +76,7 @@ fn quoted(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// Length up to and with the bracket that closes the first one.
+/// Length up to and including the closing bracket.
 fn closed(text: &str, open: char, close: char) -> usize {
     let (mut depth, mut at) = (0, 0);
     while let Some(c) = text[at..].chars().next() {
@@ -96,7 +96,7 @@ fn closed(text: &str, open: char, close: char) -> usize {
     text.len()
 }
 
-/// `1h30m` as Prometheus writes it; nothing for a subquery's `15m:15s`.
+/// Parses `1h30m` in Prometheus' notation; `None` for a subquery's `15m:15s`.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
 }

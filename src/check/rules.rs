@@ -1,4 +1,4 @@
-//! Rules: which are loaded, whether they see anything, and whether their windows hold enough samples.
+//! Checks of rules: which are loaded, whether they have data, and whether their windows hold enough samples.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -9,17 +9,17 @@ use breakerbox_telemetry::names;
 use super::promql::{Read, read};
 use super::{Finding, Observed, Rule, listed};
 
-/// Samples that a rate needs to exist at all, and to survive one missed scrape.
+/// Samples that a rate needs for a value, and to survive one missed scrape.
 const LEAST_SAMPLES: u32 = 2;
 const CALM_SAMPLES: u32 = 3;
 
-/// The alerts that are shipped: each has a section in the runbook, which a test holds.
+/// The shipped alerts: each has a section in the runbook, which a test checks.
 static SHIPPED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let runbook = include_str!("../../alerts/runbook.md");
     runbook.lines().filter_map(|line| line.strip_prefix("### ")).map(str::trim).collect()
 });
 
-/// The alerts of alerts/optional/: nothing is missing without them.
+/// The alerts of alerts/optional/, which may be missing.
 static OPTIONAL: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let rules = include_str!("../../alerts/optional/seeds.ko.yml");
     rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect()
@@ -59,7 +59,7 @@ fn is_shipped(rule: &Rule) -> bool {
     rule.alert && shipped_alerts().contains(&rule.name.as_str())
 }
 
-/// Whether a name is one of the program's metrics, parts of histograms included.
+/// Whether a name is one of the program's metrics, including the series of histograms.
 fn is_ours(name: &str) -> bool {
     let base = ["_bucket", "_count", "_sum"].iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
     names::ALL.iter().any(|family| family.name == name || family.name == base)
@@ -103,7 +103,7 @@ fn loaded(observed: &Observed) -> Vec<Finding> {
     findings
 }
 
-/// Names of recording rules that rules read and nothing records.
+/// Recorded series that rules read but no loaded rule records.
 fn unrecorded(observed: &Observed, about_us: &[(&Rule, Read)]) -> Vec<Finding> {
     let recorded: BTreeSet<&str> =
         observed.rules.iter().filter(|rule| !rule.alert).map(|rule| rule.name.as_str()).collect();
@@ -124,7 +124,7 @@ fn unrecorded(observed: &Observed, about_us: &[(&Rule, Read)]) -> Vec<Finding> {
     missing.into_iter().map(|(name, rules)| problem((name, rules))).collect()
 }
 
-/// Metrics of ours that rules read and no target exports.
+/// Our metrics that rules read but no target exports.
 fn blind(observed: &Observed, about_us: &[(&Rule, Read)]) -> Vec<Finding> {
     let mut missing: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (rule, read) in about_us {
@@ -142,7 +142,7 @@ fn blind(observed: &Observed, about_us: &[(&Rule, Read)]) -> Vec<Finding> {
     missing.into_iter().map(hint).collect()
 }
 
-/// Windows that hold too few samples at the interval that targets are really scraped at.
+/// Windows with too few samples at the actual scrape interval of the targets.
 fn windows(observed: &Observed, about_us: &[(&Rule, Read)]) -> Vec<Finding> {
     let Some(interval) = observed.targets.iter().filter(|target| target.ours).map(|target| target.interval).max()
     else {

@@ -1,8 +1,8 @@
-//! Series and labels that are missing, or that clash.
+//! Checks of missing or clashing series and labels.
 
 use super::{Finding, Observed};
 
-/// What is counted, each with the query that counts it. Without a series the count is missing, which is nought.
+/// Queries that count series. If there is no series the result is missing, which means zero.
 pub(super) const ALL: &str = "breakers' state series";
 const NO_SERVICE: &str = "without service";
 const NO_BREAKER: &str = "without breaker";

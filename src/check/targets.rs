@@ -1,8 +1,8 @@
-//! What is scraped.
+//! Checks of scrape targets.
 
 use super::{Finding, Observed, Target, listed};
 
-/// Rules of any profile want a scrape at least this often.
+/// The longest scrape interval for which there are rules.
 const SELDOM: std::time::Duration = std::time::Duration::from_secs(60);
 
 pub(super) fn examine(observed: &Observed) -> Vec<Finding> {

@@ -1,4 +1,4 @@
-//! How a call ends when it doesn't succeed.
+//! Errors of a call.
 
 use std::time::Duration;
 
@@ -10,29 +10,29 @@ use breakerbox_resilience::policy::CallError;
 use breakerbox_resilience::retry::{Classify, ErrorKind, Verdict};
 use breakerbox_telemetry::FallbackReason;
 
-/// Longest wait that is taken from a dependency's `Retry-After`.
+/// Upper limit of a dependency's `Retry-After`.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// How one attempt failed.
+/// Error of one attempt.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AttemptError {
-    /// It answered with a status that is no success.
+    /// The dependency answered with an error status.
     #[error("answered {status}")]
     Status {
         /// The status.
         status: StatusCode,
-        /// When it asks to be tried again.
+        /// The wait that it asked for.
         retry_after: Option<Duration>,
-        /// What it said.
+        /// Its response.
         reply: Box<Reply>,
     },
-    /// It didn't answer, or not in words that can be read.
+    /// There was no response, or none that could be parsed.
     #[error(transparent)]
     Transport(#[from] TransportError),
 }
 
 impl AttemptError {
-    /// Gives a good answer through; anything else is an error.
+    /// Returns a successful reply; any other is an error.
     pub(super) fn check(reply: Reply) -> Result<Reply, Self> {
         if reply.status.is_success() || reply.status.is_redirection() {
             return Ok(reply);
@@ -41,7 +41,7 @@ impl AttemptError {
         Err(Self::Status { status: reply.status, retry_after, reply: Box::new(reply) })
     }
 
-    /// OpenTelemetry's `error.type`: the status where there is one.
+    /// OpenTelemetry's `error.type`: the status if there is one.
     pub(super) fn kind(&self) -> &str {
         match self {
             Self::Status { status, .. } => status.as_str(),
@@ -52,12 +52,12 @@ impl AttemptError {
     }
 }
 
-/// How long a dependency asks to be left alone: seconds, or a date by its own clock (RFC 9110, 10.2.3).
+/// The wait that a dependency asks for: seconds, or a date by its own clock (RFC 9110, 10.2.3).
 fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let asked = text(http::header::RETRY_AFTER)?;
     if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit are more than anybody waits.
+        // A number too large to parse exceeds the limit anyway.
         return Some(asked.parse().map_or(LONGEST_RETRY_AFTER, Duration::from_secs).min(LONGEST_RETRY_AFTER));
     }
     let until = httpdate::parse_http_date(asked).ok()?;
@@ -70,9 +70,9 @@ impl Classify for AttemptError {
     fn verdict(&self) -> Verdict {
         match self {
             Self::Status { status, retry_after, .. } => {
-                // `check` lets no status through that is no error.
+                // `check` never makes an error of a successful status.
                 let usual = Verdict::of_status(status.as_u16()).unwrap_or(Verdict::of(ErrorKind::Malformed));
-                // RFC 9110: a 503 that says when to come back is overloaded, not broken.
+                // RFC 9110: a 503 with `Retry-After` means overloaded, not broken.
                 let asks = *status == StatusCode::SERVICE_UNAVAILABLE && retry_after.is_some();
                 let kind = if asks { ErrorKind::RateLimited } else { usual.kind };
                 Verdict { kind, ..usual }.after(*retry_after)
@@ -84,24 +84,24 @@ impl Classify for AttemptError {
     }
 }
 
-/// Whole seconds, rounded up, as `Retry-After` has them.
+/// Whole seconds, rounded up, as `Retry-After` requires.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
-/// How a call ended, all attempts taken together.
+/// Error of a call after all of its attempts.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The breaker is open.
+    /// The breaker rejected it.
     #[error("the breaker is open; a probe is due in {} s", whole_seconds(*retry_after))]
     Open {
-        /// Until the breaker admits a probe.
+        /// Time until the breaker admits a probe.
         retry_after: Duration,
     },
     /// The bulkhead was full.
     #[error("too many calls at once")]
     BulkheadFull,
-    /// The client holds calls back because the dependency refuses many.
+    /// The adaptive throttle of the client rejected it, because the dependency refuses many calls.
     #[error("throttled: the dependency rejects too many calls")]
     Throttled,
     /// Time ran out.
@@ -113,7 +113,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Why the live answer is missing.
+    /// Why the live answer is missing, as a label value.
     #[must_use]
     pub fn reason(&self) -> FallbackReason {
         match self {
@@ -125,7 +125,7 @@ impl Error {
         }
     }
 
-    /// When another try makes sense, as far as anybody said.
+    /// When a retry makes sense, if that is known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -135,7 +135,7 @@ impl Error {
         }
     }
 
-    /// The status the dependency answered with, if it did.
+    /// The status of the dependency's response, if there was one.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         match self {
@@ -144,7 +144,7 @@ impl Error {
         }
     }
 
-    /// What the dependency answered, if it did.
+    /// The dependency's response, if there was one.
     #[must_use]
     pub fn reply(&self) -> Option<&Reply> {
         match self {

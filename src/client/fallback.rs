@@ -1,8 +1,8 @@
-//! What is served when the live answer is missing.
+//! Fallbacks: what is served when the live answer is missing.
 //!
-//! The [`Chain`] itself stands at each call site, since only the site knows what can replace its
-//! answer: a cached one, a popular one, a replica's, a place in a queue, or at least an honest notice.
-//! Here are the parts around it: the words, the counters, and a bounded cache of last good answers.
+//! Each call site builds its own [`Chain`], because only the site knows what can replace its answer: a cached one, a
+//! popular one, that of a replica, a place in a queue, or at least a notice. This module has the shared parts: types,
+//! counters, and a bounded cache of the last good answers.
 
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
@@ -17,9 +17,9 @@ use breakerbox_telemetry::{FallbackReason, FallbackTelemetry};
 
 pub use breakerbox_telemetry::FallbackKind;
 
-/// Steps by the kinds that are counted.
+/// A fallback chain whose steps are labelled with the counted kinds.
 pub type Chain<T> = fallback::Chain<T, FallbackKind>;
-/// What one of them came up with.
+/// The result of such a chain.
 pub type Served<T> = fallback::Served<T, FallbackKind>;
 
 /// Counts the fallbacks around one dependency.
@@ -29,14 +29,14 @@ pub struct Fallbacks {
 }
 
 impl Fallbacks {
-    /// Fallbacks of these kinds for answers of `dependency`.
+    /// Fallbacks of these kinds for `dependency`.
     #[must_use]
     pub fn new(service: &str, dependency: &str, kinds: &[FallbackKind], telemetry: &Telemetry) -> Self {
         Self { telemetry: FallbackTelemetry::new(&telemetry.metrics, service, dependency, kinds) }
     }
 
-    /// What a chain came up with, counted: which step served it, and which had nothing to give.
-    /// `reason` says why the live answer was missing.
+    /// Counts and returns the result of a chain: the step that served it, and the steps that failed before. `reason`
+    /// says why the live answer was missing.
     pub fn settle<T>(&self, chain: Chain<T>, reason: FallbackReason) -> Option<Served<T>> {
         let (served, failed) = match chain.finish() {
             Ok(served) => {
@@ -54,21 +54,21 @@ impl Fallbacks {
         served
     }
 
-    /// An answer of this kind was served because of `reason`; `age` says how old it was.
+    /// Counts an answer of this kind, served because of `reason`; `age` is its age.
     pub fn served(&self, kind: FallbackKind, reason: FallbackReason, age: Option<Duration>) {
         self.telemetry.served(kind, reason, age);
     }
 
-    /// A fallback of this kind had nothing to give.
+    /// Counts a fallback of this kind that failed.
     pub fn failed(&self, kind: FallbackKind) {
         self.telemetry.failed(kind);
     }
 }
 
-/// Smallest capacity of a cache: with fewer entries it cannot distinguish often used ones from the rest.
+/// Minimum capacity of a cache: with fewer entries it cannot distinguish frequently used ones from the rest.
 const FEWEST: usize = 32;
 
-/// Last good answers: bounded in number, and no older than a bound when a chain serves them.
+/// Last good answers: bounded in number, and in age when a chain serves them.
 ///
 /// Entries requested once are evicted before those requested often, so that no client can evict
 /// popular pages by requesting many rare ones.
@@ -86,15 +86,15 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         Self { entries: Mutex::new(entries), bound }
     }
 
-    /// Keeps a good answer.
+    /// Stores a good answer.
     pub fn put(&self, key: K, value: V) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        // Looking it up counts as a use: answers are kept while all is well and needed when it is not.
+        // Reading counts as a use: answers are stored while the dependency is healthy and read when it is not.
         let _ = entries.get(&key);
         entries.insert(key, (Instant::now(), value));
     }
 
-    /// The last good answer, however old it is.
+    /// The last good answer, whatever its age.
     #[must_use]
     pub fn last(&self, key: &K) -> Option<Aged<V>> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,7 +102,7 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         Some(Aged::old(value.clone(), since.elapsed()))
     }
 
-    /// Takes an answer away that is good no more, by this test.
+    /// Removes an answer that is no longer valid according to `over`.
     pub fn forget_if(&self, key: &K, over: impl FnOnce(&V) -> bool) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.peek(key).is_some_and(|(_, value)| over(value)) {
@@ -110,12 +110,12 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         }
     }
 
-    /// A chain that begins with the last good answer, if it is not too old.
+    /// A chain that starts with the last good answer, unless that is too old.
     pub async fn chain(&self, key: &K) -> Chain<V> {
         self.chain_with(key, |value| value).await
     }
 
-    /// The same, with the answer made into what the chain is about.
+    /// Like [`chain`](Self::chain), with the answer converted by `make`.
     pub async fn chain_with<T>(&self, key: &K, make: impl FnOnce(V) -> T) -> Chain<T> {
         let last = self.last(key).map(|Aged { value, age }| Aged { value: make(value), age });
         Chain::new(&self.bound).or(FallbackKind::Cache, std::future::ready(last)).await
@@ -137,7 +137,7 @@ mod tests {
         assert!(cache.chain(&"a").await.finish().is_err());
     }
 
-    /// The flood comes before, between and after the uses, whichever is worst.
+    /// The flood comes before, between and after the uses; each case is tested.
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_keys_leaves_what_is_used_often() {
         let cache = Cache::new(512, Duration::from_secs(10));

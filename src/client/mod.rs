@@ -3,15 +3,16 @@
 //! ## Theory of operation
 //!
 //! Each service holds one [`Client`] for each dependency. A call goes through the dependency's
-//! [`Policy`] (bulkhead → total deadline → retry → per attempt: breaker, timeout), and each attempt
-//! goes through a [`Transport`]. What the policy decides on the way comes back as events, which this
-//! module hands to telemetry; neither the policy nor the services know a metric by name.
+//! Each service holds one [`Client`] per dependency. A call goes through the dependency's [`Policy`] (bulkhead → total
+//! deadline → retry → per attempt: breaker, timeout), and each attempt goes through a [`Transport`]. The policy reports
+//! its decisions as events, which this module passes to telemetry; neither the policy nor the services know a metric by
+//! name.
 //!
-//! An answer is good or bad by its status: 2xx and 3xx succeed, 429 and 5xx fail, other 4xx are the
-//! caller's own mistake, which never trips a breaker and is never repeated.
+//! The status decides whether a response is a success: 2xx and 3xx succeed, 429 and 5xx fail; other 4xx are the
+//! caller's own mistake, which never trips a breaker and is never retried.
 //!
-//! A [`Client::bare`] client has no policy at all. Its calls only share a pool, as calls of a service
-//! without isolation do; that is what the twin gateway is made of.
+//! A [`Client::bare`] client has no policy. Its calls only share a connection pool, like those of a service without
+//! isolation; the unprotected twin gateway uses such clients.
 
 mod error;
 mod fallback;
@@ -47,7 +48,7 @@ use observe::Reporter;
 use span::AttemptSpan;
 use transport::Peer;
 
-/// Where a client's facts go.
+/// Destination of a client's events.
 #[derive(Clone)]
 pub struct Telemetry {
     /// The process's metrics.
@@ -69,13 +70,13 @@ struct Inner {
     guard: Guard,
 }
 
-/// What stands between a call and its transport.
+/// What guards a call before its transport.
 enum Guard {
     Policy { policy: Arc<Policy>, reporter: Reporter },
     SharedPool(SharedPool),
 }
 
-/// One pool that calls to every dependency compete for. Cheap to clone.
+/// One pool of slots that calls to all dependencies share. Cheap to clone.
 #[derive(Clone)]
 pub struct SharedPool {
     bulkhead: Arc<Bulkhead>,
@@ -95,7 +96,7 @@ impl SharedPool {
         Self { bulkhead }
     }
 
-    /// A pool that shows no series.
+    /// A pool without metrics.
     #[must_use]
     pub fn unwatched(bulkhead: Bulkhead) -> Self {
         Self { bulkhead: Arc::new(bulkhead) }
@@ -122,7 +123,7 @@ impl Client {
         Ok(Self::build(service, dependency, transport, Guard::Policy { policy, reporter }))
     }
 
-    /// A client without protection: its calls share `pool` and wait for as long as it takes.
+    /// A client without protection: its calls share `pool` and have no time limit.
     #[must_use]
     pub fn bare(service: &str, dependency: &str, transport: Transport, pool: &SharedPool) -> Self {
         Self::build(service, dependency, transport, Guard::SharedPool(pool.clone()))
@@ -154,13 +155,13 @@ impl Client {
         }
     }
 
-    /// The breaker as it stands now; none in a bare client or when the policy has no breaker.
+    /// Snapshot of the breaker; none in a bare client or when the policy has no breaker.
     #[must_use]
     pub fn snapshot(&self) -> Option<Snapshot> {
         self.policy()?.breaker().map(|breaker| breaker.snapshot(Instant::now().into_std()))
     }
 
-    /// What telemetry knows of its calls; none in a bare client.
+    /// Telemetry of its calls; none in a bare client.
     #[must_use]
     pub fn telemetry(&self) -> Option<&PolicyTelemetry> {
         match &self.inner.guard {
@@ -169,24 +170,24 @@ impl Client {
         }
     }
 
-    /// The breaker's settings as they stand now, live changes included.
+    /// The breaker's current settings, including live changes.
     #[must_use]
     pub fn breaker_settings(&self) -> Option<BreakerSettings> {
         self.policy()?.breaker().map(Breaker::settings)
     }
 
-    /// Does what an operator says.
+    /// Executes an operator's command.
     pub fn command(&self, command: Command) {
         self.with_breaker(|breaker, now| breaker.command(command, now));
     }
 
-    /// Does what a peer's breaker for the same dependency did: opens for the rest of its wait, or
-    /// closes (`None`).
+    /// Adopts the state of a peer's breaker for the same dependency: opens for the rest of its wait, or closes
+    /// (`None`).
     pub fn follow(&self, open_for: Option<Duration>) {
         self.with_breaker(|breaker, now| breaker.follow(open_for, now));
     }
 
-    /// Changes some of the breaker's settings, given by name, and keeps its window.
+    /// Changes the given settings of the breaker, and keeps its window.
     pub fn reconfigure(&self, changes: serde_json::Value) -> Result<(), String> {
         let current = self.breaker_settings().ok_or("there is no breaker")?;
         let (Ok(serde_json::Value::Object(mut merged)), serde_json::Value::Object(changes)) =
@@ -212,17 +213,17 @@ impl Client {
     pub fn transitions(&self) -> UnboundedReceiver<Transition> {
         match &self.inner.guard {
             Guard::Policy { reporter, .. } => reporter.subscribe(),
-            // Its sender is gone, so it is at its end.
+            // The sender is dropped, so the channel is closed.
             Guard::SharedPool(_) => unbounded_channel().1,
         }
     }
 
-    /// Lets transitions happen that come with time alone. To be called about once a second.
+    /// Triggers transitions that depend on time alone. To be called about once a second.
     pub fn tick(&self) {
         while self.with_breaker(Breaker::tick) {}
     }
 
-    /// Whether `act` changed the breaker's state.
+    /// Runs `act` on the breaker and reports a transition; returns whether there was one.
     fn with_breaker(&self, act: impl FnOnce(&Breaker, std::time::Instant) -> Option<Transition>) -> bool {
         if let Guard::Policy { policy, reporter } = &self.inner.guard
             && let Some(breaker) = policy.breaker()
@@ -234,13 +235,13 @@ impl Client {
         false
     }
 
-    /// Sends a request and gives back the first good answer.
+    /// Sends a request and returns the first successful reply.
     pub async fn call(&self, context: &Context, request: Request) -> Result<Reply, Error> {
         self.run(context, request, Ok).await
     }
 
-    /// The same, and reads the answer as JSON. An answer that is no such JSON is a failure of the
-    /// dependency, which its breaker sees.
+    /// Like [`call`](Self::call), and parses the reply as JSON. A reply that cannot be parsed counts as a failure of
+    /// the dependency.
     pub async fn call_json<T: DeserializeOwned>(&self, context: &Context, request: Request) -> Result<T, Error> {
         self.run(context, request, |reply| reply.json().map_err(AttemptError::from)).await
     }
@@ -257,7 +258,7 @@ impl Client {
             Guard::Policy { policy, reporter } => {
                 let deadline = context.deadline.map(Instant::into_std);
                 let call = Call { deadline, idempotent: request.is_idempotent() };
-                // Boxed: a page makes several calls, and each future has room for two attempts.
+                // Boxed, because a page makes several calls and each future has room for two attempts.
                 Box::pin(policy.call_with(call, reporter, attempt)).await.map_err(Error::from)
             }
             Guard::SharedPool(pool) => {
@@ -291,10 +292,10 @@ impl Client {
         read: &impl Fn(Reply) -> Result<T, AttemptError>,
     ) -> Result<T, AttemptError> {
         let mut headers = request.headers.clone();
-        // Another instance than the attempt before, and than the one that is hedged.
+        // Not the instance of the previous attempt, nor that of the hedged one.
         let turn = turn + attempt.number as usize - 1 + usize::from(attempt.hedge);
-        // The dependency gets the time that this attempt will wait, not how long the page may take:
-        // work for a caller that has moved on to its next attempt is wasted.
+        // The dependency gets the timeout of this attempt, not that of the page: work for a caller that has moved on to
+        // its next attempt is wasted.
         let context = if context.protection { attempt_context(context, &attempt) } else { *context };
         context.write(&mut headers);
         let reply = self.inner.transport.send_to(turn, request, headers).await?;

@@ -1,4 +1,4 @@
-//! What follows from the facts of a policy: telemetry shows them, and subscribers get each transition.
+//! The observer of a policy: passes its events to telemetry, and each transition to subscribers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,8 +12,8 @@ use breakerbox_telemetry::PolicyTelemetry;
 /// The observer of one dependency's policy.
 pub(super) struct Reporter {
     telemetry: PolicyTelemetry,
-    /// Business logic that acts on transitions must not miss one, so its feed has no bound. A breaker
-    /// changes its state a few times a second at most.
+    /// Unbounded, because business logic that acts on transitions must not miss one, and a breaker changes its state a
+    /// few times a second at most.
     subscribers: Mutex<Vec<UnboundedSender<Transition>>>,
 }
 
@@ -31,12 +31,12 @@ impl Reporter {
         receiver
     }
 
-    /// What of it telemetry knows.
+    /// Telemetry of the policy.
     pub(super) fn telemetry(&self) -> &PolicyTelemetry {
         &self.telemetry
     }
 
-    /// Reports a transition that no call brought about.
+    /// Reports a transition that was not caused by a call.
     pub(super) fn transition(&self, transition: &Transition) {
         self.observe(Event::Transition(transition));
     }
@@ -60,7 +60,7 @@ mod tests {
     use breakerbox_resilience::breaker::{Command, State};
     use breakerbox_telemetry::{Metrics, TransitionLog};
 
-    /// The feed for people loses what a slow reader leaves; business logic must not depend on it.
+    /// The feed for the console drops events of a slow reader; business logic must not depend on it.
     #[tokio::test]
     async fn a_subscriber_misses_no_transition() {
         let telemetry = Telemetry { metrics: Metrics::new(&[]), transitions: TransitionLog::new() };
@@ -74,7 +74,7 @@ mod tests {
         for number in 0..2_000 {
             let transition = transitions.try_recv().unwrap();
             let to = if number % 2 == 0 { State::ForcedOpen } else { State::Closed };
-            // A breaker begins with generation 1.
+            // A breaker starts with generation 1.
             assert_eq!((transition.generation, transition.to), (number + 2, to));
         }
         assert!(transitions.try_recv().is_err());

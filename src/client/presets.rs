@@ -1,7 +1,7 @@
-//! Policies to start from, with the numbers of the project's source texts.
+//! Preset policies, with the numbers of the project's source texts.
 //!
-//! Presets are starting points: how long a call may take and how many failures are normal is the
-//! dependency's nature, and no preset knows it.
+//! Presets are starting points: the duration of a call and the normal failure ratio depend on the dependency, and no
+//! preset knows them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use breakerbox_resilience::deadline::TimeLimiterSettings;
 use breakerbox_resilience::policy::PolicySettings;
 use breakerbox_resilience::retry::{Jitter, RetrySettings};
 
-/// The names [`preset`] knows.
+/// The names of all presets.
 #[must_use]
 pub fn preset_names() -> &'static [&'static str] {
     &[
@@ -33,30 +33,30 @@ pub fn preset_names() -> &'static [&'static str] {
 pub fn preset(name: &str) -> Option<PolicySettings> {
     let seconds = Duration::from_secs;
     Some(match name {
-        // Failures in a row, and the wait before the next probe: strict, lenient, very lenient.
+        // Consecutive failures, and the wait before the next probe: strict, lenient, very lenient.
         "payment" => in_a_row(3, seconds(60)),
         "recommendation" => in_a_row(10, seconds(30)),
         "log-shipping" => in_a_row(20, seconds(300)),
         "payment-gateway" => payment_gateway(),
         "order-payment" => order_payment(),
-        // Failures in a row or by rate, timeout, and the wait.
+        // Consecutive failures or failure rate, timeout, and wait.
         "database" => either(3, 30.0, seconds(2), seconds(30)),
         "external-api" => either(5, 60.0, seconds(10), seconds(60)),
         "critical-service" => either(2, 20.0, seconds(1), seconds(15)),
-        // A database with a replica: both the number in a row and the rate.
+        // A database with a replica: a number of consecutive failures and a rate.
         "primary-database" => either(5, 50.0, seconds(3), seconds(60)),
         "replica-database" => either(3, 70.0, seconds(2), seconds(30)),
         _ => return None,
     })
 }
 
-/// The names [`pool_preset`] knows.
+/// The names of all pool presets.
 #[must_use]
 pub fn pool_preset_names() -> &'static [&'static str] {
     &["payment", "inventory", "shipping", "notification"]
 }
 
-/// The pool for a part of a shop, by name.
+/// The preset of a thread-pool bulkhead with this name, for a part of a shop.
 #[must_use]
 pub fn pool_preset(name: &str) -> Option<PoolSettings> {
     let (core_size, max_size, queue_capacity) = match name {
@@ -68,7 +68,7 @@ pub fn pool_preset(name: &str) -> Option<PoolSettings> {
     Some(PoolSettings { core_size, max_size, queue_capacity, when_full: WhenFull::CallerRuns })
 }
 
-/// Trips on failures in a row only.
+/// Trips on consecutive failures only.
 fn in_a_row(failures: u32, wait: Duration) -> PolicySettings {
     PolicySettings {
         circuit_breaker: Some(BreakerSettings {
@@ -83,8 +83,8 @@ fn in_a_row(failures: u32, wait: Duration) -> PolicySettings {
     }
 }
 
-/// Three failures in a row block an unreliable payment provider for five minutes; four of five
-/// probes bring it back.
+/// Three consecutive failures block an unreliable payment provider for five minutes; it closes after four successes of
+/// five probes.
 fn payment_gateway() -> PolicySettings {
     let strict = in_a_row(3, Duration::from_mins(5));
     PolicySettings {
@@ -126,7 +126,7 @@ fn order_payment() -> PolicySettings {
     }
 }
 
-/// Trips on failures in a row or on their rate over the last minute.
+/// Trips on consecutive failures, or on the failure rate over the last minute.
 fn either(failures: u32, rate: f64, timeout: Duration, wait: Duration) -> PolicySettings {
     PolicySettings {
         circuit_breaker: Some(BreakerSettings {
@@ -137,7 +137,7 @@ fn either(failures: u32, rate: f64, timeout: Duration, wait: Duration) -> Policy
             minimum_number_of_calls: 10,
             wait_duration_in_open_state: wait,
             permitted_number_of_calls_in_half_open_state: 3,
-            // One failed probe reopens.
+            // One failed probe reopens the breaker.
             half_open_success_rate_threshold: 100.0,
             ..BreakerSettings::default()
         }),

@@ -5,8 +5,8 @@ use http::StatusCode;
 use super::error::Error;
 use crate::web::problem::Problem;
 
-/// 504 where time ran out, 503 for a call that was never made, 502 where the dependency failed, and
-/// the dependency's own status where the request itself was wrong.
+/// 504 if time ran out, 503 if the call was not made, 502 if the dependency failed, and the dependency's own status if
+/// the request was wrong.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let detail = error.to_string();

@@ -1,9 +1,8 @@
-//! The instances behind a name, and whose turn it is.
+//! The instances behind a host name, used in turn.
 //!
-//! A pool of connections sticks to the instance that it reached first, so that of three instances
-//! behind one name one would get every call. Here the name is resolved again every few seconds, calls
-//! take the addresses in turn, and a retry or a hedge goes to the next one. An address that refuses
-//! connections is left out for a while, unless all of them do.
+//! A connection pool sticks to the instance that it reached first, so one of three instances behind a name would get
+//! every call. Here the name is resolved again every few seconds, calls use the addresses in turn, and a retry or a
+//! hedge goes to the next one. An address that refuses connections is skipped for a while, unless all of them do.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,50 +14,50 @@ use http::HeaderValue;
 use reqwest::Url;
 use tokio::time::Instant;
 
-/// How long an answer of the resolver is believed: an instance that goes is called for as long.
+/// How long a DNS answer is cached: an instance that is gone may be called for this long.
 pub const BELIEVED: Duration = Duration::from_secs(5);
-/// How long the resolver may take before calls go on with what is known.
+/// How long the resolver may take before calls continue with the cached addresses.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How long an address that refused a connection is left out.
+/// How long an address that refused a connection is skipped.
 const LEFT_OUT: Duration = Duration::from_secs(5);
 
-/// Finds the addresses of a host.
+/// Resolves a host to its addresses.
 pub(super) type Lookup = fn(String, u16) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>>;
 
 /// The instances of one dependency.
 pub struct Replicas {
-    /// With the name in it.
+    /// The URL with the host name.
     url: Url,
     host: String,
     port: u16,
-    /// The `Host` of every request: the name, whichever instance is asked.
+    /// The `Host` header of every request: the name, whichever instance is used.
     header: HeaderValue,
     lookup: Lookup,
     turn: AtomicUsize,
     known: Mutex<Known>,
-    /// Held by the call that resolves the name; others go on with what is known.
+    /// Held by the call that resolves the name; other calls continue with the cached addresses.
     resolving: tokio::sync::Mutex<()>,
 }
 
-/// One of them.
+/// One instance.
 #[derive(Clone)]
 pub(super) struct Instance {
     pub(super) address: SocketAddr,
-    /// The URL with this address in place of the name, without a slash at its end.
+    /// The URL with this address instead of the name, without a trailing slash.
     pub(super) base: Arc<str>,
-    /// When it may be asked again after it refused a connection.
+    /// When it may be used again after it refused a connection.
     out: Option<Instant>,
 }
 
 #[derive(Default)]
 struct Known {
-    /// In order of their addresses, so that instances keep their places.
+    /// Sorted by address, so that instances keep their index.
     instances: Vec<Instance>,
     resolved: Option<Instant>,
 }
 
 impl Replicas {
-    /// The instances behind the name in `url`, by the system's resolver; none where it has no name.
+    /// The instances behind the host name in `url`, by the system's resolver; `None` if its host is an address.
     pub(super) fn new(url: &Url) -> Option<Arc<Self>> {
         Self::by(url, |host, port| Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }))
     }
@@ -72,17 +71,17 @@ impl Replicas {
         Some(Arc::new(Self { url: url.clone(), host, port, header, lookup, turn, known, resolving }))
     }
 
-    /// The turn of a call, which its retries and hedges count on from.
+    /// The turn of a call, from which its retries and hedges count on.
     pub(super) fn turn(&self) -> usize {
         self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The `Host` of a request to any of them.
+    /// The `Host` header of a request to any of them.
     pub(super) fn header(&self) -> HeaderValue {
         self.header.clone()
     }
 
-    /// The instance whose turn it is; an error while the name has none.
+    /// The instance for this turn; an error if the name has no addresses.
     pub(super) async fn instance(&self, turn: usize) -> std::io::Result<Instance> {
         self.refresh().await?;
         let known = self.known();
@@ -96,7 +95,7 @@ impl Replicas {
         chosen.cloned().ok_or_else(|| std::io::Error::other(format!("{} has no address", self.host)))
     }
 
-    /// An address refused a connection.
+    /// Records that an address refused a connection.
     pub(super) fn refused(&self, address: SocketAddr) {
         let until = Instant::now() + LEFT_OUT;
         for one in self.known().instances.iter_mut().filter(|one| one.address == address) {
@@ -104,7 +103,7 @@ impl Replicas {
         }
     }
 
-    /// The URL of one instance; none where the URL's scheme allows no other host.
+    /// The URL of one instance; `None` if the URL's scheme does not allow another host.
     fn base(&self, address: SocketAddr) -> Option<Arc<str>> {
         let mut url = self.url.clone();
         url.set_ip_host(address.ip()).ok()?;
@@ -121,7 +120,7 @@ impl Replicas {
         }
         let _own = match self.resolving.try_lock() {
             Ok(own) => own,
-            // Another task resolves it already.
+            // Another task is already resolving it.
             Err(_) if some => return Ok(()),
             Err(_) => {
                 let own = self.resolving.lock().await;
@@ -145,7 +144,7 @@ impl Replicas {
                 known.resolved = Some(Instant::now());
                 Ok(())
             }
-            // A resolver that is away for a moment takes no instance away.
+            // A temporary failure of the resolver removes no instance.
             _ if some => {
                 known.resolved = Some(Instant::now());
                 Ok(())

@@ -1,4 +1,4 @@
-//! A call's request and reply, independent of what carries them.
+//! A call's request and reply, independent of the transport.
 
 use axum::body::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::TransportError;
 
-/// A request to a dependency. Kept whole, so that an attempt can be repeated.
+/// A request to a dependency. Kept in memory, so that an attempt can be repeated.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub(super) method: Method,
@@ -40,7 +40,7 @@ impl Request {
         Self { method, path, headers: HeaderMap::new(), body: Bytes::new(), repeatable: false }
     }
 
-    /// Adds query parameters, form-encoded.
+    /// Adds form-encoded query parameters.
     #[must_use]
     pub fn query(mut self, pairs: &[(&str, &str)]) -> Self {
         let encoded = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
@@ -49,7 +49,7 @@ impl Request {
         self
     }
 
-    /// Adds a header. Names and values that no header may hold are left out.
+    /// Adds a header. Invalid names and values are ignored.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
@@ -66,7 +66,7 @@ impl Request {
         self
     }
 
-    /// Says that sending it twice does no harm, although its method doesn't promise so.
+    /// Marks the request as idempotent, although its method is not.
     #[must_use]
     pub fn repeatable(mut self) -> Self {
         self.repeatable = true;
@@ -85,15 +85,15 @@ impl Request {
         &self.headers
     }
 
-    /// Whether sending it twice does what sending it once does (RFC 9110 §9.2.2), or the receiver
-    /// was given the means to tell.
+    /// Whether sending it twice has the same effect as sending it once (RFC 9110 §9.2.2), or the receiver can recognize
+    /// the repetition.
     #[must_use]
     pub fn is_idempotent(&self) -> bool {
         self.repeatable || self.method.is_idempotent() || self.headers.contains_key("idempotency-key")
     }
 }
 
-/// An answer from a dependency, read to its end.
+/// A complete response of a dependency.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// Its status.

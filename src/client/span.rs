@@ -10,11 +10,10 @@ use super::request::Request;
 use super::transport::Peer;
 use breakerbox_resilience::policy::Attempt;
 
-/// How much earlier than its timeout an attempt may be dropped and still count as timed out: its span
-/// begins a moment after its timer.
+/// Tolerance for counting a dropped attempt as timed out: its span starts slightly later than its timer.
 const SLACK: Duration = Duration::from_millis(2);
 
-/// An attempt's span. One that is dropped before its end timed out or was cancelled.
+/// The span of an attempt. If dropped before its end, the attempt timed out or was cancelled.
 pub(super) struct AttemptSpan {
     span: Span,
     since: Instant,
@@ -42,7 +41,7 @@ impl AttemptSpan {
         Self { span, since: Instant::now(), timeout: attempt.timeout, ended: false }
     }
 
-    /// To run the attempt in.
+    /// The span in which the attempt runs.
     pub(super) fn span(&self) -> Span {
         self.span.clone()
     }
@@ -68,7 +67,7 @@ impl Drop for AttemptSpan {
         if self.since.elapsed() + SLACK >= self.timeout {
             self.fail("timeout");
         } else {
-            // The other of a hedged pair was faster, or the caller left: no fault of the dependency.
+            // The other request of a hedged pair was faster, or the caller gave up: no fault of the dependency.
             self.span.record("error.type", "cancelled");
         }
     }

@@ -1,7 +1,7 @@
-//! How a request travels: over HTTP, or into a router of this process.
+//! How a request is transmitted: over HTTP, or directly to a router in this process.
 //!
-//! The second lets whole-system tests and experiments run under Tokio's paused clock. The two are
-//! never mixed in one run: real sockets under a paused clock time out spuriously.
+//! The second lets whole-system tests and experiments run under Tokio's paused clock. The two are never mixed in one
+//! run, because real sockets time out spuriously under a paused clock.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use super::request::{Reply, Request};
 use crate::faults::Severed;
 use crate::web::trust::{self, Trust};
 
-/// Largest answer that is read, in bytes.
+/// Maximum size of a response body, in bytes.
 const LARGEST_REPLY: usize = 1024 * 1024;
 
-/// What can go wrong on the way.
+/// Errors of the transport.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// No connection could be made.
@@ -29,46 +29,46 @@ pub enum TransportError {
     /// The connection broke before the answer was complete.
     #[error("connection lost: {0}")]
     Reset(String),
-    /// The answer can't be understood.
+    /// The response can't be parsed.
     #[error("malformed answer: {0}")]
     Malformed(String),
 }
 
-/// Whom an attempt goes to.
+/// The destination of an attempt.
 pub(super) struct Peer {
     /// The dependency's name.
     pub(super) name: String,
-    /// Its host; its name where no network is.
+    /// Its host; its name if there is no network.
     pub(super) address: String,
-    /// Its port, where there is a network.
+    /// Its port, if there is a network.
     pub(super) port: Option<u16>,
-    /// What its paths are appended to.
+    /// The base URL of its paths.
     pub(super) base: String,
 }
 
-/// A way to a dependency. Cheap to clone.
+/// The transport to a dependency. Cheap to clone.
 #[derive(Clone)]
 pub enum Transport {
-    /// Over a pool of connections.
+    /// A pool of HTTP connections.
     Http {
         /// The pool.
         pool: reqwest::Client,
-        /// Such as `http://127.0.0.1:8082`, without a slash at its end.
+        /// The base URL, such as `http://127.0.0.1:8082`, without a trailing slash.
         base: Arc<str>,
-        /// The instances behind the base's host name; none where it is an address.
+        /// The instances behind the base URL's host name; none if it is an address.
         replicas: Option<Arc<Replicas>>,
     },
-    /// Into a router of this process, which may be set later than the transport is made.
+    /// A router in this process, which may be set after the transport was created.
     InProcess(Arc<OnceLock<Router>>),
 }
 
 impl Transport {
-    /// A pool of connections to `base`, each to be made within `connect_timeout`.
+    /// A connection pool to `base` with this connect timeout.
     pub fn http(base: &str, connect_timeout: Option<Duration>) -> Result<Self, String> {
         Self::with_headers(base, connect_timeout, HeaderMap::new())
     }
 
-    /// The same to a service of this site, which is shown the secret that they share.
+    /// Like [`http`](Self::http), to another service of this site; requests carry the shared secret.
     pub fn to_peer(base: &str, connect_timeout: Option<Duration>, trust: &Trust) -> Result<Self, String> {
         let wrong = |_| "internal.token: must be visible ASCII characters".to_owned();
         let mut secret = HeaderValue::try_from(trust.secret().reveal()).map_err(wrong)?;
@@ -91,12 +91,12 @@ impl Transport {
         let pool = builder.build().map_err(|error| error.to_string())?;
         let base = base.trim_end_matches('/');
         let url = reqwest::Url::parse(base).map_err(|error| format!("{base:?} is not a URL: {error}"))?;
-        // A name that a certificate is for must stay in the URL.
+        // With TLS the host name must stay in the URL, because the certificate is issued for it.
         let replicas = (url.scheme() == "http").then(|| Replicas::new(&url)).flatten();
         Ok(Self::Http { pool, base: base.into(), replicas })
     }
 
-    /// Whom requests to `dependency` go to by this way.
+    /// The destination of requests to `dependency` over this transport.
     pub(super) fn peer(&self, dependency: &str) -> Peer {
         let name = dependency.to_owned();
         match self {
@@ -112,7 +112,7 @@ impl Transport {
         }
     }
 
-    /// The turn of a call among the instances, which its retries and hedges count on from.
+    /// The turn of a call among the instances, from which its retries and hedges count on.
     pub(super) fn turn(&self) -> usize {
         match self {
             Self::Http { replicas: Some(replicas), .. } => replicas.turn(),
@@ -125,12 +125,12 @@ impl Transport {
         !matches!(self, Self::Http { replicas: Some(_), .. })
     }
 
-    /// Sends a request once and reads the whole answer.
+    /// Sends a request once and reads the whole response.
     pub async fn send(&self, request: &Request, headers: http::HeaderMap) -> Result<Reply, TransportError> {
         self.send_to(self.turn(), request, headers).await
     }
 
-    /// The same to the instance whose turn it is.
+    /// Like [`send`](Self::send), to the instance for this turn.
     pub(super) async fn send_to(
         &self,
         turn: usize,
@@ -211,7 +211,7 @@ async fn send_in_process(router: Router, request: &Request, headers: http::Heade
 }
 
 fn classify(error: &reqwest::Error) -> TransportError {
-    // reqwest's own text repeats the URL; the cause below it is what helps.
+    // reqwest's message repeats the URL; the innermost cause is the useful part.
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
@@ -233,7 +233,7 @@ mod tests {
 
     use super::*;
 
-    /// Listens on one port of two loopback addresses, each of which says its own.
+    /// Listens on one port of two loopback addresses; each answers with its own address.
     async fn two() -> u16 {
         let first = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = first.local_addr().unwrap().port();
@@ -267,14 +267,14 @@ mod tests {
         assert_eq!(answers, ["first", "second", "second", "first"]);
     }
 
-    /// What isn't answered at all is known not to have been sent.
+    /// If the connection was never established, the request was certainly not sent.
     #[tokio::test]
     async fn an_unanswered_connect_is_no_timeout_of_the_answer() {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(1).unwrap();
         let address = listener.local_addr().unwrap();
-        // Fills the backlog, which is never accepted from: further connects are not answered.
+        // Fills the backlog, from which nothing is accepted: further connection attempts get no answer.
         let patience = Duration::from_millis(100);
         let mut queued = Vec::new();
         while let Ok(Ok(stream)) = tokio::time::timeout(patience, tokio::net::TcpStream::connect(address)).await {

@@ -1,8 +1,8 @@
-//! Drills from the admin port: one at a time, with its stages as they come.
+//! Drills from the admin port: one at a time, with its stages as they occur.
 //!
-//! A conductor reports to the thread that created it and is not `Sync`, so a
-//! drill has a thread of its own. It works through the same ports as `breakerbox drill`, undoes what it
-//! changed when it is stopped, and is stopped when the process ends.
+//! A conductor reports to the thread that created it and is not `Sync`, so a drill gets its own thread. It works
+//! through the same ports as `breakerbox drill`, undoes its changes when it is stopped, and is stopped when the process
+//! ends.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::admin::wire::ProblemBody;
 use crate::clock;
 use crate::web::problem::{Body, Problem};
 
-/// Stages of a run that are kept.
+/// Maximum number of stages kept per run.
 const STAGES: usize = 60;
 
 /// `GET /drills`: what can be drilled, and the drill that runs or ran last.
@@ -100,7 +100,7 @@ pub struct Drillmaster {
 }
 
 impl Drillmaster {
-    /// Drills are carried out against these ports.
+    /// Runs drills against these ports.
     #[must_use]
     pub fn new(access: Access) -> Self {
         Self { access, run: Arc::default(), stop: watch::Sender::new(false) }
@@ -169,7 +169,7 @@ impl Drillmaster {
         let options = Options { long: true, ..Options::default() };
         let conductor = Conductor::new(live, &options, |event: Event<'_>| self.tell(&event));
         let interrupted = async {
-            // Without a sender it cannot be stopped.
+            // If the sender is gone, the drill can no longer be stopped this way.
             if stopped.wait_for(|stopped| *stopped).await.is_err() {
                 std::future::pending::<()>().await;
             }

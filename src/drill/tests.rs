@@ -116,7 +116,7 @@ async fn dead_letters_are_replayed_once_all_else_is_put_back() {
     raise.steps.insert(0, super::Step::ReplayAfterwards);
     let options = Options::default();
     Conductor::new(&world, &options, |_: Event<'_>| {}).run(&plans, pending()).await.unwrap();
-    // Again and again until the alert is over: orders on their last attempt die late.
+    // Replayed repeatedly until the alert has resolved, because orders on their last attempt become dead letters late.
     assert_eq!(changes(&world)[..4], [SET, "restore catalog", "replay dead letters", "replay dead letters"]);
 }
 
@@ -309,7 +309,7 @@ async fn a_second_drill_waits_until_the_breaker_has_closed() {
     assert!(waited.iter().any(|what| what == "breaker gateway/catalog (open) to close" || what.contains("resolve")));
 }
 
-/// What reporters are shown.
+/// Sample input of the reporters.
 fn report() -> Report {
     let passed = Drill {
         alert: "CircuitBreakerOpen".to_owned(),
@@ -355,7 +355,7 @@ fn report() -> Report {
     Report { drills: vec![passed, failed, skipped], not_restored: vec![lost], interrupted: false }
 }
 
-/// Compares with the file that is kept; `UPDATE_SNAPSHOTS=1` writes it anew, to be read in the diff.
+/// Compares with the snapshot file; `UPDATE_SNAPSHOTS=1` rewrites it, to be reviewed in the diff.
 fn kept(name: &str, actual: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/drill/snapshots").join(name);
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {

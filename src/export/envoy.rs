@@ -1,7 +1,7 @@
-//! Clusters and routes for an Envoy that is configured by hand: one cluster per caller and dependency.
+//! Clusters and routes for a manually configured Envoy: one cluster per caller and dependency.
 //!
-//! Envoy has more than Istio shows of it: ejection by failure *rate*, and a longest wait between attempts. The
-//! rest is as in [`istio`](super::istio): per pod, no half-open, no slow calls, no fallback.
+//! Envoy has features that Istio does not expose: ejection by failure *rate*, and a maximum back-off. The rest is as in
+//! [`istio`](super::istio): per pod, no half-open, no slow calls, no fallback.
 
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ pub fn policies(source: &Source) -> String {
     text + &yaml::document(&json!({"clusters": clusters, "virtual_hosts": hosts}))
 }
 
-/// What is lost, as a page.
+/// The page of settings that cannot be expressed.
 #[must_use]
 pub fn lost(source: &Source) -> String {
     gaps_page(source, "Envoy", ALWAYS, fate)
@@ -59,7 +59,7 @@ fn cluster(source: &Source, relation: Relation<'_>) -> Value {
             "cluster_name": name(relation),
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
-        // All hosts may be out at once, as all calls are while a breaker is open.
+        // All hosts may be ejected at once, as an open breaker rejects all calls.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
     });
     let mut threshold = json!({"priority": "DEFAULT"});
@@ -95,7 +95,7 @@ fn outlier_detection(policy: &PolicySettings, breaker: &BreakerSettings) -> Valu
         "max_ejection_time_jitter": seconds(wait.mul_f64(breaker.open_wait_jitter)),
         "max_ejection_percent": 100,
         "interval": if breaker.failure_rate_threshold.is_some() { seconds(window) } else { "1s".to_owned() },
-        // Both are on with numbers of Envoy's own unless they are switched off.
+        // Both are on by default in Envoy.
         "enforcing_success_rate": 0,
         "enforcing_consecutive_gateway_failure": 0,
     });
@@ -112,7 +112,7 @@ fn outlier_detection(policy: &PolicySettings, breaker: &BreakerSettings) -> Valu
     outlier
 }
 
-/// A percentage as Envoy takes it.
+/// A percentage as a whole number, as Envoy requires.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "validated as a percentage")]
 fn whole(rate: f64) -> u32 {
     rate.round() as u32
@@ -141,7 +141,7 @@ fn virtual_host(source: &Source, relation: Relation<'_>) -> Value {
                 "retry_back_off": backoff,
             },
         });
-        // Envoy's own is 15 s; 0 is none, as the policy's is when it has none.
+        // Envoy's default is 15 s; 0 means none, like a policy without a total timeout.
         route["timeout"] = limits.total_timeout.map_or_else(|| "0s".to_owned(), seconds).into();
         let methods = json!({"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}});
         routes.insert(0, json!({"match": {"prefix": "/", "headers": [methods]}, "route": route}));
@@ -150,7 +150,7 @@ fn virtual_host(source: &Source, relation: Relation<'_>) -> Value {
     json!({"name": name(relation), "domains": domains, "routes": routes})
 }
 
-/// How each setting is exported: as for Istio, and a few more.
+/// The fate of each setting: as for Istio, with a few more exported.
 #[allow(clippy::match_same_arms, reason = "a table: each line stands for itself")]
 #[must_use]
 pub fn fate(policy: &PolicySettings, setting: &str) -> Fate {

@@ -2,17 +2,17 @@
 //!
 //! # How
 //!
-//! A `DestinationRule` belongs to a caller and a dependency: its `workloadSelector` keeps it to the caller's
-//! proxies, so that two callers of one dependency keep two policies. A `VirtualService` belongs to a dependency
-//! alone, since Istio reads one per host inside the mesh: its routes tell callers apart by `sourceLabels`.
+//! A `DestinationRule` belongs to a caller and a dependency: its `workloadSelector` restricts it to the caller's
+//! proxies, so that two callers of one dependency can have different policies. A `VirtualService` belongs to a
+//! dependency only, because Istio reads one per host inside the mesh: its routes distinguish callers by `sourceLabels`.
 //!
-//! Only GET and HEAD are retried: a proxy cannot know that a POST carries an idempotency key. Each route says
-//! `attempts: 0` where nothing is to be retried, because Istio retries twice when nothing is said.
+//! Only GET and HEAD are retried, because a proxy cannot know that a POST carries an idempotency key. Each route
+//! without retries has `attempts: 0`, because Istio retries twice by default.
 //!
-//! # How it differs even where it can be expressed
+//! # Differences even where a setting can be expressed
 //!
-//! Outlier detection judges each pod and takes it out of the load balancing; a breaker judges the dependency and
-//! answers in its place. With `maxEjectionPercent: 100` every pod can be taken out, and the proxy then answers 503.
+//! Outlier detection evaluates each pod and ejects it from load balancing; a breaker evaluates the dependency and
+//! rejects calls to it. With `maxEjectionPercent: 100` every pod can be ejected, and the proxy then answers 503.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ use breakerbox_resilience::breaker::{AfterMaxWait, InitialState};
 use breakerbox_resilience::policy::PolicySettings;
 use breakerbox_resilience::retry::Jitter;
 
-/// The label that says which service a pod is.
+/// The pod label with the name of its service.
 pub const SERVICE_LABEL: &str = "app.kubernetes.io/name";
 
 const HEADER: &str = "Written by `breakerbox export istio` from the program's own policies; not to be edited.\n\
@@ -32,14 +32,14 @@ const HEADER: &str = "Written by `breakerbox export istio` from the program's ow
 const BESIDE_HEADER: &str = "Written by `breakerbox export istio --beside-library`; not to be edited.\n\
     For callers whose library stays on: the library retries and judges the dependency, the mesh ejects single bad pods and\n\
     limits connections. docs/mesh.md explains the difference.";
-/// Largest share of a dependency's pods, in percent, that a mesh may judge beside the library.
+/// Largest share of a dependency's pods, in percent, that a mesh may eject beside the library.
 const MINORITY: u32 = 50;
 const FAULTS_HEADER: &str = "Written by `breakerbox export istio --faults`; not to be edited.\n\
     The faults that the program injects from the start, injected by the callers' proxies instead.\n\
     Apply it over policies.yaml or beside-library.yaml, whose VirtualServices it replaces, and end the program's own\n\
     with `breakerbox fault clear`. A route with a fault has neither timeout nor retries in Istio.";
 
-/// What no setting decides.
+/// Differences that apply whatever the settings.
 const ALWAYS: &[(&str, &str)] = &[
     ("fallback: an earlier answer, a popular list, a replica, a queue, a notice", "the caller gets 503 and no answer"),
     (
@@ -55,7 +55,7 @@ const ALWAYS: &[(&str, &str)] = &[
     ("a breaker that all instances share through the store", "each proxy decides for itself"),
 ];
 
-/// Everything, as one file of several documents.
+/// All resources, as one file with several documents.
 #[must_use]
 pub fn policies(source: &Source) -> String {
     let mut text = yaml::comment(HEADER);
@@ -74,9 +74,9 @@ pub fn policies(source: &Source) -> String {
     text
 }
 
-/// What a mesh adds beside the library, as one file of several documents: no retries, which would multiply with the
-/// library's, and ejection of single bad pods only. While most pods of a dependency fail it is the breaker's to
-/// decide: a mesh that ejected them all would still answer 503 to the breaker's probes.
+/// The part of the policies for a mesh beside the library, as one file with several documents: no retries, which would
+/// multiply with the library's, and ejection of single bad pods only. If most pods of a dependency fail, the breaker
+/// decides: a mesh that ejected them all would keep answering 503 to the breaker's probes.
 #[must_use]
 pub fn beside_library(source: &Source) -> String {
     let mut source = source.clone();
@@ -99,7 +99,7 @@ pub fn beside_library(source: &Source) -> String {
     text
 }
 
-/// The faults of the settings, as Istio injects them.
+/// The default faults as Istio fault injection.
 #[must_use]
 pub fn faults(source: &Source) -> String {
     let mut text = yaml::comment(FAULTS_HEADER);
@@ -115,7 +115,7 @@ pub fn faults(source: &Source) -> String {
     text
 }
 
-/// What is lost, as a page.
+/// The page of settings that cannot be expressed.
 #[must_use]
 pub fn lost(source: &Source) -> String {
     gaps_page(source, "Istio", ALWAYS, fate)
@@ -148,9 +148,9 @@ fn traffic_policy(policy: &PolicySettings) -> Value {
         traffic["outlierDetection"] = json!({
             "consecutive5xxErrors": failures,
             "baseEjectionTime": seconds(breaker.wait_duration_in_open_state),
-            // How often it is looked whether an ejection is over.
+            // Interval of checking whether an ejection has expired.
             "interval": "1s",
-            // All pods may be out at once, as all calls are while a breaker is open.
+            // All pods may be ejected at once, as an open breaker rejects all calls.
             "maxEjectionPercent": 100,
             "minHealthPercent": 0,
         });
@@ -158,8 +158,8 @@ fn traffic_policy(policy: &PolicySettings) -> Value {
     traffic
 }
 
-/// Calls at once, and how many may wait. A proxy's queue has no longest wait, so that of a bulkhead is as short
-/// as it can be.
+/// The number of concurrent and of waiting calls. A proxy's queue has no maximum wait, so a bulkhead's queue is made as
+/// short as possible.
 fn places(policy: &PolicySettings) -> Option<(u32, u32)> {
     let bulkhead = policy.bulkhead.as_ref().map(|bulkhead| (bulkhead.max_concurrent_calls, 1));
     bulkhead.or_else(|| policy.pool_bulkhead.as_ref().map(|pool| (pool.max_size, pool.queue_capacity.max(1))))
@@ -173,7 +173,8 @@ fn virtual_service(source: &Source, dependency: ServiceName, fault: Option<&Valu
         }
         routes.push(route(source, relation, false));
     }
-    // Callers without a policy, gateway-bare above all: no timeout, and not the two retries of Istio's default.
+    // Callers without a policy, in particular gateway-bare: no timeout, and no retries instead of Istio's default of
+    // two.
     routes.push(json!({"name": "unprotected", "retries": {"attempts": 0}, "route": to(source, dependency)}));
     if let Some(fault) = fault {
         for route in &mut routes {
@@ -202,7 +203,7 @@ fn route(source: &Source, Relation { caller, dependency, policy }: Relation<'_>,
                 route["timeout"] = seconds(total).into();
             }
             route["retries"] = json!({
-                // Istio counts the further attempts, the policy all of them.
+                // Istio counts retries, the policy counts all attempts.
                 "attempts": retry.max_attempts - 1,
                 "perTryTimeout": seconds(limits.timeout_duration),
                 "retryOn": retry_on(),
@@ -218,7 +219,7 @@ fn route(source: &Source, Relation { caller, dependency, policy }: Relation<'_>,
     route
 }
 
-/// `reset` covers attempts that timed out; the numbers are statuses.
+/// `reset` includes attempts that timed out; the numbers are statuses.
 fn retry_on() -> String {
     let statuses = retried_statuses().into_iter().map(|status| status.to_string());
     ["connect-failure", "refused-stream", "reset"]
@@ -233,7 +234,7 @@ fn to(source: &Source, dependency: ServiceName) -> Value {
     json!([{"destination": {"host": dependency.as_str(), "port": {"number": source.port(dependency)}}}])
 }
 
-/// A plan as a fault of a route, and the kinds that are lost.
+/// A fault plan as the fault of a route, and the kinds that cannot be expressed.
 fn fault(plan: &FaultPlan) -> (Option<Value>, Vec<&'static str>) {
     let mut fault = json!({});
     if plan.error_rate > 0.0 {
@@ -264,12 +265,12 @@ fn fault(plan: &FaultPlan) -> (Option<Value>, Vec<&'static str>) {
     (any.then_some(fault), lost)
 }
 
-/// A share as a percentage, without what binary fractions add.
+/// A share as a percentage, without rounding errors of binary fractions.
 fn percent(share: f64) -> f64 {
     (share * 100.0 * 1e6).round() / 1e6
 }
 
-/// How each setting is exported.
+/// The fate of each setting.
 #[allow(clippy::match_same_arms, reason = "a table: each line stands for itself")]
 #[must_use]
 pub fn fate(policy: &PolicySettings, setting: &str) -> Fate {

@@ -1,16 +1,15 @@
-//! The program's policies in the words of others: Istio, Envoy, Resilience4j.
+//! Exports the program's policies as configuration of Istio, Envoy and Resilience4j.
 //!
 //! # Why
 //!
-//! A mesh's configuration that is written by hand says something else than the library's after the first
-//! change of either. Here both come from the same settings, and a test holds what is committed in
-//! `deploy/istio/` to them.
+//! A hand-written mesh configuration differs from the library's after the first change of either. Here both are
+//! generated from the same settings, and a test checks that the files in `deploy/istio/` are up to date.
 //!
-//! # What is lost on the way
+//! # What cannot be exported
 //!
-//! No other system can express every setting. Each one is therefore either **exported** to a named field,
-//! **lost**, which is said beside the output with the reason, or **idle** because it changes nothing in this
-//! policy. A setting that an exporter does not know counts as lost, so that a new one is never dropped in silence.
+//! No other system can express every setting. Each one is therefore either **exported** to a named field, **lost**,
+//! which is reported beside the output with the reason, or **idle** because it has no effect in this policy. A setting
+//! unknown to an exporter counts as lost, so that a new one is never dropped silently.
 
 pub mod envoy;
 pub mod istio;
@@ -30,32 +29,32 @@ use breakerbox_resilience::limiter::RateLimiterSettings;
 use breakerbox_resilience::policy::PolicySettings;
 use breakerbox_resilience::retry::Verdict;
 
-/// What is exported.
+/// The settings to export.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// How calls are protected, by caller and dependency.
+    /// Policies of calls, by caller and dependency.
     pub policies: BTreeMap<(ServiceName, ServiceName), PolicySettings>,
-    /// Where each service listens.
+    /// Port of each service.
     pub ports: BTreeMap<ServiceName, u16>,
-    /// Faults that are there from the start.
+    /// Default faults.
     pub faults: BTreeMap<ServiceName, FaultPlan>,
     /// The rate limit at the gateway's edge.
     pub rate_limit: RateLimiterSettings,
 }
 
-/// A caller's policy for one dependency.
+/// The policy of a caller for one dependency.
 #[derive(Clone, Copy, Debug)]
 pub struct Relation<'a> {
-    /// Who calls.
+    /// The calling service.
     pub caller: ServiceName,
-    /// What is called.
+    /// The called dependency.
     pub dependency: ServiceName,
-    /// How those calls are protected.
+    /// The policy of those calls.
     pub policy: &'a PolicySettings,
 }
 
 impl Source {
-    /// What of the settings others can be given.
+    /// The exportable part of the settings.
     #[must_use]
     pub fn new(blueprint: Blueprint) -> Self {
         Self {
@@ -66,7 +65,7 @@ impl Source {
         }
     }
 
-    /// Every protected relation, callers in their order.
+    /// All relations with a policy, sorted by caller.
     pub fn relations(&self) -> impl Iterator<Item = Relation<'_>> {
         self.policies.iter().map(|((caller, dependency), policy)| Relation {
             caller: *caller,
@@ -75,27 +74,27 @@ impl Source {
         })
     }
 
-    /// Services that others call under a policy, in their order.
+    /// Services that others call under a policy, sorted.
     pub fn dependencies(&self) -> impl Iterator<Item = ServiceName> + '_ {
         let called = |service: &&ServiceName| self.policies.keys().any(|(_, dependency)| dependency == *service);
         ServiceName::ALL.iter().filter(called).copied()
     }
 
-    /// Where a service listens.
+    /// The port of a service.
     #[must_use]
     pub fn port(&self, service: ServiceName) -> u16 {
         self.ports.get(&service).copied().unwrap_or_default()
     }
 }
 
-/// How a setting is exported to another system.
+/// The fate of a setting in an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is this field.
+    /// Exported to this field.
     Exported(&'static str),
-    /// There is nothing like it, for this reason.
+    /// There is no equivalent, for this reason.
     Lost(&'static str),
-    /// It changes nothing in this policy, or is what the other system does anyway.
+    /// It has no effect in this policy, or equals the other system's fixed behaviour.
     Idle,
 }
 
@@ -104,13 +103,13 @@ pub enum Fate {
 pub struct Gap {
     /// Its path, such as `circuit-breaker.slow-call-rate-threshold`.
     pub setting: String,
-    /// Its value, as settings spell it.
+    /// Its value, spelled as in the settings.
     pub value: String,
-    /// Why it is lost, and what is nearest.
+    /// Why it is lost, and the closest equivalent.
     pub why: &'static str,
 }
 
-/// Every setting of a policy that is set: its path and value, in the order of their names.
+/// All settings of a policy that are set: paths and values, sorted by path.
 #[must_use]
 pub fn settings(policy: &PolicySettings) -> Vec<(String, Value)> {
     fn flatten(prefix: &str, value: Value, into: &mut Vec<(String, Value)>) {
@@ -130,7 +129,7 @@ pub fn settings(policy: &PolicySettings) -> Vec<(String, Value)> {
     all
 }
 
-/// What of a policy is lost, by what an exporter says of each setting.
+/// The lost settings of a policy, according to `fate`.
 fn gaps(policy: &PolicySettings, fate: impl Fn(&PolicySettings, &str) -> Fate) -> Vec<Gap> {
     settings(policy)
         .into_iter()
@@ -148,12 +147,12 @@ fn gaps(policy: &PolicySettings, fate: impl Fn(&PolicySettings, &str) -> Fate) -
         .collect()
 }
 
-/// A value without parts, as settings spell it.
+/// A scalar value, spelled as in the settings.
 fn plain(value: &Value) -> String {
     yaml::document(value).trim().to_owned()
 }
 
-/// The gaps as a Markdown table for every relation, with what is lost for any settings.
+/// The gaps as a Markdown table for every relation, and the differences that apply to any settings.
 fn gaps_page(source: &Source, what: &str, always: &[(&str, &str)], fate: fn(&PolicySettings, &str) -> Fate) -> String {
     let mut page = format!(
         "# What {what} cannot express of these policies\n\nWritten by `breakerbox export {} --gaps`; a test compares.\n\n\
@@ -173,17 +172,17 @@ fn gaps_page(source: &Source, what: &str, always: &[(&str, &str)], fate: fn(&Pol
     page
 }
 
-/// Attempts in all.
+/// Maximum number of attempts.
 fn attempts(policy: &PolicySettings) -> u32 {
     policy.retry.as_ref().map_or(1, |retry| retry.max_attempts)
 }
 
-/// The breaker's threshold of failures in a row, when it has one.
+/// The breaker's threshold of consecutive failures, if it has one.
 fn in_a_row(policy: &PolicySettings) -> Option<u32> {
     policy.circuit_breaker.as_ref()?.consecutive_failure_threshold
 }
 
-/// Statuses that the program retries, of those that are registered with IANA.
+/// Statuses that the program retries, among those registered with IANA.
 fn retried_statuses() -> Vec<u16> {
     const REGISTERED: &[u16] = &[
         400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424,
@@ -193,7 +192,7 @@ fn retried_statuses() -> Vec<u16> {
     REGISTERED.iter().copied().filter(retried).collect()
 }
 
-/// A duration as Istio and Envoy read it: seconds with an `s`.
+/// A duration in the notation of Istio and Envoy: seconds with an `s`.
 fn seconds(duration: Duration) -> String {
     format!("{}s", duration.as_secs_f64())
 }

@@ -1,10 +1,10 @@
 //! `application.yml` for Spring Boot with Resilience4j.
 //!
-//! One document per caller, each active in a profile of the caller's name: the policies of a service belong to
-//! that service's own configuration. Instances are named by their dependency, as the breakers here are.
+//! One document per caller, each active in a profile with the caller's name, because the policies of a service belong
+//! into its own configuration. Instances are named after their dependency, like the breakers here.
 //!
-//! Resilience4j has no threshold of failures in a row. Where it is the only threshold it is written as a count
-//! window of that size with a failure rate of 100 %, which trips on exactly the same calls; beside a rate it is lost.
+//! Resilience4j has no threshold of consecutive failures. If it is the only threshold it is exported as a count window
+//! of that size with a failure rate of 100 %, which trips on exactly the same calls; beside a rate it is lost.
 
 use serde_json::{Map, Value, json};
 
@@ -31,7 +31,7 @@ const ALWAYS: &[(&str, &str)] = &[
     ("a breaker that all instances share through the store", "each instance decides for itself"),
 ];
 
-/// Every caller's configuration, as one file of several documents.
+/// The configuration of all callers, as one file with several documents.
 #[must_use]
 pub fn policies(source: &Source) -> String {
     let mut text = yaml::comment(HEADER);
@@ -52,7 +52,7 @@ pub fn policies(source: &Source) -> String {
     text
 }
 
-/// What is lost, as a page.
+/// The page of settings that cannot be expressed.
 #[must_use]
 pub fn lost(source: &Source) -> String {
     gaps_page(source, "Resilience4j", ALWAYS, fate)
@@ -117,7 +117,7 @@ fn circuit_breaker(breaker: &BreakerSettings) -> Value {
             instance["sliding-window-type"] = "COUNT_BASED".into();
         }
         None => {
-            // Without a rate nothing but slowness may trip: a rate of 100 % is as near as it gets.
+            // Without a rate only slow calls may trip: a rate of 100 % is the closest equivalent.
             instance["failure-rate-threshold"] = breaker.failure_rate_threshold.unwrap_or(100.0).into();
             instance["minimum-number-of-calls"] = breaker.minimum_number_of_calls.into();
             instance["sliding-window-size"] = breaker.sliding_window_size.into();
@@ -141,7 +141,7 @@ fn circuit_breaker(breaker: &BreakerSettings) -> Value {
     instance
 }
 
-/// The threshold of failures in a row, where it is the only one.
+/// The threshold of consecutive failures, if it is the only one.
 fn row_alone(breaker: &BreakerSettings) -> Option<u32> {
     let alone = breaker.failure_rate_threshold.is_none() && breaker.slow_call_rate_threshold.is_none();
     breaker.consecutive_failure_threshold.filter(|_| alone)
@@ -180,12 +180,12 @@ fn pool(policy: &PolicySettings) -> Option<Value> {
     }))
 }
 
-/// A duration as Spring reads it.
+/// A duration in Spring's notation.
 fn millis(duration: std::time::Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
-/// How each setting is exported.
+/// The fate of each setting.
 #[allow(clippy::match_same_arms, reason = "a table: each line stands for itself")]
 #[must_use]
 pub fn fate(policy: &PolicySettings, setting: &str) -> Fate {

@@ -1,10 +1,10 @@
-//! Writes JSON values as YAML that people read: block style, and quotes only where they are needed.
+//! Writes JSON values as readable YAML: block style, with quotes only where needed.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// Words that YAML 1.1 readers take for something else than text.
+/// Words that YAML 1.1 parsers do not read as strings.
 const WORDS: &[&str] = &["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
 
 /// One document, without its `---`.
@@ -22,7 +22,7 @@ pub fn document(value: &Value) -> String {
     out
 }
 
-/// Text as comment lines, none longer than a page is wide.
+/// A text as wrapped comment lines.
 #[must_use]
 pub fn comment(text: &str) -> String {
     let mut out = String::new();
@@ -57,7 +57,7 @@ fn block(out: &mut String, value: &Value, depth: usize) {
                 let mut inner = String::new();
                 if is_block(item) {
                     block(&mut inner, item, depth + 1);
-                    // The first line of the item stands beside its dash.
+                    // The first line of the item follows its dash.
                     write!(out, "{indent}- {}", inner.trim_start()).expect("a String takes it");
                 } else {
                     write!(out, "{indent}-").expect("a String takes it");
@@ -69,14 +69,14 @@ fn block(out: &mut String, value: &Value, depth: usize) {
     }
 }
 
-/// What stands behind `key:` or a dash.
+/// The value after `key:` or a dash.
 fn nested(out: &mut String, value: &Value, depth: usize) {
     if is_block(value) {
         out.push('\n');
         block(out, value, depth + 1);
     } else if let Some(lines) = value.as_str().filter(|text| is_literal(text)) {
         let indent = "  ".repeat(depth + 1);
-        // The number says how deep the text stands, where its own first line is indented.
+        // An explicit indentation indicator is needed if the text's first line is indented.
         let indicator = if lines.starts_with(' ') { "2" } else { "" };
         let chomp = if lines.ends_with('\n') { "" } else { "-" };
         writeln!(out, " |{indicator}{chomp}").expect("a String takes it");
@@ -100,7 +100,7 @@ fn is_block(value: &Value) -> bool {
     }
 }
 
-/// Whether a text reads better as lines of its own, and can be written so.
+/// Whether a text is better written as a block of lines, and can be.
 fn is_literal(text: &str) -> bool {
     text.contains('\n')
         && !text.starts_with('\n')
@@ -112,7 +112,7 @@ fn is_literal(text: &str) -> bool {
 fn inline(value: &Value) -> String {
     match value {
         Value::String(string) => text(string),
-        // A whole number that is a float by its type is written as the number it is.
+        // A float with a whole value is written as an integer.
         Value::Number(number) => match number.as_f64() {
             Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 1e15 => format!("{float:.0}"),
             _ => number.to_string(),
@@ -123,7 +123,7 @@ fn inline(value: &Value) -> String {
     }
 }
 
-/// A text, plain where no reader could take it for anything else.
+/// A string, unquoted if no parser could read it as another type.
 fn text(string: &str) -> String {
     let starts = |c: char| c.is_ascii_alphabetic() || c == '/' || c == '_';
     let plain = string.starts_with(starts)

@@ -1,4 +1,4 @@
-//! The layer at a service's edge that carries a plan out.
+//! The middleware at a service's edge that injects faults.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use super::registry::{Drawn, TargetFaults};
 use super::stream::Connection;
 use breakerbox_telemetry::FaultKind;
 
-/// A slow body comes in this many pieces a second, if it has as many bytes.
+/// Chunks per second of a slow body, if it has enough bytes.
 const PIECES_PER_SECOND: u32 = 10;
 
-/// Stands in a response's extensions for a connection that broke, where there is no connection:
-/// a caller in the same process gets its error from this.
+/// Marks a response as that of a broken connection if there is no socket: a caller in the same process turns it into
+/// its error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severed {
     /// The listener was closed.
@@ -28,8 +28,8 @@ pub enum Severed {
     Reset,
 }
 
-/// The middleware: crash, reset, hang, delay and error come before the handler, what happens to the
-/// body after it. A crash also cuts off what is in flight when it happens.
+/// The middleware: crash, reset, hang, delay and error are injected before the handler, faults of the body after it. A
+/// crash also cuts off requests in flight.
 pub async fn inject(State(faults): State<TargetFaults>, request: Request, next: Next) -> Response {
     let connection = request.extensions().get::<ConnectInfo<Connection>>().map(|ConnectInfo(own)| own.clone());
     let drawn = faults.draw();
@@ -51,7 +51,7 @@ pub async fn inject(State(faults): State<TargetFaults>, request: Request, next: 
 async fn answer(faults: &TargetFaults, drawn: Drawn, request: Request, next: Next) -> Response {
     if drawn.hang {
         touch(faults, FaultKind::Hang);
-        // Until the caller leaves, which drops this future.
+        // Until the caller disconnects, which drops this future.
         std::future::pending::<()>().await;
     }
     if let Some(delay) = drawn.delay {
@@ -78,7 +78,7 @@ async fn answer(faults: &TargetFaults, drawn: Drawn, request: Request, next: Nex
     response
 }
 
-/// Counts it, and leaves an event on the span of the request.
+/// Counts the fault, and adds an event to the request's span.
 fn touch(faults: &TargetFaults, kind: FaultKind) {
     faults.injected(kind);
     tracing::debug!(fault.target = faults.name(), fault.kind = kind.as_str(), "fault injected");
@@ -93,7 +93,7 @@ fn sever(connection: Option<&Connection>, severed: Severed) -> Response {
     response
 }
 
-/// The first half of the body, as if it were the whole.
+/// The first half of the body, with the length of the whole.
 async fn cut(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let bytes = whole(body).await;
@@ -102,11 +102,11 @@ async fn cut(response: Response) -> Response {
     Response::from_parts(parts, Body::from(half))
 }
 
-/// The same body, piece by piece.
+/// The same body in slow chunks.
 async fn slowed(response: Response, bytes_per_second: u32) -> Response {
     let (mut parts, body) = response.into_parts();
     let bytes = whole(body).await;
-    // As the handler's own answer would: its length is known, only its bytes are late.
+    // As in the handler's own response: the length is known, only the bytes are late.
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     let longest = (bytes_per_second / PIECES_PER_SECOND).max(1) as usize;
     let pieces = stream::unfold(bytes, move |mut rest| async move {
@@ -121,7 +121,7 @@ async fn slowed(response: Response, bytes_per_second: u32) -> Response {
 }
 
 async fn whole(body: Body) -> Bytes {
-    // Bodies of our own handlers are in memory already; one that fails is an empty one.
+    // Bodies of our own handlers are in memory; one that fails is treated as empty.
     body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
 }
 

@@ -1,6 +1,6 @@
-//! Why a plan is refused.
+//! Validation errors of fault plans.
 
-/// A plan that can't be carried out.
+/// An invalid plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {why}")]
 pub struct InvalidPlan {
@@ -13,13 +13,13 @@ impl InvalidPlan {
         Self { field, why: why.into() }
     }
 
-    /// The field that is wrong.
+    /// The invalid field.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field
     }
 
-    /// What it may be.
+    /// Its allowed values.
     #[must_use]
     pub fn why(&self) -> &str {
         &self.why

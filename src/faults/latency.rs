@@ -1,4 +1,4 @@
-//! How long a request is held back.
+//! Distributions of injected delays.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::invalid::InvalidPlan;
 
-/// Longest delay that is drawn: a heavy tail has no bound of its own.
+/// Upper limit of a delay, because a heavy tail is unbounded.
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// A distribution of delays.
@@ -114,7 +114,7 @@ impl Latency {
                 min.as_secs_f64() + random.random::<f64>() * max.saturating_sub(min).as_secs_f64()
             }
             Self::Exponential { mean } => -mean.as_secs_f64() * (1.0 - random.random::<f64>()).ln(),
-            // Both were validated; a distribution that can't be is no delay.
+            // Both were validated; an invalid distribution gives no delay.
             Self::LogNormal { median, sigma } => {
                 LogNormal::new(median.as_secs_f64().ln(), sigma).map_or(0.0, |d| d.sample(random))
             }
@@ -130,7 +130,7 @@ mod tests {
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 
-    /// The `share` quantile of 20 000 draws, seconds.
+    /// The `share` quantile of 20 000 draws, in seconds.
     fn quantile(latency: Latency, share: f64) -> f64 {
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let mut draws: Vec<f64> = (0..20_000).map(|_| latency.sample(&mut random).as_secs_f64()).collect();

@@ -1,18 +1,17 @@
-//! What can go wrong at a service's edge, and the layer that makes it happen.
+//! Faults at a service's edge, and the middleware that injects them.
 //!
 //! ## Theory of operation
 //!
-//! Each service is a *target* with a [`FaultPlan`]: shares of requests that are answered with an
-//! error, delayed, never answered, cut off, garbled or slowed, or a crash, which takes the listener
-//! away. A plan is replaced as a whole and takes effect with the next request; one with a time to
-//! live falls back to the target's baseline by itself. Each target rolls its own seeded dice, so
-//! that a run can be repeated.
+//! Each service is a *target* with a [`FaultPlan`]: shares of requests that are answered with an error, delayed, never
+//! answered, cut off, truncated or slowed down, or a crash, which closes the listener. A plan is replaced as a whole
+//! and takes effect with the next request; a plan with a time to live is replaced by the target's default faults when
+//! it expires. Each target has its own seeded random numbers, so that a run can be repeated.
 //!
-//! A lost, late or repeated answer to completed work cannot be produced from outside: a service with a ledger
-//! applies these faults itself, by the same plan.
+//! Losing, delaying or repeating completed work cannot be injected from outside: a service with a ledger applies these
+//! faults itself, according to the same plan.
 //!
-//! Faults are real where they can be: a reset is a TCP RST, a crash is a closed port, a slow body
-//! trickles. A client cannot distinguish them from the faults of a service that really fails.
+//! Faults are real where possible: a reset is a TCP RST, a crash is a closed port, a slow body is sent slowly. A client
+//! cannot distinguish them from those of a service that really fails.
 
 mod inject;
 mod invalid;

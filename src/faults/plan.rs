@@ -1,4 +1,4 @@
-//! A target's plan: what goes wrong there, and how often.
+//! A target's fault plan: the kinds of faults and their rates.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use super::invalid::InvalidPlan;
 use super::latency::{Latency, LatencySchema};
 use breakerbox_telemetry::FaultKind;
 
-/// Longest time to live and longest delay.
+/// Upper limit of times to live and delays.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// How late a late answer is when nothing else is said.
+/// Default delay of a late answer.
 const LATE_BY: Duration = Duration::from_secs(5);
 
 /// What goes wrong at a service. Shares are 0–1 of its requests and are drawn independently.
@@ -93,17 +93,17 @@ impl FaultPlan {
         self.status.unwrap_or(503)
     }
 
-    /// Share of requests that are held back.
+    /// Share of requests that are delayed.
     pub(super) fn delayed_share(&self) -> f64 {
         if self.latency.is_some() { self.latency_rate.unwrap_or(1.0) } else { 0.0 }
     }
 
-    /// How late a late answer is.
+    /// Delay of a late answer.
     pub(super) fn lateness(&self) -> Duration {
         self.late_by.unwrap_or(LATE_BY)
     }
 
-    /// The first field that only the service itself can carry out, if there is one.
+    /// The first field that only the service itself can apply, if one is set.
     pub(super) fn after_work(&self) -> Option<&'static str> {
         let on = [
             ("lost_answer_rate", self.lost_answer_rate > 0.0),
@@ -113,7 +113,8 @@ impl FaultPlan {
         on.iter().find(|(_, on)| *on).map(|(field, _)| *field)
     }
 
-    /// Says which field can't be at this target. `able` are those whose service carries out what no edge can.
+    /// Rejects fields that are not possible at this target. `able` are the targets whose service applies faults that an
+    /// edge can't inject.
     pub fn validate_at(&self, target: &str, able: &[&str]) -> Result<(), InvalidPlan> {
         self.validate()?;
         match self.after_work() {
@@ -125,8 +126,7 @@ impl FaultPlan {
         }
     }
 
-    /// Share (0–1) of requests that each kind is set to touch,
-    /// by kind. Each is a die of its own; a crash touches all.
+    /// Share (0–1) of requests that each kind affects, by kind. Kinds are drawn independently; a crash affects all.
     #[must_use]
     pub fn shares(&self) -> [(FaultKind, f64); 10] {
         [
@@ -143,13 +143,13 @@ impl FaultPlan {
         ]
     }
 
-    /// Kinds that are switched on, spelled as the metrics contract does.
+    /// Active kinds, as label values.
     #[must_use]
     pub fn active(&self) -> Vec<&'static str> {
         self.shares().iter().filter(|(_, share)| *share > 0.0).map(|(kind, _)| kind.as_str()).collect()
     }
 
-    /// Says which field can't be, and what it may be.
+    /// Validates the plan; an error names the field and its allowed values.
     pub fn validate(&self) -> Result<(), InvalidPlan> {
         let shares = [
             ("error_rate", self.error_rate),

@@ -1,4 +1,4 @@
-//! The plans of all targets of this process.
+//! The fault plans of all targets of this process.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +15,10 @@ use super::invalid::InvalidPlan;
 use super::plan::FaultPlan;
 use breakerbox_telemetry::FaultKind;
 
-/// Called with a target and a kind each time a request is touched.
+/// Called with target and kind for each affected request.
 pub type OnInjected = dyn Fn(&str, FaultKind) + Send + Sync;
 
-/// A target that isn't there.
+/// An unknown target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no target {name:?}; there are {known}")]
 pub struct UnknownTarget {
@@ -26,13 +26,13 @@ pub struct UnknownTarget {
     known: String,
 }
 
-/// A plan that was not taken.
+/// Why a plan was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// No such target.
+    /// Unknown target.
     #[error(transparent)]
     Unknown(#[from] UnknownTarget),
-    /// It can't be carried out there.
+    /// Invalid for this target.
     #[error(transparent)]
     Invalid(#[from] InvalidPlan),
 }
@@ -55,13 +55,13 @@ struct Inner {
     /// Changes wake tasks that wait for a crash or its end.
     current: watch::Sender<Current>,
     random: Mutex<Random>,
-    /// Whether its service carries out what no edge can.
+    /// Whether the service itself applies faults that an edge can't inject.
     after_work: AtomicBool,
     on_injected: Arc<OnInjected>,
 }
 
-/// A delay takes a varying number of draws: from the dice's own source it would change the luck of the
-/// requests after it. So would the service's own faults, which not every request comes to.
+/// A delay takes a varying number of draws: from the common source it would change the random numbers of later
+/// requests. So would the service's own faults, which not every request reaches.
 struct Random {
     dice: ChaCha8Rng,
     delays: ChaCha8Rng,
@@ -72,26 +72,26 @@ struct Random {
 struct Current {
     plan: Arc<FaultPlan>,
     until: Option<Instant>,
-    /// Whether it was set by a command rather than by a scenario.
+    /// Whether it was set by a command and not by a scenario.
     by_hand: bool,
 }
 
-/// A target as it stands.
+/// Status of a target.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TargetStatus {
     /// Its name.
     pub target: String,
-    /// What goes wrong there.
+    /// Its current faults.
     pub plan: FaultPlan,
-    /// Kinds that are switched on.
+    /// Active kinds.
     pub active: Vec<&'static str>,
-    /// Whether the plan is the baseline of the settings.
+    /// Whether the plan is the default one of the settings.
     pub at_baseline: bool,
-    /// Until its baseline is back; none when the plan has no end.
+    /// Seconds until the default faults are restored; none if the plan has no end.
     pub remaining_seconds: Option<f64>,
 }
 
-/// What happens to one request.
+/// Faults drawn for one request.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a die of its own")]
 pub(super) struct Drawn {
@@ -104,21 +104,21 @@ pub(super) struct Drawn {
     pub(super) bytes_per_second: Option<u32>,
 }
 
-/// What happens to the answer of a request whose work is done.
+/// Faults drawn for the answer of a completed request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrawnAnswer {
-    /// How long it is held back.
+    /// Its delay.
     pub late: Option<Duration>,
-    /// Whether it never arrives.
+    /// Whether it is lost.
     pub lost: bool,
 }
 
 impl Faults {
-    /// Targets with what is wrong there from the start. `seed` makes their dice repeatable.
+    /// Targets with their default faults. `seed` makes their random numbers repeatable.
     #[must_use]
     pub fn new(baselines: BTreeMap<String, FaultPlan>, seed: u64, on_injected: &Arc<OnInjected>) -> Self {
         let targets = baselines.into_iter().map(|(name, baseline)| {
-            // Each target rolls dice of its own: adding one must not change the others' luck.
+            // Each target has its own random numbers: adding one must not change those of the others.
             let own = name.bytes().fold(seed, |hash, byte| hash.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
             let current = Current { plan: Arc::new(baseline.clone()), until: None, by_hand: false };
             let inner = Inner {
@@ -156,7 +156,8 @@ impl Faults {
         Ok(())
     }
 
-    /// As [`set`](Self::set), for a scenario: a fault that was set by hand stays. Returns whether it was replaced.
+    /// Like [`set`](Self::set), for a scenario: a fault that was set by hand stays. Returns whether the plan was
+    /// replaced.
     pub fn set_by_scenario(&self, target: &str, plan: FaultPlan) -> Result<bool, Refused> {
         let known = self.checked(target, &plan)?;
         let free = !known.is_set_by_hand();
@@ -166,7 +167,7 @@ impl Faults {
         Ok(free)
     }
 
-    /// The target, which can do what the plan says.
+    /// The target, if it supports the plan.
     fn checked(&self, target: &str, plan: &FaultPlan) -> Result<&TargetFaults, Refused> {
         let known = self.known(target)?;
         let able = self.targets.values().filter(|target| target.inner.after_work.load(Ordering::Relaxed));
@@ -175,32 +176,32 @@ impl Faults {
         Ok(known)
     }
 
-    /// Mends a target.
+    /// Clears the faults of a target.
     pub fn clear(&self, target: &str) -> Result<(), UnknownTarget> {
         self.known(target)?.set(FaultPlan::default(), true);
         Ok(())
     }
 
-    /// Mends all targets.
+    /// Clears the faults of all targets.
     pub fn clear_all(&self) {
         for target in self.targets.values() {
             target.set(FaultPlan::default(), true);
         }
     }
 
-    /// Gives a target back what is wrong there from the start.
+    /// Restores a target's default faults.
     pub fn restore(&self, target: &str) -> Result<(), UnknownTarget> {
         let target = self.known(target)?;
         target.set(target.inner.baseline.clone(), false);
         Ok(())
     }
 
-    /// As [`restore`](Self::restore), for a scenario: a fault that was set by hand stays.
+    /// Like [`restore`](Self::restore), for a scenario: a fault that was set by hand stays.
     pub fn restore_by_scenario(&self, target: &str) -> Result<(), UnknownTarget> {
         if self.known(target)?.is_set_by_hand() { Ok(()) } else { self.restore(target) }
     }
 
-    /// All targets as they stand.
+    /// Status of all targets.
     #[must_use]
     pub fn snapshot(&self) -> Vec<TargetStatus> {
         self.targets.values().map(TargetFaults::status).collect()
@@ -217,13 +218,13 @@ impl TargetFaults {
         self.inner.current.send_replace(Current { plan: Arc::new(plan), until, by_hand });
     }
 
-    /// Whether a fault is active that was set by hand. A target cleared by hand is open to scenarios.
+    /// Whether a fault set by hand is active. A target cleared by hand is open to scenarios.
     fn is_set_by_hand(&self) -> bool {
         let current = self.current();
         current.by_hand && !current.plan.active().is_empty()
     }
 
-    /// The plan in force: the one that was set, or the baseline once its time is over.
+    /// The effective plan: the one that was set, or the default after its time to live.
     fn current(&self) -> Current {
         let current = self.inner.current.borrow().clone();
         match current.until {
@@ -240,7 +241,7 @@ impl TargetFaults {
         &self.inner.name
     }
 
-    /// As it stands.
+    /// Its status.
     #[must_use]
     pub fn status(&self) -> TargetStatus {
         let Current { plan, until, .. } = self.current();
@@ -253,12 +254,12 @@ impl TargetFaults {
         }
     }
 
-    /// Completes as soon as its crash fault is on.
+    /// Completes when its crash fault is active.
     pub async fn crashed(&self) {
         self.when(true).await;
     }
 
-    /// Completes as soon as its crash fault is off.
+    /// Completes when its crash fault is no longer active.
     pub async fn recovered(&self) {
         self.when(false).await;
     }
@@ -271,8 +272,8 @@ impl TargetFaults {
             if current.plan.crash == crashed {
                 return;
             }
-            // Either the plan is changed, or its time is over. The sender lives as long as
-            // `self`, so waiting for a change can't fail.
+            // Either the plan is changed, or it expires. The sender lives as long as `self`, so waiting for a change
+            // can't fail.
             let changed = changes.changed();
             match current.until {
                 Some(until) => drop(tokio::time::timeout_at(until, changed).await),
@@ -281,8 +282,8 @@ impl TargetFaults {
         }
     }
 
-    /// Rolls the dice for one request. Every die is rolled every time, so that switching one fault
-    /// on leaves the luck of the others as it was.
+    /// Draws the faults of one request. Every kind is drawn every time, so that enabling one does not change the random
+    /// numbers of the others.
     pub(super) fn draw(&self) -> Drawn {
         let plan = self.current().plan;
         let mut random = self.inner.random.lock().unwrap_or_else(PoisonError::into_inner);
@@ -304,14 +305,14 @@ impl TargetFaults {
         }
     }
 
-    /// Says that its service carries out what no edge can.
+    /// Declares that the service itself applies faults that an edge can't inject.
     #[must_use]
     pub fn carried_out_by_the_service(self) -> Self {
         self.inner.after_work.store(true, Ordering::Relaxed);
         self
     }
 
-    /// Rolls the dice for the answer of one request whose work is done.
+    /// Draws the faults of the answer of one completed request.
     #[must_use]
     pub fn draw_answer(&self) -> DrawnAnswer {
         let plan = self.current().plan;
@@ -324,7 +325,7 @@ impl TargetFaults {
         DrawnAnswer { late: late.then(|| plan.lateness()), lost }
     }
 
-    /// Rolls the dice for whether one request is handled twice.
+    /// Draws whether one request is handled twice.
     #[must_use]
     pub fn draw_twice(&self) -> bool {
         let twice = self.hit(self.current().plan.handled_twice_rate);
@@ -334,7 +335,7 @@ impl TargetFaults {
         twice
     }
 
-    /// Rolled every time, so that one fault's switch leaves the luck of the others as it was.
+    /// Drawn every time, so that enabling one kind does not change the random numbers of the others.
     fn hit(&self, share: f64) -> bool {
         self.inner.random.lock().unwrap_or_else(PoisonError::into_inner).answers.random::<f64>() < share
     }

@@ -11,14 +11,14 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A handler's hold on the connection its request came by.
+/// A handle to the connection of a request.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
     severed: Arc<AtomicBool>,
 }
 
 impl Connection {
-    /// Breaks the connection: nothing more is sent, and the peer sees a TCP RST.
+    /// Resets the connection: nothing more is sent, and the peer gets a TCP RST.
     pub fn sever(&self) {
         self.severed.store(true, Ordering::Release);
     }
@@ -28,14 +28,14 @@ impl Connection {
     }
 }
 
-/// A connection that can be broken on command.
+/// A connection that can be reset on command.
 pub struct SeverableStream {
     stream: TcpStream,
     connection: Connection,
 }
 
 impl SeverableStream {
-    /// A stream that `connection` severs.
+    /// A stream that `connection` can reset.
     #[must_use]
     pub fn new(stream: TcpStream, connection: Connection) -> Self {
         Self { stream, connection }
@@ -45,7 +45,7 @@ impl SeverableStream {
 impl Drop for SeverableStream {
     fn drop(&mut self) {
         if self.connection.severed.load(Ordering::Acquire) {
-            // Closing with unsent data thrown away is what makes a FIN a RST.
+            // Closing with a linger time of zero discards unsent data and sends RST instead of FIN.
             let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
     }

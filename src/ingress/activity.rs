@@ -1,4 +1,4 @@
-//! What a connection is doing, and until when it may.
+//! The activity of a connection, and its deadlines.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::Limits;
 use breakerbox_telemetry::Dropped;
 
-/// A client that has not read for so long is displaced on a full port.
+/// A client that has not read for this long is displaced on a full port.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// One connection's activity, noted by its stream and by the service behind it.
+/// One connection's activity, updated by its stream and by its service.
 #[derive(Debug)]
 pub(super) struct Activity {
     state: Mutex<State>,
@@ -21,17 +21,17 @@ struct State {
     since: Instant,
     /// Whether any of the head has arrived.
     begun: bool,
-    /// Since when the client reads nothing of its answer.
+    /// Time since which the client has not read from its response.
     unread: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// A head is awaited or on its way.
+    /// Waiting for a head, or receiving it.
     Head,
-    /// A body is on its way.
+    /// Receiving a body.
     Body,
-    /// The request is complete; its answer is not.
+    /// The request is complete, its response is not.
     Served,
     /// Between two requests.
     Idle,
@@ -50,7 +50,7 @@ impl Activity {
         self.with(|state| (state.phase, state.since) = (phase, now));
     }
 
-    /// Bytes arrived.
+    /// Records that bytes arrived.
     pub(super) fn read(&self, now: Instant) {
         self.with(|state| {
             if state.phase == Phase::Idle {
@@ -60,12 +60,12 @@ impl Activity {
         });
     }
 
-    /// A head is complete; whether a body follows it.
+    /// Records that a head is complete; `body` if a body follows.
     pub(super) fn head_done(&self, body: bool, now: Instant) {
         self.enter(if body { Phase::Body } else { Phase::Served }, now);
     }
 
-    /// The body is complete, or the rest of it is not needed.
+    /// Records that the body is complete, or that the rest is not needed.
     pub(super) fn body_done(&self, now: Instant) {
         self.with(|state| {
             if state.phase == Phase::Body {
@@ -74,17 +74,17 @@ impl Activity {
         });
     }
 
-    /// The answer is complete.
+    /// Records that the response is complete.
     pub(super) fn answered(&self, now: Instant) {
         self.enter(Phase::Idle, now);
     }
 
-    /// Some of the answer was taken, or none could be.
+    /// Records a write of the response; `taken` if any bytes were accepted.
     pub(super) fn written(&self, taken: bool, now: Instant) {
         self.with(|state| state.unread = if taken { None } else { Some(state.unread.unwrap_or(now)) });
     }
 
-    /// Since when the server waits for the client, if it does.
+    /// Time since which the server has been waiting for the client, if it is.
     pub(super) fn waiting_since(&self, now: Instant) -> Option<Instant> {
         self.with(|state| match (state.phase, state.unread) {
             (_, Some(unread)) if now.saturating_duration_since(unread) >= STALLED => Some(unread),
@@ -93,14 +93,13 @@ impl Activity {
         })
     }
 
-    /// When its time is over as things stand, and what the client did not do in time, if anything;
-    /// nothing while the server is at work.
+    /// The current deadline, and what the client failed to do by then, if anything; `None` while the server is working.
     pub(super) fn deadline(&self, limits: &Limits) -> Option<(Instant, Option<Dropped>)> {
         self.with(|state| {
             let own = match state.phase {
-                // A pool opens connections that it then does not use: an idle connection is no failure.
+                // A connection pool may open connections without using them: an idle connection is no failure.
                 Phase::Head => Some((state.since + limits.head, state.begun.then_some(Dropped::SlowHead))),
-                // The body's own limit answers 408 first.
+                // The body's own limit is shorter and answers 408.
                 Phase::Body => Some((state.since + limits.body + STALLED, Some(Dropped::SlowBody))),
                 Phase::Idle => Some((state.since + limits.idle, None)),
                 Phase::Served => None,

@@ -1,4 +1,4 @@
-//! What every request must have, and what every answer gets.
+//! Checks of every request, and headers of every response.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -6,10 +6,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::web::problem::Problem;
 
-/// No answer here loads anything, unless it says so itself.
+/// Default policy: responses load nothing.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
-/// Refuses a request that names no host, or two.
+/// Refuses a request without exactly one host.
 pub(super) fn check(headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -19,7 +19,7 @@ pub(super) fn check(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// The answer with what a browser needs to know, and an error in words where it had none.
+/// Adds security headers, and a problem body to an error without one.
 pub(super) fn complete(response: Response) -> Response {
     let mut response = if is_bare_error(&response) { explained(&response) } else { response };
     let headers = response.headers_mut();
@@ -28,7 +28,7 @@ pub(super) fn complete(response: Response) -> Response {
     response
 }
 
-/// What the router itself answers: an empty body, or a line of plain text.
+/// Whether this is an error response of the router: an empty body, or a line of plain text.
 fn is_bare_error(response: &Response) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     response.status().is_client_error() && kind.is_none_or(|kind| kind.starts_with("text/plain"))
@@ -52,14 +52,14 @@ fn explained(response: &Response) -> Response {
     explained
 }
 
-/// What is written to a connection that a full port does not take.
+/// The response on a connection that a full port refuses.
 pub(super) fn full() -> &'static [u8] {
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
       x-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: 100\r\n\r\n\
       {\"status\":503,\"title\":\"Service Unavailable\",\"detail\":\"too many connections\",\"retry_after_seconds\":1}"
 }
 
-/// A body as axum takes it.
+/// Converts a body to axum's type.
 pub(super) fn body<B>(body: B) -> Body
 where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,

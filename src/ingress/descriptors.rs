@@ -1,16 +1,16 @@
-//! File descriptors: how many the process may have, and how many it needs.
+//! File descriptors: the process's limit, and the number needed.
 
 use rlimit::Resource;
 
-/// Descriptors for everything but connections: databases, logs, exporters, the runtime's own.
+/// Descriptors used besides connections: databases, logs, exporters, the runtime.
 const OWN: u64 = 128;
 
-/// The limit of descriptors after it was raised.
+/// The limit of descriptors before and after raising it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors {
-    /// As it was.
+    /// Before.
     pub before: u64,
-    /// As it is.
+    /// After.
     pub now: u64,
 }
 
@@ -23,13 +23,13 @@ pub fn raise() -> std::io::Result<Descriptors> {
     Ok(Descriptors { before, now: hard.max(before) })
 }
 
-/// How many descriptors `accepted` connections and `made` ones need.
+/// Descriptors needed for `accepted` incoming and `made` outgoing connections.
 #[must_use]
 pub fn needed(accepted: usize, made: usize) -> u64 {
     OWN + accepted as u64 + made as u64
 }
 
-/// What a port's number of connections becomes where `needed` descriptors are not to be had.
+/// A port's number of connections, reduced in proportion if `needed` descriptors are not available.
 #[must_use]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "less than the number it comes from")]
 pub fn share(connections: usize, needed: u64, available: u64) -> usize {

@@ -1,4 +1,4 @@
-//! The connections of one port, and which of them is displaced when it is full.
+//! The connections of a port, and the selection of the one to displace when it is full.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::activity::Activity;
 use crate::faults::Connection;
 
-/// Every connection of a port.
+/// All connections of a port.
 pub(super) struct Roster {
     places: usize,
     inner: Mutex<Inner>,
@@ -29,11 +29,11 @@ struct Held {
     connection: Connection,
 }
 
-/// A connection's place on a port, given back when it is dropped.
+/// A connection's slot on a port, released on drop.
 pub(super) struct Place {
     roster: Arc<Roster>,
     number: u64,
-    /// Completes when the connection is displaced.
+    /// Notified when the connection is displaced.
     pub(super) displaced: Arc<Notify>,
 }
 
@@ -42,8 +42,8 @@ impl Roster {
         Arc::new(Self { places, inner: Mutex::default() })
     }
 
-    /// A slot for a connection of `client`. On a full port another one is displaced; `None` when
-    /// every one is being served.
+    /// A slot for a connection of `client`. On a full port another connection is displaced; `None` if all are being
+    /// served.
     pub(super) fn admit(
         self: &Arc<Self>,
         client: IpAddr,
@@ -71,12 +71,12 @@ impl Roster {
         Some(Place { roster: Arc::clone(self), number, displaced })
     }
 
-    /// How many there are.
+    /// The number of connections.
     pub(super) fn len(&self) -> usize {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).held.len()
     }
 
-    /// Breaks every connection, as a crash does.
+    /// Resets every connection, as a crash does.
     pub(super) fn sever(&self) {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.held.values().for_each(|held| held.connection.sever());
@@ -84,8 +84,8 @@ impl Roster {
 }
 
 impl Inner {
-    /// Of the clients with a connection that waits, the one that holds most in all; of its waiting
-    /// ones the oldest.
+    /// Among the clients with a waiting connection, selects the one with most connections in total, and its connection
+    /// that has been waiting longest.
     fn longest_waiting(&self, now: Instant) -> Option<u64> {
         let mut holds: HashMap<IpAddr, usize> = HashMap::new();
         for held in self.held.values() {

@@ -30,26 +30,26 @@ use crate::faults::{Connection, SeverableStream};
 use crate::web::problem::BodyTooSlow;
 use breakerbox_telemetry::{ConnectionTelemetry, Dropped};
 
-/// Least wait between two looks at a connection's deadline, which moves as it is served.
+/// Maximum time between two checks of a connection's deadline, which moves while it is served.
 const LOOK: Duration = Duration::from_secs(1);
-/// Pause after the system gave no connection, so that its trouble is not made worse.
+/// Pause after a failure to accept, so that the system's shortage is not made worse.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Failures to accept are logged once in this time.
+/// Failures to accept are logged at most once in this time.
 const LOG_EVERY: Duration = Duration::from_secs(1);
 
 /// A port to be served.
 #[derive(Clone)]
 pub struct Port {
-    /// What is behind it, for the log.
+    /// Name of its service, for the log.
     pub name: &'static str,
-    /// Its bounds.
+    /// Its limits.
     pub limits: Limits,
     /// Its counters.
     pub telemetry: ConnectionTelemetry,
 }
 
-/// Serves connections until `stopped`, then lets requests in flight finish. Dropped earlier, it breaks
-/// every connection, as the crash of a process does.
+/// Serves connections until `stopped`, then lets requests in flight finish. If dropped earlier, it resets every
+/// connection, like a crash of the process.
 pub async fn serve(port: Port, listener: TcpListener, router: Router, stopped: watch::Receiver<bool>) {
     let roster = Roster::new(port.limits.connections);
     let mut connections = Connections { tasks: JoinSet::new(), roster: Arc::clone(&roster) };
@@ -82,7 +82,7 @@ pub async fn serve(port: Port, listener: TcpListener, router: Router, stopped: w
     while connections.tasks.join_next().await.is_some() {}
 }
 
-/// The connections of a port that is served.
+/// The connections of a port.
 struct Connections {
     tasks: JoinSet<()>,
     roster: Arc<Roster>,
@@ -94,7 +94,7 @@ impl Drop for Connections {
     }
 }
 
-/// Failures to accept, of which one a second is logged.
+/// Failures to accept, of which one per second is logged.
 #[derive(Default)]
 struct Failures {
     last: Option<Instant>,
@@ -126,21 +126,21 @@ fn take(
     let full = connections.roster.len() >= port.limits.connections;
     let Some(place) = connections.roster.admit(client.ip(), &activity, &connection, now) else {
         port.telemetry.dropped(Dropped::Full);
-        // A courtesy; a client that does not take it at once goes without.
+        // Best effort: a client that cannot receive it immediately gets no response.
         let _ = stream.try_write(answer::full());
         return;
     };
     if full {
         port.telemetry.dropped(Dropped::Displaced);
     }
-    // Answers are small and wanted at once. Where it can't be set they still arrive.
+    // Responses are small and must not be delayed. This is only an optimization, so errors are ignored.
     let _ = stream.set_nodelay(true);
     let io = Watched { stream: SeverableStream::new(stream, connection.clone()), activity: Arc::clone(&activity) };
     let served = Served { router: router.clone(), connection, client, activity, body_timeout: port.limits.body };
     connections.tasks.spawn(one(port.clone(), io, served, place, stopped.clone()));
 }
 
-/// One connection from its first byte to its last.
+/// Serves one connection until it ends.
 async fn one(port: Port, io: Watched, served: Served, place: Place, stopped: watch::Receiver<bool>) {
     let activity = Arc::clone(&served.activity);
     let service = hyper::service::service_fn(move |request| served.clone().answer(request));
@@ -156,7 +156,7 @@ async fn one(port: Port, io: Watched, served: Served, place: Place, stopped: wat
         let look = deadline.map_or(look, |at| at.min(look));
         tokio::select! {
             biased;
-            // A client that leaves is no error.
+            // A client that disconnects is no error.
             _ = &mut connection => break,
             () = place.displaced.notified() => break,
             () = &mut stop, if !stopping => {
@@ -176,7 +176,7 @@ async fn one(port: Port, io: Watched, served: Served, place: Place, stopped: wat
     }
 }
 
-/// What answers a connection's requests.
+/// Answers a connection's requests.
 #[derive(Clone)]
 struct Served {
     router: Router,
@@ -210,7 +210,7 @@ impl Served {
     }
 }
 
-/// A request's body, to be read within its time.
+/// A request body with a time limit.
 struct Timed {
     inner: Incoming,
     late: Pin<Box<tokio::time::Sleep>>,
@@ -247,7 +247,7 @@ impl Drop for Timed {
     }
 }
 
-/// An answer's body, whose end is noted.
+/// A response body that records its end.
 struct Answer {
     inner: axum::body::Body,
     activity: Arc<Activity>,
@@ -276,7 +276,7 @@ impl Drop for Answer {
     }
 }
 
-/// A stream that notes what comes and goes.
+/// A stream that records reads and writes.
 struct Watched {
     stream: SeverableStream,
     activity: Arc<Activity>,
@@ -356,7 +356,7 @@ mod tests {
         Port { name: "t", limits: ConnectionSettings::default().limits(8), telemetry }
     }
 
-    /// A dropped sender would stop it: the sender is kept.
+    /// The sender is leaked, because dropping it would stop the server.
     fn never() -> watch::Receiver<bool> {
         let (sender, receiver) = watch::channel(false);
         std::mem::forget(sender);
@@ -376,7 +376,7 @@ mod tests {
         (address, faults)
     }
 
-    /// Everything the service sends until the connection ends, and how it ended.
+    /// Everything that the service sends until the connection ends, and how it ended.
     async fn ask(address: SocketAddr) -> (String, io::Result<usize>) {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
@@ -396,7 +396,7 @@ mod tests {
     async fn a_crash_resets_connections_that_wait() {
         let (address, faults) = service(r#"{"hang_rate": 1}"#).await;
         let waiting = tokio::spawn(ask(address));
-        // The request may come before or after the crash: both are cut off.
+        // The request may arrive before or after the crash: both are cut off.
         faults.set("t", FaultPlan { crash: true, ..FaultPlan::default() }).unwrap();
         let (answer, end) = waiting.await.unwrap();
         assert_eq!((answer.as_str(), end.unwrap_err().kind()), ("", io::ErrorKind::ConnectionReset));

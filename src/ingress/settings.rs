@@ -1,32 +1,32 @@
-//! What a port takes.
+//! Limits of a port.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Bounds of connections, on every port.
+/// Limits of connections, on every port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ConnectionSettings {
-    /// Connections that a gateway's port takes.
+    /// Connections on a gateway's port.
     pub gateway: usize,
-    /// Connections that a port behind the gateways takes.
+    /// Connections on the port of a service behind the gateways.
     pub internal: usize,
-    /// Connections that the admin port takes.
+    /// Connections on the admin port.
     pub admin: usize,
-    /// Largest head of a request, in bytes.
+    /// Maximum size of a request's head, in bytes.
     pub largest_head: usize,
-    /// Time that a request's head may take to arrive.
+    /// Time limit for a request's head.
     #[serde(with = "humantime_serde")]
     pub head_timeout: Duration,
-    /// Time that a request's body may take to arrive.
+    /// Time limit for a request's body.
     #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
-    /// Time without a request after which a connection is closed; longer than any client here keeps
-    /// an idle one, so that none is closed under a request.
+    /// Idle timeout of a connection; longer than that of the clients here, so that no connection is closed when a
+    /// request is sent.
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
-    /// Time that a client may leave an answer unread.
+    /// Time that a client may take to read a response.
     #[serde(with = "humantime_serde")]
     pub write_timeout: Duration,
 }
@@ -47,14 +47,14 @@ impl Default for ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    /// Says which field is wrong, and what it may be.
+    /// Validates the settings; an error names the field and its allowed values.
     pub fn validate(&self) -> Result<(), String> {
         for (field, number) in [("gateway", self.gateway), ("internal", self.internal), ("admin", self.admin)] {
             if !(8..=100_000).contains(&number) {
                 return Err(format!("connections.{field}: {number} is not within 8–100000"));
             }
         }
-        // hyper needs 8 KiB to read into.
+        // hyper needs a buffer of 8 KiB.
         if !(8192..=1024 * 1024).contains(&self.largest_head) {
             return Err(format!("connections.largest-head: {} is not within 8192–1048576 bytes", self.largest_head));
         }
@@ -72,7 +72,7 @@ impl ConnectionSettings {
         Ok(())
     }
 
-    /// The bounds of a port that takes `connections`.
+    /// The limits of a port with this number of connections.
     #[must_use]
     pub fn limits(&self, connections: usize) -> Limits {
         Limits {
@@ -86,20 +86,20 @@ impl ConnectionSettings {
     }
 }
 
-/// The bounds of one port.
+/// Limits of one port.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time.
+    /// Concurrent connections.
     pub connections: usize,
-    /// Largest head, in bytes.
+    /// Maximum size of a head, in bytes.
     pub largest_head: usize,
-    /// Time for a head.
+    /// Time limit for a head.
     pub head: Duration,
-    /// Time for a body.
+    /// Time limit for a body.
     pub body: Duration,
-    /// Time between two requests.
+    /// Idle timeout between two requests.
     pub idle: Duration,
-    /// Time for the client to read on.
+    /// Time that the client may pause while reading.
     pub write: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! When journeys begin: an open loop, a Poisson process whose rate may change.
+//! Start times of journeys: an open loop, a Poisson process whose rate may change over time.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::spec::Load;
 
-/// Instants of a Poisson process, drawn one by one.
+/// Draws the event times of a Poisson process one by one.
 pub(super) struct Arrivals {
     random: ChaCha8Rng,
     load: Load,
@@ -20,7 +20,7 @@ impl Arrivals {
         Self { random: ChaCha8Rng::seed_from_u64(seed), load: load.clone(), at: 0.0, end: length.as_secs_f64() }
     }
 
-    /// The rate at an instant, and when it changes next.
+    /// The rate at a time, and the time of its next change.
     fn rate(&self, at: f64) -> (f64, f64) {
         let mut until = f64::INFINITY;
         for step in &self.load.step {
@@ -40,7 +40,7 @@ impl Iterator for Arrivals {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        // A unit of exponential waiting is used up at the rate that holds: exact for a rate that jumps.
+        // An exponential variate is consumed at the current rate, which is exact for a piecewise constant rate.
         let luck: f64 = self.random.random();
         let mut left = -(1.0 - luck).ln();
         loop {

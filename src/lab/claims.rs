@@ -9,9 +9,9 @@ use super::run::Results;
 /// A claim and whether it holds.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// As it is written.
+    /// The claim as written.
     pub text: String,
-    /// With the figures in place of the references.
+    /// The claim with figures in place of its references.
     pub figures: String,
     /// Whether it holds.
     pub holds: bool,
@@ -76,7 +76,7 @@ fn side(results: &Results, words: &[&str]) -> Result<(f64, String), String> {
     Ok((total.unwrap_or(f64::NAN), figures.join(" ")))
 }
 
-/// Puts figures in the place of `{{variant.metric}}`; `{{variant.metric ±}}` adds the interval.
+/// Replaces each `{{variant.metric}}` by its figure; `{{variant.metric ±}}` adds the interval.
 pub(crate) fn fill(results: &Results, text: &str) -> Result<String, String> {
     super::template::fill(text, |reference| {
         let (reference, interval) = match reference.strip_suffix('±') {

@@ -39,7 +39,7 @@ impl Classify for Trouble {
     }
 }
 
-/// What makes the luck of one run.
+/// Hash of a request's identity, from which its random numbers are seeded.
 pub(super) fn mix(parts: &[u64]) -> u64 {
     let step = |hash: u64, part: &u64| {
         let mut z = (hash ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -50,7 +50,7 @@ pub(super) fn mix(parts: &[u64]) -> u64 {
     parts.iter().fold(0, step)
 }
 
-/// A fault, as one dependency meets it.
+/// A fault of this dependency.
 struct Active {
     from: Duration,
     to: Duration,
@@ -62,20 +62,20 @@ struct Active {
 /// One instance.
 #[derive(Default)]
 struct Server {
-    /// When each worker is free again; a worker that is missing is free now.
+    /// Time at which each busy worker becomes free; a worker that is not listed is free now.
     free_at: BinaryHeap<Reverse<Instant>>,
-    /// When the requests that still wait will be begun.
+    /// Start times of the requests still in the queue.
     starts: VecDeque<Instant>,
     /// Requests handled since the last crash.
     warm: u32,
     crashed: bool,
 }
 
-/// A request's way through its journey.
+/// State of one journey that its requests share.
 pub(super) struct Errand {
     /// Number of the journey.
     pub(super) journey: u64,
-    /// How many times this dependency did its work for the journey.
+    /// How many times this dependency did the work for the journey.
     pub(super) effects: Cell<u32>,
 }
 
@@ -96,24 +96,24 @@ pub(super) struct Dependency {
     tally: Rc<RefCell<Tally>>,
 }
 
-/// What a request asks of a worker.
+/// The work that a request needs.
 struct Job {
     instance: usize,
-    /// How long it takes a healthy instance.
+    /// Service time of a healthy instance.
     service: Duration,
-    /// What a fault adds to that.
+    /// Delay added by a fault.
     late: Duration,
-    /// When its caller times out, if the instance knows.
+    /// When its caller times out, if the deadline is propagated.
     expires: Option<Instant>,
 }
 
 /// Outcome of a request.
 struct Fate {
-    /// When its answer arrives; at once when left out.
+    /// Arrival time of the answer; `None` means at once.
     answered_at: Option<Instant>,
-    /// Whether there is never an answer.
+    /// Whether the answer never arrives.
     hangs: bool,
-    /// What is wrong with the answer.
+    /// Error in the answer, if any.
     trouble: Option<ErrorKind>,
 }
 
@@ -123,7 +123,7 @@ impl Fate {
     }
 }
 
-/// Counts a request as wasted unless its answer was of use.
+/// Counts a request as wasted on drop unless its answer was used.
 struct Outcome<'a> {
     tally: &'a RefCell<Tally>,
     useful: bool,
@@ -170,7 +170,7 @@ impl Dependency {
         }
     }
 
-    /// Instances take turns; a further attempt and a hedge go to the next one.
+    /// Round robin; each further attempt and each hedge goes to the next instance.
     fn instance(&self, journey: u64, attempt: &Attempt) -> usize {
         let turn = journey.wrapping_add(u64::from(attempt.number - 1)).wrapping_add(u64::from(attempt.hedge));
         usize::try_from(turn % self.servers.len() as u64).unwrap_or_default()
@@ -201,7 +201,7 @@ impl Dependency {
         }
     }
 
-    /// The fault of an instance at this time of the run; of several, the one that is written last.
+    /// The fault of an instance at this time of the run; if there are several, the last one listed.
     fn fault(&self, instance: usize, at: Duration) -> Option<&Active> {
         let meets =
             |fault: &&Active| fault.from <= at && at < fault.to && fault.instance.is_none_or(|only| only == instance);
@@ -214,7 +214,7 @@ impl Dependency {
         let instance = pinned.unwrap_or_else(|| self.instance(errand.journey, &attempt));
         let own = [self.seed, self.index, errand.journey, u64::from(attempt.number), u64::from(attempt.hedge)];
         let mut luck = ChaCha8Rng::seed_from_u64(mix(&own));
-        // All random numbers are drawn for any fault, so that one fault does not change another's.
+        // Every random number is drawn whatever the faults, so that one fault does not change the draws of another.
         let dice: [f64; 6] = std::array::from_fn(|_| luck.random());
         let service = self.latency.sample(&mut luck);
         let mut server = self.servers[instance].borrow_mut();
@@ -265,7 +265,7 @@ impl Dependency {
         1.0 + (cold.factor - 1.0) * left
     }
 
-    /// A cold instance has begun with a request.
+    /// Counts a request that a cold instance has started.
     fn warm_up(server: &mut Server, cold: Option<spec::Cold>) {
         if let Some(cold) = cold.filter(|_| server.crashed) {
             server.warm += 1;
@@ -273,14 +273,14 @@ impl Dependency {
         }
     }
 
-    /// How long a worker takes that begins at `start`: an instance that is slow or cold by then works slowly,
-    /// whatever it was when the request arrived.
+    /// Service time of a worker that starts at `start`: the slowdown and warm-up at that time apply, not those at the
+    /// request's arrival.
     fn work(&self, server: &Server, job: &Job, start: Instant) -> Duration {
         let slowdown = self.fault(job.instance, start - self.epoch).map_or(1.0, |fault| fault.slowdown);
         job.service.mul_f64(slowdown * Self::warmth(server, self.cold)) + job.late
     }
 
-    /// When a request that arrives now is done; nothing when the queue is full.
+    /// Completion time of a request that arrives now; `None` if the queue is full.
     fn enqueue(&self, server: &mut Server, now: Instant, job: &Job) -> Option<Instant> {
         let Some(capacity) = self.capacity else {
             let done = now + self.work(server, job, now);
@@ -297,7 +297,8 @@ impl Dependency {
             if server.starts.len() >= self.queue {
                 return None;
             }
-            // It would come too late for its caller: no worker takes it up, and the caller is left waiting.
+            // The answer would come after the caller's timeout: no worker starts it, and the caller waits until it
+            // times out.
             if job.expires.is_some_and(|expires| start + work > expires) {
                 return Some(now + Duration::from_hours(24));
             }
@@ -316,7 +317,7 @@ impl Dependency {
         Some(done)
     }
 
-    /// Worker-seconds there are in a run.
+    /// Worker-seconds available in a run of this length.
     pub(super) fn workers(&self, length: Duration) -> f64 {
         self.capacity.map_or(0.0, f64::from) * self.servers.len() as f64 * length.as_secs_f64()
     }

@@ -18,7 +18,7 @@ fn node(canvas: &mut Canvas, (x, y): (f64, f64), (name, below): (&str, &str), fi
     canvas.faint((x + 66.0, y + 35.0), below, Anchor::Middle);
 }
 
-/// An arrow; with a breaker on it where one stands.
+/// An arrow, with a breaker on it if `breaker` is true.
 fn arrow(canvas: &mut Canvas, from: (f64, f64), to: (f64, f64), breaker: bool) {
     canvas.line(from, to, "#555", 1.5);
     let (dx, dy) = (to.0 - from.0, to.1 - from.1);
@@ -170,7 +170,7 @@ fn states(lang: Lang, facts: &Facts) -> Result<String, String> {
     let trips = facts.about_policy("checkout payment-gateway trips", lang)?;
     let probes = breaker.permitted_number_of_calls_in_half_open_state;
     let share = breaker.half_open_success_rate_threshold;
-    // It opens again as soon as the share can't be reached any more.
+    // The breaker reopens as soon as the required share can no longer be reached.
     let needed = (f64::from(probes) * share / 100.0).ceil();
     let failing = f64::from(probes) - needed + 1.0;
     let wait = spoken(breaker.wait_duration_in_open_state, lang);

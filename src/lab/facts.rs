@@ -1,5 +1,5 @@
-//! Facts that the report's prose stands on, from the settings and the experiments rather than typed: how a
-//! dependency is protected, how it fails by default, and under what an experiment was run.
+//! Facts used in the report's prose, computed from the settings and the experiments instead of typed: how a dependency
+//! is protected, how often it fails by default, and the conditions of an experiment.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ impl Facts {
         Ok(Self { blueprint })
     }
 
-    /// The policy around calls of a dependency; the stores behind the user service are called by name.
+    /// The policy for calls to a dependency; the stores behind the user service are called by name.
     pub(crate) fn policy(&self, caller: &str, dependency: &str) -> Result<&PolicySettings, String> {
         match (caller, dependency) {
             ("user", "primary") => Ok(&self.blueprint.user.primary),
@@ -59,7 +59,7 @@ impl Facts {
         breaker.ok_or_else(|| format!("{caller} → {dependency} has no breaker"))
     }
 
-    /// What a place `policy CALLER DEPENDENCY WHAT` stands for.
+    /// Value of the placeholder `policy CALLER DEPENDENCY WHAT`.
     pub(crate) fn about_policy(&self, about: &str, lang: Lang) -> Result<String, String> {
         let [caller, dependency, what] = about.split(' ').collect::<Vec<_>>()[..] else {
             return Err("policy: a caller, a dependency and what".to_owned());
@@ -81,12 +81,13 @@ impl Facts {
         Ok(plan.map_or(0.0, |plan| plan.error_rate))
     }
 
-    /// What a place `baseline SERVICE` stands for.
+    /// Value of the placeholder `baseline SERVICE`.
     pub(crate) fn baseline(&self, name: &str) -> Result<String, String> {
         self.failing(name).map(percent)
     }
 
-    /// What a place `chance CALLER DEPENDENCY` stands for: how likely chance alone makes the failures in a row that trip.
+    /// Value of the placeholder `chance CALLER DEPENDENCY`: how likely random failures alone reach the consecutive
+    /// failures that trip.
     pub(crate) fn chance(&self, about: &str) -> Result<String, String> {
         let (caller, dependency) = about.split_once(' ').ok_or("chance: a caller and a dependency")?;
         let needed = self.breaker(caller, dependency)?.consecutive_failure_threshold;
@@ -124,7 +125,7 @@ fn trips(breaker: &BreakerSettings, lang: Lang) -> String {
     all.join(phrase(lang, ", or ", " 또는 "))
 }
 
-/// What a place `given EXPERIMENT CASE WHAT` stands for: what an experiment was run under.
+/// Value of the placeholder `given EXPERIMENT CASE WHAT`: a condition of an experiment.
 pub(crate) fn given(experiment: &Experiment, case: &str, what: &str, lang: Lang) -> Result<String, String> {
     let case = experiment.case(case).ok_or_else(|| format!("given: {:?} has no case {case:?}", experiment.name))?;
     let missing = || format!("given: {}:{} has no {what}", experiment.name, case.name);
@@ -134,7 +135,7 @@ pub(crate) fn given(experiment: &Experiment, case: &str, what: &str, lang: Lang)
         "fault" => longest(case).map(|lasts| spoken(lasts, lang)).ok_or_else(missing),
         "late" => late(case).map(|late| spoken(late, lang)).ok_or_else(missing),
         "places" => places(case).map(|places| places.to_string()).ok_or_else(missing),
-        // Little's law: as many calls are under way as begin in the time that one takes.
+        // Little's law: the calls in flight are the arrival rate times the duration of a call.
         "needed" => late(case).map(|late| format!("{:.0}", rate(case) * late.as_secs_f64())).ok_or_else(missing),
         _ => Err(format!("given: {what:?} must be rate, length, fault, late, places or needed")),
     }
@@ -160,7 +161,7 @@ fn late(case: &Case) -> Option<Duration> {
     })
 }
 
-/// Places of the shared pool.
+/// Size of the shared pool.
 fn places(case: &Case) -> Option<u32> {
     case.variant.iter().find_map(|variant| variant.shared_pool)
 }

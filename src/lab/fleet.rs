@@ -1,10 +1,10 @@
-//! A caller that consists of many short-lived instances, as functions in a cloud do.
+//! A caller that consists of many short-lived instances, such as serverless functions.
 //!
-//! Each instance has a breaker of its own, and lives for so short a time that it sees little. What it
-//! knows beyond that is the variant's: nothing (*local*), a row in a store that all read and write
-//! (*shared*), or what Prometheus scraped (*stateless*). The row follows the rules of checkout's shared
-//! breaker: consecutive failures are counted in it, the instance that completes the count opens it, every instance
-//! looks at it once in a cache period, and half-open is each instance's own.
+//! Each instance has its own breaker and lives too briefly to see many calls. Where it gets further information from
+//! depends on the variant: nowhere (*local*), a row in a shared store (*shared*), or scraped metrics in Prometheus
+//! (*stateless*). The row follows the rules of checkout's shared breaker: it counts consecutive failures, the instance
+//! whose failure reaches the threshold opens it, every instance reads it once per cache period, and each instance goes
+//! through half-open on its own.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ use super::tally::Tally;
 use breakerbox_resilience::breaker::State;
 use breakerbox_resilience::policy::PolicySettings;
 
-/// Fewest calls in the window that a stateless decision is made on.
+/// Minimum number of calls in the window for a stateless decision.
 const MINIMUM_CALLS: u64 = 5;
 
 /// The row of the shared breaker.
@@ -28,11 +28,11 @@ const MINIMUM_CALLS: u64 = 5;
 struct Row {
     failures: u32,
     open_until: Option<Instant>,
-    /// Grows with every change of state.
+    /// Incremented by every change of state.
     version: u64,
 }
 
-/// What Prometheus would scrape of all instances: calls and failures so far.
+/// Counters as Prometheus would scrape them, summed over all instances.
 #[derive(Clone, Copy, Debug, Default)]
 struct Scraped {
     at: Duration,
@@ -57,13 +57,13 @@ impl std::ops::Deref for Instance {
     }
 }
 
-/// Whether a call may be made, and by which instance.
+/// The instance that may make a call, or a rejection.
 pub(super) enum Instanced {
     Instance(Rc<Instance>),
     Refused,
 }
 
-/// The instances, and what they share.
+/// The instances, and their shared state.
 pub(super) struct Fleet {
     settings: FleetSettings,
     policy: PolicySettings,
@@ -101,7 +101,7 @@ impl Fleet {
         }
     }
 
-    /// The instance that a journey lands at, which a new one replaces when its time was over.
+    /// The instance that serves a journey; one whose lifetime has ended is replaced first.
     pub(super) fn enter(&self, journey: u64) -> Instanced {
         let now = Instant::now();
         if self.settings.sharing == Sharing::Stateless && self.refuses() {
@@ -139,7 +139,7 @@ impl Fleet {
         }
     }
 
-    /// Follows the row, at most once in a cache period.
+    /// Reads the shared row, at most once per cache period, and adopts its state.
     fn look(&self, instance: &Instance, now: Instant) {
         let fresh = instance.looked.get().is_some_and(|looked| now - looked < self.settings.cache);
         if fresh {
@@ -150,7 +150,7 @@ impl Fleet {
         let Some(breaker) = instance.policy.breaker().filter(|_| row.version != instance.version.get()) else { return };
         instance.version.set(row.version);
         let open_for = row.open_until.map(|until| until.saturating_duration_since(now));
-        // A block that is over by now is left to the probes of half-open.
+        // If the open wait has already ended, the instance goes on with its own half-open probes.
         if open_for == Some(Duration::ZERO) {
             return;
         }
@@ -160,7 +160,7 @@ impl Fleet {
         instance.state.set(breaker.state());
     }
 
-    /// Takes note of how a call went.
+    /// Records the outcome of a call.
     pub(super) fn saw(&self, instance: &Instance, failed: Option<bool>) {
         let Some(failed) = failed else { return };
         let mut seen = self.now.get();
@@ -199,7 +199,7 @@ impl Fleet {
         self.row.set(row);
     }
 
-    /// The stateless decision: too large a share of the calls in the window failed.
+    /// The stateless decision: the failure ratio in the window has reached the threshold.
     fn refuses(&self) -> bool {
         let scrapes = self.scrapes.borrow();
         let Some(last) = scrapes.back() else { return false };
@@ -209,7 +209,7 @@ impl Fleet {
         calls >= MINIMUM_CALLS && failures as f64 / calls as f64 >= self.settings.failure_ratio
     }
 
-    /// To be called once a second: scrapes, and lets transitions happen that come with time.
+    /// Called once a second: scrapes the counters, and triggers transitions that depend on time.
     pub(super) fn tick(&self) {
         let at = self.epoch.elapsed();
         let mut scrapes = self.scrapes.borrow_mut();

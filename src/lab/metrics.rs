@@ -1,8 +1,8 @@
-//! What is measured, and how it is written.
+//! The metrics of a run, and how their figures are formatted.
 
 use super::spec::Lang;
 
-/// How a figure is written.
+/// Unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// 0–1, written in percent.
@@ -24,7 +24,7 @@ pub(crate) struct Metric {
     pub(crate) unit: Unit,
     en: &'static str,
     ko: &'static str,
-    /// Whether more is better; none where neither is.
+    /// Whether a higher value is better; `None` if neither direction is.
     pub(crate) more_is_better: Option<bool>,
 }
 
@@ -139,7 +139,7 @@ pub(crate) fn series(name: &str) -> Result<Series, String> {
     })
 }
 
-/// Writes a figure in its unit.
+/// Formats a figure in its unit.
 pub(crate) fn write(unit: Unit, value: f64) -> String {
     if !value.is_finite() {
         return "–".to_owned();
@@ -157,7 +157,7 @@ pub(crate) fn write(unit: Unit, value: f64) -> String {
     }
 }
 
-/// Writes half the width of an interval, with the unit and the digits of its figure.
+/// Formats half the width of an interval, with the unit and precision of its figure.
 pub(crate) fn write_half(unit: Unit, value: f64, half: f64) -> String {
     match unit {
         Unit::Share => format!("{:.1}", half * 100.0),
@@ -182,7 +182,7 @@ fn thousands(value: f64) -> String {
     if value < -0.5 { format!("-{out}") } else { out }
 }
 
-/// A text that belongs to the plots and tables rather than to an experiment.
+/// A phrase of the plots and tables that belongs to no experiment.
 pub(crate) fn phrase(lang: Lang, en: &'static str, ko: &'static str) -> &'static str {
     if lang == Lang::Ko { ko } else { en }
 }

@@ -2,27 +2,26 @@
 //!
 //! ## Motivation
 //!
-//! Which settings are right, and what do the patterns buy? Opinions are many. Here an *experiment*
-//! compares variants under the same load and the same faults, over many seeds, and writes a report whose
-//! every figure comes from the runs.
+//! Which settings are right, and what does each pattern achieve? An *experiment* answers this by measurement: it
+//! compares variants under the same load and the same faults, over many seeds, and writes a report in which every
+//! figure comes from the runs.
 //!
 //! ## Theory of operation
 //!
-//! A run is a program under Tokio's paused clock: while every task waits, time jumps to the next timer.
-//! Ten minutes of virtual time take a fraction of a second. Real are the policies, and with
-//! `[case.site]` the services with them; simulated are dependencies with seeded service
-//! times and finite capacity.
+//! A run is a program under Tokio's paused clock: while every task waits, time jumps to the next timer. Ten minutes of
+//! virtual time take a fraction of a second. The policies are the real ones, and with `[case.site]` the services are,
+//! too; the dependencies are simulated, with seeded service times and finite capacity.
 //!
-//! - **Repeatable.** A run over simulated dependencies depends on its seed alone: the same seed gives the same
-//!   bytes, whatever `--jobs` is. Databases of the whole site answer from threads of their own, and what happens
-//!   within one virtual millisecond there can change its order.
-//! - **Open loop.** Journeys begin at the instants of a Poisson process, however slow the answers are, and
-//!   are timed from those instants; all that began are waited for.
-//! - **Common random numbers.** With the same seed all variants meet the same arrivals, service times and
-//!   failures, so that a difference is the policies' doing.
+//! - **Repeatable.** A run over simulated dependencies depends only on its seed: the same seed gives the same
+//!   bytes, whatever `--jobs` is. In a run of the whole site, the databases answer from threads of their own, so
+//!   the order of events within one virtual millisecond can differ.
+//! - **Open loop.** Journeys start at the event times of a Poisson process, however slow the answers are, and
+//!   their response times count from there; every journey that started is waited for.
+//! - **Common random numbers.** With the same seed all variants get the same arrivals, service times and
+//!   failures, so a difference between them is caused by the policies.
 //! - **Honest intervals.** Student's t over seeds, at 95 %.
-//! - **Checked claims.** What the prose of an experiment claims is written as expressions, which are
-//!   evaluated with every run.
+//! - **Checked claims.** The claims in an experiment's prose are also written as expressions, which are
+//!   evaluated after every run.
 //!
 //! ## How it fails
 //!
@@ -64,7 +63,7 @@ pub use spec::{Experiment, Lang, Text};
 pub use stats::Estimate;
 pub use tune::{Advice, Candidate, tune};
 
-/// The built-in experiments, as they are written.
+/// The built-in experiments, as TOML.
 const BUILT_IN: &[&str] = &[
     include_str!("experiments/flaky.toml"),
     include_str!("experiments/outage.toml"),

@@ -1,7 +1,7 @@
 //! One run of a case over simulated dependencies, under a paused clock.
 //!
-//! Real are the policies, with everything in them: breakers, bulkheads, retries, hedges, budgets.
-//! Simulated are the [dependencies](super::dependency) and the journeys that call them one after the other.
+//! The policies are the real ones: breakers, bulkheads, retries, hedges, budgets. The [dependencies](super::dependency)
+//! are simulated, and so are the journeys that call them one after the other.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,10 +20,10 @@ use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
 use breakerbox_resilience::policy::{Attempt, Call, CallError, Event, HedgeOutcome, Observer, Policy, PolicySettings};
 use breakerbox_resilience::retry::ErrorKind;
 
-/// Without protection, waiting has no end of its own.
+/// Stands for "no timeout" in a call without protection.
 const NO_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
-/// What one run needs to know.
+/// Inputs of one run.
 pub(super) struct Plan<'a> {
     pub(super) case: &'a Case,
     pub(super) variant: &'a Variant,
@@ -32,7 +32,7 @@ pub(super) struct Plan<'a> {
     pub(super) seed: u64,
 }
 
-/// Runs it, in as little time as it takes to compute.
+/// Executes the run; virtual time passes as fast as it can be computed.
 pub(super) fn run(plan: &Plan<'_>) -> Result<RunResult, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -43,18 +43,18 @@ pub(super) fn run(plan: &Plan<'_>) -> Result<RunResult, String> {
     local.block_on(&runtime, async {
         let world = Rc::new(World::new(plan)?);
         world.run(plan).await;
-        // Tasks that tick policies hold the world, and are dropped with the set.
+        // The tasks that tick policies share the world, and are dropped with the task set.
         Ok(world.finish(plan))
     })
 }
 
-/// A policy and where its events go.
+/// A policy and the observer of its events.
 pub(super) struct Guarded {
     pub(super) policy: Policy,
     pub(super) watch: Watch,
 }
 
-/// Counts what a policy does.
+/// Counts the events of a policy.
 pub(super) struct Watch {
     pub(super) name: String,
     pub(super) epoch: Instant,
@@ -130,7 +130,7 @@ struct Leg {
 }
 
 enum Fallback {
-    /// An answer that is always at hand.
+    /// A static answer, which is always available.
     Static,
     /// Another dependency, by its index.
     Leg(usize),
@@ -277,7 +277,7 @@ impl World {
             }
             Client::PerInstance(each) => {
                 let turn = usize::try_from(errand.journey % each.len() as u64).unwrap_or_default();
-                // A balancer passes over an instance that would be turned away.
+                // The load balancer skips an instance whose breaker would reject the call.
                 let now = Instant::now().into_std();
                 let open = |guarded: &Guarded| {
                     guarded.policy.breaker().is_some_and(|breaker| breaker.would_reject(now).is_some())
@@ -321,7 +321,7 @@ impl World {
     }
 }
 
-/// Whether a call says that the dependency failed; nothing when it was not asked.
+/// Whether a call counts as a failure of the dependency; `None` if it was not called.
 fn failed(answer: &Result<(), CallError<Trouble>>) -> Option<bool> {
     match answer {
         Ok(()) => Some(false),

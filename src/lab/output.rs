@@ -1,4 +1,4 @@
-//! What a run leaves behind: a report in Markdown and HTML, and the raw results as CSV and JSON.
+//! The output of a run: a report in Markdown and HTML, and the raw results as CSV and JSON.
 
 use std::fmt::Write;
 
@@ -13,12 +13,12 @@ use super::spec::{Case, Lang};
 use super::stats::Estimate;
 use super::words;
 
-/// Files to write, by their name.
+/// Files to write: name and content.
 pub type Files = Vec<(String, String)>;
 
 const STYLE: &str = include_str!("report.css");
 
-/// Everything about some experiments, in one language.
+/// The output of these experiments, in one language.
 pub fn render(all: &[Results], lang: Lang) -> Result<Files, String> {
     let mut markdown = format!("# {}\n\n{}\n", title(lang), method(all, lang));
     let mut drawn = Vec::new();
@@ -41,7 +41,7 @@ fn title(lang: Lang) -> &'static str {
     phrase(lang, "Breakerbox lab: results", "Breakerbox 실험실: 결과")
 }
 
-/// How the figures came about.
+/// Describes how the figures were obtained.
 pub(crate) fn method(all: &[Results], lang: Lang) -> String {
     let quick = all.iter().any(|results| results.quick);
     let (least, most) = (
@@ -135,7 +135,7 @@ fn setup(case: &Case, result: &CaseResult, lang: Lang) -> String {
     out
 }
 
-/// Variants against metrics.
+/// A table of variants (rows) and metrics (columns).
 fn table(columns: &[String], result: &CaseResult, lang: Lang) -> Result<String, String> {
     let metrics: Vec<_> = columns.iter().map(|column| metrics::find(column)).collect::<Result<_, _>>()?;
     let measured = |cell: &Cell, key: &str| cell.estimate(key).mean.is_finite();
@@ -229,12 +229,12 @@ pub(crate) fn page(title: &str, markdown: &str, drawn: &[Drawn], lang: Lang) -> 
             inside = false;
             None
         }
-        // The image's text, which the drawing has as its label.
+        // The image's alternative text, which the inlined drawing has as its label.
         Event::Text(_) if inside => None,
         other => Some(other),
     });
     html::push_html(&mut body, events);
-    // The contents stand before the first part.
+    // The table of contents goes before the first section.
     let links = headings
         .iter()
         .enumerate()
@@ -249,7 +249,7 @@ pub(crate) fn page(title: &str, markdown: &str, drawn: &[Drawn], lang: Lang) -> 
     )
 }
 
-/// One line for each metric of each run.
+/// CSV with one line per metric and run.
 fn csv(all: &[Results]) -> String {
     let mut out = csv::Writer::from_writer(Vec::new());
     let header = ["experiment", "case", "variant", "settings", "seed", "metric", "value"];
@@ -291,12 +291,12 @@ struct JsonCell<'a> {
     variant: &'a str,
     settings: Vec<String>,
     estimates: std::collections::BTreeMap<&'static str, Estimate>,
-    /// Of the first seed.
+    /// Transitions of the first seed.
     transitions: &'a [super::tally::Moved],
     runs: Vec<&'a std::collections::BTreeMap<&'static str, f64>>,
 }
 
-/// All results; figures that are not numbers are null.
+/// All results as JSON; figures that are not finite are null.
 fn json(all: &[Results]) -> Result<String, String> {
     let experiments: Vec<_> = all
         .iter()

@@ -6,10 +6,10 @@ use super::spec::{Case, Lang, Plot, PlotKind, Variant};
 use super::stats::Estimate;
 use super::svg::{Anchor, Canvas, Frame, Scale, WIDTH, colour, width_of};
 
-/// A plot, drawn.
+/// A finished plot.
 #[derive(Clone, Debug)]
 pub(crate) struct Drawn {
-    /// Its name within the report, for its file.
+    /// Its file name within the report, without extension.
     pub(crate) name: String,
     /// Its title.
     pub(crate) title: String,
@@ -30,7 +30,7 @@ pub(crate) fn all(results: &Results, lang: Lang) -> Result<Vec<Drawn>, String> {
     .collect()
 }
 
-/// One plot with what it is drawn from.
+/// One plot and its data.
 struct View<'a> {
     plot: &'a Plot,
     case: &'a Case,
@@ -70,7 +70,7 @@ fn draw(results: &Results, plot: &Plot, lang: Lang) -> Result<String, String> {
     }
 }
 
-/// What a variant is called.
+/// Display name of a variant.
 pub(crate) fn label(variant: &Variant, lang: Lang) -> &str {
     let title = variant.title.of(lang);
     if title.is_empty() { &variant.name } else { title }
@@ -107,7 +107,7 @@ fn interval_note(lang: Lang, runs: usize) -> String {
 }
 
 impl View<'_> {
-    /// Horizontal bars, one for each variant: their names stay readable.
+    /// Horizontal bars, one per variant, which leave room for long names.
     fn bars(&self) -> Result<String, String> {
         let metric = metrics::find(&self.plot.metric)?;
         let row = 30.0;
@@ -153,7 +153,7 @@ impl View<'_> {
         Ok(canvas.finish())
     }
 
-    /// Seeds of each variant.
+    /// Number of seeds per variant.
     fn runs(&self) -> usize {
         self.cells.first().map_or(0, |cell| cell.runs.len())
     }
@@ -164,7 +164,7 @@ impl View<'_> {
         if coordinates.is_empty() { name.to_owned() } else { format!("{name} {}", coordinates.join(" · ")) }
     }
 
-    /// A quantity over time: the mean over seeds, and the interval as a band.
+    /// A quantity over time: the mean over seeds as a line, the interval as a band.
     fn timeline(&self) -> Result<String, String> {
         let series = metrics::series(&self.plot.metric)?;
         let labels: Vec<String> = self.cells.iter().map(|cell| self.cell_label(cell)).collect();
@@ -218,7 +218,7 @@ impl View<'_> {
         Ok(canvas.finish())
     }
 
-    /// The times of faults and surges, with what to call them.
+    /// Times and names of faults and surges.
     fn incidents(&self) -> Vec<((f64, f64), String)> {
         let mut all = Vec::new();
         let steps = self.case.fault.iter().filter(|step| !step.normal);
@@ -239,7 +239,7 @@ impl View<'_> {
                 all.push(((span.0.as_secs_f64(), span.1.as_secs_f64()), name));
             }
         }
-        // Many labels would cover each other.
+        // More than four labels would overlap.
         if all.len() > 4 {
             for (_, title) in &mut all {
                 title.clear();
@@ -294,7 +294,7 @@ impl View<'_> {
         Ok(canvas.finish())
     }
 
-    /// A metric over two settings; a third one gives a panel for each of its values.
+    /// A metric over two settings; a third setting gives one panel per value.
     fn heatmap(&self) -> Result<String, String> {
         let metric = metrics::find(&self.plot.metric)?;
         let axes = &self.result.axes;
@@ -369,7 +369,7 @@ impl View<'_> {
             breakers.dedup();
             breakers.truncate(8);
             let variant = label(&cell.variant, self.lang);
-            // A breaker that never opened was closed all the time.
+            // A breaker without transitions was closed throughout.
             if breakers.is_empty() {
                 rows.push((variant.to_owned(), Vec::new()));
             }
@@ -426,7 +426,7 @@ impl View<'_> {
         canvas.finish()
     }
 
-    /// Predicted against observed chances, all seeds together.
+    /// Predicted probability compared with observed frequency, over all seeds.
     fn calibration(&self) -> String {
         let (top, bottom) = (52.0, 340.0);
         let mut canvas = Canvas::new(&self.title, 388.0);
@@ -478,7 +478,7 @@ impl View<'_> {
     }
 }
 
-/// A band's edge must not leave the plot.
+/// Limits a band's edge to the plot area.
 fn y_of(frame: &Frame, share: bool, value: f64) -> f64 {
     if !value.is_finite() {
         return f64::NAN;
@@ -500,14 +500,14 @@ fn over_seeds(cell: &Cell, series: &str) -> Vec<Estimate> {
         .collect()
 }
 
-/// White to blue.
+/// Colour scale from white to blue.
 fn shade(share: f64) -> String {
     let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
     let mix = |from: f64, to: f64| format!("{:.0}", from + (to - from) * share);
     format!("rgb({},{},{})", mix(247.0, 0.0), mix(251.0, 90.0), mix(255.0, 160.0))
 }
 
-/// Seconds of what a clock counts: long runs are shown in minutes.
+/// Seconds per unit of the time axis: long runs are shown in minutes.
 fn clock_unit(length: f64) -> f64 {
     if length > 300.0 { 60.0 } else { 1.0 }
 }
@@ -520,15 +520,15 @@ fn clock_title(length: f64, lang: Lang) -> &'static str {
     }
 }
 
-/// Width of the widest of these texts.
+/// Width of the widest text.
 fn widest(texts: &[String], size: f64) -> f64 {
     texts.iter().map(|text| width_of(text, size)).fold(0.0, f64::max)
 }
 
-/// A place on a drawing, what it is called and its colour.
+/// A point of a drawing with its label and colour.
 type Named<'a> = ((f64, f64), String, &'a str);
 
-/// Writes the names of points beside them, where none covers another one or a point.
+/// Writes labels next to points so that no label covers another label or a point.
 fn label_points(canvas: &mut Canvas, points: &[Named<'_>], whiskers: Vec<[f64; 4]>, (top, bottom): (f64, f64)) {
     let mut taken = whiskers;
     taken.extend(points.iter().map(|((x, y), _, _)| [x - 6.0, y - 6.0, x + 6.0, y + 6.0]));

@@ -1,4 +1,4 @@
-//! What is known of a dependency: how often it is called, how fast it answers, and how it fails.
+//! The measured profile of a dependency: its call rate, response times and failures.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use crate::faults::{FaultPlan, Latency};
 
 /// The 99 % quantile of the standard normal distribution.
 const Z99: f64 = 2.326_347_9;
-/// Time before the first episode, and after the last one.
+/// Time without failures before the first episode and after the last one.
 const CALM: Duration = Duration::from_mins(2);
 
-/// A time of trouble.
+/// An episode of failures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Episode {
-    /// When it begins, counted from the profile's beginning.
+    /// Start, relative to the start of the profile.
     pub at: Duration,
     /// How long it lasts.
     pub lasts: Duration,
-    /// Failed share of its requests (0–1).
+    /// Share of its requests that fail (0–1).
     pub failures: f64,
 }
 
-/// What is known of a dependency.
+/// The measured profile of a dependency.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// Calls per second.
@@ -30,9 +30,9 @@ pub struct Profile {
     pub p50: Duration,
     /// 99th percentile of response times.
     pub p99: Duration,
-    /// Failed share (0–1) in its normal state.
+    /// Share of requests that fail (0–1) outside of episodes.
     pub failures: f64,
-    /// Times of trouble.
+    /// Episodes of failures.
     pub episodes: Vec<Episode>,
     /// How long a caller waits at most.
     pub patience: Duration,
@@ -41,7 +41,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Says what cannot be.
+    /// Rejects impossible values, naming the field.
     pub fn validate(&self) -> Result<(), String> {
         if !(0.001..=10_000.0).contains(&self.rate) {
             return Err(format!("rate: {} is not within 0.001–10000 calls per second", self.rate));
@@ -88,7 +88,7 @@ impl Profile {
         Ok(Self::from_calls(&calls))
     }
 
-    /// `calls` are sorted by their time.
+    /// Builds a profile from calls sorted by time.
     fn from_calls(calls: &[(f64, f64, bool)]) -> Self {
         let first = calls.first().map_or(0.0, |call| call.0);
         let span = (calls.last().map_or(0.0, |call| call.0) - first).max(1.0);
@@ -125,7 +125,7 @@ impl Profile {
         CALM + end + 2 * CALM
     }
 
-    /// A case in which variants meet this profile.
+    /// A case that subjects variants to this profile.
     #[must_use]
     pub fn case(&self, variant: Vec<Variant>) -> Case {
         let sigma = (self.p99.as_secs_f64() / self.p50.as_secs_f64()).ln() / Z99;
@@ -135,7 +135,7 @@ impl Profile {
             lasts,
             target: target.clone(),
             instance: None,
-            // What is wholly gone does not answer at all: the worst case for its callers.
+            // A complete outage is simulated as hanging requests, the worst case for callers.
             fault: if failures > 0.99 {
                 FaultPlan { hang_rate: 1.0, ..FaultPlan::default() }
             } else {
@@ -191,7 +191,7 @@ fn episodes(calls: &[(f64, f64, bool)], first: f64) -> Vec<Episode> {
             _ => all.push((index, index + 1, calls, failed)),
         }
     }
-    // One bad stretch of a few calls is chance.
+    // An interval with fewer than five failures is ascribed to chance.
     let real = all.into_iter().filter(|(_, _, _, failed)| *failed >= 5);
     real.map(|(from, to, calls, failed)| Episode {
         at: Duration::from_secs(from * 10),
@@ -207,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    /// Ten calls a second for five minutes, of which the third is an outage.
+    /// Ten calls per second for five minutes, with an outage in the third minute.
     fn log() -> String {
         let mut text = String::from("seconds,latency_ms,ok\n");
         for index in 0..3000_u32 {

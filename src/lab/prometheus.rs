@@ -25,8 +25,8 @@ struct Sample {
     value: (f64, String),
 }
 
-/// Rate, percentiles and failures as Prometheus has them; `otherwise` gives what it doesn't know: the times of
-/// trouble, patience, and whether calls may be repeated.
+/// Queries rate, percentiles and failures from Prometheus; `otherwise` supplies what it cannot know: the episodes, the
+/// caller's patience, and whether calls are idempotent.
 pub async fn ask_prometheus(
     url: &str,
     caller: &str,
@@ -46,7 +46,7 @@ pub async fn ask_prometheus(
         )
     };
     let rate = ask(&transport, &format!("sum(rate({calls}{{{own}}}[{window}]))")).await?;
-    // The median over the window of the ratio: a time of trouble does not make it normal.
+    // The median of the ratio over the window, so that an outage does not count as the normal state.
     let failures = ask(
         &transport,
         &format!(
@@ -57,12 +57,12 @@ pub async fn ask_prometheus(
     .unwrap_or(0.0);
     let (p50, p99) = (ask(&transport, &percentile(0.5)).await?, ask(&transport, &percentile(0.99)).await?);
     let seconds = |value: f64| Duration::try_from_secs_f64(value).map_err(|error| format!("{value}: {error}"));
-    // Buckets hide what is below a millisecond.
+    // The histogram cannot resolve times below a millisecond.
     let p50 = seconds(p50)?.max(Duration::from_millis(1));
     Ok(Profile { rate, p50, p99: seconds(p99)?.max(p50), failures: failures.clamp(0.0, 0.95), ..otherwise })
 }
 
-/// One number; an error when there is none.
+/// Runs a query whose result must be a single number.
 async fn ask(transport: &Transport, query: &str) -> Result<f64, String> {
     let request = Request::get("/api/v1/query").query(&[("query", query)]);
     let asked = tokio::time::timeout(PATIENCE, transport.send(&request, http::HeaderMap::new()));
@@ -76,7 +76,7 @@ async fn ask(transport: &Transport, query: &str) -> Result<f64, String> {
     value.filter(|value| value.is_finite()).ok_or_else(|| format!("Prometheus has nothing for {query}"))
 }
 
-/// A label's value as it may stand in a query.
+/// Escapes a label value for a query.
 fn quoted(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"")
 }

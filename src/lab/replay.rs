@@ -1,8 +1,8 @@
-//! What would other settings have done? Repeats the trouble of a live run in virtual time.
+//! Replays the outages of a live run in virtual time under other settings.
 //!
-//! The log of a breaker's transitions, as `GET /transitions` gives it, tells when its dependency was in trouble, and how
-//! badly: from the first opening until the probe that succeeded, with the failed share of the window that tripped it.
-//! Where the log of the faults is at hand (a time line as `--scenario` reads it), it says so exactly, and is used instead.
+//! The transitions of a breaker, as `GET /transitions` returns them, show when its dependency was failing and how
+//! badly: from the first opening until the successful probe, with the failure ratio of the window that tripped. If the
+//! timeline of injected faults is available (a file for `--scenario`), it is exact and is used instead.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub struct Logged {
     pub from: String,
     /// State that began.
     pub to: String,
-    /// When, seconds since 1970.
+    /// Time, in seconds since 1970.
     pub unix_seconds: f64,
     /// Calls in the window.
     #[serde(default)]
@@ -50,7 +50,7 @@ pub fn read_log(text: &str) -> Result<Vec<Logged>, String> {
     Ok(all)
 }
 
-/// Times of trouble of `caller/dependency`, counted from the first line of the log.
+/// Outages of `caller/dependency`, relative to the first line of the log.
 pub fn episodes(log: &[Logged], breaker: &str) -> Result<Vec<Episode>, String> {
     let own: Vec<&Logged> = log.iter().filter(|line| format!("{}/{}", line.service, line.breaker) == breaker).collect();
     let Some(first) = own.first().map(|line| line.unix_seconds) else {
@@ -67,11 +67,11 @@ pub fn episodes(log: &[Logged], breaker: &str) -> Result<Vec<Episode>, String> {
         match (line.to.as_str(), open) {
             ("open", None) => {
                 let share = if line.calls == 0 { 1.0 } else { line.failures as f64 / line.calls as f64 };
-                // A window that tripped holds calls from before the trouble too.
+                // A window that tripped also holds calls from before the outage.
                 open = Some((at, if share >= 0.5 { 1.0 } else { share }));
                 end = at;
             }
-            // A probe failed: the trouble lasted at least until now.
+            // A probe failed: the outage lasted at least until now.
             ("open", Some(_)) => end = at,
             ("closed", Some((from, failures))) => {
                 all.push(episode(from - first, end.max(from) - first, failures));
@@ -86,7 +86,7 @@ pub fn episodes(log: &[Logged], breaker: &str) -> Result<Vec<Episode>, String> {
     Ok(all)
 }
 
-/// The trouble began a little before the breaker opened, and ended after the last probe that failed.
+/// The outage began shortly before the breaker opened, and ended after the last failed probe.
 fn episode(from: f64, to: f64, failures: f64) -> Episode {
     Episode {
         at: Duration::from_secs_f64(from.max(0.0)),
@@ -95,7 +95,7 @@ fn episode(from: f64, to: f64, failures: f64) -> Episode {
     }
 }
 
-/// Times of trouble of a target in a time line of faults.
+/// Outages of a target according to a timeline of faults.
 #[must_use]
 pub fn planned(timeline: &Timeline, target: &str) -> Vec<Episode> {
     let own = timeline.incidents().filter_map(|step| match &step.action {
@@ -108,7 +108,7 @@ pub fn planned(timeline: &Timeline, target: &str) -> Vec<Episode> {
     own.collect()
 }
 
-/// Meets the profile with each of these policies (a name and its settings).
+/// Runs the profile against each of these policies (a name and its settings).
 pub fn replay(
     profile: &Profile,
     policies: &[(String, Value)],

@@ -1,5 +1,5 @@
-//! The evaluation report: prose that is written once, around figures, plots, transition logs and code
-//! that come from the runs and from the sources.
+//! The evaluation report: a hand-written template filled with figures, plots, transition logs and code excerpts from
+//! the runs and the sources.
 
 use std::fmt::Write;
 
@@ -13,11 +13,11 @@ use super::spec::Lang;
 use super::template;
 use super::{claims, tally::Moved};
 
-/// Each language with the folder its report goes to, which ends with a slash unless it is empty.
+/// Each language with its template and the folder of its report, which ends with a slash unless it is empty.
 const TEMPLATES: [(Lang, &str, &str); 2] =
     [(Lang::En, "", include_str!("report.en.md")), (Lang::Ko, "ko/", include_str!("report.ko.md"))];
 
-/// What the summary compares: an experiment, a case, and variants of it.
+/// Rows of the summary: an experiment, a case, and some of its variants.
 const SUMMARY: &[(&str, &str, &[&str])] = &[
     ("flaky", "flaky", &["none", "retry", "breaker", "all"]),
     ("outage", "outage", &["none", "timeout", "breaker", "fallback"]),
@@ -26,7 +26,7 @@ const SUMMARY: &[(&str, &str, &[&str])] = &[
     ("pool", "pool", &["shared", "isolated", "breaker"]),
 ];
 
-/// Sources that the report shows parts of.
+/// Sources that the report quotes.
 const SOURCES: &[(&str, &str)] = &[
     ("crates/resilience/src/breaker/mod.rs", include_str!("../../crates/resilience/src/breaker/mod.rs")),
     ("crates/resilience/src/policy/mod.rs", include_str!("../../crates/resilience/src/policy/mod.rs")),
@@ -36,7 +36,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("src/lab/dependency.rs", include_str!("dependency.rs")),
 ];
 
-/// Most rows of a transition log.
+/// Maximum number of rows of a transition log.
 const MOST_ROWS: usize = 24;
 
 /// The report in both languages, from runs of all built-in experiments.
@@ -58,19 +58,19 @@ pub fn report(all: &[Results]) -> Result<Files, String> {
     Ok(files)
 }
 
-/// What no run changes in a report: a committed one must have it.
+/// The parts of a report that do not depend on runs; the committed report must contain them.
 #[derive(Clone, Debug)]
 pub struct Fixed {
-    /// Pieces of its prose, code and settings, in order.
+    /// Pieces of its text, code and settings, in order.
     pub prose: Vec<String>,
     /// Names and drawings of its diagrams.
     pub diagrams: Vec<(String, String)>,
 }
 
-/// Stands for what runs write.
+/// Marks a place whose content comes from runs.
 const WRITTEN_BY_RUNS: &str = "\u{0}";
 
-/// The report in a language without what runs write.
+/// The report in one language without the content that comes from runs.
 pub fn fixed(lang: Lang) -> Result<Fixed, String> {
     let without_runs = |experiment| Results { experiment, quick: false, seeds: 0, cases: Vec::new() };
     let all: Vec<Results> = super::built_in()?.into_iter().map(without_runs).collect();
@@ -94,7 +94,7 @@ pub fn fixed(lang: Lang) -> Result<Fixed, String> {
     Ok(Fixed { prose, diagrams: drawn.into_iter().map(|diagram| (diagram.name, diagram.svg)).collect() })
 }
 
-/// A report in one language, while its template is filled.
+/// A report in one language under construction.
 struct Report<'a> {
     all: &'a [Results],
     lang: Lang,
@@ -108,7 +108,7 @@ impl Report<'_> {
         found.ok_or_else(|| format!("no experiment {name:?}"))
     }
 
-    /// What stands at a place of the template: a kind, and what it is about.
+    /// Content for a placeholder of the template: a kind and its arguments.
     fn fill(&self, place: &str) -> Result<String, String> {
         let (kind, about) = place.split_once(' ').unwrap_or((place, ""));
         let (all, lang) = (self.all, self.lang);
@@ -149,7 +149,7 @@ impl Report<'_> {
         }
     }
 
-    /// The experiments that the assignments ask for, in one table with these columns.
+    /// The experiments that correspond to the assignments, in one table with these columns.
     fn summary(&self, columns: &str) -> Result<String, String> {
         let metrics: Vec<_> = columns.split(' ').map(metrics::find).collect::<Result<_, _>>()?;
         let mut out =
@@ -178,19 +178,19 @@ impl Report<'_> {
         Ok(out + "\n")
     }
 
-    /// The title of a case, or of its experiment where it has none of its own.
+    /// The title of a case, or of its experiment if it has none.
     fn case_title<'a>(&self, results: &'a Results, case: &str) -> &'a str {
         let own = results.experiment.case(case).map_or("", |case| case.title.of(self.lang));
         if own.is_empty() { results.experiment.title.of(self.lang) } else { own }
     }
 }
 
-/// Three words.
+/// Splits into exactly three words.
 fn three(about: &str) -> Option<[&str; 3]> {
     about.split(' ').collect::<Vec<_>>().try_into().ok()
 }
 
-/// A function, as it stands in the sources.
+/// The source code of a function.
 fn excerpt(file: &str, function: &str) -> Result<String, String> {
     let (_, source) =
         SOURCES.iter().find(|(name, _)| *name == file).ok_or_else(|| format!("code: no file {file:?}"))?;
@@ -211,7 +211,7 @@ fn excerpt(file: &str, function: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// The transition log of the first seed, with what each line means, and what it adds up to.
+/// The transition log of the first seed with an explanation of each line, and a summary.
 fn transitions(results: &Results, case: &str, variant: &str, lang: Lang) -> Result<String, String> {
     let wrong = || format!("no {case}:{variant} in {:?}", results.experiment.name);
     let result = results.cases.iter().find(|own| own.name == case).ok_or_else(wrong)?;
@@ -240,7 +240,7 @@ fn transitions(results: &Results, case: &str, variant: &str, lang: Lang) -> Resu
     Ok(out)
 }
 
-/// What a reason means.
+/// Explains a reason.
 fn meaning(reason: &str, lang: Lang) -> &'static str {
     match reason {
         "consecutive_failures" => {
@@ -266,7 +266,7 @@ fn meaning(reason: &str, lang: Lang) -> &'static str {
     }
 }
 
-/// How often and how long, in one sentence.
+/// How often and how long the breaker was open, in one sentence.
 fn summary(moves: &[Moved], length: f64, lang: Lang) -> String {
     let (mut since, mut not_closed): (Option<f64>, f64) = (None, 0.0);
     for moved in moves {
@@ -311,7 +311,7 @@ mod tests {
         for (_, folder, text) in TEMPLATES {
             let prose = template::fill(text, |_| Ok(String::new())).unwrap();
             for line in prose.lines() {
-                // Numbers of headings and of list items are no figures, and code is quoted.
+                // Numbers in headings and list items are no figures, and code is quoted.
                 let line = line.trim_start_matches('#').trim_start();
                 let line = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
                 let words: String = line.split('`').step_by(2).collect();

@@ -1,7 +1,7 @@
 //! Runs experiments: every case, variant and seed, one run per thread at a time.
 //!
-//! A run depends on its seed alone, and results are put together in the order in which they were asked
-//! for, so that the number of threads changes nothing but the time it takes.
+//! A run depends only on its seed, and results are collected in the order of the units, so the number of threads
+//! changes only the elapsed time.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -30,15 +30,15 @@ pub struct Options {
     pub duration: Option<Duration>,
 }
 
-/// Says how far the runs are: done, of how many.
+/// Reports progress: finished runs, total runs.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// An experiment with its results.
 #[derive(Clone, Debug)]
 pub struct Results {
-    /// What was asked.
+    /// The experiment that was run.
     pub experiment: Experiment,
-    /// Whether it was the quick form.
+    /// Whether it was run in its quick form.
     pub quick: bool,
     /// Seeds per variant.
     pub seeds: u32,
@@ -74,13 +74,13 @@ impl Cell {
 }
 
 impl CaseResult {
-    /// The values on the axes at a cell, spelled as in the settings.
+    /// The axis values of a cell, spelled as in the settings.
     pub(crate) fn coordinates(&self, cell: &Cell) -> Vec<String> {
         self.axes.iter().zip(&cell.at).map(|(axis, at)| spelled(&axis.values[*at])).collect()
     }
 }
 
-/// A value as it is written in a table.
+/// A value as shown in a table.
 pub(crate) fn spelled(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -89,7 +89,7 @@ pub(crate) fn spelled(value: &Value) -> String {
 }
 
 impl Results {
-    /// What `[case:]variant[@value,value].metric` names: the unit of the metric and the cell.
+    /// Resolves `[case:]variant[@value,value].metric` to a metric and a cell.
     pub(crate) fn look_up(&self, reference: &str) -> Result<(&'static metrics::Metric, &Cell), String> {
         let wrong = |why: String| format!("{reference:?} in {:?}: {why}", self.experiment.name);
         let (place, metric) = reference.rsplit_once('.').ok_or_else(|| wrong("must be variant.metric".to_owned()))?;
@@ -114,7 +114,7 @@ impl Results {
     }
 }
 
-/// One run to be done.
+/// A single run.
 struct Unit<'a> {
     case: &'a Case,
     variant: &'a Variant,
@@ -207,7 +207,7 @@ fn points(axes: &[Axis]) -> Vec<Vec<usize>> {
     all
 }
 
-/// Runs all, `jobs` at a time; results are in the order of the units.
+/// Executes all units, `jobs` at a time, and returns the results in the order of the units.
 fn all(units: &[Unit<'_>], options: &Options, progress: Progress<'_>) -> Result<Vec<RunResult>, String> {
     let next = AtomicUsize::new(0);
     let done = AtomicUsize::new(0);

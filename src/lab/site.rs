@@ -1,8 +1,8 @@
 //! One run of the whole site: the real services in one process, under a paused clock.
 //!
-//! The services call each other's routers; nothing goes through a socket. Viewers walk their journeys at one
-//! gateway, or orders alone are placed, and a time line of faults runs beside them as it does in a
-//! running process. Databases are SQLite in memory, which hold the clock while they work.
+//! The services call each other's routers; no sockets are involved. Either viewers walk through their journeys at one
+//! gateway, or a load generator only places orders. A timeline of faults runs as in a real process. Databases are
+//! SQLite in memory; the clock does not advance while they work.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,14 +25,14 @@ use crate::settings::Settings;
 use crate::traffic::{Outcome, Target, Traffic, TrafficSettings};
 use breakerbox_telemetry::TransitionRecord;
 
-/// Journeys that began before the end are let go on for this long.
+/// How long journeys that started before the end may continue.
 const DRAIN: Duration = Duration::from_secs(30);
-/// How long a caller that only places orders waits.
+/// Timeout of a caller that only places orders.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Viewers there are, each with a password of its own.
+/// Number of viewers, each with its own password.
 const VIEWERS: u32 = 200;
 
-/// What one run needs to know.
+/// Inputs of one run.
 pub(super) struct Plan<'a> {
     pub(super) site: &'a Site,
     pub(super) variant: &'a Variant,
@@ -41,7 +41,7 @@ pub(super) struct Plan<'a> {
     pub(super) seed: u64,
 }
 
-/// Runs it, in as little time as it takes to compute.
+/// Executes the run; virtual time passes as fast as it can be computed.
 pub(super) fn run(plan: &Plan<'_>) -> Result<RunResult, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -61,7 +61,7 @@ fn timeline(site: &Site) -> Result<Option<Timeline>, String> {
     Timeline::parse(text).map(Some)
 }
 
-/// The steps of a site's time line within a run, with their names.
+/// The steps of a site's timeline within a run, with their names.
 pub(super) fn incidents(site: &Site, length: Duration) -> Vec<((Duration, Duration), String)> {
     let Ok(Some(timeline)) = timeline(site) else { return Vec::new() };
     let rounds = if timeline.looped { length.div_duration_f64(timeline.length).ceil() } else { 1.0 };
@@ -75,7 +75,7 @@ pub(super) fn incidents(site: &Site, length: Duration) -> Vec<((Duration, Durati
     all
 }
 
-/// Settings as variables of the environment, which is how they are laid over the defaults.
+/// Flattens settings into environment variables, the form in which they override defaults.
 fn variables(prefix: &str, value: &Value, all: &mut Vec<(String, String)>) {
     match value {
         Value::Object(table) => {
@@ -94,8 +94,9 @@ fn variables(prefix: &str, value: &Value, all: &mut Vec<(String, String)>) {
 fn settings(plan: &Plan<'_>) -> Result<Settings, String> {
     let quiet = json!({
         "store": {"url": "sqlite::memory:"},
-        // Nothing is ever sold out: that would depend on the time of day.
-        // What ended an hour ago is forgotten, so that a run of a day takes no more memory than one of an hour.
+        // Nothing ever sells out, because that would depend on the time of day.
+        // Reservations are pruned an hour after their showing, so that the memory of a run does not grow with its
+        // length.
         "inventory": {"premiere-seats": 1_000_000, "licences": 1_000_000, "keep-reservations": "1h"},
         "checkout": {"keep-orders": "1h", "key-lifetime": "1h"},
         "traffic": {"max-in-flight": 100_000, "enabled": false},
@@ -107,7 +108,7 @@ fn settings(plan: &Plan<'_>) -> Result<Settings, String> {
     for value in std::iter::once(&quiet).chain(own.into_iter().flatten()) {
         variables("BREAKERBOX", value, &mut all);
     }
-    // What comes later wins.
+    // Later settings override earlier ones.
     let all: std::collections::BTreeMap<_, _> = all.into_iter().collect();
     let mut settings = Settings::load(None, all.into_iter())?;
     settings.seed = plan.seed;
@@ -190,7 +191,7 @@ impl World {
         });
     }
 
-    /// The viewers of a running process.
+    /// Runs the viewers of a real process.
     async fn viewers(&self, plan: &Plan<'_>, gateway: ServiceName) -> Result<(), String> {
         let (tally, epoch) = (Arc::clone(&self.tally), self.epoch);
         let listener = move |due: Instant, outcome: Outcome, took: Duration| {
@@ -216,7 +217,7 @@ impl World {
         Ok(())
     }
 
-    /// Orders and nothing else, each of a viewer drawn at random, most of whom are content to wait.
+    /// Places orders only, each for a random viewer; most viewers accept a delayed payment.
     async fn orders(&self, plan: &Plan<'_>, gateway: ServiceName, rate: f64) -> Result<(), String> {
         let transport = self.parts.transport(gateway)?;
         let mut tokens = Vec::new();
@@ -260,7 +261,7 @@ impl World {
         Ok(())
     }
 
-    /// What only the site's own series know.
+    /// Reads the figures that only the site's own metrics contain.
     fn read_series(&self, plan: &Plan<'_>, gateway: ServiceName) {
         let families = self.parts.telemetry.metrics.gather();
         let sum = |name: &str, wanted: &[(&str, &str)]| -> f64 {

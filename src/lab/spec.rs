@@ -1,4 +1,4 @@
-//! An experiment as it is written in TOML, checked.
+//! The specification of an experiment: read from TOML and validated.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::scenario::Timeline;
 use crate::settings::policies;
 use breakerbox_resilience::policy::PolicySettings;
 
-/// Longest run, in virtual time.
+/// Longest duration of a run, in virtual time.
 const LONGEST: Duration = Duration::from_hours(48);
 
 /// A language of the report.
@@ -56,15 +56,15 @@ pub struct Experiment {
     /// What it shows, with figures as `{{variant.metric}}`.
     #[serde(default)]
     pub reading: Text,
-    /// Runs of each variant, each with a seed of its own.
+    /// Seeds per variant, one run each.
     #[serde(default = "twenty")]
     pub seeds: u32,
-    /// The same in the quick form.
+    /// Seeds per variant in the quick form.
     #[serde(default = "five")]
     pub quick_seeds: u32,
     /// Metrics of the table.
     pub columns: Vec<String>,
-    /// What is compared.
+    /// The cases.
     #[serde(rename = "case")]
     pub cases: Vec<Case>,
     /// Its plots.
@@ -75,7 +75,7 @@ pub struct Experiment {
     pub expect: Vec<String>,
 }
 
-/// One load, one topology, one time line of faults, and the variants that meet it.
+/// One load, one topology, one timeline of faults, and the variants compared under them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Case {
@@ -84,27 +84,27 @@ pub struct Case {
     /// Its title.
     #[serde(default)]
     pub title: Text,
-    /// How long a run lasts, in virtual time.
+    /// Length of a run, in virtual time.
     #[serde(with = "humantime_serde")]
     pub duration: Duration,
-    /// The same in the quick form.
+    /// Length of a run in the quick form.
     #[serde(default, with = "humantime_serde")]
     pub quick: Option<Duration>,
-    /// Who calls, and how often.
+    /// The load.
     #[serde(default)]
     pub load: Load,
-    /// What is called, in this order, by every journey.
+    /// The dependencies that every journey calls, in this order.
     #[serde(default)]
     pub dependency: Vec<Dependency>,
-    /// What goes wrong.
+    /// The faults.
     #[serde(default)]
     pub fault: Vec<FaultStep>,
-    /// Policies that all variants begin with, by dependency.
+    /// Base policies of all variants, by dependency.
     #[serde(default)]
     pub base: BTreeMap<String, Value>,
-    /// What is compared.
+    /// The variants.
     pub variant: Vec<Variant>,
-    /// Settings that every variant is run with, in all combinations.
+    /// Settings in whose combinations every variant is run.
     #[serde(default)]
     pub sweep: Vec<Axis>,
     /// Runs the whole site with its real services instead of simulated dependencies.
@@ -118,14 +118,14 @@ pub struct Case {
 pub struct Load {
     /// Journeys per second, a Poisson process.
     pub rate: f64,
-    /// How long a journey's caller waits.
+    /// How long the caller of a journey waits.
     #[serde(with = "humantime_serde")]
     pub patience: Duration,
-    /// Whether the caller says that calls may be repeated.
+    /// Whether calls are idempotent.
     pub idempotent: bool,
-    /// What a journey that succeeds is worth, in won.
+    /// Value of a successful journey, in won.
     pub order_won: f64,
-    /// Other rates for a while.
+    /// Temporary changes of the rate.
     pub step: Vec<RateStep>,
 }
 
@@ -135,7 +135,7 @@ impl Default for Load {
     }
 }
 
-/// Another rate for a while.
+/// A temporary change of the rate.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateStep {
@@ -149,16 +149,16 @@ pub struct RateStep {
     pub rate: f64,
 }
 
-/// What a dependency is to a journey.
+/// Role of a dependency in a journey.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Without it the journey fails.
+    /// The journey fails without it.
     #[default]
     Required,
-    /// Without it the journey is degraded.
+    /// The journey is degraded without it.
     Optional,
-    /// It is called in place of another one.
+    /// It is called instead of another dependency that failed.
     Fallback,
 }
 
@@ -168,42 +168,42 @@ pub enum Role {
 pub struct Dependency {
     /// Its name.
     pub name: String,
-    /// What it is to a journey.
+    /// Its role.
     #[serde(default)]
     pub role: Role,
-    /// How long it works on a request.
+    /// Its service time.
     pub latency: Latency,
-    /// Requests that one instance works on at once; the rest waits, first come, first served.
+    /// Requests that one instance processes at once; further ones queue, first come, first served.
     #[serde(default)]
     pub capacity: Option<u32>,
     /// Requests that may wait at one instance; further ones are refused.
     #[serde(default)]
     pub queue: Option<usize>,
-    /// Instances, which take turns.
+    /// Number of instances, called in turn.
     #[serde(default = "one")]
     pub instances: usize,
-    /// After a crash it is slow until it has warmed up.
+    /// Slowness after a crash until the instance has warmed up.
     #[serde(default)]
     pub cold: Option<Cold>,
-    /// A request that is handled has an effect, such as a charge; a second one is a duplicate.
+    /// Whether a request has an effect, such as a charge, so that a second one is a duplicate.
     #[serde(default)]
     pub effect: bool,
-    /// It recognizes a repeated request by its idempotency key, and handles it once.
+    /// Whether it recognizes a repeated request by its idempotency key and handles it only once.
     #[serde(default)]
     pub honours_keys: bool,
 }
 
-/// How slow a dependency is after a crash.
+/// Slowness of a dependency after a crash.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Cold {
-    /// Its first requests take this many times longer.
+    /// Factor by which its first requests take longer.
     pub factor: f64,
-    /// Requests after which it is as fast as ever; the factor falls steadily until then.
+    /// Requests until it is fully warm; the factor decreases linearly until then.
     pub requests: u32,
 }
 
-/// A fault for a while.
+/// A temporary fault.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FaultStep {
@@ -218,46 +218,46 @@ pub struct FaultStep {
     /// One of its instances, from 0; all when left out.
     #[serde(default)]
     pub instance: Option<usize>,
-    /// What is wrong.
+    /// The fault.
     #[serde(default)]
     pub fault: FaultPlan,
-    /// It works this many times slower.
+    /// Factor by which its service time grows.
     #[serde(default = "unit")]
     pub slowdown: f64,
-    /// Whether it is the dependency's normal state, and not what the run is about.
+    /// Whether this is the dependency's normal state, and not the fault under test.
     #[serde(default)]
     pub normal: bool,
 }
 
-/// One way of protecting the calls.
+/// One way to protect the calls.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Variant {
     /// A short name.
     pub name: String,
-    /// What it is called in plots and tables.
+    /// Its display name in plots and tables.
     pub title: Text,
-    /// Policies by dependency, laid over the case's; a dependency without one is called as it is.
+    /// Policies by dependency, overriding those of the case; a dependency without one is called without protection.
     pub policy: BTreeMap<String, Value>,
-    /// One pool of this many places that all calls share.
+    /// Size of one pool that all calls share.
     pub shared_pool: Option<u32>,
-    /// What is called, or given (`static`), in place of a dependency that failed.
+    /// Fallback of each dependency: another dependency, or `static`.
     pub fallback: BTreeMap<String, String>,
-    /// A policy of its own for each instance of a dependency.
+    /// Whether each instance of a dependency has its own policy.
     pub per_instance: bool,
-    /// The dependency does not begin what it cannot finish before its caller times out.
+    /// Whether dependencies skip requests that they cannot finish before the caller's timeout.
     pub deadline_propagation: bool,
-    /// The caller consists of many short-lived instances.
+    /// Settings of a caller that consists of many short-lived instances.
     pub fleet: Option<FleetSettings>,
     /// Dependencies that honour idempotency keys in this variant.
     pub honours_keys: Vec<String>,
-    /// Settings laid over the site's, where the whole site runs.
+    /// Settings that override the site's, if the whole site runs.
     pub settings: Option<Value>,
-    /// Which gateway's viewers are observed, where the whole site runs.
+    /// Gateway whose viewers are observed, if the whole site runs.
     pub gateway: Option<String>,
 }
 
-/// Where a fleet keeps its breaker's state.
+/// Where a fleet keeps the state of its breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sharing {
@@ -265,7 +265,7 @@ pub enum Sharing {
     Local,
     /// A row in a store.
     Shared,
-    /// Nowhere: Prometheus is asked.
+    /// Nowhere: Prometheus is queried.
     Stateless,
 }
 
@@ -273,23 +273,23 @@ pub enum Sharing {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct FleetSettings {
-    /// How many there are at a time.
+    /// Number of instances at a time.
     pub instances: usize,
-    /// How long one lives on average.
+    /// Mean lifetime of an instance.
     #[serde(with = "humantime_serde")]
     pub lifetime: Duration,
-    /// Where the breaker's state is.
+    /// Where the state of the breaker is kept.
     pub sharing: Sharing,
-    /// How old an instance's view of the row may be.
+    /// Maximum age of an instance's copy of the row.
     #[serde(default = "second", with = "humantime_serde")]
     pub cache: Duration,
-    /// How often Prometheus scrapes.
+    /// Scrape interval of Prometheus.
     #[serde(default = "scrape", with = "humantime_serde")]
     pub scrape: Duration,
-    /// How far back the stateless decision looks.
+    /// Window of the stateless decision.
     #[serde(default = "minute", with = "humantime_serde")]
     pub window: Duration,
-    /// Failed share (0–1) of that window from which calls are refused.
+    /// Failure ratio (0–1) in that window from which calls are rejected.
     #[serde(default = "half")]
     pub failure_ratio: f64,
 }
@@ -300,11 +300,11 @@ pub struct FleetSettings {
 pub struct Axis {
     /// Its title.
     pub title: Text,
-    /// Where it is, such as `api.circuit-breaker.failure-rate-threshold`.
+    /// Path of the setting, such as `api.circuit-breaker.failure-rate-threshold`.
     pub path: String,
     /// Its values.
     pub values: Vec<Value>,
-    /// Those of the quick form; all when left out.
+    /// Values of the quick form; all if left out.
     #[serde(default)]
     pub quick: Option<Vec<Value>>,
 }
@@ -313,15 +313,15 @@ pub struct Axis {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Site {
-    /// A time line of faults as `breakerbox --scenario` reads it; `default` is the built-in one.
+    /// A timeline of faults in the format of `breakerbox --scenario`; `default` is the built-in one.
     pub scenario: Option<String>,
-    /// Settings laid over the defaults, for all variants.
+    /// Settings that override the defaults, for all variants.
     pub settings: Option<Value>,
     /// The breaker whose transitions are reported, as `caller/dependency`.
     pub breaker: Option<String>,
     /// Route whose answers are measured, such as `POST /api/checkout`; all when left out.
     pub route: Option<String>,
-    /// Orders per second of a load of its own that places orders and nothing else.
+    /// Rate of a load that only places orders, in orders per second.
     pub orders: Option<f64>,
 }
 
@@ -339,7 +339,7 @@ pub enum PlotKind {
     Heatmap,
     /// The states of the breakers over time, for the first seed.
     States,
-    /// How far predicted chances came true.
+    /// Predicted probability compared with observed frequency.
     Calibration,
 }
 
@@ -349,7 +349,7 @@ pub enum PlotKind {
 pub struct Plot {
     /// Its kind.
     pub kind: PlotKind,
-    /// Its title, which says what is to be seen.
+    /// Its title, which states the result.
     pub title: Text,
     /// The case; the first when left out.
     #[serde(default)]
@@ -481,7 +481,7 @@ impl Case {
         Ok(())
     }
 
-    /// Whether the faults fit into a run of this length.
+    /// Checks that the faults fit into a run of this length.
     pub fn check_duration(&self, duration: Duration) -> Result<(), String> {
         if duration < Duration::from_secs(1) || duration > LONGEST {
             return Err("duration: must be within 1s–48h".to_owned());
@@ -541,8 +541,8 @@ impl Case {
         }
     }
 
-    /// The policies of a variant with some settings changed (`path`, `value`); a dependency without a
-    /// policy is called as it is.
+    /// The policies of a variant with one setting changed (`path`, `value`); a dependency without a policy is called
+    /// without protection.
     pub fn policies(
         &self,
         variant: &Variant,
@@ -585,7 +585,7 @@ impl Case {
     }
 }
 
-/// Lays a value over what is at a path; tables are merged, and everything else is replaced.
+/// Sets the value at a path; tables are merged, other values are replaced.
 fn lay_over(base: &mut Value, path: &[&str], value: &Value) {
     if !base.is_object() {
         *base = Value::Object(serde_json::Map::new());

@@ -1,8 +1,8 @@
-//! Estimates over seeds, and how sure they are.
+//! Estimates over seeds, with confidence intervals.
 //!
-//! Each seed's run is one independent observation; an interval is Student's t over them, at 95 %. Two
-//! variants met the same arrivals and the same luck with the same seed, so their difference is judged
-//! seed by seed (a paired interval), which is much narrower.
+//! The run of each seed is an independent observation; an interval is Student's t over them, at 95 %. With the same
+//! seed two variants get the same arrivals and random numbers, so their difference is computed seed by seed (a paired
+//! interval), which gives a much narrower interval.
 
 use serde::Serialize;
 
@@ -15,12 +15,12 @@ pub struct Estimate {
     pub low: f64,
     /// Upper end of the interval.
     pub high: f64,
-    /// Runs in which there was something to measure.
+    /// Runs with a value.
     pub runs: usize,
 }
 
 impl Estimate {
-    /// Of observations, those that are NaN left out.
+    /// The estimate from these observations, ignoring NaN.
     #[must_use]
     pub fn of(values: &[f64]) -> Self {
         let values: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
@@ -37,7 +37,7 @@ impl Estimate {
         Self { mean, low: mean - half, high: mean + half, runs }
     }
 
-    /// Of the differences between two variants, seed by seed.
+    /// The estimate of the difference between two variants, paired by seed.
     #[must_use]
     pub fn paired(one: &[f64], other: &[f64]) -> Self {
         let differences: Vec<f64> = one.iter().zip(other).map(|(one, other)| one - other).collect();
@@ -59,7 +59,7 @@ fn student(degrees: usize) -> f64 {
     ];
     match degrees {
         0 => f64::NAN,
-        // Cornish and Fisher's expansion around the normal quantile: right to three digits from here on.
+        // Cornish and Fisher's expansion around the normal quantile, which is accurate to three digits from here on.
         31.. => 1.96 + 2.372 / degrees as f64,
         _ => TABLE[degrees - 1],
     }

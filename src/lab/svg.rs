@@ -1,5 +1,5 @@
-//! Plots as SVG, drawn so that they can be read without their text: direct labels, intervals, shaded
-//! faults, colours that people with colour blindness tell apart (Okabe and Ito), dashes for the rest.
+//! Plots as SVG that are legible on their own: direct labels, intervals, shaded faults, a palette that remains
+//! distinguishable with colour blindness (Okabe and Ito), and dashes for further lines.
 
 use std::fmt::Write;
 
@@ -13,19 +13,19 @@ const GRID: &str = "#e3e3e3";
 const FAULT: &str = "#fbe3d6";
 pub(crate) const WIDTH: f64 = 760.0;
 
-/// A drawing under way.
+/// A drawing under construction.
 pub(crate) struct Canvas {
     body: String,
     height: f64,
     title: String,
-    /// Lines of the title.
+    /// Lines of the wrapped title.
     lines: Vec<String>,
 }
 
-/// Height of a line of the title.
+/// Line height of the title.
 const TITLE_LINE: f64 = 19.0;
 
-/// Where a text is anchored.
+/// Horizontal anchor of a text.
 #[derive(Clone, Copy)]
 pub(crate) enum Anchor {
     Start,
@@ -46,7 +46,7 @@ impl Canvas {
         self.styled_text(at, text, anchor, "11", FAINT, "400");
     }
 
-    /// A faint text that begins at a place, or ends at the right edge if it would not fit.
+    /// A grey text that starts at a position, or ends at the right edge if it would not fit.
     pub(crate) fn above(&mut self, (x, y): (f64, f64), text: &str) {
         let right = WIDTH - 8.0;
         if x + width_of(text, 11.0) > right {
@@ -110,7 +110,7 @@ impl Canvas {
         let _ = write!(self.body, r##"<circle cx="{x:.1}" cy="{y:.1}" r="{radius}" fill="{fill}" stroke="#fff"/>"##);
     }
 
-    /// A line through points; one that is not a number interrupts it.
+    /// A line through points; a point that is not finite interrupts it.
     pub(crate) fn path(&mut self, points: &[(f64, f64)], number: usize) {
         let mut path = String::new();
         let mut pen_down = false;
@@ -150,7 +150,7 @@ impl Canvas {
 
     pub(crate) fn finish(self) -> String {
         let Self { body, title, lines, .. } = &self;
-        // What was drawn assumes a title of one line.
+        // The drawing was made for a title of one line.
         let extra = TITLE_LINE * lines.len().saturating_sub(1) as f64;
         let height = self.height + extra;
         let mut head = String::new();
@@ -169,7 +169,7 @@ impl Canvas {
     }
 }
 
-/// How wide a text is drawn, about: which font a reader has is not known.
+/// Approximate width of a text, because the reader's font is unknown.
 pub(crate) fn width_of(text: &str, size: f64) -> f64 {
     let wide = |c: char| match c {
         'i' | 'j' | 'l' | 't' | 'f' | 'r' | '.' | ',' | ':' | ';' | '(' | ')' | ' ' | '·' | '/' => 0.36,
@@ -180,7 +180,7 @@ pub(crate) fn width_of(text: &str, size: f64) -> f64 {
     text.chars().map(wide).sum::<f64>() * size
 }
 
-/// Lines that are no wider than `room`.
+/// Wraps a text into lines no wider than `room`.
 fn wrapped(text: &str, size: f64, room: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -199,7 +199,7 @@ pub(crate) fn colour(number: usize) -> &'static str {
     COLOURS[number % COLOURS.len()]
 }
 
-/// Text as it may stand in XML.
+/// Escapes a text for XML.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -219,7 +219,7 @@ impl Scale {
         Self { from, to, pixels, log: false }
     }
 
-    /// For values above 0 that span decades.
+    /// A logarithmic scale, for values above 0 that span decades.
     pub(crate) fn logarithmic((from, to): (f64, f64), pixels: (f64, f64)) -> Self {
         let from = from.max(1e-6);
         let to = if to > from * 1.01 { to } else { from * 10.0 };
@@ -304,7 +304,7 @@ impl Frame {
         canvas.line((left, top), (left, bottom), FAINT, 1.0);
     }
 
-    /// Shades the time of a fault, and names it above the frame.
+    /// Shades the duration of a fault and labels it above the frame.
     pub(crate) fn shade(&self, canvas: &mut Canvas, (from, to): (f64, f64), label: &str) {
         let (bottom, top) = self.y.pixels;
         let (x, end) = (self.x.at(from), self.x.at(to));

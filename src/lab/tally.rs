@@ -1,7 +1,7 @@
-//! What one run amounts to.
+//! Counters and timings of one run.
 //!
-//! Each journey is timed from the instant it was to begin, and every journey that began is waited
-//! for, so that a slow system cannot hide its slowness ("coordinated omission").
+//! Each journey is timed from its scheduled start, and every journey that started is waited for, so that a slow system
+//! cannot hide its slowness ("coordinated omission").
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use serde::Serialize;
 
 use super::metrics::Series;
 
-/// Longest response time that is distinguished from longer ones, microseconds.
+/// Longest response time that is resolved, in microseconds.
 const LONGEST_MICROS: u64 = 3_600_000_000;
 /// Bins of a time line.
 const BINS: u32 = 120;
-/// Most transitions that a run keeps.
+/// Maximum number of transitions kept per run.
 const MOST_TRANSITIONS: usize = 2_000;
-/// A recovery has to last this long.
+/// How long a recovery must last to count.
 const STABLE: Duration = Duration::from_secs(10);
-/// A system is recovered when it serves this share of what it served before.
+/// A system has recovered when its success ratio reaches this share of the one before the fault.
 const RECOVERED: f64 = 0.95;
 
-/// How a journey ended for its caller.
+/// Outcome of a journey for its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum End {
     Ok,
@@ -30,7 +30,7 @@ pub(crate) enum End {
     Error,
 }
 
-/// A change of a breaker's state in a run.
+/// A transition of a breaker in a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Moved {
     /// Seconds since the run began.
@@ -43,7 +43,7 @@ pub(crate) struct Moved {
     pub(crate) failures: u64,
 }
 
-/// A tenth of the predictions.
+/// Predictions within one tenth of the probability range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Bin {
     pub(crate) retries: u64,
@@ -51,7 +51,7 @@ pub(crate) struct Bin {
     pub(crate) succeeded: f64,
 }
 
-/// Response times of one second or so, in logarithmic buckets: known to within a fifth.
+/// Response times of about one second of the run, in logarithmic buckets: accurate to a fifth.
 #[derive(Clone, Debug)]
 struct Slice {
     ends: [u32; 3],
@@ -128,7 +128,7 @@ impl Phase {
     }
 }
 
-/// Plain counts of a run.
+/// Counters of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) requests: u64,
@@ -138,15 +138,15 @@ pub(crate) struct Counts {
     pub(crate) retries: u64,
     pub(crate) hedges: u64,
     pub(crate) duplicates: u64,
-    /// Requests that waited for a worker of a dependency, and how long they did.
+    /// Requests that were assigned a worker, and their total waiting time.
     pub(crate) waits: u64,
     pub(crate) waited: f64,
-    /// Worker-seconds that were used, and that there were.
+    /// Worker-seconds used, and available.
     pub(crate) busy: f64,
     pub(crate) workers: f64,
 }
 
-/// What is counted while a run goes on.
+/// Counters while a run is in progress.
 pub(crate) struct Tally {
     length: Duration,
     incident: Option<(Duration, Duration)>,
@@ -163,11 +163,11 @@ pub(crate) struct Tally {
     pub(crate) calibration: Option<(Vec<Bin>, f64)>,
 }
 
-/// A run, done.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct RunResult {
     pub(crate) metrics: BTreeMap<&'static str, f64>,
-    /// Seconds between two points of a time line.
+    /// Width of a bin of the time series, in seconds.
     pub(crate) bin_seconds: f64,
     pub(crate) series: BTreeMap<&'static str, Vec<f64>>,
     pub(crate) transitions: Vec<Moved>,
@@ -211,7 +211,7 @@ impl Tally {
         self.slices.get_mut(index)
     }
 
-    /// A journey that was to begin `at` has ended.
+    /// Records the end of a journey that was scheduled at `at`.
     pub(crate) fn journey(&mut self, at: Duration, end: End, took: Duration) {
         self.whole.record(end, took);
         if let Some(phase) = self.phase(at) {
@@ -222,7 +222,7 @@ impl Tally {
         }
     }
 
-    /// A request was sent to a dependency.
+    /// Records a request to a dependency.
     pub(crate) fn request(&mut self, at: Duration) {
         self.counts.requests += 1;
         if let Some(phase) = self.phase(at) {
@@ -305,7 +305,7 @@ impl Tally {
         ]);
         let won = |end: End| self.order_won * whole.ends[end as usize] as f64;
         let [kept, at_risk, lost] = self.revenue.unwrap_or([won(End::Ok), won(End::Degraded), won(End::Error)]);
-        // Where nothing is sold there is no revenue, rather than none of it.
+        // Without orders there is no figure for revenue, rather than zero.
         if self.revenue.is_some() || self.order_won > 0.0 {
             all.extend([("kept", kept), ("at-risk", at_risk), ("lost", lost)]);
         }
@@ -343,11 +343,11 @@ impl Tally {
         opened.map_or(f64::NAN, |moved| moved.at - begin)
     }
 
-    /// Seconds from the end of the fault until complete answers are as frequent as before, for good;
-    /// the rest of the run if that never happens.
+    /// Seconds from the end of the fault until complete answers are permanently as frequent as before; the rest of the
+    /// run if that never happens.
     fn recovered(&self, begin: Duration, end: Duration) -> f64 {
         let usual = self.phases[0].share(&[End::Ok]);
-        // Where hardly anything worked before, there is nothing to come back to.
+        // If hardly any journey succeeded before, recovery is undefined.
         if usual.is_nan() || usual < 0.5 || begin.is_zero() {
             return f64::NAN;
         }
@@ -357,11 +357,11 @@ impl Tally {
         let mut good = 0.0;
         for (index, slice) in self.slices.iter().enumerate().skip(first) {
             let journeys = f64::from(slice.journeys());
-            // No requests: neither good nor bad.
+            // Without journeys the bin is neither good nor bad.
             if journeys == 0.0 {
                 continue;
             }
-            // Chance alone moves the share of a few journeys: two standard errors are allowed for.
+            // The share varies by chance when there are few journeys: two standard errors are allowed.
             let slack = 2.0 * (usual * (1.0 - usual) / journeys).sqrt();
             if f64::from(slice.ends[0]) / journeys >= RECOVERED * usual - slack {
                 good += 1.0;
@@ -376,7 +376,7 @@ impl Tally {
         self.length.saturating_sub(end).as_secs_f64()
     }
 
-    /// Seconds after the fault during which the first breaker that opened was not closed.
+    /// Seconds after the fault during which the first breaker to open was not closed.
     fn blocked_after(&self, end: Duration) -> f64 {
         let (end, length) = (end.as_secs_f64(), self.length.as_secs_f64());
         let Some(name) = self.transitions.iter().find(|moved| moved.to == "open").map(|moved| &moved.breaker) else {

@@ -1,6 +1,6 @@
-//! Prose that is written once, with places for figures: `{{name}}`.
+//! Text with placeholders for figures: `{{name}}`.
 
-/// Fills every place; one that cannot be filled is an error.
+/// Replaces every placeholder; one without a value is an error.
 pub(crate) fn fill(text: &str, value: impl Fn(&str) -> Result<String, String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

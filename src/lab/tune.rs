@@ -1,18 +1,18 @@
-//! Searches settings for a dependency that is known by its [profile](super::Profile).
+//! Searches settings for a dependency described by its [profile](super::Profile).
 //!
 //! ## Theory of operation
 //!
-//! The timeout follows from the measured P99: 1.5 times as long, which leaves slow answers their chance
-//! and cuts hangs. The rest is searched: failure-rate threshold (never below what is normal), window, open wait and
-//! attempts, each combination against the same calls and failures. A first round with few seeds keeps the best;
-//! a second one with many seeds decides among them. The *cost* of a candidate is its lost calls per thousand, plus
-//! its wasted requests per thousand calls times their weight.
+//! The timeout follows from the measured P99: 1.5 times as long, which still admits slow answers and cuts off hangs.
+//! The rest is searched: failure-rate threshold (never below the normal failure ratio), window, open wait and attempts;
+//! each combination runs against the same calls and failures. A first round with few seeds keeps the best candidates; a
+//! second one with many seeds decides among them. The *cost* of a candidate is its lost calls per thousand, plus its
+//! wasted requests per thousand calls times their weight.
 //!
 //! ## How it fails
 //!
-//! The dependency is simulated: its response times are taken for log-normal between P50 and P99, its failures for
-//! independent of each other and of the load. Settings for a dependency that fails *because* of load need the overload
-//! experiment, not this.
+//! The dependency is simulated: its response times are assumed to be log-normal between P50 and P99, and its failures
+//! to be independent of each other and of the load. For a dependency that fails *because* of load use the overload
+//! experiment instead.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -27,23 +27,23 @@ use super::spec::{Experiment, Text, Variant};
 use super::stats::Estimate;
 use breakerbox_resilience::policy::PolicySettings;
 
-/// Candidates that the second round decides among.
+/// Candidates in the second round.
 const FINALISTS: usize = 12;
 /// Seeds of the first round.
 const FIRST_ROUND: u32 = 3;
-/// Calls per second that are simulated at most; more tell nothing new about a breaker.
+/// Highest simulated call rate, per second; a higher one reveals nothing more about a breaker.
 const HIGHEST_RATE: f64 = 50.0;
 
-/// A combination of settings, and how it did.
+/// A combination of settings, and its results.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// Its settings, as they are written.
+    /// Its settings, spelled as in the settings file.
     pub settings: Value,
     /// Share of calls that succeeded.
     pub success: Estimate,
     /// Wasted requests.
     pub wasted: Estimate,
-    /// Seconds until everything was normal again.
+    /// Seconds until recovery.
     pub recover: Estimate,
     /// Lost calls per thousand, plus weighted wasted requests.
     pub cost: Estimate,
@@ -55,17 +55,17 @@ pub struct Candidate {
 /// What the search found.
 #[derive(Clone, Debug)]
 pub struct Advice {
-    /// What was known.
+    /// The profile of the dependency.
     pub profile: Profile,
     /// The finalists, cheapest first.
     pub candidates: Vec<Candidate>,
-    /// Finalists that cannot be distinguished from the first one.
+    /// Finalists that are statistically indistinguishable from the first one.
     pub ties: usize,
-    /// What to be careful about.
+    /// Warnings for the operator.
     pub warnings: Vec<String>,
 }
 
-/// Searches.
+/// Runs the search.
 pub fn tune(profile: &Profile, weight: f64, options: &Options, progress: Progress<'_>) -> Result<Advice, String> {
     profile.validate()?;
     let all = candidates(profile);
@@ -98,7 +98,7 @@ pub fn tune(profile: &Profile, weight: f64, options: &Options, progress: Progres
 fn candidates(profile: &Profile) -> Vec<Value> {
     let timeout = timeout(profile);
     let normal = profile.failures * 100.0;
-    // Below twice what is normal, chance alone trips.
+    // Below twice the normal failure ratio, random failures alone would trip.
     let floor = (normal * 2.0).max(20.0);
     let mut thresholds: Vec<f64> =
         [30.0, 50.0, 75.0, 90.0].into_iter().filter(|threshold| *threshold >= floor).collect();
@@ -137,7 +137,7 @@ fn candidates(profile: &Profile) -> Vec<Value> {
     all
 }
 
-/// 1.5 times the P99, rounded up to something one would write, and within the caller's patience.
+/// 1.5 times the P99, rounded up to a convenient value, and at most the caller's patience.
 fn timeout(profile: &Profile) -> Duration {
     let wanted = profile.p99.mul_f64(1.5).as_millis();
     let step = if wanted < 1000 { 50 } else { 250 };
@@ -149,8 +149,8 @@ fn written(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// Says `false` of each part that the advised policy is without: a file of settings is laid over the defaults, whose
-/// parts would stay on otherwise.
+/// Sets each part that the advised policy lacks to `false`: a settings file is merged into the defaults, whose parts
+/// would otherwise stay on.
 fn switch_off(resolved: &Value, settings: &mut Value) {
     let (Value::Object(resolved), Value::Object(settings)) = (resolved, settings) else { return };
     for (name, part) in resolved {
@@ -164,7 +164,7 @@ fn switch_off(resolved: &Value, settings: &mut Value) {
     }
 }
 
-/// As Spring reads it: one number and one unit.
+/// A duration in Spring's format: one number and one unit.
 fn springs(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
@@ -207,12 +207,12 @@ fn round(
             }
         })
         .collect();
-    // Stable, so that candidates that cost the same stay in the order they were made.
+    // A stable sort, so that candidates with equal cost keep their order.
     all.sort_by(|one, other| one.cost.mean.total_cmp(&other.cost.mean));
     Ok(all)
 }
 
-/// An experiment that is made rather than written.
+/// An experiment built by the program instead of read from TOML.
 pub(super) fn experiment(name: &str, case: super::spec::Case) -> Experiment {
     Experiment {
         name: name.to_owned(),
@@ -228,7 +228,7 @@ pub(super) fn experiment(name: &str, case: super::spec::Case) -> Experiment {
     }
 }
 
-/// Anti-patterns that the profile invites.
+/// Anti-patterns that the profile suggests.
 fn warnings(profile: &Profile) -> Vec<String> {
     let mut all = Vec::new();
     if profile.rate < 0.5 {
@@ -283,7 +283,7 @@ impl Advice {
         crate::settings::policies::resolve(Some(&best.settings))
     }
 
-    /// As settings of Breakerbox.
+    /// The policy as settings of Breakerbox.
     pub fn toml(&self, caller: &str, dependency: &str) -> Result<String, String> {
         let best = self.candidates.first().ok_or("there is no candidate")?;
         let resolved = serde_json::to_value(self.policy()?).map_err(|error| error.to_string())?;
@@ -305,7 +305,7 @@ impl Advice {
         Ok(out)
     }
 
-    /// As Resilience4j's configuration.
+    /// The policy as Resilience4j's configuration.
     pub fn resilience4j(&self, dependency: &str) -> Result<String, String> {
         let policy = self.policy()?;
         let mut out = String::from("resilience4j:\n");
@@ -342,7 +342,7 @@ impl Advice {
         Ok(out)
     }
 
-    /// The finalists, and how sure the choice is.
+    /// A table of the finalists, and the confidence in the choice.
     #[must_use]
     pub fn table(&self) -> String {
         let mut out = String::from(
@@ -395,11 +395,11 @@ mod tests {
 
     #[test]
     fn the_timeout_comes_from_the_p99() {
-        // 800 ms: 1 to 1.5 s, as the source texts advise.
+        // 1.5 times the P99 of 800 ms, within the 1 to 1.5 s of the source texts.
         assert_eq!(timeout(&profile()), Duration::from_millis(1250));
     }
 
-    /// The defaults protect calls of the catalog with parts that were not simulated: they must be off.
+    /// The defaults for calls of the catalog include parts that were not simulated: the advice must disable them.
     #[test]
     fn the_advice_as_settings_is_the_policy_that_was_simulated() {
         let estimate = Estimate::of(&[1.0, 1.0]);

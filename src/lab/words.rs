@@ -1,4 +1,4 @@
-//! What an experiment is run under, in words: its dependencies and its faults.
+//! Describes the conditions of an experiment in words: its dependencies and its faults.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::spec::{Dependency, FaultStep, Lang};
 use crate::faults::{FaultPlan, Latency};
 use breakerbox_telemetry::FaultKind;
 
-/// A dependency with its response times and its size.
+/// A dependency with its response times and its capacity.
 pub(super) fn dependency(dependency: &Dependency, lang: Lang) -> String {
     let mut parts = vec![latency(dependency.latency, lang)];
     if dependency.instances > 1 {
@@ -54,7 +54,7 @@ fn latency(latency: Latency, lang: Lang) -> String {
     }
 }
 
-/// A fault, what it does, and when.
+/// A fault, its effect, and its time.
 pub(super) fn fault(step: &FaultStep, lang: Lang) -> String {
     let instance = step.instance.map_or(String::new(), |instance| match lang {
         Lang::En => format!(", instance {}", instance + 1),
@@ -82,7 +82,7 @@ fn when(step: &FaultStep, lang: Lang) -> String {
     }
 }
 
-/// What is wrong, each kind with the share of requests that it meets.
+/// The kinds of a fault, each with the share of requests that it affects.
 fn kinds(plan: &FaultPlan, lang: Lang) -> Vec<String> {
     let own = plan.shares().into_iter().filter(|(_, share)| *share > 0.0);
     own.map(|(kind, share)| {

@@ -1,4 +1,4 @@
-//! Embedded files and the headers they are served with.
+//! Embedded files, served with their headers.
 
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
@@ -6,8 +6,8 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
 
-/// What a page may do: run its own script, use its own style, draw images that it made itself, and
-/// talk to its own port.
+/// Content security policy of the pages: they run their own script, use their own style, draw generated images, and
+/// connect to their own port.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -20,16 +20,16 @@ pub(super) struct Asset {
 }
 
 impl Asset {
-    /// A file of this media type.
+    /// A file with this media type.
     pub(super) fn new(kind: &'static str, body: &'static str) -> Self {
         let digest = Sha256::digest(body.as_bytes());
         let tag = digest.iter().take(8).fold(0_u64, |tag, byte| tag << 8 | u64::from(*byte));
-        // Hexadecimal digits in quotes are always a header value.
+        // Hexadecimal digits in quotes are always a valid header value.
         let tag = HeaderValue::try_from(format!("\"{tag:016x}\"")).unwrap_or(HeaderValue::from_static("\"0\""));
         Self { kind, body, tag }
     }
 
-    /// Answers `GET` with the file.
+    /// A route that serves the file.
     pub(super) fn route<S: Clone + Send + Sync + 'static>(self) -> MethodRouter<S> {
         get(move |headers: HeaderMap| {
             let asset = self.clone();
@@ -37,7 +37,7 @@ impl Asset {
         })
     }
 
-    /// The file, or only the news that the browser's copy is still the right one.
+    /// The file, or 304 if the browser's copy is up to date.
     fn serve(&self, request: &HeaderMap) -> Response {
         const HEADERS: [(HeaderName, &str); 4] = [
             (header::CACHE_CONTROL, "no-cache"),
@@ -47,7 +47,7 @@ impl Asset {
         ];
         let known = request.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
         let own = self.tag.to_str().unwrap_or_default();
-        // Compression weakens the tag on its way out.
+        // Compression turns the tag into a weak one.
         if known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == own)) {
             return (StatusCode::NOT_MODIFIED, [(header::ETAG, self.tag.clone())], HEADERS).into_response();
         }

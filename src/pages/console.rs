@@ -1,7 +1,7 @@
-//! The console, on the admin port: one page that shows what the program knows and does what it can.
+//! The console on the admin port: one page that shows the program's state and sends its commands.
 //!
-//! It is fed by [`Feed`](super::Feed) and never asks by itself. Labels come from outside, so
-//! the page never interprets a text as markup.
+//! Its data comes from [`Feed`](super::Feed); the page does not poll. Labels come from outside, so the page never
+//! interprets a text as markup.
 
 use axum::Router;
 use axum::routing::get;
@@ -18,6 +18,6 @@ pub fn console() -> Router {
             Asset::new("text/javascript; charset=utf-8", include_str!("dist/console.js")).route(),
         )
         .route("/assets/console.css", Asset::new("text/css; charset=utf-8", include_str!("dist/console.css")).route())
-        // What the page before this one was called.
+        // The former address of the page.
         .route("/console/", get(|| async { axum::response::Redirect::permanent("/console") }))
 }

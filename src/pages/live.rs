@@ -1,9 +1,9 @@
-//! `GET /live`: what changes under a storefront that stands open, as server-sent events.
+//! `GET /live`: changes for an open storefront, as server-sent events.
 //!
-//! `status` is the list of breakers, sent when one changes its state, and `orders` the viewer's orders,
-//! sent when one of them does; the page asks for nothing again and again. Only orders that are under way
-//! are looked after, since one that is settled stays as it is: a page that places another opens a new
-//! stream. The viewer is the owner of the request's token, as the gateway's own route verifies it.
+//! `status` is the list of breakers, sent when one changes its state, and `orders` are the viewer's orders, sent when
+//! one of them changes; the page does not poll. Only orders in progress are watched, because a final order does not
+//! change: a page that places another order opens a new stream. The viewer is identified by the request's token, which
+//! the gateway's own route verifies.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,15 +24,15 @@ use super::json_of;
 use super::storefront::{BreakerStatus, Storefront, statuses};
 use crate::web::problem::Problem;
 
-/// How often breakers are looked at, and orders that are under way.
+/// Polling interval of breakers and of orders in progress.
 const TICK: Duration = Duration::from_secs(1);
-/// Streams at once.
+/// Maximum number of concurrent streams.
 const LISTENERS: usize = 256;
-/// How far a wait may differ from what was said, in seconds: both are rounded.
+/// Tolerance between a wait and the one sent before, in seconds: both are rounded.
 const ROUNDING: u64 = 2;
-/// Largest list of orders, in bytes.
+/// Maximum size of a list of orders, in bytes.
 const LARGEST: usize = 1 << 20;
-/// States in which an order does not stay.
+/// States of orders in progress.
 const UNDER_WAY: [&str; 4] = ["pending", "charging", "queued", "cancelling"];
 
 #[derive(Clone)]
@@ -41,20 +41,20 @@ struct Streams {
     places: Arc<Semaphore>,
 }
 
-/// The route of a storefront.
+/// The route for a storefront.
 pub(super) fn routes(storefront: Storefront) -> Router {
     let streams = Streams { storefront: Arc::new(storefront), places: Arc::new(Semaphore::new(LISTENERS)) };
     Router::new().route("/live", get(live)).with_state(streams)
 }
 
-/// One page that stands open.
+/// An open page.
 struct Listener {
     storefront: Arc<Storefront>,
     viewer: Option<HeaderValue>,
     ticks: Interval,
     breakers: Option<(Instant, Vec<BreakerStatus>)>,
     orders: Value,
-    /// Whether orders are to be looked at.
+    /// Whether orders are watched.
     watching: bool,
     _place: OwnedSemaphorePermit,
 }
@@ -83,7 +83,7 @@ async fn live(State(streams): State<Streams>, headers: HeaderMap) -> Response {
 }
 
 impl Listener {
-    /// The next thing that changed; nothing once the process ends.
+    /// The next change; `None` when the process ends.
     async fn next(&mut self) -> Option<Event> {
         loop {
             self.ticks.tick().await;
@@ -109,15 +109,15 @@ impl Listener {
         }
     }
 
-    /// The viewer's orders as the gateway gives them; none while it can't.
+    /// The viewer's orders according to the gateway; `None` if it is unavailable.
     async fn asked(&self) -> Option<Value> {
         let request = Request::get("/api/orders").header(header::AUTHORIZATION, self.viewer.as_ref()?);
         json_of(&self.storefront.api, request, LARGEST).await
     }
 }
 
-/// Whether there is nothing to send: no breaker changed its state, and none waits longer than it said it would,
-/// as one does whose probe failed between two looks.
+/// Whether there is no change: no breaker changed its state, and none waits longer than was sent before, which happens
+/// if a probe failed between two polls.
 fn same(before: &[BreakerStatus], elapsed: Duration, now: &[BreakerStatus]) -> bool {
     let as_told = |(before, now): (&BreakerStatus, &BreakerStatus)| {
         let left = before.retry_after_seconds.saturating_sub(elapsed.as_secs());
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::pages::Side;
 
-    /// A storefront whose viewer has an order that is paid when it is looked at for the third time.
+    /// A storefront whose viewer has an order that is paid at the third request.
     fn storefront(tasks: TaskTracker) -> Storefront {
         let asked = Arc::new(AtomicUsize::new(0));
         let orders = move |headers: HeaderMap| async move {
@@ -180,7 +180,7 @@ mod tests {
         }
         let seen = |what: &str| events.matches(what).count();
         assert_eq!((seen("event: status"), seen("event: orders"), seen("queued"), seen("Bearer me")), (1, 2, 1, 2));
-        // No more events; the stream ends with the process.
+        // No more events: the stream ends with the process.
         tasks.close();
         while let Some(more) = body.next().await {
             assert!(!std::str::from_utf8(&more.unwrap()).unwrap().contains("data: {"));

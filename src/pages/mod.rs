@@ -1,9 +1,8 @@
 //! The web pages of the program: the storefront on the public ports, the console on the admin port.
 //!
-//! Both are built from `web/` (Vite, Preact, TypeScript) and the result is committed under `dist`, so
-//! that `cargo build` needs no Node; `scripts/pages.sh --check` rebuilds and compares. A page is made
-//! of the same JSON that any client can read, loads nothing from elsewhere and may not run anything
-//! but its own script.
+//! Both are built from `web/` (Vite, Preact, TypeScript) and the result is committed under `dist`, so that `cargo
+//! build` needs no Node; `scripts/pages.sh --check` rebuilds and compares. A page uses the same JSON as any other
+//! client, loads nothing from other origins and can only run its own script.
 
 mod assets;
 mod console;
@@ -26,7 +25,7 @@ pub use console::console;
 pub use feed::Feed;
 pub use storefront::{Side, Storefront};
 
-/// What these routes of the program answer, as JSON of at most `largest` bytes; none when it could not be had.
+/// The response of these routes as JSON of at most `largest` bytes; `None` if it is unavailable.
 async fn json_of(routes: &Router, request: http::request::Builder, largest: usize) -> Option<Value> {
     let request: Request<Body> = request.body(Body::empty()).ok()?;
     let response = routes.clone().oneshot(request).await.ok()?;

@@ -1,9 +1,8 @@
-//! The storefront: the site that viewers see, on the public port of each gateway.
+//! The storefront: the viewers' site, on the public port of each gateway.
 //!
-//! The page calls the gateway's own `/api/*`. It is served beside the gateway's edge, not behind it:
-//! a fault injected there fails the page's requests, and the page is there to say so. On the protected
-//! gateway's port, `/twin/api/*` reaches the unprotected twin, so that one page can show both sides
-//! without asking another origin.
+//! The page calls the gateway's own `/api/*`. It is served beside the gateway's edge, not behind it: a fault injected
+//! there fails the page's requests but not the page, which can show the error. On the protected gateway's port,
+//! `/twin/api/*` reaches the unprotected twin, so that one page can show both sides without another origin.
 
 use std::sync::Arc;
 
@@ -19,37 +18,37 @@ use super::{live, twin};
 use crate::client::Client;
 use crate::services::user;
 
-/// Viewers that the page offers to sign in as.
+/// Demonstration accounts that the page offers for login.
 const DEMO_VIEWERS: [&str; 5] = ["viewer7", "viewer12", "viewer23", "viewer31", "viewer84"];
 
-/// Which gateway a storefront belongs to.
+/// The gateway of a storefront.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
-    /// The protected one.
+    /// The protected gateway.
     Protected,
     /// Its unprotected twin.
     Bare,
 }
 
-/// What a storefront is made of.
+/// Parts of a storefront.
 #[derive(Clone)]
 pub struct Storefront {
     /// Its gateway.
     pub side: Side,
-    /// Base URL of the unprotected twin, to be shown beside this one.
+    /// Base URL of the unprotected twin, for the split view.
     pub twin: Option<String>,
-    /// Address of the console, when browsers that reach this page can reach it.
+    /// URL of the console, if browsers that reach this page can reach it.
     pub console: Option<String>,
-    /// The process's clients, whose breakers are shown. Reading only: nothing can be changed here.
+    /// The process's clients, whose breakers are shown read-only.
     pub clients: Vec<Client>,
-    /// The gateway's own routes, which the stream asks for a viewer's orders.
+    /// The gateway's own routes, from which the stream reads a viewer's orders.
     pub api: Router,
-    /// The process's tasks: streams end with them.
+    /// The process's tasks; streams end with them.
     pub tasks: TaskTracker,
 }
 
-/// What the page has to know before it asks the API anything.
+/// Configuration of the page.
 #[derive(Debug, Serialize)]
 struct Site {
     side: Side,
@@ -65,13 +64,13 @@ struct Demo {
     password: &'static str,
 }
 
-/// A breaker as the public may see it.
+/// The public status of a breaker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct BreakerStatus {
     pub(super) service: String,
     pub(super) name: String,
     pub(super) state: &'static str,
-    /// Until the next call is tried; 0 unless it is open.
+    /// Seconds until the next probe; 0 unless it is open.
     pub(super) retry_after_seconds: u64,
 }
 
@@ -116,7 +115,7 @@ async fn status(State(storefront): State<Arc<Storefront>>) -> Json<Vec<BreakerSt
     Json(statuses(&storefront))
 }
 
-/// Every breaker as it is now.
+/// The current status of every breaker.
 pub(super) fn statuses(storefront: &Storefront) -> Vec<BreakerStatus> {
     let seen = storefront.clients.iter().filter_map(|client| {
         let now = client.snapshot()?;

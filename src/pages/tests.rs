@@ -8,7 +8,7 @@ use tower::ServiceExt;
 
 use super::{Side, Storefront};
 
-/// Most that a page may weigh compressed, its script and style included.
+/// Maximum compressed size of a page, including its script and style.
 const HEAVIEST: usize = 150_000;
 
 fn storefront(side: Side, twin: Option<String>) -> Router {
@@ -84,7 +84,7 @@ async fn the_twin_is_reached_under_the_same_origin() {
     assert_eq!(headers[header::LOCATION], "/api/orders/1");
     let (status, ..) = ask(&router, Request::builder().method(Method::PUT).uri("/twin/api/checkout")).await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
-    // Nothing but the API: not the twin's other paths, not another host.
+    // Only the API is forwarded: no other paths of the twin, and no other hosts.
     let (status, ..) = ask(&router, Request::get("/twin/status.json")).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 }

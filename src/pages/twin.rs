@@ -1,8 +1,8 @@
-//! `/twin/api/*` on the protected gateway's port: the unprotected twin under the same origin.
+//! `/twin/api/*` on the protected gateway's port: the unprotected twin on the same origin.
 //!
-//! Forwards the API's own methods and the headers that it reads, and nothing else. It waits longer
-//! than anything in the demonstration hangs, since how long the twin takes is what the page shows; a
-//! bound on requests in flight keeps a twin that hangs from taking this port's memory.
+//! Forwards only the API's own methods and the headers that it reads. Its timeout is longer than any hang in the
+//! demonstration, because the page shows how long the twin takes; a limit on requests in flight keeps a hanging twin
+//! from using up this port's memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,13 @@ use tokio::sync::Semaphore;
 
 use crate::web::problem::Problem;
 
-/// What the twin's paths begin with on the protected side's port.
+/// Prefix of the twin's paths on the protected side's port.
 pub(super) const PREFIX: &str = "/twin";
-/// Longest wait for the twin.
+/// Timeout of a request to the twin.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Requests on their way to it at once.
+/// Maximum number of requests in flight.
 const IN_FLIGHT: usize = 64;
-/// Largest request body, in bytes, as at a gateway's own edge.
+/// Maximum size of a request body, in bytes, as at a gateway's own edge.
 const LARGEST_BODY: usize = 64 * 1024;
 const REQUEST_HEADERS: [HeaderName; 4] =
     [header::ACCEPT, header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("idempotency-key")];

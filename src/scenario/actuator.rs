@@ -1,4 +1,4 @@
-//! How a scenario reaches what it breaks: here, or through another process's admin port.
+//! Applies a scenario's actions, in this process or through another process's admin port.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::faults::{FaultPlan, Faults};
 
 type SetRate = dyn Fn(Option<f64>) + Send + Sync;
 
-/// Switches faults and load.
+/// Sets faults and load.
 #[derive(Clone)]
 pub struct Actuator {
     faults: Faults,
@@ -18,13 +18,13 @@ pub struct Actuator {
 }
 
 impl Actuator {
-    /// `faults` are those of this process; targets it doesn't have are reached at the admin ports of
-    /// `peers`. `set_rate` changes the load, and given nothing restores it.
+    /// `faults` are those of this process; other targets are reached at the admin ports of `peers`. `set_rate` changes
+    /// the load; `None` restores it.
     pub fn new(faults: Faults, peers: Peers, set_rate: Arc<SetRate>) -> Self {
         Self { faults, peers, set_rate }
     }
 
-    /// Breaks a target, unless a fault was set there by hand.
+    /// Sets a fault on a target, unless one was set there by hand.
     pub async fn apply(&self, target: &str, plan: FaultPlan) {
         if self.faults.target(target).is_some() {
             match self.faults.set_by_scenario(target, plan) {
@@ -38,7 +38,7 @@ impl Actuator {
         self.send(Method::PUT, target, &format!("/faults/{target}?scenario=true"), plan).await;
     }
 
-    /// Restores a target's baseline, unless a fault was set there by hand.
+    /// Restores a target's default faults, unless a fault was set there by hand.
     pub async fn restore(&self, target: &str) {
         if self.faults.target(target).is_some() {
             if let Err(error) = self.faults.restore_by_scenario(target) {
@@ -49,7 +49,7 @@ impl Actuator {
         self.send(Method::DELETE, target, &format!("/faults/{target}?baseline=true&scenario=true"), None).await;
     }
 
-    /// Changes the load; nothing gives back the usual one.
+    /// Changes the load; `None` restores the configured one.
     pub fn rate(&self, rate: Option<f64>) {
         (self.set_rate)(rate);
     }
@@ -59,7 +59,7 @@ impl Actuator {
             tracing::warn!(target, "no such target here, and admin.peers.{target} is not set");
             return;
         };
-        // A container that is down can't be broken further.
+        // If the target's process is down, there is nothing to set.
         let answers = match self.peers.tell_all(name, &Command { method, path, body: body.as_ref() }).await {
             Ok(answers) => answers,
             Err(error) => return tracing::warn!(target, error, "fault not delivered"),

@@ -1,7 +1,7 @@
-//! Scenarios that can be chosen while the program runs: some that are written down, and one that is drawn.
+//! Scenarios that can be chosen at run time: some predefined ones, and one that is drawn from a seed.
 //!
-//! A drawn scenario is for those who know the others by heart: which target fails, when and how, comes from a
-//! seed. The same seed gives the same scenario, so that a class can look at one incident together.
+//! The drawn scenario is for users who know the others by heart: the seed determines which target fails, when and how.
+//! The same seed gives the same scenario, so that a class can examine one incident together.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -15,17 +15,17 @@ use utoipa::ToSchema;
 use super::timeline::{Action, Step, Target, Timeline};
 use crate::faults::FaultPlan;
 
-/// The name of the scenario that is drawn.
+/// The name of the drawn scenario.
 const DRAWN: &str = "drawn";
-/// What is drawn when no seed is given.
+/// Default seed.
 const SEED: u64 = 1;
-/// Written ones, with what they are about.
+/// The predefined scenarios, with their descriptions.
 const WRITTEN: [(&str, &str); 3] = [
     (super::DEFAULT, "Every pattern once: outages, slowness, hanging calls, payments, a crash."),
     (include_str!("slow.toml"), "Nothing fails, everything is slow: timeouts, slow-call trips, bulkheads."),
     (include_str!("money.toml"), "Payments and stock fail: orders wait, are paid once, and nothing is lost."),
 ];
-/// What may be drawn: a target, and how it can fail.
+/// Targets of the drawn scenario, and the ways in which each can fail.
 const DRAWABLE: [(&str, &[&str]); 7] = [
     ("ml-api", &["errors", "half", "slow", "hangs"]),
     ("recommendation", &["errors", "half", "slow", "hangs", "resets", "crash"]),
@@ -35,7 +35,7 @@ const DRAWABLE: [(&str, &[&str]); 7] = [
     ("inventory", &["errors", "slow", "crash"]),
     ("payment-gateway", &["errors", "half", "slow"]),
 ];
-/// When the first incident of a drawn scenario begins, how far apart they are, and how long one lasts.
+/// Start of the first incident of a drawn scenario; the interval and the length of incidents follow.
 const FIRST: Duration = Duration::from_secs(20);
 const APART: Duration = Duration::from_secs(65);
 const LASTS: Duration = Duration::from_secs(40);
@@ -52,13 +52,13 @@ pub struct Choice {
     pub seeded: bool,
 }
 
-/// Those that are written down. A test reads them all, so that none is missing here.
+/// The predefined scenarios. A test parses them all.
 static TIMELINES: LazyLock<Vec<(Timeline, &str)>> = LazyLock::new(|| {
     let read = |(text, note): &(&str, &'static str)| Timeline::parse(text).ok().map(|timeline| (timeline, *note));
     WRITTEN.iter().filter_map(read).collect()
 });
 
-/// All that can be chosen; `own` is what the settings name, when it is none of the others.
+/// All choices; `own` is the configured scenario, added if it is none of the others.
 #[must_use]
 pub fn choices(own: &Timeline) -> Vec<Choice> {
     let choice = |name: &str, note: &str, seeded| Choice { name: name.to_owned(), note: note.to_owned(), seeded };
@@ -71,7 +71,7 @@ pub fn choices(own: &Timeline) -> Vec<Choice> {
     all
 }
 
-/// The scenario of this name, and the seed it is drawn from.
+/// The scenario with this name, and the seed from which it is drawn.
 pub(super) fn find(name: &str, seed: Option<u64>) -> Option<(Timeline, Option<u64>)> {
     if name == DRAWN {
         let seed = seed.unwrap_or(SEED);
@@ -81,7 +81,7 @@ pub(super) fn find(name: &str, seed: Option<u64>) -> Option<(Timeline, Option<u6
     found.map(|(timeline, _)| (timeline.clone(), None))
 }
 
-/// One incident of each target, in an order and of kinds that the seed decides.
+/// One incident per target, in an order and of kinds drawn from the seed.
 fn drawn(seed: u64) -> Timeline {
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
     let mut targets = DRAWABLE.to_vec();

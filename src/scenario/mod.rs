@@ -1,13 +1,12 @@
 //! Timelines of faults, so that there is always an incident to look at.
 //!
-//! A scenario is a TOML file: a length, whether it begins anew at its end, and steps that say at
-//! which moment what goes wrong where, and for how long. [`Timeline`] knows which steps are active
-//! at any position and nothing else; [`Scenario`] moves the position with the clock, and switches
-//! faults through an [`Actuator`]. A paused scenario stays where it is, faults included.
+//! A scenario is a TOML file: a length, whether it loops, and steps that say what fails, where, when and for how long.
+//! [`Timeline`] only computes which steps are active at a position; [`Scenario`] advances the position with the clock
+//! and sets faults through an [`Actuator`]. A paused scenario keeps its position and its faults.
 //!
-//! A fault is handed over once, with its end as a time to live, and that is what ends it. Should this
-//! process die, the target recovers by itself; a fault that is set there by hand meanwhile
-//! stays. Only a pause holds a fault without an end, and only a stop takes one away.
+//! A fault is sent once, with its remaining time as time to live, and expires by itself. If this process dies, the
+//! target recovers by itself; a fault that is set there by hand meanwhile is kept. Only a pause makes a fault
+//! permanent, and only a stop clears one.
 
 mod actuator;
 mod library;

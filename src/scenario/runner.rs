@@ -1,4 +1,4 @@
-//! Moves a timeline with the clock.
+//! Advances a timeline with the clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -96,7 +96,7 @@ struct Inner {
     mode: watch::Sender<Mode>,
     progress: Mutex<Progress>,
     metrics: Metrics,
-    /// What the settings name, to which one can return.
+    /// The scenario of the settings, to which one can return.
     own: Arc<Timeline>,
 }
 
@@ -105,14 +105,14 @@ struct Progress {
     timeline: Arc<Timeline>,
     telemetry: ScenarioTelemetry,
     seed: Option<u64>,
-    /// Active steps of the scenario that this one replaced; this one's runner ends them.
+    /// Active steps of the replaced scenario, which the runner of this one ends.
     leaving: Vec<Step>,
     rounds: u64,
-    /// Position when it last began to move, and when that was.
+    /// Position and time at which it last started to advance.
     position: Duration,
     since: Option<Instant>,
     active: BTreeSet<usize>,
-    /// Whether it was moved by a command, so that what was under way ends with it.
+    /// Whether a command changed the position, so that steps in progress must end.
     moved: bool,
 }
 
@@ -123,7 +123,7 @@ impl Progress {
 }
 
 impl Scenario {
-    /// A scenario that stands at its beginning.
+    /// A scenario at its beginning.
     #[must_use]
     pub fn new(timeline: Timeline, metrics: &Metrics) -> Self {
         let own = Arc::new(timeline);
@@ -148,8 +148,8 @@ impl Scenario {
         self.progress(|progress| Arc::clone(&progress.timeline))
     }
 
-    /// Puts another scenario in its place, which runs from its beginning; what was under way ends. An error
-    /// names what there is.
+    /// Replaces the scenario by another, which starts from its beginning; steps in progress end. An error lists the
+    /// choices.
     pub fn choose(&self, name: &str, seed: Option<u64>) -> Result<(), Unknown> {
         let own = &self.inner.own;
         let (timeline, seed) = if name == own.name {
@@ -176,12 +176,12 @@ impl Scenario {
         library::choices(&self.inner.own)
     }
 
-    /// Starts, pauses or stops it.
+    /// Sets its mode.
     pub fn set(&self, mode: Mode) {
         self.inner.mode.send_replace(mode);
     }
 
-    /// As it stands.
+    /// Its status.
     #[must_use]
     pub fn status(&self) -> Status {
         let progress = self.progress(|progress| progress.clone());
@@ -201,14 +201,14 @@ impl Scenario {
         }
     }
 
-    /// Goes to a position within the round, from any state. A stopped scenario runs from there.
+    /// Jumps to a position within the round, in any mode. A stopped scenario starts from there.
     fn move_to(&self, position: Duration) {
         self.progress(|progress| {
             progress.position = position;
             progress.since = progress.since.map(|_| Instant::now());
             progress.moved = true;
         });
-        // Wakes the runner, in any mode.
+        // Wakes the runner in any mode.
         self.inner.mode.send_modify(|mode| {
             if *mode == Mode::Stopped {
                 *mode = Mode::Running;
@@ -216,7 +216,7 @@ impl Scenario {
         });
     }
 
-    /// Goes to the beginning of the next step; after the last one, to that of the first.
+    /// Jumps to the next step; after the last one, to the first.
     pub fn skip(&self) {
         let now = self.progress(|progress| progress.position());
         let timeline = self.timeline();
@@ -224,14 +224,14 @@ impl Scenario {
         self.move_to(begins().find(|from| *from > now).or_else(|| begins().next()).unwrap_or_default());
     }
 
-    /// Goes to the beginning of the step of this name. False when there is none.
+    /// Jumps to the step with this name. Returns false if there is none.
     #[must_use]
     pub fn run_step(&self, name: &str) -> bool {
         let from = self.timeline().incidents().find(|step| step.name == name).map(|step| step.from);
         from.map(|from| self.move_to(from)).is_some()
     }
 
-    /// Carries it out for as long as it is polled.
+    /// Executes the timeline for as long as the future is polled.
     pub async fn run(&self, actuator: &Actuator) {
         let mut mode = self.inner.mode.subscribe();
         let mut entered = None;
@@ -247,8 +247,8 @@ impl Scenario {
                 let _ = changed.await;
                 continue;
             }
-            // From the position that was acted on: acting on another process takes time, and what
-            // became due meanwhile must not be skipped.
+            // From the position that was acted on: acting on another process takes time, and steps that became due
+            // meanwhile must not be skipped.
             let next = self.timeline().next_change(position);
             let wait = next.saturating_sub(self.progress(|progress| progress.position()));
             tokio::select! {
@@ -258,7 +258,7 @@ impl Scenario {
         }
     }
 
-    /// Takes its faults away, for a process that ends.
+    /// Clears its faults before the process ends.
     pub async fn restore(&self, actuator: &Actuator) {
         self.act(Mode::Stopped, actuator, true, false).await;
     }
@@ -267,7 +267,7 @@ impl Scenario {
         with(&mut self.inner.progress.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Lets the position move, stay or go back, as the mode says.
+    /// Adjusts the position for a new mode: advancing, kept, or reset.
     fn enter(&self, mode: Mode) {
         self.progress(|progress| match mode {
             Mode::Running => {
@@ -284,14 +284,14 @@ impl Scenario {
         });
     }
 
-    /// Begins the next round once this one is over; one that isn't repeated stops.
+    /// Starts the next round when this one is over; a scenario that does not loop stops.
     fn wrap(&self) {
         let timeline = self.timeline();
         let over = self.progress(|progress| {
             let over = progress.position() >= timeline.length;
             if over {
                 progress.rounds += 1;
-                // What the last round took too long is not added to this one.
+                // A delay of the last round is not carried over to this one.
                 progress.position = progress.position().saturating_sub(timeline.length);
                 progress.since = Some(Instant::now());
             }
@@ -302,11 +302,11 @@ impl Scenario {
         }
     }
 
-    /// Ends what is over and begins what is due; the position it acted on. `entering` a mode, it hands
-    /// over again what goes on, since a pause holds a fault's end back and a start lets it go. `moved` by a
-    /// command, it ends what was under way, whose time to live is not over.
+    /// Ends steps that are over, starts steps that are due, and returns the position it acted on. When `entering` a
+    /// mode it sends active faults again, because a pause removes their time to live and a start sets it. If `moved` by
+    /// a command, it ends steps in progress, whose time to live has not expired.
     async fn act(&self, mode: Mode, actuator: &Actuator, entering: bool, moved: bool) -> Duration {
-        // At once, so that no other scenario is chosen between what is read and what is written.
+        // Under one lock, so that no other scenario is chosen between reading and writing.
         let (timeline, position, before, due, leaving) = self.progress(|progress| {
             let (timeline, position) = (Arc::clone(&progress.timeline), progress.position());
             let due: BTreeSet<usize> = match mode {
@@ -329,8 +329,7 @@ impl Scenario {
             }
             match &step.action {
                 Action::Fault(target, _) if mode == Mode::Stopped || moved => actuator.restore(target.as_str()).await,
-                // Its time to live ends it, unless it was replaced: a fault set by hand meanwhile
-                // stays.
+                // It expires by itself, or was replaced: a fault set by hand meanwhile stays.
                 Action::Fault(..) => {}
                 Action::Rate(_) => actuator.rate(None),
             }
@@ -351,7 +350,7 @@ impl Scenario {
         match &step.action {
             Action::Rate(rate) => actuator.rate(Some(*rate)),
             Action::Fault(target, plan) if mode == Mode::Running => {
-                // From now, not from when the step was due: what came before it may have taken time.
+                // From now, not from when the step was due, because earlier actions may have taken time.
                 let left = step.to.saturating_sub(self.progress(|progress| progress.position()));
                 if !left.is_zero() {
                     actuator.apply(target.as_str(), FaultPlan { ttl: Some(left), ..plan.clone() }).await;
@@ -371,7 +370,7 @@ fn telemetry(timeline: &Timeline, metrics: &Metrics) -> ScenarioTelemetry {
     metrics.scenario(&steps)
 }
 
-/// Names of those of these steps that break something.
+/// Names of the given steps that set a fault.
 fn names(timeline: &Timeline, steps: &BTreeSet<usize>) -> Vec<String> {
     let steps = steps.iter().filter_map(|index| timeline.steps.get(*index));
     steps.filter(|step| !step.calm).map(|step| step.name.clone()).collect()
@@ -473,7 +472,7 @@ mod tests {
         assert!((stage.after(11).await - 0.5).abs() < 1e-9, "the step began");
         stage.scenario.set(Mode::Stopped);
         assert!((stage.after(1).await - 0.5).abs() < 1e-9, "the scenario was stopped");
-        // What was mended by hand, the scenario may break again.
+        // The scenario may set a fault again after it was cleared by hand.
         stage.faults.clear("ml-api").unwrap();
         stage.scenario.set(Mode::Running);
         assert!((stage.after(21).await - 1.0).abs() < 1e-9);
@@ -522,7 +521,7 @@ mod tests {
         stage.scenario.skip();
         assert!((stage.after(1).await - 1.0).abs() < 1e-9, "{:?}", stage.scenario.status());
         assert!((20.0..22.0).contains(&stage.scenario.status().position_seconds));
-        // Past the rush there is nothing more: the first step again, then back to its beginning.
+        // After the rush there is no further step: skips to the first step, then back to its beginning.
         stage.scenario.skip();
         stage.scenario.skip();
         assert!((20.0..22.0).contains(&stage.scenario.status().position_seconds));
@@ -530,7 +529,7 @@ mod tests {
         assert!((stage.after(1).await - 1.0).abs() < 1e-9, "the outage is under way at 24 s, too");
         stage.scenario.set(Mode::Stopped);
         assert!((stage.after(1).await - 0.3).abs() < 1e-9);
-        // A stopped one runs from where it is sent to.
+        // A stopped scenario starts from the step it is sent to.
         assert!(stage.scenario.run_step("outage"));
         assert!((stage.after(1).await - 1.0).abs() < 1e-9);
         assert_eq!(stage.scenario.status().mode, Mode::Running);
@@ -549,7 +548,7 @@ mod tests {
         stage.scenario.choose("drawn", Some(5)).unwrap();
         let drawn = stage.scenario.status();
         assert_eq!((drawn.seed, drawn.rounds, drawn.mode), (Some(5), 0, Mode::Running));
-        // Back to what the settings name.
+        // Back to the scenario of the settings.
         stage.scenario.choose("test", None).unwrap();
         assert!((stage.after(21).await - 1.0).abs() < 1e-9);
         let unknown = stage.scenario.choose("nothing", None).unwrap_err();
@@ -562,13 +561,13 @@ mod tests {
         stage.scenario.set(Mode::Running);
         stage.after(22).await;
         stage.faults.set("ml-api", FaultPlan { error_rate: 0.7, ..FaultPlan::default() }).unwrap();
-        // Past the rate step, which begins and ends meanwhile, and past the end of the step itself.
+        // Past the rate step, which starts and ends meanwhile, and past the end of the step itself.
         for _ in 0..12 {
             assert!((stage.after(1).await - 0.7).abs() < 1e-9, "{:?}", stage.scenario.status());
         }
     }
 
-    /// In real time, with a real socket: the other process takes its time to answer.
+    /// In real time with a real socket: the other process answers slowly.
     #[tokio::test]
     async fn a_step_due_while_another_process_is_slow_is_not_skipped() {
         const TWO: &str = r#"

@@ -1,4 +1,4 @@
-//! A scenario's steps, and which of them are active when.
+//! A scenario's steps, and which of them are active at which time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use serde::Deserialize;
 use crate::faults::FaultPlan;
 use crate::services::ServiceName;
 
-/// Most steps a scenario may have; each has a series of its own.
+/// Maximum number of steps; each has its own series.
 const MOST_STEPS: usize = 64;
 
-/// Longest round: no fault may live longer than this.
+/// Maximum length of a round, which is also the longest time to live of a fault.
 const LONGEST: Duration = Duration::from_hours(24);
 
-/// What a fault is aimed at: a service, or a store inside one.
+/// Target of a fault: a service, or a store inside one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target(&'static str);
 
@@ -58,7 +58,7 @@ pub enum Action {
 pub struct Step {
     /// A short name, lower case with hyphens.
     pub name: String,
-    /// What a learner should look at.
+    /// Hint for learners.
     pub note: String,
     /// When it begins.
     pub from: Duration,
@@ -66,20 +66,20 @@ pub struct Step {
     pub to: Duration,
     /// What it does.
     pub action: Action,
-    /// Whether it only fills the time around the steps that act on the same target.
+    /// Whether it only fills the gaps between steps on the same target.
     pub calm: bool,
 }
 
-/// A scenario that was checked.
+/// A validated scenario.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeline {
     /// Its name.
     pub name: String,
     /// How long one round takes.
     pub length: Duration,
-    /// Whether it begins anew at its end.
+    /// Whether it loops.
     pub looped: bool,
-    /// Its steps, in the order they begin.
+    /// Its steps, in order of start.
     pub steps: Vec<Step>,
 }
 
@@ -91,7 +91,7 @@ struct Written {
     length: Duration,
     #[serde(default, rename = "loop")]
     looped: bool,
-    /// What is wrong with a target while no step acts on it, instead of what usually is.
+    /// Faults of a target while no step acts on it, instead of its default faults.
     #[serde(default)]
     calm: BTreeMap<Target, FaultPlan>,
     #[serde(default)]
@@ -114,7 +114,7 @@ struct WrittenStep {
 }
 
 impl Timeline {
-    /// Reads a scenario; an error names the step and the field.
+    /// Parses a scenario; an error names the step and the field.
     pub fn parse(text: &str) -> Result<Self, String> {
         let document = toml::Deserializer::parse(text).map_err(|error| error.to_string())?;
         let written: Written = serde_path_to_error::deserialize(document)
@@ -158,7 +158,7 @@ impl Timeline {
         self.steps.iter().enumerate().filter(move |(_, step)| step.from <= position && position < step.to)
     }
 
-    /// Faults of targets between the steps that act on them; a target is named once for each gap.
+    /// Faults of targets between the steps that act on them, one entry per gap.
     pub fn calm(&self) -> impl Iterator<Item = (Target, &FaultPlan)> {
         self.steps.iter().filter(|step| step.calm).filter_map(|step| match &step.action {
             Action::Fault(target, plan) => Some((*target, plan)),
@@ -166,12 +166,12 @@ impl Timeline {
         })
     }
 
-    /// Its steps without those that only fill the time around others.
+    /// Its steps without those that only fill gaps.
     pub fn incidents(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|step| !step.calm)
     }
 
-    /// The first moment after `position` at which something begins or ends, or the round does.
+    /// The first time after `position` at which a step or the round starts or ends.
     #[must_use]
     pub fn next_change(&self, position: Duration) -> Duration {
         let moments = self.steps.iter().flat_map(|step| [step.from, step.to]);
@@ -201,7 +201,7 @@ fn check(step: WrittenStep, length: Duration) -> Result<Step, String> {
     Ok(Step { name: step.name, note: step.note, from: step.at, to, action, calm: false })
 }
 
-/// A fault that this target can have.
+/// Validates a fault for this target.
 fn broken_by(target: Target, fault: &FaultPlan) -> Result<FaultPlan, String> {
     fault.validate_at(target.as_str(), ServiceName::KEEPS_BOOKS).map_err(|error| error.to_string())?;
     if fault.ttl.is_some() {
@@ -210,7 +210,7 @@ fn broken_by(target: Target, fault: &FaultPlan) -> Result<FaultPlan, String> {
     Ok(fault.clone())
 }
 
-/// The times within a round in which no step acts on a target.
+/// The periods of a round in which no step acts on a target.
 fn gaps(steps: &[Step], target: Target, length: Duration) -> Vec<(Duration, Duration)> {
     let own = |step: &&Step| matches!(step.action, Action::Fault(its, _) if its == target);
     let mut taken: Vec<_> = steps.iter().filter(own).map(|step| (step.from, step.to)).collect();

@@ -1,4 +1,4 @@
-//! catalog: which films there are, by page, genre, search and popularity.
+//! catalog: films by page, genre, search text and popularity.
 //!
 //! `GET /films`, `GET /films/{id}`, `GET /films/popular`, `GET /genres`.
 
@@ -18,18 +18,18 @@ use breakerbox_resilience::SettingsError;
 /// Methods and routes whose series exist before the first request.
 pub const ROUTES: &[(&str, &str)] = &[("GET", "/films"), ("GET", "/films/{id}"), ("GET", "/films/popular")];
 
-/// Most films on a page.
+/// Maximum number of films per page.
 pub const MOST_PER_PAGE: u32 = 100;
-/// Longest search text, in characters.
+/// Maximum length of a search text, in characters.
 const LONGEST_SEARCH: usize = 100;
-/// Beyond any page there could be.
+/// A page number beyond any possible page.
 const LAST_PAGE: u32 = 10_000;
 
 /// Settings of the catalog.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CatalogSettings {
-    /// Films on a page unless the caller says otherwise.
+    /// Default number of films per page.
     pub per_page: u32,
 }
 
@@ -40,7 +40,7 @@ impl Default for CatalogSettings {
 }
 
 impl CatalogSettings {
-    /// Refuses a page of no films and one of more than a caller may ask for.
+    /// Validates the number of films per page.
     pub fn validate(&self) -> Result<(), String> {
         if (1..=MOST_PER_PAGE).contains(&self.per_page) {
             return Ok(());
@@ -50,24 +50,23 @@ impl CatalogSettings {
     }
 }
 
-/// What the catalog knows. Cheap to clone.
+/// State of the catalog. Cheap to clone.
 #[derive(Clone)]
 pub struct CatalogState {
     per_page: u32,
-    /// The most watched first.
+    /// Sorted by views, most watched first.
     entries: Arc<[Entry]>,
 }
 
 struct Entry {
     film: &'static Film,
-    /// Title and director as they are searched in.
+    /// Title and director in the form used for search.
     text: String,
     title: String,
 }
 
 impl CatalogState {
-    /// The catalog of the embedded films. `seed` is that of the viewing histories, which say what is
-    /// popular.
+    /// A catalog of the embedded films. `seed` is that of the viewing histories, which determine popularity.
     pub fn new(settings: &CatalogSettings, seed: u64) -> Result<Self, String> {
         settings.validate()?;
         let entry = |film: &'static Film| Entry {
@@ -123,7 +122,7 @@ impl Sort {
         }
     }
 
-    /// Sorts films that come in order of popularity, which decides between equals.
+    /// Sorts films. They arrive in order of popularity, which decides between equals.
     fn apply(self, entries: &mut [&Entry]) {
         match self {
             Self::Popular => {}
@@ -205,7 +204,7 @@ fn plain(text: &str) -> String {
     text.to_lowercase().chars().map(unaccented).collect()
 }
 
-/// The title as libraries shelve it, without its article.
+/// The title without its leading article, for sorting.
 fn sort_title(title: &str) -> String {
     let title = plain(title);
     let shelved = ["the ", "a "].iter().find_map(|article| title.strip_prefix(article));

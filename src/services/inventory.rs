@@ -1,11 +1,11 @@
-//! inventory: what there is to sell, and who holds it.
+//! inventory: stock and reservations.
 //!
-//! `POST /reservations`, `POST /reservations/{order}/release`, `GET /stock/{film}`. A premiere has a
-//! limited number of seats a showing, and a new showing begins every so often, so that seats run out
-//! and come back. Rents and purchases have licences, so many that they hardly run out.
+//! `POST /reservations`, `POST /reservations/{order}/release`, `GET /stock/{film}`. A premiere has a limited number of
+//! seats per showing, and new showings start at a fixed interval, so that seats sell out and become available again.
+//! Rentals and purchases have so many licences that they hardly sell out.
 //!
-//! Both changes are idempotent by the order's id, and a release that comes first wins: a reservation
-//! that was delayed must not reserve a seat for a cancelled order.
+//! Both changes are idempotent by the order's id, and a release that arrives first wins: a delayed reservation must not
+//! reserve a seat for a cancelled order.
 
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
@@ -39,16 +39,16 @@ const PRUNE_ROUNDS: u32 = 200;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct InventorySettings {
-    /// Its database; empty for the one that `store` says.
+    /// Its database URL; if empty, the one in `store`.
     pub url: DatabaseUrl,
-    /// Seats that a film's premiere has at one showing.
+    /// Seats of a premiere per showing.
     pub premiere_seats: u32,
-    /// Licences to rent, and as many to buy, that a film has at one showing.
+    /// Licences per film and showing, for rentals and for purchases each.
     pub licences: u32,
     /// How long a showing lasts.
     #[serde(with = "humantime_serde")]
     pub showing: Duration,
-    /// How long reservations are kept, and at least until their showing is over.
+    /// How long reservations are kept, but at least until their showing has ended.
     #[serde(with = "humantime_serde")]
     pub keep_reservations: Duration,
 }
@@ -66,14 +66,14 @@ impl Default for InventorySettings {
 }
 
 impl InventorySettings {
-    /// Says which field is wrong, and what it may be.
+    /// Validates the settings; an error names the field and its allowed values.
     pub fn validate(&self) -> Result<(), String> {
         check_url("inventory.url", &self.url)?;
         if self.showing < Duration::from_secs(1) {
             let showing = humantime::format_duration(self.showing);
             return Err(SettingsError::new("inventory.showing", showing, "at least 1s").to_string());
         }
-        // Longer than any order may have a request on its way.
+        // Longer than a request of an order can be delayed.
         if self.keep_reservations < Duration::from_hours(1) {
             let keep = humantime::format_duration(self.keep_reservations);
             return Err(SettingsError::new("inventory.keep-reservations", keep, "at least 1h").to_string());
@@ -82,7 +82,7 @@ impl InventorySettings {
     }
 }
 
-/// What inventory knows. Cheap to clone.
+/// State of inventory. Cheap to clone.
 #[derive(Clone)]
 pub struct InventoryState {
     store: InventoryStore,
@@ -93,7 +93,7 @@ pub struct InventoryState {
 }
 
 impl InventoryState {
-    /// An inventory over the database that the settings name.
+    /// An inventory over the configured database.
     pub fn new(settings: &InventorySettings, store: &StoreSettings, host: &Host) -> Result<Self, String> {
         settings.validate()?;
         let url = store.locate("inventory", &settings.url)?;
@@ -103,7 +103,7 @@ impl InventoryState {
         Ok(Self { store, settings: settings.clone(), pruned, tasks: host.tasks.clone() })
     }
 
-    /// Its database, to be compared with others' books.
+    /// Its database, for comparison with other services' data.
     #[must_use]
     pub fn store(&self) -> &InventoryStore {
         &self.store
@@ -117,17 +117,17 @@ impl InventoryState {
         Place { film_id, kind, showing: self.showing(now), capacity: capacity.into() }
     }
 
-    /// Seconds that a showing lasts.
+    /// Length of a showing, in seconds.
     fn length(&self) -> i64 {
         i64::try_from(self.settings.showing.as_secs()).unwrap_or(i64::MAX / 1_000_000).max(1)
     }
 
-    /// The present one.
+    /// Number of the present showing.
     fn showing(&self, now: i64) -> i64 {
         now / 1000 / self.length()
     }
 
-    /// Removes expired reservations from time to time, as part of requests that add some.
+    /// Deletes old reservations from time to time, triggered by requests that add some.
     fn prune(&self, now: i64) {
         let last = self.pruned.load(Ordering::Relaxed);
         let due = now - last >= millis(PRUNE);
@@ -156,7 +156,7 @@ pub fn router(state: InventoryState) -> Router {
         .with_state(state)
 }
 
-/// What is to be held, and for whom.
+/// A request to reserve a place for an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReservationRequest {
@@ -164,24 +164,24 @@ pub struct ReservationRequest {
     pub order_id: String,
     /// The film.
     pub film_id: u32,
-    /// How it is sold.
+    /// The kind of the sale.
     pub kind: OrderKind,
 }
 
-/// It is held.
+/// A reservation.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Reservation {
-    /// At which showing.
+    /// The showing.
     pub showing: i64,
-    /// When what is reserved is over, Unix milliseconds: a premiere's showing. Nothing for what never is.
+    /// End of a premiere's showing, Unix milliseconds; `None` if there is no end.
     #[serde(default)]
     pub ends_at: Option<i64>,
 }
 
-/// It is not held any more.
+/// Result of a release.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Released {
-    /// Whether it was held until now.
+    /// Whether there was a reservation.
     pub released: bool,
 }
 
@@ -218,14 +218,14 @@ struct StockQuery {
     kind: OrderKind,
 }
 
-/// Places left.
+/// Stock of a film.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Stock {
-    /// Of the present showing.
+    /// Places left in the present showing.
     pub left: i64,
-    /// Places that a showing has in all.
+    /// Capacity of a showing.
     pub capacity: i64,
-    /// When there are none, the next showing begins after this many seconds.
+    /// Seconds until the next showing starts.
     pub next_showing_seconds: u64,
 }
 
@@ -243,7 +243,7 @@ async fn stock(
     Ok(Json(Stock { left, capacity, next_showing_seconds: length - into }))
 }
 
-/// A store that is away, as callers see it. What exactly is wrong is for the log only.
+/// The error for callers when the store is unavailable. The cause is only logged.
 pub(super) fn away(error: &StoreError) -> Problem {
     tracing::warn!(%error, "store");
     Problem::unavailable("the database is not available", None)

@@ -1,7 +1,7 @@
-//! ml-api: the recommender behind an API of its own, as an external supplier would run it.
+//! ml-api: the recommender behind its own API, like that of an external supplier.
 //!
-//! `GET /predict/{user}?limit&exclude`. It knows viewers and films by id only. What makes it flaky is
-//! not here: faults are injected at its edge.
+//! `GET /predict/{user}?limit&exclude`. It knows viewers and films by id only. It is made flaky by injected faults,
+//! outside this module.
 
 use std::sync::Arc;
 
@@ -20,21 +20,21 @@ use breakerbox_resilience::SettingsError;
 /// Methods and routes whose series exist before the first request.
 pub const ROUTES: &[(&str, &str)] = &[("GET", "/predict/{user}")];
 
-/// Most films in one prediction.
+/// Maximum number of films in a prediction.
 pub const MOST_FILMS: u32 = 50;
-/// Most ids in `exclude`.
+/// Maximum number of ids in `exclude`.
 const MOST_EXCLUDED: usize = 200;
 
 /// Settings of ml-api.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MlApiSettings {
-    /// Of its model.
+    /// Parameters of the model.
     pub tuning: Tuning,
 }
 
 impl MlApiSettings {
-    /// Refuses a shrinkage outside 0–1000 and other than 1 to 50 witnesses.
+    /// Validates shrinkage (0–1000) and the number of witnesses (1–50).
     pub fn validate(&self) -> Result<(), String> {
         let Tuning { shrinkage, witnesses } = self.tuning;
         if !(0.0..=1000.0).contains(&shrinkage) {
@@ -47,7 +47,7 @@ impl MlApiSettings {
     }
 }
 
-/// What ml-api knows. Cheap to clone.
+/// State of ml-api. Cheap to clone.
 #[derive(Clone)]
 pub struct MlApiState {
     inner: Arc<Inner>,

@@ -18,24 +18,24 @@ pub mod wire;
 use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 
-/// The process that services run in.
+/// Properties of the process in which services run.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
-    /// Whether Tokio's clock may be paused: it is where no sockets are.
+    /// Whether Tokio's clock may be paused, which is the case without sockets.
     pub virtual_time: bool,
-    /// Seed of what is drawn under a paused clock, where the same run is to be had again.
+    /// Seed of random numbers under a paused clock, so that a run can be repeated.
     pub seed: u64,
-    /// Work that goes on when its request has been answered. A shutdown waits for it.
+    /// Tasks that continue after their request was answered. A graceful shutdown waits for them.
     pub tasks: TaskTracker,
 }
 
-/// Every service there is.
+/// The services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ServiceName {
-    /// The public gateway, protected.
+    /// The public gateway, with protection.
     Gateway,
-    /// The same door with every protection off.
+    /// The public gateway without protection.
     GatewayBare,
     /// Accounts, tokens, viewing histories.
     User,
@@ -43,20 +43,20 @@ pub enum ServiceName {
     Catalog,
     /// Personal recommendations.
     Recommendation,
-    /// The outside party that ranks films; flaky on purpose.
+    /// The external party that ranks films; flaky on purpose.
     MlApi,
     /// Orders: rents and sells films.
     Checkout,
-    /// What there is to sell.
+    /// Stock and reservations.
     Inventory,
-    /// The outside party that takes the money; flaky on purpose.
+    /// The external party that charges cards; flaky on purpose.
     PaymentGateway,
-    /// Tells viewers about their orders.
+    /// Notifies viewers about their orders.
     Notification,
 }
 
 impl ServiceName {
-    /// All of them, callers before what they call.
+    /// All services, callers before their dependencies.
     pub const ALL: &[Self] = &[
         Self::Gateway,
         Self::GatewayBare,
@@ -70,7 +70,7 @@ impl ServiceName {
         Self::Notification,
     ];
 
-    /// Targets of faults that no edge can carry out: work that is done twice, or whose answer is lost or late.
+    /// Targets of faults that an edge can't inject: work that is done twice, or whose answer is lost or late.
     pub const KEEPS_BOOKS: &[&str] = &[Self::PaymentGateway.as_str()];
 
     /// Every target of faults: the services, and the stores behind them.
@@ -78,13 +78,13 @@ impl ServiceName {
         Self::ALL.iter().flat_map(|service| std::iter::once(service.as_str()).chain(service.stores().iter().copied()))
     }
 
-    /// Whether viewers call it, rather than other services.
+    /// Whether its callers are viewers rather than other services.
     #[must_use]
     pub const fn is_public(self) -> bool {
         matches!(self, Self::Gateway | Self::GatewayBare)
     }
 
-    /// Spelled as in labels, settings and on the command line.
+    /// Its name in labels, settings and on the command line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -101,7 +101,7 @@ impl ServiceName {
         }
     }
 
-    /// Targets of faults inside it: what it keeps its data in.
+    /// Targets of faults inside it: its stores.
     #[must_use]
     pub fn stores(self) -> &'static [&'static str] {
         match self {
@@ -110,7 +110,7 @@ impl ServiceName {
         }
     }
 
-    /// The services it calls.
+    /// The services that it calls.
     #[must_use]
     pub fn dependencies(self) -> &'static [Self] {
         match self {

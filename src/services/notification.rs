@@ -1,7 +1,7 @@
-//! notification: tells viewers about their orders.
+//! notification: sends messages to viewers about their orders.
 //!
-//! `POST /notifications`, `GET /notifications`. A demonstration sends no mail; the latest ones are kept
-//! to be looked at. The same id is taken once, however often it is sent.
+//! `POST /notifications`, `GET /notifications`. As a demonstration it sends no mail; the latest messages are kept for
+//! inspection. A repeated id is accepted only once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,28 +17,28 @@ use crate::web::problem::{Body, Problem};
 /// Methods and routes whose series exist before the first request.
 pub const ROUTES: &[(&str, &str)] = &[("POST", "/notifications")];
 
-/// Notifications kept.
+/// Maximum number of notifications kept.
 const KEPT: usize = 10_000;
-/// Notifications listed.
+/// Maximum number of notifications listed.
 const LISTED: usize = 200;
-/// Longest text taken, in bytes.
+/// Maximum length of a text, in bytes.
 const LONGEST_TEXT: usize = 500;
 
 /// A message to a viewer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Notification {
-    /// The same each time it is sent.
+    /// Its id, the same in each delivery.
     pub id: String,
-    /// About which order.
+    /// The order.
     pub order_id: String,
-    /// To whom.
+    /// The viewer.
     pub user_id: u32,
-    /// What it says.
+    /// The text.
     pub text: String,
 }
 
-/// What was sent. Cheap to clone.
+/// The notifications received. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct NotificationState {
     sent: Arc<Mutex<VecDeque<Notification>>>,
@@ -69,7 +69,7 @@ async fn send(
 /// The latest notifications.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Notifications {
-    /// The latest first.
+    /// Newest first.
     pub items: Vec<Notification>,
 }
 

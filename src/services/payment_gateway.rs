@@ -1,13 +1,13 @@
-//! payment-gateway: the outside party that takes the money, with books of its own.
+//! payment-gateway: the external party that charges cards and keeps its own ledger.
 //!
-//! `POST /charges` with an `Idempotency-Key`, `POST /charges/{key}/void`, `GET /charges/{key}`,
-//! `GET /ledger`. It honours keys: the same key charges once, and a voided key never again, so that a
-//! caller that lost an answer can retry, or cancel, without a double charge
-//! or for nothing. A switch turns that off, to show what happens without it.
+//! `POST /charges` with an `Idempotency-Key`, `POST /charges/{key}/void`, `GET /charges/{key}`, `GET /ledger`. It
+//! honours keys: the same key charges once, and a voided key never again, so that a caller that lost an answer can
+//! retry or cancel without a double charge or a charge for nothing. A setting turns that off, to show what happens
+//! without it.
 //!
-//! That it fails is not here: errors are injected at its edge, three in ten by default. What no edge
-//! can do is here: to charge and lose the answer, to answer late, to handle a request twice. All of it
-//! is in its fault plan, and can be changed while it runs.
+//! Plain errors are injected outside this module, in three of ten requests by default. The faults that an edge can't
+//! inject are implemented here: charging and losing the answer, answering late, handling a request twice. All of them
+//! are part of its fault plan and can be changed at run time.
 
 use std::sync::Arc;
 
@@ -30,20 +30,20 @@ use breakerbox_telemetry::{LedgerEntry, LedgerTelemetry};
 /// Methods and routes whose series exist before the first request.
 pub const ROUTES: &[(&str, &str)] = &[("POST", "/charges"), ("POST", "/charges/{key}/void")];
 
-/// Longest key taken, in bytes.
+/// Maximum length of a key, in bytes.
 const LONGEST_KEY: usize = 128;
-/// Largest amount taken, in won.
+/// Largest accepted amount, in won.
 const LARGEST_AMOUNT: i64 = 10_000_000;
 
 /// Settings of payment-gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PaymentSettings {
-    /// Its database, which is never another service's; empty for one that `store` says.
+    /// Its database URL, never shared with another service; if empty, the one in `store`.
     pub url: DatabaseUrl,
-    /// Whether the same key charges once. Off, every request charges.
+    /// Whether the same key charges once. If off, every request charges.
     pub honour_idempotency_keys: bool,
-    /// Share of cards that are declined (0–1), by key, so that asking again doesn't help.
+    /// Share of cards that are declined (0–1), determined by the key, so that a retry gets the same result.
     pub decline_rate: f64,
 }
 
@@ -54,7 +54,7 @@ impl Default for PaymentSettings {
 }
 
 impl PaymentSettings {
-    /// Says which field is wrong, and what it may be.
+    /// Validates the settings; an error names the field and its allowed values.
     pub fn validate(&self) -> Result<(), String> {
         check_url("payment-gateway.url", &self.url)?;
         if !(0.0..=1.0).contains(&self.decline_rate) {
@@ -65,7 +65,7 @@ impl PaymentSettings {
     }
 }
 
-/// What payment-gateway knows. Cheap to clone.
+/// State of payment-gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct PaymentState {
     inner: Arc<Inner>,
@@ -80,7 +80,7 @@ struct Inner {
 }
 
 impl PaymentState {
-    /// A gateway over the database that the settings name.
+    /// A payment gateway over the configured database.
     pub fn new(
         settings: &PaymentSettings,
         store: &StoreSettings,
@@ -96,7 +96,7 @@ impl PaymentState {
         Ok(Self { inner: Arc::new(Inner { store, settings: settings.clone(), telemetry, faults }) })
     }
 
-    /// Its books, to be compared with the orders.
+    /// Its ledger, for comparison with the orders.
     #[must_use]
     pub fn ledger(&self) -> &LedgerStore {
         &self.inner.store
@@ -140,7 +140,7 @@ impl PaymentState {
     }
 }
 
-/// A number from 0 to 1 that is always the same for the same key (FNV-1a).
+/// A number from 0 to 1 that depends only on the key (FNV-1a).
 fn chance(key: &str) -> f64 {
     let hash = key
         .bytes()
@@ -159,7 +159,7 @@ pub fn router(state: PaymentState) -> Router {
         .with_state(state)
 }
 
-/// Loses answers or holds them back, after the work was done.
+/// Loses or delays answers after the work was done.
 async fn answer_badly(State(state): State<PaymentState>, request: Request, next: Next) -> Response {
     let drawn = state.inner.faults.as_ref().map(TargetFaults::draw_answer).unwrap_or_default();
     let connection = request.extensions().get::<ConnectInfo<Connection>>().cloned();
@@ -177,29 +177,29 @@ async fn answer_badly(State(state): State<PaymentState>, request: Request, next:
     response
 }
 
-/// Money to be taken.
+/// A charge to make.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChargeRequest {
-    /// Whose.
+    /// The viewer.
     pub user_id: u32,
-    /// How much.
+    /// The amount, in won.
     pub amount_won: i64,
 }
 
-/// It was taken.
+/// A charge that was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
     /// Its id.
     pub charge_id: String,
-    /// How much.
+    /// The amount, in won.
     pub amount_won: i64,
 }
 
-/// A key that will charge nothing any more.
+/// Result of a void.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Void {
-    /// Whether money had been taken and was given back.
+    /// Whether a charge was refunded.
     pub refunded: bool,
 }
 
@@ -242,12 +242,12 @@ async fn find(State(state): State<PaymentState>, Path(key): Path<String>) -> Res
     Ok(Json(serde_json::json!({"state": state, "charge_id": charge_id})))
 }
 
-/// The books in four numbers.
+/// Totals of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Keys charged and not refunded.
     pub charges: usize,
-    /// What they come to.
+    /// Their total, in won.
     pub amount_won: i64,
     /// Keys charged more than once.
     pub charged_twice: usize,

@@ -1,28 +1,28 @@
-//! What to watch next: item-to-item collaborative filtering.
+//! The recommender: item-to-item collaborative filtering.
 //!
 //! ## How it works
 //!
-//! Two films are alike when the same viewers watched both: the cosine between their columns in the
-//! matrix of viewers and films (Sarwar et al., WWW 2001; Linden et al., IEEE Internet Computing 2003),
-//! |A ∩ B| / √(|A| |B|). Few common viewers prove little, so the cosine is shrunk by n / (n + s) for
-//! n of them (Bell and Koren, 2007). A film's score for a viewer is the mean likeness, 0–1, of the few
-//! watched films that are most similar to it, its witnesses; the first of them is the reason given.
+//! Two films are similar if the same viewers watched both: the cosine of their columns in the matrix of viewers and
+//! films (Sarwar et al., WWW 2001; Linden et al., IEEE Internet Computing 2003), |A ∩ B| / √(|A| |B|). A few common
+//! viewers are weak evidence, so for n of them the cosine is shrunk by n / (n + s) (Bell and Koren, 2007). A film's
+//! score for a viewer is the mean similarity, 0–1, to the few watched films that are most similar to it, its witnesses;
+//! the first of them is the reason given.
 //!
 //! ## How it fails
 //!
-//! A film without views is like no other and is never recommended, and a viewer without a history
-//! gets nothing: callers fall back to what is popular. The similarities take films² × 4 bytes, which
-//! is 100 KiB here and would be too much for a hundred thousand films.
+//! A film without views is similar to no other and is never recommended, and a viewer without a history gets nothing:
+//! callers fall back to popular films. The similarities take films² × 4 bytes, which is 100 KiB here and would be too
+//! much for a hundred thousand films.
 
 use serde::{Deserialize, Serialize};
 
-/// How the model weighs what it sees.
+/// Parameters of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Tuning {
-    /// Viewers in common at which half of the cosine counts; 0 trusts a single one fully.
+    /// Number of common viewers at which the cosine counts half; 0 disables shrinkage.
     pub shrinkage: f32,
-    /// Watched films that make up a score.
+    /// Number of watched films that make up a score.
     pub witnesses: usize,
 }
 
@@ -32,28 +32,28 @@ impl Default for Tuning {
     }
 }
 
-/// A film to watch next.
+/// A recommended film.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Suggestion {
     /// The film.
     pub film_id: u32,
-    /// Mean likeness to what was watched, 0–1.
+    /// Mean similarity to the watched films, 0–1.
     pub score: f32,
-    /// The watched film that is most like it.
+    /// The most similar watched film.
     pub because: u32,
 }
 
-/// A trained model. The same histories give the same one.
+/// A trained model. Equal histories give equal models.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recommender {
     films: usize,
     witnesses: usize,
-    /// Likeness of film `a + 1` and film `b + 1` at `a * films + b`; 0 on the diagonal.
+    /// Similarity of film `a + 1` and film `b + 1` at `a * films + b`; 0 on the diagonal.
     likeness: Vec<f32>,
 }
 
 impl Recommender {
-    /// Learns from histories of film ids, which run from 1 to `films`. Other ids are ignored.
+    /// Trains on histories of film ids, which run from 1 to `films`. Other ids are ignored.
     #[must_use]
     pub fn train<'a>(histories: impl IntoIterator<Item = &'a [u32]>, films: usize, tuning: Tuning) -> Self {
         let mut common = vec![0.0_f32; films * films];
@@ -76,8 +76,8 @@ impl Recommender {
         Self { films, witnesses: tuning.witnesses, likeness }
     }
 
-    /// The best films for a viewer who watched `watched`, at most `limit`, the best first; none that
-    /// they watched and none of `exclude`.
+    /// At most `limit` films for a viewer who watched `watched`, the best first, without those in `watched` and
+    /// `exclude`.
     #[must_use]
     pub fn recommend(&self, watched: &[u32], exclude: &[u32], limit: usize) -> Vec<Suggestion> {
         let seen = places(watched, self.films);
@@ -95,7 +95,7 @@ impl Recommender {
         let row = &self.likeness[film * self.films..(film + 1) * self.films];
         let watched = row.iter().enumerate().filter(|(other, _)| seen[*other]);
         let mut alike: Vec<(f32, usize)> = watched.map(|(other, likeness)| (*likeness, other)).collect();
-        // A stable sort: the first of equals stays first.
+        // A stable sort: equals keep their order.
         alike.sort_by(|a, b| b.0.total_cmp(&a.0));
         let score =
             alike.iter().take(self.witnesses).map(|(likeness, _)| likeness).sum::<f32>() / self.witnesses as f32;
@@ -110,7 +110,7 @@ impl Tuning {
     }
 }
 
-/// Which films are among these ids, by place.
+/// Whether each film, by index, is among these ids.
 fn places(ids: &[u32], films: usize) -> Vec<bool> {
     let mut places = vec![false; films];
     for id in ids {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn films_watched_by_the_same_viewers_recommend_each_other() {
-        // 1 and 2 belong together, and so do 3 and 4.
+        // 1 and 2 are watched together, and so are 3 and 4.
         let histories: [&[u32]; 4] = [&[1, 2], &[1, 2], &[3, 4], &[4, 3, 2]];
         let model = Recommender::train(histories, 5, Tuning::default());
         let best = model.recommend(&[1], &[], 1)[0];

@@ -1,7 +1,7 @@
-//! What the services say to each other and to viewers, as JSON.
+//! JSON messages between the services and for viewers.
 //!
-//! Requests refuse fields they don't know, so that a misspelt one is an error and not silence.
-//! Replies are read leniently: a newer service may say more than its caller understands.
+//! Requests refuse unknown fields, so that a misspelt one is an error. Responses ignore unknown fields, because a newer
+//! service may send more than its caller knows.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use serde::{Deserialize, Serialize};
 
 use super::data::Genre;
 
-/// What a viewer reads when recommendations are not the live ones.
+/// Notice for viewers when recommendations are not live.
 pub const RECOMMENDATIONS_NOTICE: &str = "추천 서비스를 잠시 사용할 수 없습니다";
 
 /// A film of the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Film {
-    /// 1 to the number of films.
+    /// Its id, from 1 to the number of films.
     pub id: u32,
-    /// In English, or as it is known in English.
+    /// The original English title, or the one under which it is known in English.
     pub title: String,
-    /// Of its release.
+    /// Year of release.
     pub year: u16,
-    /// Several are joined by ` & `.
+    /// The director; several are joined by ` & `.
     pub director: String,
-    /// At least one, by name.
+    /// Its genres, at least one.
     pub genres: Vec<Genre>,
-    /// In minutes.
+    /// Running time in minutes.
     pub runtime_minutes: u16,
 }
 
-/// Enough to name a film and link to it.
+/// A film's id and title.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilmRef {
     /// Its id.
@@ -47,17 +47,17 @@ impl From<&Film> for FilmRef {
 /// One page of the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilmPage {
-    /// The films on it; none past the last page.
+    /// The films on this page; none past the last page.
     pub items: Vec<Film>,
-    /// Films on all pages.
+    /// Number of films on all pages.
     pub total: usize,
-    /// Counted from 1.
+    /// Page number, from 1.
     pub page: u32,
-    /// Films on a full page.
+    /// Number of films on a full page.
     pub per_page: u32,
 }
 
-/// Some films, in the order to show them.
+/// A list of films in display order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilmList {
     /// The films.
@@ -69,76 +69,76 @@ pub struct FilmList {
 pub struct GenreCount {
     /// The genre.
     pub genre: Genre,
-    /// Films of it.
+    /// Number of films in it.
     pub films: usize,
 }
 
-/// Where an answer comes from, from best to worst.
+/// Source of an answer, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// Made for this request.
+    /// A live answer.
     Live,
     /// Another copy of the data.
     Replica,
-    /// The same answer, given earlier.
+    /// An earlier answer, from the cache.
     Cache,
-    /// What most viewers watch.
+    /// The most watched films.
     Popular,
-    /// Nothing could be had.
+    /// No answer was available.
     None,
 }
 
-/// A film that a viewer may like.
+/// A recommended film.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recommendation {
     /// The film.
     pub film: Film,
-    /// How strongly, 0–1. Comparable within one list only.
+    /// Strength, 0–1. Comparable within one list only.
     pub score: f64,
-    /// The watched film that is most similar to it; none if it is only popular.
+    /// The most similar watched film; `None` if the film is only popular.
     pub because: Option<FilmRef>,
 }
 
-/// Recommendations for a viewer, and how good they can be expected to be.
+/// Recommendations for a viewer, and their source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recommendations {
-    /// Where they come from.
+    /// Their source.
     pub source: Source,
-    /// The best first.
+    /// Best first.
     pub items: Vec<Recommendation>,
-    /// What to tell the viewer, unless they are live.
+    /// Notice for the viewer, unless they are live.
     pub notice: Option<String>,
-    /// Age of an answer that was given earlier, in seconds.
+    /// Age of a cached answer, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<u64>,
 }
 
 impl Recommendations {
-    /// Recommendations from `source`, with the notice that goes with it.
+    /// Recommendations from `source`, with its notice.
     #[must_use]
     pub fn new(source: Source, items: Vec<Recommendation>) -> Self {
         let notice = (source != Source::Live).then(|| RECOMMENDATIONS_NOTICE.to_owned());
         Self { source, items, notice, age_seconds: None }
     }
 
-    /// The same, of an answer that was given this long ago.
+    /// Sets the age of a cached answer.
     #[must_use]
     pub fn aged(self, age: Option<Duration>) -> Self {
         Self { age_seconds: age.map(|age| age.as_secs()), ..self }
     }
 
-    /// None at all.
+    /// No recommendations.
     #[must_use]
     pub fn none() -> Self {
         Self::new(Source::None, Vec::new())
     }
 }
 
-/// What ml-api thinks a viewer will like.
+/// A prediction of ml-api.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// The best first.
+    /// Best first.
     pub items: Vec<PredictedFilm>,
 }
 
@@ -147,82 +147,82 @@ pub struct Prediction {
 pub struct PredictedFilm {
     /// The film.
     pub film_id: u32,
-    /// 0–1.
+    /// Score, 0–1.
     pub score: f64,
-    /// The watched film that is most similar to it.
+    /// The most similar watched film.
     pub because: u32,
 }
 
-/// Who wants in.
+/// A login request.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoginRequest {
-    /// Such as `viewer7`.
+    /// User name, such as `viewer7`.
     pub username: String,
-    /// Never logged: this type has no `Debug`.
+    /// Password. Never logged: this type has no `Debug`.
     pub password: String,
 }
 
-/// They are in.
+/// A successful login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginReply {
-    /// To be sent as `Authorization: Bearer …`.
+    /// Token, to be sent as `Authorization: Bearer …`.
     pub token: String,
-    /// Who they are.
+    /// The viewer's id.
     pub user_id: u32,
-    /// When the token ends, in Unix seconds.
+    /// When the token expires, in Unix seconds.
     pub expires_at: u64,
 }
 
-/// Whose token is this?
+/// A request to verify a token.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyRequest {
-    /// As a login gave it.
+    /// The token from the login.
     pub token: String,
 }
 
-/// Theirs.
+/// The owner of a valid token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyReply {
-    /// Who they are.
+    /// The viewer's id.
     pub user_id: u32,
-    /// When the token ends, in Unix seconds.
+    /// When the token expires, in Unix seconds.
     pub expires_at: u64,
 }
 
-/// A viewer.
+/// A viewer's profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     /// Their id.
     pub id: u32,
-    /// What they log in with.
+    /// User name for the login.
     pub username: String,
-    /// What they like.
+    /// Favourite genres.
     pub favourite_genres: Vec<Genre>,
-    /// How many entries their history has.
+    /// Number of entries in their history.
     pub films_watched: usize,
 }
 
-/// A film that was watched.
+/// A watched film.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// The film.
     pub film_id: u32,
-    /// When, in Unix seconds.
+    /// When it was watched, in Unix seconds.
     pub watched_at: u64,
 }
 
-/// What a viewer watched.
+/// A viewer's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
-    /// The latest first.
+    /// Newest first.
     pub items: Vec<HistoryEntry>,
-    /// How many there are, those not asked for included.
+    /// Total number of entries, including those beyond the limit of the request.
     pub total: usize,
 }
 
-/// A film was watched just now.
+/// A request to add a film to the history.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WatchRequest {
@@ -230,16 +230,16 @@ pub struct WatchRequest {
     pub film_id: u32,
 }
 
-/// The first page a viewer sees.
+/// The home page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Home {
-    /// Where the rows come from.
+    /// Source of the rows.
     pub source: Source,
     /// Rows of the catalog.
     pub rows: Vec<HomeRow>,
-    /// What is recommended to them.
+    /// Recommendations for the viewer.
     pub recommendations: Recommendations,
-    /// What to tell them about the page as a whole.
+    /// Notice about the page as a whole.
     pub notice: Option<String>,
 }
 
@@ -248,9 +248,9 @@ pub struct Home {
 pub struct HomeRow {
     /// The heading.
     pub title: String,
-    /// Where the row comes from.
+    /// Source of the row.
     pub source: Source,
-    /// Age of an answer that was given earlier, in seconds.
+    /// Age of a cached answer, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<u64>,
     /// The films.

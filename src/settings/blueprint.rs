@@ -1,4 +1,4 @@
-//! The settings that services are built from, policies resolved.
+//! The settings from which services are built, with resolved policies.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -20,17 +20,17 @@ use crate::store::StoreSettings;
 use crate::web::trust::InternalSettings;
 use breakerbox_resilience::policy::PolicySettings;
 
-/// Where a service listens and is reached.
+/// Where a service listens, and its URL.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ServiceSettings {
-    /// Its port; 0 for any that is free.
+    /// Its port; 0 for any free one.
     pub port: u16,
-    /// How others reach it; when left out, on its host and port.
+    /// Its URL for callers; if left out, derived from its host and port.
     pub url: Option<String>,
 }
 
-/// Everything that services are built from.
+/// Everything from which services are built.
 #[derive(Clone, Debug)]
 pub struct Blueprint {
     /// Address that the gateways listen on.
@@ -41,41 +41,41 @@ pub struct Blueprint {
     pub connections: ConnectionSettings,
     /// Seed of faults, histories and jitter.
     pub seed: u64,
-    /// Where each service listens and is reached.
+    /// Where each service listens, and its URL.
     pub services: BTreeMap<ServiceName, ServiceSettings>,
     /// How calls are protected, by caller and dependency.
     pub policies: BTreeMap<(ServiceName, ServiceName), PolicySettings>,
-    /// Faults that are there from the start.
+    /// Default faults.
     pub faults: BTreeMap<ServiceName, FaultPlan>,
-    /// The gateway's own.
+    /// Settings of the gateway.
     pub gateway: GatewaySettings,
-    /// The user service's own.
+    /// Settings of the user service.
     pub user: UserSettings,
-    /// The catalog's own.
+    /// Settings of the catalog.
     pub catalog: CatalogSettings,
-    /// The recommendation service's own.
+    /// Settings of the recommendation service.
     pub recommendation: RecommendationSettings,
-    /// The ranking service's own.
+    /// Settings of the ranking service.
     pub ml_api: MlApiSettings,
-    /// The checkout's own.
+    /// Settings of checkout.
     pub checkout: CheckoutSettings,
-    /// The inventory's own.
+    /// Settings of the inventory.
     pub inventory: InventorySettings,
-    /// The payment gateway's own.
+    /// Settings of the payment gateway.
     pub payment_gateway: PaymentSettings,
-    /// Where databases are.
+    /// Database URLs and connection pools.
     pub store: StoreSettings,
 }
 
 impl Blueprint {
-    /// The address that a service listens on: `host` for a gateway, `internal.host` for what is behind.
+    /// The address on which a service listens: `host` for a gateway, `internal.host` for the services behind it.
     #[must_use]
     pub fn host_of(&self, service: ServiceName) -> IpAddr {
         if service.is_public() { self.host } else { self.internal.host }
     }
 
-    /// Where a service is reached: where the settings say, where this process listens for it
-    /// (`bound`), or at its port on the common host.
+    /// The URL of a service: the configured one, the address on which this process listens for it (`bound`), or its
+    /// port on the common host.
     pub fn url(&self, bound: &BTreeMap<ServiceName, SocketAddr>, service: ServiceName) -> Result<String, String> {
         let settings = self.services.get(&service).ok_or_else(|| format!("services.{service}: is missing"))?;
         if let Some(url) = &settings.url {

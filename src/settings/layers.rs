@@ -1,8 +1,8 @@
-//! Settings as they are written, in layers, with the place each value comes from.
+//! Raw settings in layers, with the source of each value.
 //!
-//! A value of the environment is text until the field it is for says what it should be; a whole number
-//! is then a whole number within that field's range, never a rounded one. An error names the field,
-//! what it may hold, and the file and line or the variable that holds it now.
+//! A value from the environment is text until the type of its field is known; a whole number is then parsed within that
+//! field's range and never rounded. An error names the field, its allowed values, and the file and line or the variable
+//! that holds the present value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,16 +15,16 @@ use toml::de::{DeTable, DeValue};
 
 const PREFIX: &str = "BREAKERBOX_";
 
-/// Where a value comes from.
+/// Source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// The embedded defaults.
     Default,
-    /// A line of a file, from 1.
+    /// A file and line, from 1.
     File(PathBuf, usize),
-    /// A variable of the environment.
+    /// An environment variable.
     Variable(String),
-    /// A flag of the command line.
+    /// A command-line flag.
     Flag(&'static str),
 }
 
@@ -48,14 +48,14 @@ pub(super) enum Node {
 
 #[derive(Clone)]
 pub(super) enum Leaf {
-    /// Typed, of a file.
+    /// A typed value from a file.
     Typed(Value),
-    /// Of the environment.
+    /// Text from the environment.
     Text(String),
 }
 
 impl fmt::Debug for Node {
-    /// No values: some are secrets.
+    /// Prints no values, because some are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Node(..)")
     }
@@ -66,7 +66,7 @@ impl Node {
         Self::Table(BTreeMap::new())
     }
 
-    /// The tables of a text; `source` makes a value's source of its line.
+    /// Parses a text into tables; `source` maps a line number to a source.
     pub(super) fn parse(text: &str, source: &dyn Fn(usize) -> Source) -> Result<Self, String> {
         let line = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
         let wrong = |error: &toml::de::Error| {
@@ -84,7 +84,7 @@ impl Node {
             let node = match (values.get(key.get_ref().as_ref()), span.get_ref()) {
                 (Some(Value::Table(values)), DeValue::Table(spans)) => Self::table(values, spans, source),
                 (Some(value), _) => Self::Leaf(Leaf::Typed(value.clone()), source(key.span().start)),
-                // Both were read from one text.
+                // Unreachable in practice: both trees were parsed from the same text.
                 (None, _) => continue,
             };
             table.insert(key.get_ref().to_string(), node);
@@ -92,7 +92,7 @@ impl Node {
         Self::Table(table)
     }
 
-    /// Lays `over` over it: tables join, values replace.
+    /// Merges `over` into this node: tables are merged, values replaced.
     pub(super) fn lay_over(&mut self, over: Self) {
         match (self, over) {
             (Self::Table(own), Self::Table(over)) => {
@@ -109,7 +109,7 @@ impl Node {
         }
     }
 
-    /// Lays a variable's value over it; `path` is its name without the prefix.
+    /// Sets the value of a variable; `path` is its name without the prefix.
     pub(super) fn set(&mut self, path: &str, text: String) {
         let source = Source::Variable(format!("{PREFIX}{path}"));
         let mut over = Self::Leaf(Leaf::Text(text), source);
@@ -119,7 +119,7 @@ impl Node {
         self.lay_over(over);
     }
 
-    /// Notes that a flag gave the value at `path`.
+    /// Records that a flag set the value at `path`.
     pub(super) fn flagged(&mut self, path: &str, flag: &'static str) {
         let mut over = Self::Leaf(Leaf::Text(String::new()), Source::Flag(flag));
         for part in path.rsplit('.') {
@@ -128,12 +128,12 @@ impl Node {
         self.lay_over(over);
     }
 
-    /// The source of the value at `path`, or of the nearest above it; of a table, that of its only value
-    /// that is no default.
+    /// The source of the value at `path`, or of the nearest parent; for a table, the source of its only value that is
+    /// not a default.
     fn source(&self, path: &str) -> Option<&Source> {
         let mut node = self;
         for part in path.split('.') {
-            // A list's element, `field[3]`, is in its list's line.
+            // An element of a list, `field[3]`, has the source of its list.
             let part = part.split('[').next().unwrap_or_default();
             match node {
                 Self::Table(table) => match table.get(part) {
@@ -150,7 +150,7 @@ impl Node {
         }
     }
 
-    /// Sources of the values below that are no defaults.
+    /// Sources of the non-default values below this node.
     fn leaves(&self) -> Box<dyn Iterator<Item = &Source> + '_> {
         match self {
             Self::Leaf(_, Source::Default) => Box::new(std::iter::empty()),
@@ -159,7 +159,7 @@ impl Node {
         }
     }
 
-    /// An error that begins with the path of a field, with the place of that field's value.
+    /// Appends the source of the field's value to an error that begins with the path of a field.
     pub(super) fn located(&self, error: String) -> String {
         let path = error.split([' ', ':', '=']).next().unwrap_or_default();
         match self.source(path) {
@@ -168,13 +168,13 @@ impl Node {
         }
     }
 
-    /// Everything as `T`.
+    /// Deserializes the whole tree as `T`.
     pub(super) fn read<'de, T: Deserialize<'de>>(&'de self) -> Result<T, String> {
         T::deserialize(self).map_err(|error| self.located(error.to_string()))
     }
 }
 
-/// What is wrong with a value, and its path from where it was read.
+/// An error about a value, and its path relative to where it was read.
 #[derive(Debug)]
 pub(super) struct Wrong {
     path: String,
@@ -199,7 +199,7 @@ impl fmt::Display for Wrong {
     }
 }
 
-/// A table's fields, each of whose errors names it.
+/// Fields of a table; each error names its field.
 struct Fields<'de> {
     left: std::collections::btree_map::Iter<'de, String, Node>,
     value: Option<(&'de str, &'de Node)>,
@@ -235,7 +235,7 @@ impl From<toml::de::Error> for Wrong {
     }
 }
 
-/// A whole number within the range of the field's type.
+/// Deserializes a whole number within the range of the field's type.
 macro_rules! whole {
     ($($method:ident $visit:ident $ty:ty,)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
@@ -252,7 +252,7 @@ macro_rules! whole {
     )*};
 }
 
-/// The value, as it is written.
+/// Prints the value as written.
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -281,7 +281,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         match self {
             Node::Table(table) => visitor.visit_map(Fields { left: table.iter(), value: None }),
             Node::Leaf(Leaf::Typed(value), _) => Ok(value.clone().deserialize_any(visitor)?),
-            // No type is expected: it is guessed from the text.
+            // Without an expected type, the type is guessed from the text.
             Node::Leaf(Leaf::Text(text), _) => {
                 if let Ok(truth) = text.parse::<bool>() {
                     visitor.visit_bool(truth)
@@ -364,7 +364,7 @@ impl<'de> Deserializer<'de> for &'de Node {
                 let text: StrDeserializer<'_, Wrong> = text.as_str().into_deserializer();
                 text.deserialize_enum(name, variants, visitor)
             }
-            // A variant with fields is a table of one.
+            // A variant with fields is a table with one entry.
             Node::Table(_) => {
                 let value: Value = Value::deserialize(self)?;
                 Ok(value.deserialize_enum(name, variants, visitor)?)
@@ -394,7 +394,7 @@ impl<'de> Deserializer<'de> for &'de Node {
     }
 }
 
-/// The text of a settings file.
+/// Reads and parses a settings file.
 pub(super) fn file(path: &Path) -> Result<Node, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     Node::parse(&text, &|line| Source::File(path.to_owned(), line))

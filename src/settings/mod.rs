@@ -1,8 +1,8 @@
 //! Everything that can be configured, in layers: embedded defaults → a file → `BREAKERBOX_*`
 //! variables → flags. The whole is validated before anything starts.
 //!
-//! `BREAKERBOX_SERVICES__GATEWAY__PORT=9080` sets `services.gateway.port`: two underscores go a level
-//! down, one stands for a hyphen.
+//! `BREAKERBOX_SERVICES__GATEWAY__PORT=9080` sets `services.gateway.port`: two underscores separate levels, one stands
+//! for a hyphen.
 
 mod blueprint;
 mod layers;
@@ -29,13 +29,13 @@ use breakerbox_telemetry::TelemetrySettings;
 
 pub use blueprint::{Blueprint, ServiceSettings};
 
-/// The embedded defaults, which double as the reference of what can be set.
+/// The embedded defaults, which also serve as the reference of all settings.
 pub const DEFAULTS: &str = include_str!("default.toml");
 
 const PREFIX: &str = "BREAKERBOX_";
-/// Longest duration of any setting.
+/// Upper limit of every duration.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
-/// Variables of the command line rather than of the settings.
+/// Variables of the command line that are not settings.
 const NOT_SETTINGS: &[&str] = &["CONFIG", "ADMIN_URL", "PROMETHEUS_URL", "PROMETHEUS_TOKEN", "ALERTMANAGER_URL"];
 
 /// All settings.
@@ -44,46 +44,46 @@ const NOT_SETTINGS: &[&str] = &["CONFIG", "ADMIN_URL", "PROMETHEUS_URL", "PROMET
 pub struct Settings {
     /// Address that the gateways listen on.
     pub host: IpAddr,
-    /// Seed of everything random: faults, traffic, viewing histories, jitter.
+    /// Seed of all randomness: faults, traffic, viewing histories, jitter.
     pub seed: u64,
     /// Services behind the gateways: where they listen, and which callers they trust.
     pub internal: InternalSettings,
-    /// Bounds of connections, on every port.
+    /// Limits of connections, on every port.
     pub connections: ConnectionSettings,
     /// The admin port.
     pub admin: AdminSettings,
     /// Logs and traces.
     pub telemetry: TelemetrySettings,
-    /// Where each service listens and is reached.
+    /// Where each service listens, and its URL.
     pub services: BTreeMap<ServiceName, ServiceSettings>,
-    /// The gateway's own settings.
+    /// Settings of the gateway.
     pub gateway: gateway::GatewaySettings,
-    /// The user service's own settings.
+    /// Settings of the user service.
     pub user: user::UserSettings,
-    /// The catalog's own settings.
+    /// Settings of the catalog.
     pub catalog: catalog::CatalogSettings,
-    /// The recommendation service's own settings.
+    /// Settings of the recommendation service.
     pub recommendation: recommendation::RecommendationSettings,
-    /// The ranking service's own settings.
+    /// Settings of the ranking service.
     pub ml_api: ml_api::MlApiSettings,
-    /// The checkout's own settings.
+    /// Settings of checkout.
     pub checkout: checkout::CheckoutSettings,
-    /// The inventory's own settings.
+    /// Settings of the inventory.
     pub inventory: inventory::InventorySettings,
-    /// The payment gateway's own settings.
+    /// Settings of the payment gateway.
     pub payment_gateway: payment_gateway::PaymentSettings,
-    /// Where databases are.
+    /// Database URLs and connection pools.
     pub store: StoreSettings,
-    /// How each service's calls to each dependency are protected.
+    /// Policies of calls, by service and dependency.
     pub policies: BTreeMap<ServiceName, BTreeMap<ServiceName, serde_json::Value>>,
-    /// Faults that are there from the start.
+    /// Default faults.
     #[serde(serialize_with = "hyphenated")]
     pub faults: BTreeMap<ServiceName, FaultPlan>,
     /// The viewers.
     pub traffic: TrafficSettings,
     /// The timeline of faults.
     pub scenario: ScenarioSettings,
-    /// Where each value comes from.
+    /// The source of each value.
     #[serde(skip, default = "Node::empty")]
     layers: Node,
 }
@@ -92,14 +92,14 @@ pub struct Settings {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ScenarioSettings {
-    /// Whether one runs.
+    /// Whether a timeline of faults runs.
     pub enabled: bool,
     /// A file to use instead of the default one.
     pub file: Option<PathBuf>,
 }
 
 impl Settings {
-    /// Adds `offset` to every port of this process that is not left to the system.
+    /// Adds `offset` to every port of this process except 0.
     pub(crate) fn move_ports(&mut self, offset: u16) {
         let moved = |port: u16| if port == 0 { 0 } else { port.saturating_add(offset) };
         self.admin.listen.set_port(moved(self.admin.listen.port()));
@@ -108,9 +108,9 @@ impl Settings {
         }
     }
 
-    /// Reads all layers but the flags, which the command line lays over the result.
+    /// Reads all layers except the flags, which the command line applies afterwards.
     ///
-    /// `variables` are those of the environment.
+    /// `variables` are the environment variables.
     pub fn load(file: Option<&Path>, variables: impl Iterator<Item = (String, String)>) -> Result<Self, String> {
         let mut layers = Node::parse(DEFAULTS, &|_| Source::Default)?;
         if let Some(path) = file {
@@ -127,12 +127,12 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Says which field is wrong, what it may be, and where it was given.
+    /// Validates all settings; an error names the field, its allowed values and the source of its value.
     pub fn validate(&self) -> Result<(), String> {
         self.check().map_err(|error| self.layers.located(error))
     }
 
-    /// Notes that a flag gave the value at `path`.
+    /// Records that a flag set the value at `path`.
     pub fn flagged(&mut self, path: &str, flag: &'static str) {
         self.layers.flagged(path, flag);
     }
@@ -160,7 +160,7 @@ impl Settings {
         self.blueprint().map(|_| ())
     }
 
-    /// No duration is so long that its end cannot be represented.
+    /// Checks that no duration is too long for its end to be represented.
     fn check_durations(&self) -> Result<(), String> {
         fn longer(path: &str, value: &serde_json::Value) -> Option<String> {
             match value {
@@ -179,7 +179,7 @@ impl Settings {
         longer("", &all).map_or(Ok(()), Err)
     }
 
-    /// What the server needs to build the services.
+    /// The settings from which the server builds the services.
     pub fn blueprint(&self) -> Result<Blueprint, String> {
         let mut policies = BTreeMap::new();
         for service in ServiceName::ALL {
@@ -224,8 +224,8 @@ impl Settings {
     }
 }
 
-/// Fault plans as settings spell them. Their JSON has underscores; both can be read, but in one table
-/// the two spellings of a field would be two fields.
+/// Fault plans in the spelling of the settings. Their JSON uses underscores; both spellings can be read, but in one
+/// table they would be two different fields.
 fn hyphenated<S: serde::Serializer>(
     faults: &BTreeMap<ServiceName, FaultPlan>,
     serializer: S,
@@ -242,7 +242,7 @@ fn hyphenated<S: serde::Serializer>(
     rename(json).serialize(serializer)
 }
 
-/// The variables that are settings, without their prefix. An admin token has a short name of its own.
+/// The variables that are settings, without their prefix. The admin token has a short name as an alias.
 fn own_variables(variables: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
     variables
         .filter_map(|(name, value)| {
@@ -256,7 +256,7 @@ fn own_variables(variables: impl Iterator<Item = (String, String)>) -> BTreeMap<
         .collect()
 }
 
-/// The environment's variables that belong to this program.
+/// The environment variables that belong to this program.
 pub fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>, String> {
     let own = all.filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     let own = own.filter(|(name, _)| name.starts_with(PREFIX));
@@ -313,7 +313,7 @@ mod tests {
         }
         let seed = load(&[("BREAKERBOX_SEED", &u64::MAX.to_string())]).unwrap().seed;
         assert_eq!(seed, u64::MAX);
-        // A text stays one, whatever it looks like.
+        // A text stays a text, whatever it looks like.
         assert!(load(&[("BREAKERBOX_ADMIN_TOKEN", "123")]).unwrap().admin.token.unwrap().matches("123"));
     }
 
@@ -336,7 +336,7 @@ mod tests {
         assert!(policy.starts_with("policies.gateway.user.retry") && policy.ends_with(&at(2)), "{policy}");
         let syntax = load("seed = 3\nhost =\n", &[]).unwrap_err();
         assert!(syntax.starts_with(&format!("{}:2: ", path.display())) && !syntax.contains('\n'), "{syntax}");
-        // What is laid over a mistake is what counts.
+        // Only the effective value is validated.
         assert_eq!(load("[traffic]\nrate = -1\n", &[("BREAKERBOX_TRAFFIC__RATE", "1")]), Ok(()));
         std::fs::remove_file(&path).unwrap();
     }

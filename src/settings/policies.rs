@@ -1,4 +1,4 @@
-//! A policy as it is written: a preset's name and what differs from it.
+//! A policy as written in the settings: the name of a preset, and overrides.
 //!
 //! ```toml
 //! [policies.gateway.catalog]
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::client::{pool_preset, pool_preset_names, preset, preset_names};
 use breakerbox_resilience::policy::PolicySettings;
 
-/// Lays what is written over its preset; nothing written is the default policy.
+/// Applies overrides to their preset; without any settings the result is the default policy.
 pub(crate) fn resolve(written: Option<&Value>) -> Result<PolicySettings, String> {
     let mut written = match written {
         None => Map::new(),
@@ -33,7 +33,7 @@ pub(crate) fn resolve(written: Option<&Value>) -> Result<PolicySettings, String>
     serde_path_to_error::deserialize(merged).map_err(|error| format!("{}: {}", error.path(), error.inner()))
 }
 
-/// Replaces the name of a pool's preset by what it says.
+/// Replaces the name of a pool preset by its settings.
 fn from_pool_preset(pool: &mut Map<String, Value>) -> Result<(), String> {
     let Some(name) = pool.remove("preset") else { return Ok(()) };
     let preset = name.as_str().and_then(pool_preset).ok_or_else(|| {
@@ -50,7 +50,7 @@ fn from_pool_preset(pool: &mut Map<String, Value>) -> Result<(), String> {
 fn lay_over(base: &mut Value, over: Value) {
     match (base, over) {
         (base, Value::Bool(false)) if !base.is_boolean() => *base = Value::Null,
-        // A part that the preset does not have begins with its own defaults.
+        // A part that the preset lacks starts from its own defaults.
         (base @ Value::Null, over @ Value::Object(_)) => {
             *base = Value::Object(Map::new());
             lay_over(base, over);

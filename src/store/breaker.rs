@@ -1,17 +1,17 @@
-//! A breaker's state that several instances share, as a conditional write to one row.
+//! The state of a breaker that several instances share: a row changed by conditional writes.
 
 use super::{CheckoutStore, End, StoreError, number, text};
 
-/// What the instances agree on.
+/// The shared state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BreakerRecord {
-    /// Grows by one with each write.
+    /// Incremented by each write.
     pub version: i64,
     /// `closed`, `open` or `forced_open`.
     pub state: String,
-    /// Until when it is open, Unix milliseconds.
+    /// End of the open state, Unix milliseconds.
     pub open_until: i64,
-    /// Failures in a row, all instances taken together.
+    /// Consecutive failures over all instances.
     pub failures: i64,
     /// The instance that wrote it.
     pub changed_by: String,
@@ -32,7 +32,7 @@ impl CheckoutStore {
 }
 
 impl SharedBreakers {
-    /// What the instances agree on; nothing when none has written yet.
+    /// The shared state; `None` if no instance has written it yet.
     pub async fn read(&self, name: &str) -> Result<Option<BreakerRecord>, StoreError> {
         self.store
             .read(name.to_owned(), |connection, name| {
@@ -46,8 +46,7 @@ impl SharedBreakers {
             .await
     }
 
-    /// Writes a record if its predecessor is still the one with the version before. False when
-    /// another instance was faster.
+    /// Writes a record if the stored one still has the preceding version. Returns false if another instance was faster.
     pub async fn write(&self, name: &str, record: &BreakerRecord) -> Result<bool, StoreError> {
         self.store
             .write((name.to_owned(), record.clone()), |connection, (name, record)| {

@@ -87,7 +87,7 @@ struct Inner {
     pool: AnyPool,
     dialect: Dialect,
     component: schema::Component,
-    /// The database ends with its connection.
+    /// The database is lost when its connection closes.
     in_memory: bool,
     ready: OnceCell<()>,
     hold_clock: bool,
@@ -125,7 +125,7 @@ impl Store {
         let in_memory = dialect == Dialect::Sqlite && url.contains(":memory:");
         let (options, url) = match dialect {
             Dialect::Sqlite => {
-                // One connection: SQLite has one writer anyway, and a second one only waits for it.
+                // One connection: SQLite allows one writer anyway, and a second one would only wait.
                 let url = if in_memory || url.contains("mode=") {
                     url.to_owned()
                 } else {
@@ -136,7 +136,7 @@ impl Store {
             }
             Dialect::Postgres => (options.max_connections(settings.connections), url.to_owned()),
         };
-        // The password stays out of the message.
+        // The error must not contain the password.
         let pool = options.connect_lazy(&url).map_err(|error| format!("the store's URL: {error}"))?;
         let inner = Inner {
             pool,
@@ -257,7 +257,7 @@ impl Store {
                 }
             }
         });
-        // A task that ended without an answer panicked, or the program ends.
+        // A task that ended without a result has panicked, or the program is ending.
         task.await.unwrap_or(Err(StoreError::Interrupted))
     }
 
@@ -284,7 +284,7 @@ impl Store {
     /// How a transaction begins.
     fn begin(&self) -> &'static str {
         match self.inner.dialect {
-            // A deferred transaction that reads first can't become a writer once another process wrote.
+            // A deferred transaction that reads first can't become a writer after another process has written.
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             Dialect::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
         }
@@ -341,7 +341,7 @@ impl Store {
         match (told, asked) {
             (Ok(millis), _) => {
                 let took = began.elapsed();
-                // The database read its clock at some time in between: a slow answer tells little.
+                // The database read its clock at some time in between, so a slow answer is imprecise.
                 let ahead = if took <= PRECISE_ANSWER {
                     wall + super::millis(took / 2) - millis
                 } else {
@@ -351,7 +351,7 @@ impl Store {
                 *self.inner.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
                 Ok(millis)
             }
-            // The database is away. Its time goes on.
+            // The database is unavailable: its time is extrapolated.
             (Err(_), Some(asked)) => Ok(asked.now()),
             (Err(error), None) => Err(error),
         }
@@ -367,7 +367,7 @@ impl Store {
         *self.inner.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it ends with this process and is not shared.
+    /// Whether it is lost when this process ends, and is not shared.
     #[must_use]
     pub fn is_in_memory(&self) -> bool {
         self.inner.in_memory
@@ -380,7 +380,7 @@ impl Store {
     /// Closes a connection whose state is uncertain; the pool opens another one.
     async fn discard(&self, connection: PoolConnection<Any>) {
         if self.inner.in_memory {
-            // Whatever its state is, there is no other.
+            // In memory there is no other connection, whatever the state of this one.
             return;
         }
         if let Err(error) = connection.close().await {
@@ -439,7 +439,7 @@ async fn transact<A, T>(
     }
 }
 
-/// Keeps a paused clock from jumping: it doesn't while a blocking task runs.
+/// Keeps a paused clock from advancing, which it doesn't while a blocking task runs.
 struct Hold {
     _until_dropped: mpsc::Sender<()>,
 }
@@ -447,7 +447,7 @@ struct Hold {
 impl Hold {
     fn new() -> Self {
         let (sender, dropped) = mpsc::channel();
-        // Ends with the error that says that the sender is gone.
+        // Ends with an error when the sender is dropped.
         tokio::task::spawn_blocking(move || dropped.recv().is_ok());
         Self { _until_dropped: sender }
     }
@@ -455,15 +455,15 @@ impl Hold {
 
 /// Sleeps in real time, which a paused clock does not skip.
 async fn pause(wait: Duration) {
-    // Ends with an error only when the whole program does.
+    // Fails only while the program is ending.
     let _ = tokio::task::spawn_blocking(move || std::thread::sleep(wait)).await;
 }
 
 async fn prepare_sqlite(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     sqlx::query("PRAGMA busy_timeout = 5000").fetch_all(&mut *connection).await?;
-    // When two open a new file at the same moment, one change to WAL is refused at once: SQLite has no
-    // patience for that one. Handing the error to the pool would make it wait by Tokio's clock, which a
-    // paused test holds still meanwhile.
+    // If two processes open a new file at the same moment, one of the changes to WAL fails at once: SQLite's busy
+    // timeout does not apply to it. If the pool handled the error, it would wait by Tokio's clock, which a paused test
+    // holds in the meantime.
     for attempt in 1..=WAL_TRIES {
         match sqlx::query("PRAGMA journal_mode = WAL").fetch_all(&mut *connection).await {
             Err(error) if is_busy(&error) && attempt < WAL_TRIES => pause(WAL_PAUSE).await,
@@ -474,9 +474,9 @@ async fn prepare_sqlite(connection: &mut AnyConnection) -> Result<(), sqlx::Erro
         }
     }
     for pragma in [
-        // Every commit reaches the disk: what was said to be paid stays paid after a power cut.
+        // Every commit is synced to disk: an order reported as paid stays paid after a power failure.
         "PRAGMA synchronous = FULL",
-        // Kibibytes. The working set is the open orders, which are few.
+        // In KiB. The working set is the open orders, which are few.
         "PRAGMA cache_size = -512",
     ] {
         sqlx::query(pragma).fetch_all(&mut *connection).await?;
@@ -484,7 +484,7 @@ async fn prepare_sqlite(connection: &mut AnyConnection) -> Result<(), sqlx::Erro
     Ok(())
 }
 
-/// Whether SQLite reported a conflict with another process, in any of three ways.
+/// Whether SQLite reported a conflict with another process by any of its three codes.
 fn is_busy(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| matches!(&*code, "5" | "261" | "517"))
@@ -511,8 +511,8 @@ mod tests {
         }
     }
 
-    /// A limit on this one connection stands for the disk: `SQLite` answers `SQLITE_FULL` and rolls back by
-    /// itself. The connection that saw it is closed, and with it the limit: there is space again.
+    /// A size limit on this one connection simulates the disk: `SQLite` answers `SQLITE_FULL` and rolls back by itself.
+    /// The affected connection is closed, and the limit with it: there is space again.
     #[tokio::test]
     async fn a_full_disk_is_over_when_there_is_room_again() {
         let file = std::env::temp_dir().join(format!("breakerbox-full-{}.db", std::process::id()));

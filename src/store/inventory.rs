@@ -1,4 +1,4 @@
-//! The inventory's stock and who holds it.
+//! The inventory's stock and reservations.
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -44,7 +44,7 @@ pub struct Place {
     pub film_id: u32,
     /// Kind of the sale.
     pub kind: OrderKind,
-    /// Which showing.
+    /// The showing.
     pub showing: i64,
     /// Capacity of the showing.
     pub capacity: i64,
@@ -56,7 +56,7 @@ impl InventoryStore {
         Ok(Self { store: Store::new(url, settings, schema::INVENTORY, hold_clock)? })
     }
 
-    /// Lets go of every connection.
+    /// Closes all connections.
     pub async fn close(&self) {
         self.store.close().await;
     }
@@ -71,7 +71,7 @@ impl InventoryStore {
         self.store.now().await
     }
 
-    /// The database that it is in.
+    /// Its database.
     #[must_use]
     pub fn database(&self) -> &Store {
         &self.store
@@ -131,7 +131,7 @@ impl InventoryStore {
             .await
     }
 
-    /// Places left in a showing that was requested before.
+    /// Places left in a showing that has reservations.
     pub async fn left(&self, place: Place) -> Result<i64, StoreError> {
         self.store
             .read(place, |connection, place| {
@@ -205,7 +205,7 @@ async fn reserve(
     .execute(&mut *connection)
     .await?;
     if taken.rows_affected() == 0 {
-        // Takes the reservation back.
+        // Rolls the reservation back.
         return Ok(End::Rollback(Reserved::SoldOut));
     }
     Ok(End::Commit(Reserved::Held { showing: place.showing }))
@@ -215,8 +215,7 @@ async fn release(connection: &mut AnyConnection, order: &str, now: i64) -> Resul
     let mut row = give_back(connection, order).await?;
     if row.is_none() {
         let none = Place { film_id: 0, kind: OrderKind::Rent, showing: 0, capacity: 0 };
-        // PostgreSQL waits here for a reservation that is about to be committed, and could not be seen
-        // above. It is there now.
+        // PostgreSQL waits here for a concurrent reservation to commit, which was not visible above. It is visible now.
         if !add(connection, order, none, RELEASED, now).await? {
             row = give_back(connection, order).await?;
         }

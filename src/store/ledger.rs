@@ -76,7 +76,7 @@ impl LedgerStore {
         Ok(Self { store: Store::new(url, settings, schema::LEDGER, hold_clock)? })
     }
 
-    /// Lets go of every connection.
+    /// Closes all connections.
     pub async fn close(&self) {
         self.store.close().await;
     }
@@ -86,7 +86,7 @@ impl LedgerStore {
         self.store.check().await
     }
 
-    /// The database that it is in.
+    /// Its database.
     #[must_use]
     pub fn database(&self) -> &Store {
         &self.store
@@ -170,7 +170,7 @@ async fn take(connection: &mut AnyConnection, charge: &OwnCharge, now: i64) -> R
         let (state, amount) = (text(&row, "state")?, number(&row, "amount")?);
         return Ok(End::Rollback(match state.as_str() {
             VOIDED | REFUNDED => Charged::Voided,
-            // 0 is for keys that are older than the column.
+            // Keys that are older than this column have 0.
             _ if amount != charge.amount && amount != 0 => Charged::Mismatch(amount),
             CHARGED => Charged::Before(text(&row, "charge_id")?),
             _ => Charged::Declined,
@@ -253,9 +253,9 @@ async fn take_key(
     Ok(taken.rows_affected() > 0)
 }
 
-/// The row of a key, locked where the database knows finer locks than one writer.
+/// The row of a key, locked if the database has finer locks than one writer.
 async fn key_row(connection: &mut AnyConnection, key: &str) -> Result<AnyRow, StoreError> {
-    // Writing the row as it is locks it, in either database.
+    // Updating the row without a change locks it in both databases.
     Ok(sqlx::query("UPDATE charge_keys SET at = at WHERE idempotency_key = $1 RETURNING state, charge_id, amount")
         .bind(key)
         .fetch_one(&mut *connection)

@@ -1,26 +1,26 @@
-//! What must outlive a process: orders, their idempotency keys and saga log, the retry queue, the
-//! shared breaker, the inventory's reservations and the payment gateway's ledger, in SQL.
+//! Persistent state in SQL: orders, their idempotency keys and saga log, the retry queue, the shared breaker, the
+//! inventory's reservations and the payment gateway's ledger.
 //!
 //! ## Theory of operation
 //!
-//! One schema and one code path serve SQLite (embedded, one file) and PostgreSQL. Statements are
-//! plain SQL that both understand; the two places where they differ say so. Every change of an order
-//! is *conditional on the version it was decided on*, so that two workers that hold the same order can
-//! not both win, for either database and even if a process was declared dead too early.
+//! One schema and one code path serve SQLite (embedded, one file) and PostgreSQL. Statements use plain SQL that both
+//! accept; the two places where they differ are marked. Every change of an order is *conditional on the version on
+//! which it was based*, so that two workers with the same order can not both succeed, in either database and even if a
+//! process was declared dead too early.
 //!
-//! A store opens and migrates its database when it is first used, not when it is made: a service
-//! starts while its database is still away, answers that it is, and works as soon as it is back.
-//! How work runs on it is in `connect.rs`.
+//! A store opens and migrates its database on first use, not when it is created: a service can start while its database
+//! is unavailable, reports that, and works as soon as the database is back. `connect.rs` describes how statements are
+//! executed.
 //!
-//! Time is an argument, in Unix milliseconds. What instances agree on through the store (leases, due
-//! times, expiries, trips) they reckon in the database's time, which [`CheckoutStore::now`] tells: the
-//! clocks of their machines may be minutes apart.
+//! Time is an argument, in Unix milliseconds. Times that instances share through the store (leases, due times,
+//! expiries, trips) use the database's clock, which [`CheckoutStore::now`] returns, because the clocks of their
+//! machines may be minutes apart.
 //!
 //! ## Under a paused clock
 //!
-//! A database works in real time on a thread of its own, which Tokio's paused clock doesn't see: it
-//! would take a test that waits for a row for idle, and jump to the next timeout. A store made with
-//! `hold_clock` keeps the clock where it is while a statement is under way.
+//! A database works in real time on its own thread, of which Tokio's paused clock is unaware: the clock would regard a
+//! test that waits for a row as idle, and jump to the next timeout. A store created with `hold_clock` stops the clock
+//! while a statement runs.
 
 mod breaker;
 mod connect;
@@ -56,25 +56,24 @@ pub use url::DatabaseUrl;
 
 use connect::{Dialect, End, Store};
 
-/// Where a store's database is.
+/// Where databases are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StoreSettings {
     /// `postgres://user:password@host/database`, `sqlite:///absolute/path.db` or `sqlite::memory:`.
     /// Empty: a SQLite file in `directory`.
     pub url: DatabaseUrl,
-    /// A file that holds the password of every PostgreSQL URL here that has none, as secrets are handed to
-    /// containers.
+    /// A file with the password of every PostgreSQL URL here that has none, the form in which containers get secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
-    /// What it holds.
+    /// Content of that file.
     #[serde(skip)]
     password: Option<Secret>,
-    /// Where SQLite files are. Empty: `breakerbox` in the user's state directory.
+    /// Directory of SQLite files. Empty: `breakerbox` in the user's state directory.
     pub directory: String,
-    /// Connections to PostgreSQL that a service holds at most. SQLite always has one.
+    /// Maximum number of connections to PostgreSQL per service. SQLite always has one.
     pub connections: u32,
-    /// Schedules changes, in tests only.
+    /// Schedules changes; only in tests.
     #[serde(skip)]
     pub turns: Option<Turns>,
 }
@@ -93,7 +92,7 @@ impl Default for StoreSettings {
 }
 
 impl StoreSettings {
-    /// Reads the password file, when one is named.
+    /// Reads the password file, if one is set.
     pub fn read_password(&mut self) -> Result<(), String> {
         if let Some(file) = &self.password_file {
             self.password = Some(Secret::read("store.password-file", file)?);
@@ -101,7 +100,7 @@ impl StoreSettings {
         Ok(())
     }
 
-    /// Says which field is wrong, and what it may be.
+    /// Validates the settings; an error names the field and its allowed values.
     pub fn validate(&self) -> Result<(), String> {
         if !(1..=64).contains(&self.connections) {
             return Err(format!("store.connections: {} is not within 1–64", self.connections));
@@ -109,11 +108,11 @@ impl StoreSettings {
         check_url("store.url", &self.url)
     }
 
-    /// Where the database of `component` is: `own` where that is set, else `url`, else a file of its
-    /// own in the directory, which is made if it is not there yet.
+    /// The database URL of `component`: `own` if set, else `url`, else a separate file in the directory, which is
+    /// created if needed.
     ///
-    /// A default directory that can't be written to, as in a read-only container, gives a database in
-    /// memory and a warning; one that was asked for gives an error.
+    /// If the default directory is not writable, as in a read-only container, the result is a database in memory and a
+    /// warning; for a configured directory it is an error.
     pub fn locate(&self, component: &str, own: &str) -> Result<String, String> {
         for url in [own, &*self.url] {
             if !url.is_empty() {
@@ -138,7 +137,7 @@ impl StoreSettings {
     }
 }
 
-/// Refuses a URL of a database that is not known; `field` is its setting.
+/// Refuses a URL of an unsupported database; `field` is its setting.
 pub fn check_url(field: &str, url: &str) -> Result<(), String> {
     match Dialect::of(url) {
         None if !url.is_empty() => {
@@ -154,49 +153,49 @@ fn state_directory() -> std::path::PathBuf {
     state.unwrap_or_else(std::env::temp_dir).join("breakerbox")
 }
 
-/// Whether files can be made here.
+/// Whether files can be created here.
 fn probe(directory: &Path) -> std::io::Result<()> {
     let file = directory.join(format!(".probe-{}", std::process::id()));
     std::fs::write(&file, b"")?;
     std::fs::remove_file(file)
 }
 
-/// What went wrong below.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database is away, or refuses.
+    /// The database is unavailable, or refused a statement.
     #[error("the store is not available: {0}")]
     Database(#[from] sqlx::Error),
-    /// A row holds what no version of this program writes.
+    /// A row has a value that no version of this program writes.
     #[error("the store contains an unknown value: {what} = {value:?}")]
     Unknown {
         /// The column.
         what: &'static str,
-        /// What it holds.
+        /// Its value.
         value: String,
     },
-    /// A newer release has been here.
+    /// The database was migrated by a newer release.
     #[error(
         "the {component} database has schema version {found}, and this release knows up to {known}: \
          run the release that made it, or give it another database"
     )]
     Newer {
-        /// Whose tables.
+        /// The component that owns the tables.
         component: &'static str,
         /// The schema's version.
         found: i64,
-        /// The latest version that this release knows.
+        /// The latest version known to this release.
         known: i64,
     },
-    /// The tables can't be brought up to date.
+    /// The migration failed.
     #[error("the {component} database could not be migrated: {why}")]
     Migration {
-        /// Whose tables.
+        /// The component that owns the tables.
         component: &'static str,
-        /// What is in the way.
+        /// The cause.
         why: String,
     },
-    /// The work ended without an answer, since the program ends or has a bug.
+    /// The task ended without a result, because the program is ending or has a bug.
     #[error("the store operation was interrupted")]
     Interrupted,
 }
@@ -207,17 +206,17 @@ impl StoreError {
         error.as_database_error()?.code().map(std::borrow::Cow::into_owned)
     }
 
-    /// Whether the database refused this one of two that were in each other's way.
+    /// Whether the database aborted this transaction because of a conflict with another one.
     fn is_conflict(&self) -> bool {
-        // PostgreSQL: serialization failure, deadlock. SQLite: busy, in its three ways to say so.
+        // PostgreSQL: serialization failure, deadlock. SQLite: busy, by its three codes.
         self.code().is_some_and(|code| matches!(&*code, "40001" | "40P01" | "5" | "261" | "517"))
     }
 
-    /// Whether the database, and not what it was asked, is the cause.
+    /// Whether the cause is the database and not the statement.
     fn is_outage(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Database(_)) => {
-                // PostgreSQL's classes: connection, read-only transaction, resources, operator, system, internal.
+                // PostgreSQL's error classes: connection, read-only transaction, resources, operator, system, internal.
                 let classes = ["08", "25006", "53", "57", "58", "XX"];
                 let postgres =
                     |code: String| code.len() == 5 && classes.into_iter().any(|class| code.starts_with(class));
@@ -228,12 +227,12 @@ impl StoreError {
         }
     }
 
-    /// Whether the connection it happened on may not be used again.
+    /// Whether the connection must not be reused.
     fn breaks_connection(&self) -> bool {
         match self {
             Self::Database(sqlx::Error::Database(_)) => {
                 // SQLite's primary codes: out of memory, read-only, I/O, corrupt, full, can't open, no database.
-                // PostgreSQL's codes have five characters; it ends broken connections by itself.
+                // PostgreSQL's codes have five characters; it closes broken connections itself.
                 let code = self.code().filter(|code| code.len() < 5).and_then(|code| code.parse::<u32>().ok());
                 code.is_some_and(|code| matches!(code & 0xff, 7 | 8 | 10 | 11 | 13 | 14 | 26))
             }
@@ -243,7 +242,7 @@ impl StoreError {
     }
 }
 
-/// Reads a column that every statement here names.
+/// A text column.
 fn text(row: &sqlx::any::AnyRow, column: &'static str) -> Result<String, StoreError> {
     Ok(row.try_get(column)?)
 }
@@ -252,13 +251,13 @@ fn number(row: &sqlx::any::AnyRow, column: &'static str) -> Result<i64, StoreErr
     Ok(row.try_get(column)?)
 }
 
-/// An id that fits a `u32`, as checked when it was written.
+/// An id, which was checked to fit a `u32` when it was written.
 fn id(row: &sqlx::any::AnyRow, column: &'static str) -> Result<u32, StoreError> {
     let value = number(row, column)?;
     u32::try_from(value).map_err(|_| StoreError::Unknown { what: column, value: value.to_string() })
 }
 
-/// Milliseconds of a duration, for times that are reckoned with.
+/// A duration in milliseconds, for arithmetic with times.
 #[must_use]
 pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)

@@ -1,4 +1,4 @@
-//! What an order is: its kind, its states, how it is taken and how it changes.
+//! Orders: kinds, states, acceptance and changes.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 
 use super::{Job, StoreError};
 
-/// What is sold.
+/// The kind of a sale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OrderKind {
-    /// To watch for two days.
+    /// A rental for two days.
     Rent,
-    /// To keep.
+    /// A purchase.
     Buy,
     /// A seat of a limited premiere.
     Premiere,
 }
 
 impl OrderKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: &[Self] = &[Self::Rent, Self::Buy, Self::Premiere];
 
-    /// Its spelling.
+    /// Its name in labels and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,15 +38,15 @@ impl OrderKind {
     }
 }
 
-/// Where an order stands.
+/// State of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OrderState {
-    /// Taken; nothing has been reserved for it yet, as far as is known.
+    /// Accepted; as far as is known, nothing has been reserved yet.
     Pending,
-    /// Its stock is reserved, and a charge may be under way.
+    /// Its stock is reserved, and a charge may be in flight.
     Charging,
-    /// Waits in the queue for the payment gateway.
+    /// Queued for a charge by the payment gateway.
     Queued,
     /// Cancelled; its charge and reservation are being compensated.
     Cancelling,
@@ -54,16 +54,16 @@ pub enum OrderState {
     Paid,
     /// Final: nothing charged, nothing reserved.
     Cancelled,
-    /// Ran out of attempts; waits for a person, its stock still reserved.
+    /// Out of attempts; awaits manual action, with its stock still reserved.
     Dead,
 }
 
 impl OrderState {
-    /// All of them.
+    /// All states.
     pub const ALL: &[Self] =
         &[Self::Pending, Self::Charging, Self::Queued, Self::Cancelling, Self::Paid, Self::Cancelled, Self::Dead];
 
-    /// Its spelling.
+    /// Its name in labels and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -77,7 +77,7 @@ impl OrderState {
         }
     }
 
-    /// Whether nothing will change any more.
+    /// Whether the state is final.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Paid | Self::Cancelled)
@@ -89,129 +89,129 @@ impl OrderState {
     }
 }
 
-/// An order to be taken.
+/// An order to be accepted.
 #[derive(Clone, Debug)]
 pub struct NewOrder<'a> {
-    /// Its id, which cannot be guessed.
+    /// Its id, which is unguessable.
     pub id: &'a str,
-    /// Whose it is.
+    /// The viewer.
     pub user_id: u32,
-    /// What is sold.
+    /// The film.
     pub film_id: u32,
-    /// How.
+    /// The kind of the sale.
     pub kind: OrderKind,
-    /// In won.
+    /// Its price, in won.
     pub amount: i64,
-    /// Whether it may be paid later.
+    /// Whether it may be queued.
     pub retry_later: bool,
     /// The viewer's idempotency key.
     pub key: &'a str,
-    /// Of the request's body: the same key with another one is a mistake.
+    /// Hash of the request's body: a different one with the same key is an error.
     pub fingerprint: &'a str,
-    /// How long the key is remembered.
+    /// How long the key is stored.
     pub key_lifetime: Duration,
-    /// How long the taker has until another instance goes on with the order.
+    /// Lease of the accepting process; after that another instance may continue the order.
     pub lease: Duration,
-    /// Orders that may wait at most. One that may be paid later reserves its place in the queue when it is
-    /// taken.
+    /// Capacity of the queue. An order that may be queued reserves its place when it is accepted.
     pub capacity: u32,
 }
 
-/// An order as it stands.
+/// A stored order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Order {
     /// Its id.
     pub id: String,
-    /// Whose it is.
+    /// The viewer.
     pub user_id: u32,
-    /// What is sold.
+    /// The film.
     pub film_id: u32,
-    /// How.
+    /// The kind of the sale.
     pub kind: OrderKind,
-    /// In won.
+    /// Its price, in won.
     pub amount: i64,
-    /// Whether it may be paid later.
+    /// Whether it may be queued.
     pub retry_later: bool,
-    /// Where it stands.
+    /// Its state.
     pub state: OrderState,
-    /// Grows by one with each change.
+    /// Incremented by each change.
     pub version: i64,
     /// Whether a charge may have reached the payment gateway.
     pub charge_sent: bool,
     /// Why it was cancelled.
     pub reason: String,
-    /// When what it buys is over, Unix milliseconds: it isn't charged from then on. 0 when it never is.
+    /// Unix milliseconds from which it is no longer charged, because what it buys has ended. 0 if there is no such
+    /// time.
     pub deadline: i64,
-    /// When it was taken.
+    /// When it was accepted.
     pub created_at: i64,
 }
 
-/// An order with its place in the queue.
+/// An order with its due time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tracked {
     /// The order.
     pub order: Order,
-    /// When it is due, Unix milliseconds, while it is in the queue.
+    /// Due time in the queue, Unix milliseconds, if it is queued.
     pub due_at: Option<i64>,
 }
 
-/// Result of a request to accept an order.
+/// Result of accepting an order.
 #[derive(Clone, Debug)]
 pub enum Opened {
-    /// It was taken; the caller has this lease.
+    /// Accepted; the caller holds this lease.
     New(Order, Job),
     /// The key was used before.
     Known(Known),
 }
 
-/// What a key was used for.
+/// The order for which a key was used.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// Whether with the same body.
+    /// Whether the request's body was the same.
     pub same: bool,
-    /// The order it was used for; `None` if that is already deleted.
+    /// The order; `None` if it was already deleted.
     pub order: Option<Order>,
-    /// What was answered, if that had come to it.
+    /// The stored answer, if there is one.
     pub answer: Option<String>,
 }
 
 /// One entry of the saga log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// Such as `reserve`.
+    /// Name of the step, such as `reserve`.
     pub step: &'static str,
-    /// Such as `done`.
+    /// Outcome, such as `done`.
     pub outcome: &'static str,
-    /// What there is to add.
+    /// Further details.
     pub detail: String,
 }
 
-/// What a change means for the queue.
+/// Effect of a change on the order's queue item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// None; the holder of the lease continues.
     Keep,
-    /// To be tried again at `due_at`. What is parked counts as waiting.
+    /// To be retried at `due_at`. A parked item counts as waiting.
     Park {
-        /// When, Unix milliseconds.
+        /// Due time, Unix milliseconds.
         due_at: i64,
-        /// Attempts that failed so far.
+        /// Failed attempts so far.
         attempts: i64,
-        /// Why the last one did.
+        /// Error of the last attempt.
         error: String,
-        /// Whether no attempt was made, because the breaker turned it away.
+        /// Whether no attempt was made, because the breaker rejected it.
         blocked: bool,
     },
-    /// Taken over from its holder, dead or alive, and leased until then.
+    /// Taken over from its holder, and leased until then.
     Seize {
-        /// Unix milliseconds.
+        /// End of the lease, Unix milliseconds.
         until: i64,
     },
-    /// Done with.
+    /// Removed from the queue.
     Remove,
-    /// A dead letter until a person replays it.
+    /// A dead letter until an operator replays it.
     Bury {
-        /// Why.
+        /// Error of the last attempt.
         error: String,
     },
 }
@@ -221,33 +221,33 @@ pub enum Effect {
 pub struct Change {
     /// The new state.
     pub state: OrderState,
-    /// Whether a charge may have reached the payment gateway; nothing for as before.
+    /// Whether a charge may have reached the payment gateway; `None` leaves it unchanged.
     pub charge_sent: Option<bool>,
-    /// Why it was cancelled; empty: unchanged.
+    /// Why it was cancelled; empty leaves it unchanged.
     pub reason: String,
-    /// When what it buys is over; nothing for as before.
+    /// The new deadline; `None` leaves it unchanged.
     pub deadline: Option<i64>,
-    /// What was done.
+    /// Entries for the saga log.
     pub steps: Vec<Step>,
-    /// What it means for the queue.
+    /// Effect on the queue item.
     pub effect: Effect,
-    /// What the viewer is answered, kept for the next time they ask with the same key.
+    /// The viewer's answer, stored for repetitions with the same key.
     pub answer: Option<String>,
 }
 
-/// What all orders together come to.
+/// Totals over all orders, for audits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OrderAudit {
     /// Orders of any state.
     pub orders: i64,
-    /// Paid ones.
+    /// Paid orders.
     pub paid: i64,
-    /// What they paid, won.
+    /// Their total, in won.
     pub paid_amount: i64,
     /// Orders that are neither final nor dead.
     pub unfinished: i64,
-    /// Dead ones.
+    /// Dead orders.
     pub dead: i64,
-    /// What dead ones would pay, won.
+    /// Their total, in won.
     pub dead_amount: i64,
 }

@@ -26,12 +26,12 @@ impl CheckoutStore {
         Ok(Self { store: Store::new(url, settings, schema::CHECKOUT, hold_clock)? })
     }
 
-    /// Ends what is under way, then lets go of every connection.
+    /// Waits for running tasks, then closes all connections.
     pub async fn close(&self) {
         self.store.close().await;
     }
 
-    /// Opens the database, and refuses one that this program is too old for.
+    /// Opens the database; fails if its schema is too new for this program.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.store.check().await
     }
@@ -41,13 +41,13 @@ impl CheckoutStore {
         self.store.now().await
     }
 
-    /// The database that it is in.
+    /// Its database.
     #[must_use]
     pub fn database(&self) -> &Store {
         &self.store
     }
 
-    /// Takes an order, unless its key is in use.
+    /// Accepts an order, unless its key is in use.
     pub async fn open(&self, new: &NewOrder<'_>, now: i64) -> Result<Opened, StoreError> {
         let (order, key) = OwnKey::of(new, now);
         self.store
@@ -57,7 +57,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// What a key was used for, if it is in use.
+    /// The order for which a key was used, if it is in use.
     pub async fn known(
         &self,
         user_id: u32,
@@ -73,7 +73,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// What was answered to this key, if it is in use.
+    /// The stored answer for this key, if it is in use.
     pub async fn answer(&self, user_id: u32, key: &str) -> Result<Option<String>, StoreError> {
         self.store
             .read((user_id, key.to_owned()), |connection, (user_id, key)| {
@@ -90,7 +90,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// An order.
+    /// The order with this id.
     pub async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
         self.store
             .read(id.to_owned(), |connection, id| {
@@ -102,7 +102,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// An order with its place in the queue.
+    /// The order with this id, and its due time.
     pub async fn tracked(&self, id: &str) -> Result<Option<Tracked>, StoreError> {
         self.store
             .read(id.to_owned(), |connection, id| {
@@ -115,7 +115,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// A viewer's latest orders, the latest first.
+    /// A viewer's orders, the latest first.
     pub async fn orders_of(&self, user_id: u32, most: u32) -> Result<Vec<Tracked>, StoreError> {
         self.store
             .read((user_id, most), |connection, (user_id, most)| {
@@ -132,7 +132,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// What was done for an order, oldest first: step, outcome, detail, when.
+    /// The saga log of an order, oldest first: step, outcome, detail, time.
     pub async fn steps(&self, id: &str) -> Result<Vec<(String, String, String, i64)>, StoreError> {
         self.store
             .read(id.to_owned(), |connection, id| {
@@ -149,10 +149,10 @@ impl CheckoutStore {
             .await
     }
 
-    /// Changes an order as it was read. Gives the changed order; nothing when another worker was
-    /// faster, in which case nothing is changed at all.
+    /// Applies a change to an order in the version that was read. Returns the changed order, or `None` without any
+    /// effect if another worker was faster.
     ///
-    /// A change to a state that viewers wait for writes the message about it.
+    /// A change to a state that viewers wait for also writes the message about it.
     pub async fn change(&self, order: &Order, change: &Change, now: i64) -> Result<Option<Order>, StoreError> {
         self.store
             .write((order.clone(), change.clone(), now), |connection, (order, change, now)| {
@@ -161,12 +161,11 @@ impl CheckoutStore {
             .await
     }
 
-    /// Deletes up to `most` keys that have expired and up to `most` orders that were final before
-    /// `before`, with their log. Says how many rows of the larger kind went: as many as `most` means
-    /// that there may be more.
+    /// Deletes up to `most` expired keys, and up to `most` orders that were final before `before`, with their log.
+    /// Returns the larger of both numbers: if it equals `most`, there may be more.
     ///
-    /// What is not final stays whole, however old: an order that waits for a person still needs its
-    /// key, or a caller that asks again would be taken for a new one.
+    /// Orders that are not final are kept with their key, whatever their age: without the key, a repeated request for a
+    /// waiting order would be accepted as a new order.
     pub async fn prune(&self, before: i64, now: i64, most: u32) -> Result<u64, StoreError> {
         self.store
             .write((before, now, most), |connection, (before, now, most)| {
@@ -183,7 +182,7 @@ impl CheckoutStore {
                     .bind(i64::from(*most))
                     .execute(&mut *connection)
                     .await?;
-                    // What belongs to an order goes with it.
+                    // The rows that belong to an order are deleted with it.
                     let orders = sqlx::query(
                         "DELETE FROM orders WHERE id IN (
                             SELECT id FROM orders WHERE state IN ('paid', 'cancelled') AND updated_at < $1
@@ -200,12 +199,12 @@ impl CheckoutStore {
             .await
     }
 
-    /// What all orders come to.
+    /// Totals over all orders.
     pub async fn audit(&self) -> Result<OrderAudit, StoreError> {
         self.store.read((), |connection, ()| Box::pin(async move { audit(connection).await })).await
     }
 
-    /// Ids of orders in a state, for comparing with others' books.
+    /// Ids of orders in a state, for comparison with other services' data.
     pub async fn in_state(&self, state: OrderState) -> Result<Vec<String>, StoreError> {
         self.store
             .read(state, |connection, state| {
@@ -221,7 +220,7 @@ impl CheckoutStore {
     }
 }
 
-/// What a new order brings that is not the order's own.
+/// Columns of a new order that belong to its key.
 struct OwnKey {
     key: String,
     fingerprint: String,
@@ -264,7 +263,7 @@ async fn open(
     now: i64,
 ) -> Result<End<Opened>, StoreError> {
     if !claim_key(connection, order, key, now).await? {
-        // Its expiry counts only once its order is final.
+        // The expiry of a key applies only once its order is final.
         let found = known(connection, order.user_id, &key.key, &key.fingerprint, i64::MIN).await?;
         return found.map(|found| End::Rollback(Opened::Known(found))).ok_or(StoreError::Interrupted);
     }
@@ -324,7 +323,7 @@ async fn make(
     log(connection, &order.id, changed.version, &change.steps, now).await?;
     queue::apply(connection, &changed, &change.effect, now).await?;
     if let Some(answer) = &change.answer {
-        // The first answer stays.
+        // The first answer is kept.
         sqlx::query("UPDATE idempotency_keys SET answer = $1 WHERE order_id = $2 AND answer IS NULL")
             .bind(answer.as_str())
             .bind(order.id.as_str())
@@ -355,8 +354,8 @@ async fn audit(connection: &mut AnyConnection) -> Result<OrderAudit, StoreError>
     Ok(audit)
 }
 
-/// Takes the key for this order; false when it is in use and has not expired. A key doesn't expire
-/// before its order is final: asking again must not become a second order beside one that still waits.
+/// Takes the key for this order; false if it is in use and has not expired. A key does not expire before its order is
+/// final: a repeated request must not create a second order while the first one waits.
 async fn claim_key(connection: &mut AnyConnection, order: &Order, key: &OwnKey, now: i64) -> Result<bool, StoreError> {
     let claimed = sqlx::query(
         "INSERT INTO idempotency_keys (user_id, idempotency_key, fingerprint, order_id, answer, expires_at)
@@ -380,7 +379,7 @@ async fn claim_key(connection: &mut AnyConnection, order: &Order, key: &OwnKey, 
     Ok(claimed.rows_affected() > 0)
 }
 
-/// What a key was used for, unless it has expired and its order is final.
+/// The order for which a key was used, unless the key has expired and its order is final.
 async fn known(
     connection: &mut AnyConnection,
     user_id: u32,

@@ -23,7 +23,7 @@ use super::connect::Dialect;
 use super::order::{Order, Step};
 use super::{CheckoutStore, Effect, End, OrderState, StoreError, millis, number, orders, outbox, text};
 
-/// Orders that one row counts at most, as long as there are fewer rows than the most.
+/// Maximum number of orders counted in one row, until the maximum number of rows is reached.
 const SHARD: u32 = 1000;
 const MOST_SHARDS: u32 = 16;
 
@@ -104,7 +104,7 @@ pub struct Replayed {
 }
 
 impl CheckoutStore {
-    /// The statement of this database's kind.
+    /// Selects the statement for this database.
     pub(super) fn pick(&self, sqlite: &'static str, postgres: &'static str) -> &'static str {
         match self.store.dialect() {
             Dialect::Sqlite => sqlite,
@@ -117,8 +117,7 @@ impl CheckoutStore {
         if self.next_due(lane).await?.is_none_or(|due| due > now) {
             return Ok(Vec::new());
         }
-        // PostgreSQL's other workers step over rows that one is about to take; in SQLite there is only
-        // one writer at a time.
+        // Other workers of PostgreSQL skip rows that one worker has locked; SQLite has only one writer at a time.
         let statement = self.pick(
             "UPDATE retry_queue SET due_at = $1, blocked = 0, claims = claims + 1 WHERE order_id IN (
                 SELECT order_id FROM retry_queue WHERE dead = 0 AND lane = $2 AND due_at <= $3
@@ -291,7 +290,7 @@ impl CheckoutStore {
             .await
     }
 
-    /// Taken places, and items that have one, for audits.
+    /// Taken places, and items that have a place, for audits.
     pub async fn places(&self) -> Result<(i64, i64), StoreError> {
         self.store
             .read((), |connection, ()| {
@@ -337,8 +336,8 @@ impl CheckoutStore {
             .await
     }
 
-    /// Gives dead items their attempts back, and says which of them there were. All in one transaction:
-    /// with one for each, a thousand dead letters took longer than the command that replays them may.
+    /// Replays dead letters, and returns those that existed. One transaction for all: with one each, a thousand dead
+    /// letters took longer than the command's timeout.
     pub async fn replay(&self, order_ids: Vec<String>, now: i64) -> Result<Vec<Replayed>, StoreError> {
         self.store
             .write((order_ids, now), |connection, (order_ids, now)| {
@@ -357,8 +356,8 @@ impl CheckoutStore {
 async fn replay(connection: &mut AnyConnection, order: &str, now: i64) -> Result<Option<Replayed>, StoreError> {
     let row = sqlx::query("SELECT state, amount, deadline FROM orders WHERE id = $1").bind(order);
     let Some(row) = row.fetch_optional(&mut *connection).await? else { return Ok(None) };
-    // What died while it was given back goes on being given back, and what died before anything was reserved
-    // begins with that: a deadline comes with the reservation.
+    // An order that died during its compensation continues with that; one that died before its reservation starts with
+    // that, which also sets its deadline.
     let to_be_paid = text(&row, "state")? == OrderState::Dead.as_str();
     let revived_as = if number(&row, "deadline")? > 0 { OrderState::Queued } else { OrderState::Pending };
     let lane = if to_be_paid { Lane::of(revived_as) } else { Lane::Urgent };
@@ -449,7 +448,7 @@ pub(super) async fn lease(
     })
 }
 
-/// The shard of the place that was taken; `None` if the queue is full.
+/// Takes a place and returns its shard; `None` if the queue is full.
 async fn take_place(connection: &mut AnyConnection, order: &str, capacity: u32) -> Result<Option<i64>, StoreError> {
     let shards = (capacity / SHARD).clamp(1, MOST_SHARDS);
     let first = order.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into())) % shards;
@@ -518,7 +517,7 @@ pub(super) async fn apply(
         Effect::Keep => {}
         Effect::Remove => remove(connection, &order.id, None).await?,
         Effect::Park { due_at, attempts, error, blocked } => {
-            // The wait counts from the first time it is parked.
+            // The waiting time counts from the first time it is parked.
             sqlx::query(
                 "UPDATE retry_queue SET enqueued_at = CASE WHEN parked = 0 THEN $1 ELSE enqueued_at END, parked = 1,
                  claims = 0, lane = $2, due_at = $3, attempts = $4, last_error = $5, blocked = $6

@@ -1,6 +1,6 @@
 //! The tables and their migrations: the numbered files in `migrations/`, embedded in the program.
 //!
-//! `sqlx::migrate!` would do the same, and compile every driver a second time for the macro's own use.
+//! `sqlx::migrate!` would do the same, but compiles every driver a second time for the macro.
 //!
 //! A database whose schema is newer than the program is refused: an older release must not change tables whose
 //! rules it does not know.
@@ -15,9 +15,9 @@ use super::connect::Dialect;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Component {
     pub(super) name: &'static str,
-    /// The migrations that were run.
+    /// Table of applied migrations.
     table: &'static str,
-    /// What readiness writes to.
+    /// Table to which the readiness probe writes.
     pub(super) room: &'static str,
     /// Version, name and statements. None is ever changed once released; the next one is added at the end.
     migrations: &'static [(i64, &'static str, &'static str)],
@@ -61,7 +61,7 @@ pub(super) const LEDGER: Component = Component {
     ],
 };
 
-/// Any number that nothing else in the database locks.
+/// An arbitrary number that is used for no other lock in the database.
 const LOCK: i64 = 0x0062_6f78;
 
 /// Migrates a database in the connection's transaction. If several instances start at once, one migrates and the
@@ -72,7 +72,7 @@ pub(super) async fn migrate(
     component: Component,
 ) -> Result<(), StoreError> {
     if dialect == Dialect::Postgres {
-        // SQLite's transaction is the only writer from its beginning.
+        // A SQLite transaction is the only writer from its beginning.
         sqlx::query("SELECT 1 AS locked FROM (SELECT pg_advisory_xact_lock($1)) AS lock")
             .bind(LOCK)
             .fetch_all(&mut *connection)
@@ -82,7 +82,7 @@ pub(super) async fn migrate(
         Migration::new(*version, (*name).into(), MigrationType::Simple, SqlStr::from_static(statements), false)
     });
     let mut migrator = Migrator::with_migrations(migrations.collect());
-    // Its own lock ends with its statement, before this transaction is committed.
+    // The migrator's own lock would be released before this transaction commits.
     migrator.set_locking(false);
     migrator.dangerous_set_table_name(component.table);
     let known = migrator.iter().map(|migration| migration.version).max().unwrap_or_default();

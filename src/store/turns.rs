@@ -1,23 +1,23 @@
-//! Whose turn it is: the order in which changes of the databases happen, as an argument.
+//! Turns: a schedule of changes to the databases, injected by tests.
 //!
-//! Time and randomness are arguments here. The order of what goes on at once is the third thing that a test has to
-//! choose, or it finds only what the scheduler happens to do. Without a schedule, every change happens as soon as
-//! it can.
+//! Time and randomness are arguments here. The order of concurrent changes is the third input that a test must control;
+//! otherwise it only sees the interleavings that the scheduler happens to choose. Without a schedule, every change
+//! happens immediately.
 
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// Completes when a change may be made: true. False when it never may, since its process is dead.
+/// Completes when a change may be made: true, or false if its process is dead and it must not be made.
 pub type Turn = Pin<Box<dyn Future<Output = bool> + Send>>;
 
-/// Decides when each change of a process's databases may happen. Told which database it is of: `checkout`,
-/// `inventory` or `ledger`.
+/// Decides when each change to a process's databases may happen. Its argument is the database: `checkout`, `inventory`
+/// or `ledger`.
 #[derive(Clone)]
 pub struct Turns(Arc<dyn Fn(&'static str) -> Turn + Send + Sync>);
 
 impl Turns {
-    /// Turns that this gives.
+    /// Turns given out by this function.
     pub fn new(of: impl Fn(&'static str) -> Turn + Send + Sync + 'static) -> Self {
         Self(Arc::new(of))
     }

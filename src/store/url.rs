@@ -1,4 +1,4 @@
-//! Where a database is, and how that is shown.
+//! Database URLs, displayed without their password.
 
 use std::fmt;
 use std::ops::Deref;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::web::secret::Secret;
 
-/// A database's URL. Its password is never shown.
+/// A database URL. Its password is never displayed.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct DatabaseUrl(String);
@@ -44,7 +44,7 @@ impl Serialize for DatabaseUrl {
     }
 }
 
-/// A URL in its parts: scheme, user and password as they are written, the rest.
+/// The parts of a URL: scheme, user and password as written, the rest.
 fn parts(url: &str) -> Option<(&str, &str, Option<&str>, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -76,7 +76,7 @@ pub(super) fn with_password(url: &str, password: Option<&Secret>) -> String {
     match (parts(url), password) {
         (Some((scheme, user, None, rest)), Some(password)) if scheme.starts_with("postgres") => {
             let encoded: String = form_urlencoded::byte_serialize(password.reveal().as_bytes()).collect();
-            // A form writes a space as a plus; a URL does not.
+            // The form encoding writes a space as a plus; a URL needs `%20`.
             format!("{scheme}://{user}:{}@{rest}", encoded.replace('+', "%20"))
         }
         _ => url.to_owned(),

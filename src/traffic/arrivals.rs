@@ -1,4 +1,4 @@
-//! When journeys begin.
+//! Start times of journeys.
 
 use std::f64::consts::TAU;
 use std::time::Duration;
@@ -8,25 +8,25 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
 use serde::{Deserialize, Serialize};
 
-/// How far the busiest and the quietest hour are from the mean, as a share of it.
+/// Deviation of the busiest and the quietest hour from the mean, as a share of the mean.
 const SWING: f64 = 0.8;
 
-/// Longest gap that is drawn: a rate next to nothing must not run past the end of the clock.
+/// Upper limit of a gap: at a tiny rate it could exceed the range of the clock.
 const LONGEST_GAP: Duration = Duration::from_hours(24 * 365);
 
-/// How the rate changes with time.
+/// How the rate changes over time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
-    /// Not at all.
+    /// Constant.
     #[default]
     Steady,
-    /// Like a day: quiet at its beginning and end, busy in its middle.
+    /// Like a day: low at its beginning and end, high in its middle.
     Diurnal,
 }
 
-/// A Poisson process: gaps between journeys are exponential, so that now and then several begin
-/// almost at once, as people do.
+/// A Poisson process: gaps between journeys are exponential, so that several sometimes start almost at once, as with
+/// real viewers.
 #[derive(Clone, Debug)]
 pub struct Arrivals {
     random: ChaCha8Rng,
@@ -36,17 +36,17 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// A process that begins at zero.
+    /// A process that starts at zero.
     #[must_use]
     pub fn new(shape: Shape, day: Duration, random: ChaCha8Rng) -> Self {
         Self { random, shape, day, at: Duration::ZERO }
     }
 
-    /// When the next journey begins, counted from the start, at `rate` journeys per second on
-    /// average. Nothing at a rate of zero.
+    /// Start of the next journey, relative to the start of the process, at `rate` journeys per second on average.
+    /// `None` at a rate of zero.
     ///
-    /// A changing rate is drawn by thinning (Lewis and Shedler, 1979): candidates come at the
-    /// highest rate, and each is kept with the chance that the present rate has of it.
+    /// A changing rate is drawn by thinning (Lewis and Shedler, 1979): candidates are drawn at the maximum rate, and
+    /// each is kept with a probability of the present rate divided by the maximum.
     pub fn next(&mut self, rate: f64) -> Option<Duration> {
         if rate <= 0.0 {
             return None;
@@ -64,8 +64,8 @@ impl Arrivals {
         }
     }
 
-    /// Draws from `at` on, because the rate changed then. A Poisson process has no memory: the gap
-    /// that is dropped says nothing about the one to come.
+    /// Draws again from `at` because the rate changed. A Poisson process has no memory, so the dropped gap does not
+    /// affect the next one.
     pub fn resume_at(&mut self, at: Duration) {
         self.at = at;
     }
@@ -96,7 +96,7 @@ mod tests {
     fn a_steady_load_keeps_its_rate_and_a_poisson_spread() {
         let n = count(Shape::Steady, 0, 600);
         assert!((11_600..12_400).contains(&n), "{n} of 12000");
-        // Variance equals mean: counts per second have a standard deviation of √20.
+        // The variance equals the mean: counts per second have a standard deviation of √20.
         let mut process = arrivals(Shape::Steady);
         let mut per_second = [0_f64; 600];
         while let Some(at) = process.next(20.0).filter(|at| at.as_secs() < 600) {

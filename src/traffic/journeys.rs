@@ -1,4 +1,4 @@
-//! What a viewer does.
+//! Journeys of viewers.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::store::OrderKind;
 
-/// Films there are, as far as viewers know.
+/// Number of films known to viewers.
 const FILMS: u32 = 140;
 const GENRES: &[&str] = &["comedy", "drama", "horror", "western", "adventure", "crime", "romance"];
 const SEARCHES: &[&str] = &["night", "man", "love", "house", "king", "train", "moon"];
@@ -16,7 +16,7 @@ const SEARCHES: &[&str] = &["night", "man", "love", "house", "king", "train", "m
 /// A click.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The first page, personal when they are logged in.
+    /// The home page, personal if they are logged in.
     Home,
     /// A page of a genre.
     Genre(&'static str, u32),
@@ -26,38 +26,38 @@ pub enum Step {
     Film(u32),
     /// Their recommendations.
     Recommendations,
-    /// Their own page.
+    /// Their profile page.
     Me,
     /// An order.
     Checkout(Order),
 }
 
-/// What they order.
+/// An order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The film.
     pub film: u32,
-    /// How it is sold.
+    /// The kind of the sale.
     pub kind: OrderKind,
-    /// Whether they are content to be charged later.
+    /// Whether the order may be queued and charged later.
     pub retry_later: bool,
-    /// Makes it one order, however often it is asked for.
+    /// Idempotency key, the same for repeated requests.
     pub key: u64,
 }
 
 /// A visit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journey {
-    /// Who, counted from 1.
+    /// The viewer's id, from 1.
     pub viewer: u32,
-    /// Whether they log in before anything else.
+    /// Whether they log in first.
     pub logged_in: bool,
-    /// Their clicks, each with the pause before it.
+    /// Their clicks, each with the preceding pause.
     pub steps: Vec<(Duration, Step)>,
 }
 
-/// Draws a visit: nearly half browse, a quarter come for their recommendations, a fifth search, some
-/// buy, the rest look at their own page.
+/// Draws a visit: nearly half browse, a quarter look at their recommendations, a fifth search, some buy, the others
+/// look at their profile.
 pub fn draw(random: &mut ChaCha8Rng, viewers: u32, think_time: Duration) -> Journey {
     let viewer = random.random_range(1..=viewers.max(1));
     let film = Step::Film(random.random_range(1..=FILMS));
@@ -75,7 +75,7 @@ pub fn draw(random: &mut ChaCha8Rng, viewers: u32, think_time: Duration) -> Jour
     Journey { viewer, logged_in, steps }
 }
 
-/// Mostly rents; premieres are wanted by many at once. Most are content to wait.
+/// Mostly rentals; premieres concentrate on the same film. Most orders may be queued.
 fn order(random: &mut ChaCha8Rng) -> Order {
     let kind = match random.random_range(0..10) {
         0..6 => OrderKind::Rent,

@@ -1,14 +1,14 @@
-//! Viewers: an open-loop load that shows what a failing service does to people.
+//! Viewers: an open-loop load that measures the effect of a failing service on its users.
 //!
 //! ## Theory of operation
 //!
-//! Viewers don't wait for each other. Journeys begin at instants drawn beforehand (a Poisson process,
-//! its rate steady or following the hour of the day), however slow the service is, and a request's
-//! clock starts at its *intended* instant. A generator that waits for an answer before it sends the
-//! next request measures almost nothing of an outage ("coordinated omission"); this one doesn't.
+//! Viewers don't wait for each other. Journeys start at random times drawn in advance (a Poisson process with a
+//! constant or a daily changing rate), however slow the service is, and response times count from the *intended* start.
+//! A generator that waits for a response before it sends the next request hardly measures an outage ("coordinated
+//! omission"); this one does not.
 //!
-//! Each journey is drawn once and walked at every target with the same clicks, so that what the
-//! targets' viewers saw can be compared.
+//! Each journey is drawn once and run against every target with the same clicks, so that the results of the targets can
+//! be compared.
 
 mod arrivals;
 mod journeys;
@@ -26,20 +26,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The viewers.
+/// Settings of the viewers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TrafficSettings {
-    /// Whether there are any.
+    /// Whether viewers run.
     pub enabled: bool,
-    /// Journeys per second, taken over a whole day where the shape is not steady.
+    /// Journeys per second; the mean over a day if the rate changes.
     pub rate: f64,
-    /// How the rate changes with time.
+    /// How the rate changes over time.
     pub shape: Shape,
-    /// Length of a day; short by default, so that one fits into a demonstration.
+    /// Length of a day; short by default, so that it fits into a demonstration.
     #[serde(with = "humantime_serde")]
     pub day: Duration,
-    /// How many different viewers there are.
+    /// Number of different viewers.
     pub viewers: u32,
     /// How long a viewer waits for a page.
     #[serde(with = "humantime_serde")]
@@ -47,7 +47,7 @@ pub struct TrafficSettings {
     /// Longest pause between two clicks of a journey.
     #[serde(with = "humantime_serde")]
     pub think_time: Duration,
-    /// Journeys under way at once, per target; further ones fail at once and are counted as errors.
+    /// Maximum number of journeys in progress per target; further ones fail immediately and count as errors.
     pub max_in_flight: usize,
 }
 
@@ -67,7 +67,7 @@ impl Default for TrafficSettings {
 }
 
 impl TrafficSettings {
-    /// Says which field is wrong, and what it may be.
+    /// Validates the settings; an error names the field and its allowed values.
     pub fn validate(&self) -> Result<(), String> {
         let within =
             |ok: bool, field: &str, allowed: &str| if ok { Ok(()) } else { Err(format!("{field}: must be {allowed}")) };

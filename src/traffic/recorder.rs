@@ -1,4 +1,4 @@
-//! What viewers of one target experienced.
+//! Results of the viewers' requests to one target.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use hdrhistogram::Histogram;
 /// Longest response time that is resolved, in microseconds; longer ones count as this.
 const LONGEST_MICROS: u64 = 120_000_000;
 
-/// How a request or a visit ended for the viewer; the later, the worse.
+/// Outcome of a request or a visit for the viewer, in ascending severity.
 pub use breakerbox_telemetry::Playback as Outcome;
 
-/// What was seen, so far or since one last looked.
+/// Results so far, or since the last call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Requests that were all live.
@@ -20,13 +20,13 @@ pub struct Seen {
     pub degraded: u64,
     /// Requests without a page.
     pub errors: u64,
-    /// Journeys that were not begun, because too many were under way. They sent no request.
+    /// Journeys that were not started, because too many were in progress. They sent no request.
     pub shed: u64,
-    /// Half of the response times are at most this.
+    /// Median response time.
     pub p50: Duration,
-    /// 95 % are.
+    /// 95th percentile.
     pub p95: Duration,
-    /// 99 % are.
+    /// 99th percentile.
     pub p99: Duration,
 }
 
@@ -47,7 +47,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Two significant digits, up to two minutes: some 30 KiB.
+    /// Two significant digits, up to two minutes: about 30 KiB.
     fn new() -> Self {
         let times = Histogram::new_with_bounds(1, LONGEST_MICROS, 2).expect("bounds and digits are valid");
         Self { times, counts: [0; 3], shed: 0 }
@@ -85,20 +85,20 @@ impl Recorder {
         }
     }
 
-    /// Counts a journey that was not begun.
+    /// Counts a journey that was not started.
     pub(super) fn shed(&self) {
         let mut state = self.state();
         state.total.shed += 1;
         state.lately.shed += 1;
     }
 
-    /// What was seen so far.
+    /// Results so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
         self.state().total.seen()
     }
 
-    /// What was seen since this was last asked.
+    /// Results since the last call of this function.
     #[must_use]
     pub fn lately(&self) -> Seen {
         let mut state = self.state();

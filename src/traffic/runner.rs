@@ -1,4 +1,4 @@
-//! Walks journeys at every target.
+//! Runs journeys against every target.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::journeys;
 use super::recorder::Seen;
 use super::walk::Target;
 
-/// Journeys per second, changeable while they are walked. Cheap to clone.
+/// Journeys per second, adjustable at run time. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Rate {
     now: watch::Sender<f64>,
@@ -22,18 +22,18 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// A rate that begins at `usual`.
+    /// A rate with this initial value.
     #[must_use]
     pub fn new(usual: f64) -> Self {
         Self { now: watch::Sender::new(usual), usual }
     }
 
-    /// Changes it; nothing gives back the usual one.
+    /// Sets the rate; `None` restores the initial value.
     pub fn set(&self, rate: Option<f64>) {
         self.now.send_replace(rate.unwrap_or(self.usual).max(0.0));
     }
 
-    /// As it is now.
+    /// The present rate.
     #[must_use]
     pub fn get(&self) -> f64 {
         *self.now.borrow()
@@ -61,26 +61,26 @@ impl Traffic {
         Self { inner: Arc::new(Inner { settings: settings.clone(), seed, rate, targets }) }
     }
 
-    /// The rate, to be changed.
+    /// The adjustable rate.
     #[must_use]
     pub fn rate(&self) -> &Rate {
         &self.inner.rate
     }
 
-    /// What the viewers of each target saw so far.
+    /// Results of each target so far.
     #[must_use]
     pub fn seen(&self) -> Vec<(String, Seen)> {
         self.inner.targets.iter().map(|target| (target.name.clone(), target.recorder.seen())).collect()
     }
 
-    /// What they saw since this was last asked.
+    /// Results of each target since the last call of this function.
     #[must_use]
     pub fn lately(&self) -> Vec<(String, Seen)> {
         self.inner.targets.iter().map(|target| (target.name.clone(), target.recorder.lately())).collect()
     }
 
-    /// Begins journeys until `stop` completes, and lets those under way go, since their viewers
-    /// would only be told that the site is closing.
+    /// Starts journeys until `stop` completes. Journeys in progress are dropped then, because their requests would only
+    /// fail while the site shuts down.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         tokio::select! {
@@ -125,7 +125,7 @@ impl Traffic {
     }
 }
 
-/// Completes at the instant the next journey is to begin; never when there is none.
+/// Completes when the next journey starts; never if there is none.
 async fn arrival(next: Option<Instant>) -> Instant {
     match next {
         Some(intended) => {
@@ -174,7 +174,7 @@ mod tests {
             in_flight = slow.in_flight.load(Ordering::Relaxed);
         };
         traffic.run(minute).await;
-        // About 10 arrive a second and stay for some 12 s: a closed loop would stay at a handful.
+        // About 10 arrive per second and stay for about 12 s; a closed loop would keep only a handful in flight.
         assert!(in_flight > 60, "{in_flight} in flight");
         assert!(fast.recorder.seen().ok > 1200);
     }

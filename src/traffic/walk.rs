@@ -1,4 +1,4 @@
-//! One visit at one target, click by click.
+//! One visit to one target, click by click.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,10 +21,10 @@ use breakerbox_telemetry::{TraceContext, TrafficTelemetry};
 /// Every demonstration viewer's password.
 const PASSWORD: &str = "popcorn";
 
-/// Notified of each request: when it was due, how it ended, and how long it took from then.
+/// Notified of each request: its intended start, its outcome, and its duration from then.
 pub type Listener = dyn Fn(Instant, Outcome, Duration) + Send + Sync;
 
-/// Where journeys are walked.
+/// The destination of journeys.
 pub struct Target {
     pub(super) name: String,
     pub(super) telemetry: TrafficTelemetry,
@@ -42,7 +42,7 @@ impl Target {
         Self::with(name, transport, telemetry, None)
     }
 
-    /// A gateway, each request of which is reported.
+    /// A gateway whose requests are reported to a listener.
     #[must_use]
     pub fn watched(
         name: &str,
@@ -70,21 +70,21 @@ impl Target {
         })
     }
 
-    /// A place for one more journey; nothing when `most` are under way.
+    /// A slot for one more journey; `None` if `most` are in progress.
     pub(super) fn admit(self: &Arc<Self>, most: usize) -> Option<Place> {
         let taken = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        // Dropped at once, the place is given back.
+        // If it is dropped here, the slot is released.
         let place = Place(Arc::clone(self));
         (taken < most).then_some(place)
     }
 
-    /// A journey was not begun, because too many were under way.
+    /// Counts a journey that was not started, because too many were in progress.
     pub(super) fn shed(&self) {
         self.recorder.shed();
         self.telemetry.journey(Outcome::Error);
     }
 
-    /// A viewer's token; none when it could not be had, which is counted.
+    /// A viewer's token; `None` if the login failed, which is counted.
     async fn token(&self, viewer: u32, click: Click) -> Option<String> {
         if let Some(known) = self.tokens().get(&viewer) {
             return Some(known.clone());
@@ -123,7 +123,7 @@ impl Target {
     }
 }
 
-/// A journey's place among those under way at a target.
+/// A journey's slot at a target.
 pub(super) struct Place(Arc<Target>);
 
 impl Drop for Place {
@@ -132,18 +132,17 @@ impl Drop for Place {
     }
 }
 
-/// When a request was meant to be sent, and how long its viewer waits.
+/// The intended start of a request, and its viewer's patience.
 #[derive(Clone, Copy)]
 struct Click {
     due: Instant,
     patience: Duration,
-    /// The journey's trace, if traces are exported from this process. Otherwise the sampling decision is
-    /// left to the gateway.
+    /// The journey's trace, if this process exports traces. Otherwise the gateway decides about sampling.
     trace: Option<TraceContext>,
 }
 
 impl Place {
-    /// Walks a journey to its end, as one trace.
+    /// Runs a journey to its end, as one trace.
     pub(super) async fn walk(self, journey: &Journey, intended: Instant, patience: Duration) {
         let span =
             tracing::info_span!("journey", otel.name = %format_args!("journey {}", self.0.name), outcome = Empty);
@@ -152,7 +151,7 @@ impl Place {
         span.record("outcome", outcome.as_str());
     }
 
-    /// A viewer who gets no page tries the next click all the same.
+    /// After a failed page the viewer continues with the next click.
     async fn steps(self, journey: &Journey, mut click: Click) -> Outcome {
         let target = &*self.0;
         let mut viewer = Visit { target, journey, token: None, worst: Outcome::Ok };
@@ -187,14 +186,13 @@ impl Visit<'_> {
     }
 
     async fn click(&mut self, step: &Step, click: Click) {
-        // Personal pages ask for a login that may have failed; that was counted then.
+        // Personal pages need a login, which may have failed; that was already counted.
         let shop = self.target.name.as_str();
         let Some(request) = request(step, shop, self.token.as_deref()) else { return };
         let mut reply = self.target.send(&request, click).await;
         let refused = reply.as_ref().is_some_and(|reply| reply.status == StatusCode::UNAUTHORIZED);
         if refused && self.token.is_some() {
-            // The token ran out, or the site started anew: a viewer is asked to log in again, and gets
-            // the page then.
+            // The token expired, or the site was restarted: the viewer logs in again and gets the page then.
             self.target.tokens().remove(&self.journey.viewer);
             self.log_in(click).await;
             if let Some(request) = self::request(step, shop, self.token.as_deref()) {
@@ -206,11 +204,11 @@ impl Visit<'_> {
     }
 }
 
-/// The request of a click at the gateway called `shop`; none for a personal page without a token.
+/// The request for a click at the gateway called `shop`; `None` for a personal page without a token.
 fn request(step: &Step, shop: &str, token: Option<&str>) -> Option<Request> {
     if let Step::Checkout(order) = step {
         let body = CheckoutRequest { film_id: order.film, kind: order.kind, retry_later: order.retry_later };
-        // The same visit at another gateway is another order.
+        // The same visit at another gateway is a separate order.
         let key = format!("{shop}-{:016x}", order.key);
         let request = Request::post("/api/checkout").header("idempotency-key", &key).json(&body);
         return token.map(|token| request.header("authorization", &format!("Bearer {token}")));
@@ -237,9 +235,9 @@ fn judge(reply: &Reply) -> Outcome {
         source: Option<Source>,
     }
     match reply.status {
-        // An order that was put off is not what the viewer came for, but they need do nothing more.
+        // A queued order is not the desired result, but the viewer need not do anything.
         StatusCode::ACCEPTED => return Outcome::Degraded,
-        // Sold out, or a card that was declined: the site did what it should.
+        // Sold out, or a declined card: the site behaved correctly.
         StatusCode::CONFLICT | StatusCode::PAYMENT_REQUIRED => return Outcome::Ok,
         status if !status.is_success() => return Outcome::Error,
         _ => {}

@@ -1,4 +1,4 @@
-//! What a request carries from hop to hop: its deadline, its trace and whether it is protected.
+//! The context of a request, passed from hop to hop: deadline, trace and protection.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -12,20 +12,20 @@ use breakerbox_resilience::deadline;
 pub use breakerbox_resilience::deadline::DEADLINE_HEADER;
 use breakerbox_telemetry::TraceContext;
 
-/// `off` asks every hop to go without its protection: the twin gateway's way to show propagation.
+/// `off` makes every hop handle the request without protection; the twin gateway sends it.
 pub const PROTECTION_HEADER: &str = "x-protection";
 
-/// Longest deadline taken from a caller.
+/// Longest deadline accepted from a caller.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(60);
 
-/// A request's context, made at a service's edge and handed on by every client.
+/// A request's context, created at a service's edge and passed on by every client.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// When the caller stops waiting.
+    /// Deadline of the caller.
     pub deadline: Option<Instant>,
     /// Whether retries, breakers, bulkheads, timeouts and fallbacks apply.
     pub protection: bool,
-    /// Which trace it belongs to.
+    /// The request's trace.
     pub trace: Option<TraceContext>,
 }
 
@@ -36,7 +36,7 @@ impl Context {
         Self { deadline: None, protection: true, trace: None }
     }
 
-    /// The same, to be answered within `budget` from now, or sooner where it already had to be.
+    /// The context with a deadline of at most `budget` from now.
     #[must_use]
     pub fn within(mut self, budget: Duration) -> Self {
         let own = Instant::now() + budget;
@@ -44,7 +44,7 @@ impl Context {
         self
     }
 
-    /// The same without any protection or deadline.
+    /// The context without any protection or deadline.
     #[must_use]
     pub fn unprotected(mut self) -> Self {
         self.protection = false;
@@ -52,7 +52,7 @@ impl Context {
         self
     }
 
-    /// What the headers of a request say. A deadline that can't be read is no deadline.
+    /// The context in a request's headers. An invalid deadline is ignored.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -85,7 +85,7 @@ impl Default for Context {
 impl<S: Sync> FromRequestParts<S> for Context {
     type Rejection = Infallible;
 
-    /// The edge's context, or what the headers say where no edge made one.
+    /// The edge's context, or that of the headers if there is no edge.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(parts.extensions.get::<Self>().copied().unwrap_or_else(|| Self::from_headers(&parts.headers)))
     }

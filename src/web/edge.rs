@@ -1,8 +1,7 @@
-//! A service's edge: what happens to every request before a handler sees it.
+//! A service's edge: the layers around its handlers.
 //!
-//! From the outside in: span and trace → context (deadline, protection) → duration and what the
-//! viewer got → injected faults → handler. Faults come last so that they are seen in the span and
-//! in the duration, as a real fault of the service would be.
+//! From the outside in: span and trace → context (deadline, protection) → duration and the viewer's result → injected
+//! faults → handler. Faults are innermost, so that they appear in span and duration like real faults of the service.
 
 use std::time::Duration;
 
@@ -16,20 +15,19 @@ use tracing::{Instrument, Span};
 use super::context::Context;
 use breakerbox_telemetry::{EdgeTelemetry, Playback, TraceContext};
 
-/// Status that stands for a caller that left before the answer, as nginx counts it.
+/// Status recorded for a caller that disconnected before the response, as nginx does.
 const CALLER_LEFT: u16 = 499;
-/// What stands for methods that no standard knows.
+/// Label value for non-standard methods.
 const OTHER_METHOD: &str = "_OTHER";
 
-/// What kind of edge it is.
+/// The kind of an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// Called by other services: their deadline and protection hold.
+    /// Called by other services, whose deadline and protection apply.
     Internal,
-    /// Called by viewers, who get a page within this budget. What they say about deadlines and
-    /// protection is not listened to.
+    /// Called by viewers, with this time budget per page. Their headers for deadline and protection are ignored.
     Protected(Duration),
-    /// Called by viewers, with every protection off.
+    /// Called by viewers, without any protection.
     Bare,
 }
 
@@ -43,7 +41,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// The edge of `service`; `is_page` says which routes are pages that viewers look at.
+    /// The edge of `service`; `is_page` tells which routes are pages for viewers.
     #[must_use]
     pub fn new(service: &'static str, entry: Entry, telemetry: EdgeTelemetry, is_page: fn(&str) -> bool) -> Self {
         Self { service, entry, telemetry, is_page }
@@ -94,7 +92,7 @@ pub async fn edge(State(edge): State<Edge>, mut request: Request, next: Next) ->
     response
 }
 
-/// Records a request when it ends, however it ends.
+/// Records a request when it ends, for whatever reason.
 struct Served<'a> {
     edge: &'a Edge,
     method: &'static str,
@@ -120,7 +118,7 @@ impl<'a> Served<'a> {
         self.playback = match (self.playback, status) {
             (None, _) => None,
             (Some(_), 500..) => Some(Playback::Error),
-            // A viewer's own mistake is answered as it should be.
+            // A response to a viewer's own mistake is correct.
             (Some(_), 400..500) => Some(Playback::Ok),
             (Some(_), _) => Some(playback.unwrap_or(Playback::Ok)),
         };
@@ -129,7 +127,7 @@ impl<'a> Served<'a> {
 
 impl Drop for Served<'_> {
     fn drop(&mut self) {
-        // Within its span, so that its duration leaves an exemplar.
+        // Within its span, so that its duration gets an exemplar.
         let _within = self.span.enter();
         if self.status == CALLER_LEFT {
             self.span.record("error.type", "cancelled");
@@ -142,7 +140,7 @@ impl Drop for Served<'_> {
     }
 }
 
-/// Methods a label may hold: what a caller invents is not among them.
+/// Methods allowed as label values; others are replaced.
 fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

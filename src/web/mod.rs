@@ -1,5 +1,5 @@
-//! What every service's HTTP side is made of: the edge before its handlers, the context of a request,
-//! parameters, bodies, and errors as `application/problem+json`.
+//! The HTTP side of every service: the edge around its handlers, the context of a request, parameters, bodies, and
+//! errors as `application/problem+json`.
 
 pub mod context;
 pub mod edge;

@@ -1,11 +1,10 @@
-//! Numbers from paths and queries, taken as text so that a wrong one is answered with its name and
-//! what it may be.
+//! Numbers in paths and queries, parsed from text so that an error can name the parameter and its allowed values.
 
 use std::ops::RangeInclusive;
 
 use super::problem::Problem;
 
-/// A whole number of a query; `default` when it was not given.
+/// A whole number in a query; `default` if it is missing.
 pub fn number(field: &str, text: Option<&str>, default: u32, allowed: &RangeInclusive<u32>) -> Result<u32, Problem> {
     let Some(text) = text else { return Ok(default) };
     text.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(|| {
@@ -18,7 +17,7 @@ pub fn id(field: &str, text: &str) -> Result<u32, Problem> {
     number(field, Some(text), 0, &(1..=u32::MAX))
 }
 
-/// Ids separated by commas, at most `most` of them; none when nothing was given.
+/// Ids separated by commas, at most `most`; empty if missing.
 pub fn ids(field: &str, text: Option<&str>, most: usize) -> Result<Vec<u32>, Problem> {
     let text = text.unwrap_or_default();
     if text.is_empty() {

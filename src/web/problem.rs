@@ -1,4 +1,4 @@
-//! Errors as callers see them: `application/problem+json` (RFC 9457).
+//! Error responses: `application/problem+json` (RFC 9457).
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A request's body did not arrive in its time.
+/// Error: a request's body did not arrive in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body did not arrive in time")]
 pub struct BodyTooSlow;
 
-/// An error answer.
+/// An error response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     status: StatusCode,
@@ -45,13 +45,13 @@ pub struct ProblemBody {
 }
 
 impl Problem {
-    /// An error with this status.
+    /// An error response with this status.
     #[must_use]
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), field: None, retry_after: None }
     }
 
-    /// 400: `field` holds something it may not; `allowed` says what it may hold.
+    /// 400: `field` has an invalid value; `allowed` describes the valid ones.
     #[must_use]
     pub fn bad_request(field: &str, allowed: impl Into<String>) -> Self {
         let detail = format!("{field}: {}", allowed.into());
@@ -82,19 +82,19 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
-    /// 429, to be tried again after `retry_after`.
+    /// 429, with `Retry-After`.
     #[must_use]
     pub fn too_many_requests(detail: impl Into<String>, retry_after: Duration) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, detail).after(Some(retry_after))
     }
 
-    /// 503, to be tried again after `retry_after` where that is known.
+    /// 503, with `Retry-After` if it is known.
     #[must_use]
     pub fn unavailable(detail: impl Into<String>, retry_after: Option<Duration>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).after(retry_after)
     }
 
-    /// The same, to be tried again after `retry_after` where that is known.
+    /// Sets `Retry-After`, if it is known.
     #[must_use]
     pub fn after(mut self, retry_after: Option<Duration>) -> Self {
         // Whole seconds, rounded up: returning early would be rejected once more.
@@ -108,7 +108,7 @@ impl Problem {
         self.status
     }
 
-    /// What it says.
+    /// Its detail.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
@@ -135,7 +135,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// A JSON body; what is wrong with a bad one is said field by field.
+/// A JSON body; errors name the invalid field.
 #[derive(Clone, Copy, Debug)]
 pub struct Body<T>(pub T);
 
@@ -157,7 +157,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             }
             Err(other) => return Err(Problem::bad_request("body", other.body_text())),
         };
-        // serde takes the fields of a struct from an array as well, in their order.
+        // serde also accepts an array with a struct's fields in order.
         if !raw.get().starts_with('{') {
             return Err(Problem::bad_request("body", "must be a JSON object"));
         }
@@ -177,7 +177,7 @@ fn was_too_slow(error: &(dyn std::error::Error + 'static)) -> bool {
     causes.any(|cause| cause.downcast_ref::<BodyTooSlow>().is_some())
 }
 
-/// Query parameters; what is wrong with bad ones is said by name.
+/// Query parameters; errors name the invalid one.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<T>(pub T);
 
@@ -197,8 +197,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// serde names a field that has an alias twice, as `error-rate` and as `error_rate`; a body takes either, and the
-/// second is the one that is documented.
+/// serde lists a field with an alias twice, as `error-rate` and `error_rate`; bodies accept both, and the second one is
+/// documented.
 fn without_aliases(why: &str) -> String {
     const LIST: &str = "expected one of ";
     let Some((before, names)) = why.split_once(LIST) else { return why.to_owned() };

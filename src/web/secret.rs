@@ -1,4 +1,4 @@
-//! Texts that are never shown.
+//! Secrets that are never displayed.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use http::{HeaderMap, header};
 use serde::{Deserialize, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
-/// The token of `Authorization: Bearer …`; a scheme's name has no case (RFC 9110, section 11.1).
+/// The token of `Authorization: Bearer …`; the scheme's name is case-insensitive (RFC 9110, section 11.1).
 #[must_use]
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// A text that is never shown.
+/// A text that is never displayed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -27,13 +27,13 @@ impl Secret {
         Self(text.into())
     }
 
-    /// 256 random bits.
+    /// A secret of 256 random bits.
     #[must_use]
     pub fn random() -> Self {
         Self(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
     }
 
-    /// The contents of a file, as secrets are handed to containers; `setting` names it.
+    /// The contents of a file, the form in which containers get secrets; errors name the setting `setting`.
     pub fn read(setting: &str, file: &std::path::Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(file).map_err(|error| format!("{setting}: {}: {error}", file.display()))?;
         if text.trim().is_empty() {
@@ -42,13 +42,13 @@ impl Secret {
         Ok(Self(text.trim().to_owned()))
     }
 
-    /// Whether `other` is the same, in time that doesn't depend on where they differ.
+    /// Whether `other` is equal, compared in constant time.
     #[must_use]
     pub fn matches(&self, other: &str) -> bool {
         self.0.as_bytes().ct_eq(other.as_bytes()).into()
     }
 
-    /// The text, to be sent and nothing else.
+    /// The text, only for sending it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

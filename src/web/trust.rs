@@ -1,10 +1,8 @@
-//! Trust between services: only requests of its peers may place orders in a viewer's name, shorten a
-//! deadline or switch protection off.
+//! Trust between services: only their peers may place orders for a viewer, shorten a deadline or switch protection off.
 //!
-//! Services behind the gateways listen on loopback, where every caller is a process of this machine.
-//! Anywhere else they and the gateways share a secret: each request shows it in a header, and one
-//! that does not is refused before anything in it is used. A gateway never hands on what a viewer
-//! sent in that header.
+//! By default, services behind the gateways listen on loopback, where every caller is a process of this machine. On
+//! other addresses they and the gateways share a secret: each request carries it in a header, and a request without it
+//! is refused before any of it is used. A gateway never forwards this header from a viewer.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,25 +16,25 @@ use serde::{Deserialize, Serialize};
 use super::problem::Problem;
 use super::secret::Secret;
 
-/// The header in which a peer shows the secret.
+/// The header with the shared secret.
 pub const HEADER: &str = "x-internal-token";
-/// Least length of a secret, in bytes.
+/// Minimum length of a secret, in bytes.
 const SHORTEST: usize = 16;
 
-/// Services behind the gateways.
+/// Settings of the services behind the gateways.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct InternalSettings {
-    /// Address that they listen on.
+    /// Address on which they listen.
     pub host: IpAddr,
     /// The secret that all services share.
     pub token: Option<Secret>,
-    /// A file that holds it instead, as secrets are handed to containers.
+    /// A file with the secret, the form in which containers get secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
-    /// Lets them listen beyond this machine without one.
+    /// Allows a non-loopback address without a secret.
     pub allow_remote_without_token: bool,
-    /// What the processes' own parts know each other by where there is no shared secret.
+    /// Secret between the parts of this process if there is no shared one.
     #[serde(skip, default = "Secret::random")]
     own: Secret,
 }
@@ -54,7 +52,7 @@ impl Default for InternalSettings {
 }
 
 impl InternalSettings {
-    /// Reads the token file, when one is named.
+    /// Reads the token file, if one is set.
     pub fn read_token(&mut self) -> Result<(), String> {
         if let Some(file) = &self.token_file {
             self.token = Some(Secret::read("internal.token-file", file)?);
@@ -62,7 +60,7 @@ impl InternalSettings {
         Ok(())
     }
 
-    /// Says which field is wrong, and what it may be.
+    /// Validates the settings; an error names the field and its allowed values.
     pub fn validate(&self) -> Result<(), String> {
         if self.token.as_ref().is_some_and(|token| token.reveal().len() < SHORTEST) {
             return Err(format!("internal.token: must be at least {SHORTEST} bytes long"));
@@ -94,7 +92,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// What a peer shows in [`HEADER`].
+    /// The secret that peers send in [`HEADER`].
     #[must_use]
     pub fn secret(&self) -> &Secret {
         &self.secret
@@ -107,11 +105,11 @@ impl Trust {
     }
 }
 
-/// The client of a public request that is none of the peers: it has limits of its own.
+/// The client of a public request that is not a peer: it has its own rate limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outsider(pub IpAddr);
 
-/// Refuses requests of anybody but peers.
+/// Refuses requests that do not come from a peer.
 pub async fn peers_only(State(trust): State<Trust>, request: Request, next: Next) -> Response {
     if trust.required && !trust.shown(request.headers()) {
         let detail = format!("only services of this site are answered here, by the secret that they share ({HEADER})");
@@ -120,7 +118,7 @@ pub async fn peers_only(State(trust): State<Trust>, request: Request, next: Next
     next.run(request).await
 }
 
-/// Notes a public request's client, unless it is a peer.
+/// Records the client of a public request, unless it is a peer.
 pub async fn outsiders(State(trust): State<Trust>, mut request: Request, next: Next) -> Response {
     let client = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(client)| client.ip());
     if let Some(client) = client.filter(|_| !trust.shown(request.headers())) {

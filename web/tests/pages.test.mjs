@@ -1,4 +1,4 @@
-/** The storefront and the console in a browser, against the program: `BREAKERBOX`, `CHROMIUM` name both. */
+/** Tests of the storefront and the console in a browser. `BREAKERBOX` and `CHROMIUM` are the paths of both programs. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -15,10 +15,10 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 let program;
 let browser;
 before(async () => {
-  // One after the other, so that a browser that does not start leaves a program that is stopped.
+  // One after the other, so that the program is stopped even if the browser fails to start.
   program = await start({ flags: ['--no-scenario'] });
   browser = await launch();
-  // Recoveries are waited for; none needs to be as slow as in the demonstration.
+  // The tests wait for recoveries, so they are made faster than in the demonstration.
   for (const [service, name] of [
     ['gateway', 'catalog'],
     ['gateway', 'recommendation'],
@@ -31,7 +31,7 @@ after(async () => {
   await program?.stop();
 });
 
-// What a test left behind must not decide the next one.
+// Restores the state that the next test expects.
 afterEach(async () => {
   await mend();
   const { breakers } = await call(`${program.admin}/breakers`);
@@ -47,8 +47,8 @@ const state = async (service, name) => {
   return breakers.find((one) => one.service === service && one.name === name).state;
 };
 const clean = (page) => {
-  assert.deepEqual(page.strangers, [], 'asks its own origin only');
-  assert.deepEqual(page.failures, [], 'no error in its script');
+  assert.deepEqual(page.strangers, [], 'requests its own origin only');
+  assert.deepEqual(page.failures, [], 'no script errors');
 };
 async function signedIn(url, options) {
   const page = await open(browser, url, options);
@@ -57,13 +57,13 @@ async function signedIn(url, options) {
   return page;
 }
 
-test('a fault set by click reaches the service, trips its breaker and is seen to heal', async () => {
+test('a fault set by click trips a breaker, which recovers', async () => {
   const page = await open(browser, `${program.admin}/console`);
   await page.locator('[data-say]').waitFor();
   await page.locator('[data-node=catalog]').click();
   await page.locator('.panel h2', { hasText: 'catalog' }).waitFor();
   await page.locator('#catalog-error_rate').fill('100');
-  // By the page's own clock, which a busy browser driver does not slow down: the answer is the service's word.
+  // Measured by the page's own clock, which a slow browser driver does not affect, up to the service's response.
   await page.evaluate(() => addEventListener('click', () => (window.clicked ??= performance.now()), true));
   const reached = page.waitForResponse((response) => response.url().endsWith('/faults/catalog'));
   await page
@@ -77,7 +77,7 @@ test('a fault set by click reaches the service, trips its breaker and is seen to
     return request && request.responseEnd - window.clicked;
   });
   assert.ok((await took.jsonValue()) < 1000, `${await took.jsonValue()} ms`);
-  // Its size on the map, the trip on the edge, the reason and both sides in words.
+  // The fault on the map, the trip on the edge, and the cause and the effect on both sides in words.
   await page.locator('[data-node=catalog]', { hasText: 'errors 100 %' }).waitFor();
   await page.locator('[data-edge="gateway/catalog"].open').waitFor();
   await page.getByRole('button', { name: 'Close', exact: true }).first().click();
@@ -90,7 +90,8 @@ test('a fault set by click reaches the service, trips its breaker and is seen to
   await page.context().close();
 });
 
-test('forced open by hand it blocks, and closed it serves; focus survives updates', async () => {
+// Focus must also survive updates of the page.
+test('a breaker forced open blocks, and serves once closed', async () => {
   const { demo } = await call(`${program.site}/site.json`);
   const { token } = await call(`${program.site}/api/login`, 'POST', {
     username: demo.viewers[0],
@@ -105,16 +106,16 @@ test('forced open by hand it blocks, and closed it serves; focus survives update
   await page.locator('.ask').getByRole('button', { name: 'Force open', exact: true }).click();
   await page.locator('[data-edge="gateway/recommendation"].forced_open').waitFor();
   assert.equal(await state('gateway', 'recommendation'), 'forced_open');
-  // Blocked: calls are rejected, which the panel counts; the page's own answer says where it is from.
+  // Forced open: the panel counts rejected calls, and the page's answer names its source.
   const source = async () => (await call(`${program.site}/api/recommendations`, 'GET', undefined, viewer)).source;
-  await until('an answer in place of the service', async () => (await source()) !== 'live');
+  await until('a fallback answer', async () => (await source()) !== 'live');
   await page.locator('.panel .ln', { hasText: 'rejected' }).locator('dd', { hasText: /[1-9]/ }).first().waitFor();
   const close = page.locator('.panel').getByRole('button', { name: 'Close', exact: true }).nth(1);
   await close.focus();
   const before = await page.evaluate(
     () => (window.kept = document.activeElement) && document.activeElement.textContent,
   );
-  // Three deltas later it is the same element, not one like it.
+  // After three deltas it must still be the same DOM element.
   await page.evaluate(
     () =>
       new Promise((resolve) => {
@@ -136,7 +137,7 @@ test('forced open by hand it blocks, and closed it serves; focus survives update
   await page.context().close();
 });
 
-test('the storefront shows each notice byte for byte, and the twin fails beside it', async () => {
+test('the storefront shows each notice while the twin fails', async () => {
   const page = await signedIn(`${program.site}/?split=1`);
   await page.locator('.pane.p .row').first().waitFor();
   await page.locator('.strip .now', { hasText: 'Both sides give the same answer' }).waitFor();
@@ -160,7 +161,7 @@ test('the storefront shows each notice byte for byte, and the twin fails beside 
   await page.context().close();
 });
 
-test('an order waits out an outage and is paid while one watches; another is cancelled', async () => {
+test('a queued order is paid live, and another is cancelled', async () => {
   const page = await signedIn(`${program.site}/#/title/59`);
   await breakIt('payment-gateway', { error_rate: 1, ttl: '60s' });
   await command('checkout', 'payment-gateway', { state: 'forced_open' });
@@ -191,7 +192,7 @@ test('an order waits out an outage and is paid while one watches; another is can
   await page.context().close();
 });
 
-test('what the page did is logged, exported, and open to a drill', async () => {
+test('commands are logged, transitions exported, drills start', async () => {
   const page = await open(browser, `${program.admin}/console`);
   await page.locator('[data-node=inventory]').click();
   await page.locator('.panel').getByRole('button', { name: 'Crash', exact: true }).click();
@@ -221,7 +222,7 @@ test('what the page did is logged, exported, and open to a drill', async () => {
   assert.match(line, /"gateway","user","closed","forced_open"/);
   assert.equal(JSON.parse(await saved('JSON'))[0].to, 'forced_open');
 
-  // Without a Prometheus a drill says what is missing.
+  // Without a Prometheus a drill reports what is missing.
   await page.locator('[data-tab=drills]').click();
   await page.getByPlaceholder('Filter').fill('CircuitBreakerOpen');
   await page.getByRole('button', { name: 'Start', exact: true }).first().click();
@@ -234,14 +235,14 @@ test('what the page did is logged, exported, and open to a drill', async () => {
   await page.context().close();
 });
 
-test('a storefront that nobody touches asks for nothing', async () => {
+test('an idle storefront sends no requests', async () => {
   const page = await signedIn(`${program.site}/`);
   await page.waitForFunction(() => !document.querySelector('[aria-busy=true], .blank'));
   const asked = [];
   page.on('request', (request) => asked.push(request.url()));
   await page.waitForTimeout(5000);
   assert.deepEqual(asked, []);
-  // What changes is told: the row says so without a click.
+  // Changes are announced: the row updates without a click.
   await command('gateway', 'catalog', { state: 'forced_open' });
   await page.locator('.chip.c-cache').first().waitFor();
   clean(page);
@@ -271,7 +272,7 @@ test('no markup of an alert or a fault is ever rendered', async () => {
   await harmless(page);
   await page.context().close();
 
-  // Every text that the stream carries, whoever wrote it, on every page.
+  // Every text in the stream, from any source, on every page.
   const stream = (await fetch(`${program.admin}/console/events`)).body.getReader();
   let text = '';
   while (!text.includes('\n\n')) text += new TextDecoder().decode((await stream.read()).value);
@@ -321,8 +322,9 @@ test('no markup of an alert or a fault is ever rendered', async () => {
   await all.context().close();
 });
 
-test('nothing serious for assistive technology, and no sideways scrolling on a phone', async () => {
-  // In an incident, when most is on the page: a fault, an open breaker, a fallback, an alert.
+// Checked on a phone's viewport in both themes.
+test('no serious accessibility issue, no sideways scrolling', async () => {
+  // During an incident, when most is visible: a fault, an open breaker, a fallback, an alert.
   await command('gateway', 'catalog', { state: 'forced_open' });
   await breakIt('ml-api', { error_rate: 1, ttl: '5m' });
   const pages = [
@@ -343,14 +345,14 @@ test('nothing serious for assistive technology, and no sideways scrolling on a p
       await page.goto('about:blank');
       await page.goto(url);
       await page.locator('h1:visible, .row:visible, [data-say]').first().waitFor();
-      // Nothing is on its way any more.
+      // Waits until nothing is loading.
       await page.waitForFunction(() => !document.querySelector('[aria-busy=true], .blank'));
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       if (wide > 0) found.push(`${theme} ${name}: ${wide} px too wide`);
-      // The tool itself is run by the test, not by the page, whose policy would refuse it.
+      // The test injects the tool, because the page's content security policy would block it.
       const session = await page.context().newCDPSession(page);
       await session.send('Runtime.evaluate', { expression: AXE });
-      // The other theme differs in nothing but colours.
+      // The other theme differs only in colours.
       const violations = await page.evaluate(
         async (only) => {
           const { violations } = await window.axe.run(document, { resultTypes: ['violations'], ...only });
@@ -372,7 +374,8 @@ test('nothing serious for assistive technology, and no sideways scrolling on a p
   assert.deepEqual(found, []);
 });
 
-test('what fails between incidents, too, is no news; a breaker that outlives its fault is', async () => {
+// A fault that is also active between incidents is only mentioned as usual.
+test('a breaker that outlasts its fault is reported', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'breakerbox-scenario-'));
   const file = join(folder, 'short.toml');
   const step = 'name = "outage"\nat = "2s"\nfor = "6s"\ntarget = "catalog"\nfault = { error_rate = 1.0 }';
@@ -393,7 +396,7 @@ test('what fails between incidents, too, is no news; a breaker that outlives its
   }
 });
 
-test('a locked port asks for its token, and a restart is survived', async () => {
+test('the console asks for the token and survives a restart', async () => {
   let locked = await start({ flags: ['--no-traffic'], env: { BREAKERBOX_ADMIN__TOKEN: 'sesame' } });
   try {
     const page = await open(browser, `${locked.admin}/console#faults`);
@@ -410,7 +413,7 @@ test('a locked port asks for its token, and a restart is survived', async () => 
     await log.locator('tr', { hasText: 'unauthorized, 401' }).first().waitFor();
     await log.locator('tr', { hasText: 'done, 200' }).first().waitFor();
     assert.equal(await page.locator('main', { hasText: 'sesame' }).count(), 0);
-    // Another scenario, drawn from a seed.
+    // Selects another scenario, drawn from a seed.
     await page.locator('[data-tab=live]').click();
     await page.locator('[data-scenario]').selectOption('drawn');
     await page.locator('[data-seed]').fill('42');

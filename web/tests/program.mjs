@@ -1,4 +1,4 @@
-/** The program under test, and the browser that looks at it. */
+/** The program under test, and the browser. */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -27,7 +27,7 @@ export async function start({ flags = [], env = {}, adminPort = 0 } = {}) {
     ...ports,
     BREAKERBOX_ADMIN__LISTEN: `127.0.0.1:${adminPort}`,
     BREAKERBOX_STORE__DIRECTORY: state,
-    // Nothing fails but what a test breaks.
+    // Only faults set by a test occur.
     BREAKERBOX_FAULTS__ML_API__ERROR_RATE: '0',
     BREAKERBOX_FAULTS__PAYMENT_GATEWAY__ERROR_RATE: '0',
     BREAKERBOX_PAYMENT_GATEWAY__DECLINE_RATE: '0',
@@ -60,7 +60,7 @@ export async function start({ flags = [], env = {}, adminPort = 0 } = {}) {
   return { site: address('storefront'), twin: address('unprotected twin'), admin: address('metrics'), stop };
 }
 
-/** Where a program of the PATH is: the driver takes no names. */
+/** The path of a program on the PATH, because the browser driver does not search it. */
 function found(name) {
   if (name.includes('/')) return name;
   const places = (process.env.PATH ?? '').split(delimiter).map((folder) => join(folder, name));
@@ -74,10 +74,10 @@ export async function browser() {
   });
 }
 
-/** A page that remembers what it asked for elsewhere and what went wrong in its script. */
+/** A page that records requests to other origins and script errors. */
 export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ locale: 'en-US', viewport: { width: 1440, height: 900 }, ...options });
-  // Longer than anything takes on a machine that builds at the same time; what waits, waits for a condition.
+  // Generous for a machine that compiles at the same time; all waits are for conditions.
   context.setDefaultTimeout(60_000);
   const page = await context.newPage();
   let own = new URL(url).host;
@@ -98,7 +98,10 @@ export async function open(browser, url, options = {}) {
   return page;
 }
 
-/** What `$PAGES` holds in place of what the program embeds, with its headers: no build of it for each change. */
+/**
+ * Serves files from `$PAGES` instead of the embedded ones, with their headers, so that a change needs no build of the
+ * program.
+ */
 async function fresh(route) {
   const name = new URL(route.request().url()).pathname
     .replace(/^\/(assets\/)?/, '')
@@ -118,7 +121,7 @@ export async function call(url, method = 'GET', body, headers = {}) {
   return text ? JSON.parse(text) : undefined;
 }
 
-/** Waits until `what` gives something true, and says what it waited for when it does not. */
+/** Polls until `what` returns something true, and fails with a message otherwise. */
 export async function until(text, what, seconds = 60) {
   const end = Date.now() + seconds * 1000;
   let last;

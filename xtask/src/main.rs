@@ -1,4 +1,4 @@
-//! Generates what is committed beside the code.
+//! Generates committed files from the code.
 //!
 //! ```text
 //! cargo xtask dashboards           write grafana/dashboards/*.json
@@ -91,7 +91,8 @@ fn generate(files: &[Generated], output: &Output) -> Result<(), String> {
     if output.check { check(files) } else { write(files, root()) }
 }
 
-/// The promtool that tests check files with; where there is none, CI fails, and elsewhere the test says that it was skipped.
+/// The promtool with which tests check files. If it is missing, CI fails, and elsewhere the test prints that it was
+/// skipped.
 #[cfg(test)]
 fn promtool() -> Option<std::ffi::OsString> {
     use std::io::Write as _;
@@ -118,7 +119,7 @@ fn write(files: &[Generated], into: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Compares bytes: a file edited by hand is as wrong as an outdated one.
+/// Compares bytes: a hand-edited file is as wrong as an outdated one.
 fn check(files: &[Generated]) -> Result<(), String> {
     let stale: Vec<_> =
         files.iter().filter(|file| !is_current(file)).map(|file| file.path.display().to_string()).collect();

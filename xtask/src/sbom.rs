@@ -1,7 +1,7 @@
 //! The software bill of materials of the program: CycloneDX 1.5, from `cargo metadata` and `Cargo.lock`.
 //!
-//! What is built into the binary or runs while it is built, for every target; nothing that only tests
-//! use. Written to standard output, to be put beside a release:
+//! Lists what is built into the binary or runs during its build, for every target; dependencies of tests are left out.
+//! Written to standard output, for publication with a release:
 //!
 //! ```text
 //! cargo xtask sbom > breakerbox.cdx.json
@@ -16,7 +16,7 @@ use crate::root;
 
 const PROGRAM: &str = "breakerbox";
 
-/// The document, by the lock file as it is.
+/// The document for the present lock file.
 pub(crate) fn document() -> Result<Value, String> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["metadata", "--format-version", "1", "--locked"]).current_dir(root());
@@ -29,7 +29,7 @@ pub(crate) fn document() -> Result<Value, String> {
     of(&metadata, &checksums(&lock))
 }
 
-/// SHA-256 of each package of a registry, by name and version.
+/// SHA-256 of each registry package, by name and version.
 fn checksums(lock: &str) -> BTreeMap<(String, String), String> {
     let value = |package: &str, key: &str| {
         let line = package.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \""))?;
@@ -52,7 +52,7 @@ fn of(metadata: &Value, checksums: &BTreeMap<(String, String), String>) -> Resul
         list(&metadata["resolve"]["nodes"]).into_iter().map(|node| (text(&node["id"]), node)).collect();
     let program = packages.values().find(|package| package["name"] == PROGRAM).ok_or("no package breakerbox")?;
     let program_id = text(&program["id"]);
-    // Dependencies that are not only a test's: cargo calls that kind `dev`.
+    // Excludes dependencies that only tests need: cargo calls that kind `dev`.
     let dependencies = |id: &str| -> Vec<String> {
         let of = nodes.get(id).map(|node| list(&node["deps"])).unwrap_or_default();
         let built = |dependency: &Value| list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"] != "dev");

@@ -269,8 +269,8 @@ impl Observer for PolicyTelemetry {
             Event::Transition(transition) => self.emit(StateChanged(*transition)),
             Event::Rejected(rejected) => self.emit(CallRejected(rejected)),
             Event::Finished { outcome, slow, late, elapsed, attempt, .. } => {
-                // A timeout is noticed a moment after it: shown as it is, every one of them would fall
-                // into the bucket above the timeout, and a p99 near it could not be read.
+                // A timeout is observed slightly late: recorded unchanged, all of them would fall into the bucket above
+                // the timeout, and a p99 close to it would be wrong.
                 let elapsed = if outcome == Outcome::Timeout { elapsed.min(self.timeout(attempt)) } else { elapsed };
                 self.emit(CallFinished { outcome: outcome.into(), slow, late, elapsed });
             }
@@ -282,7 +282,7 @@ impl Observer for PolicyTelemetry {
             Event::Hedge { outcome } => self.emit(HedgeEnded(outcome)),
             Event::BulkheadRejected(_) => self.emit(BulkheadRejected),
             Event::Throttled => self.emit(CallThrottled),
-            // Covered by the events that follow them; later additions of the core are ignored.
+            // Covered by the events that follow them; events that the core adds later are ignored.
             _ => {}
         }
     }
@@ -305,7 +305,7 @@ impl Fact for StateChanged {
         }
         let TransitionRecord { generation, calls, failures, slow_calls, failure_ratio, slow_ratio, .. } = record;
         let open_wait_seconds = record.open_wait.map(|wait| wait.as_secs_f64());
-        // `warn` or `info` is a matter of the call site, so the line stands twice.
+        // The level is fixed at the call site of a `tracing` macro, so the line exists twice.
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -483,7 +483,7 @@ mod tests {
         }
     }
 
-    /// A contradiction is an alert, and no breaker is none.
+    /// Contradictory states are an alert; a missing breaker must not cause one.
     #[test]
     fn calls_without_a_breaker_have_no_state() {
         let (metrics, log) = (Metrics::new(&[]), TransitionLog::new());

@@ -96,7 +96,7 @@ impl QueueTelemetry {
             let (reading, at) = *watched.lock().unwrap_or_else(PoisonError::into_inner);
             depth.set(reading.depth as f64);
             dead.set(reading.dead as f64);
-            // While the store is away the last reading stands, and what waits grows older.
+            // While the store is unavailable the last reading is kept, and the age keeps growing.
             oldest.set(reading.oldest.map_or(0.0, |age| (age + at.elapsed()).as_secs_f64()));
         });
         Self {

@@ -22,7 +22,7 @@ struct Inner {
     metrics: Metrics,
     active: Gauge,
     playback: Option<Children<Playback, IntCounter>>,
-    // Routes and statuses form a small closed set, but which pairs occur is known only as they do.
+    // Routes and statuses form a small closed set, but only some pairs occur.
     durations: Mutex<HashMap<(&'static str, String, u16), TracedHistogram>>,
 }
 

@@ -25,12 +25,12 @@ pub(super) struct Exemplar {
 pub(super) struct Exemplars(Arc<Mutex<Box<[Option<Exemplar>]>>>);
 
 impl Exemplars {
-    /// None yet, for so many buckets.
+    /// Empty slots for this many buckets.
     pub(super) fn of_buckets(buckets: usize) -> Self {
         Self(Arc::new(Mutex::new(vec![None; buckets].into())))
     }
 
-    /// As they are now.
+    /// A copy of the present exemplars.
     pub(super) fn latest(&self) -> Box<[Option<Exemplar>]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -42,7 +42,7 @@ impl Exemplars {
     }
 }
 
-/// A histogram that leaves exemplars.
+/// A histogram with exemplars.
 #[derive(Clone)]
 pub(super) struct TracedHistogram {
     histogram: Histogram,
@@ -55,7 +55,7 @@ impl TracedHistogram {
         Self { histogram, bounds, exemplars }
     }
 
-    /// Observes a value, and leaves the present span's trace where it is recorded.
+    /// Observes a value, with the present span's trace as its exemplar if that is sampled.
     pub(super) fn observe(&self, value: f64) {
         self.histogram.observe(value);
         let Some(trace_id) = TraceContext::of(&Span::current()).and_then(|trace| trace.exemplar()) else { return };

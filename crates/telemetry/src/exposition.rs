@@ -50,7 +50,7 @@ pub fn encode(metrics: &Metrics, format: Format) -> Exposition {
     Exposition { content_type, body }
 }
 
-/// Reads an `Accept` header (RFC 9110 §12.5.1) as far as the two formats are concerned.
+/// Parses an `Accept` header (RFC 9110 §12.5.1) for the two formats.
 fn prefers_openmetrics(accept: &str) -> bool {
     let (mut open, mut plain) = (0.0_f64, 0.0_f64);
     for range in accept.split(',') {
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn the_format_follows_the_scraper() {
-        // As Prometheus 2.42 and 3.5 send it.
+        // Headers of Prometheus 2.42 and 3.5.
         for prometheus in [
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",

@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 /// Handles for the fallbacks around one dependency. Cheap to clone.
 #[derive(Clone)]
 pub struct FallbackTelemetry {
-    /// The kinds that this dependency has.
+    /// The kinds of fallback that this dependency has.
     kinds: Arc<[(FallbackKind, OfKind)]>,
     staleness: Histogram,
 }

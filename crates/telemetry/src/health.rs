@@ -49,7 +49,7 @@ impl RecentMean {
 
     pub(super) fn add(&self, elapsed: Duration) {
         let (mean, new) = (self.seconds(), elapsed.as_secs_f64());
-        // Two calls that end at once may lose one of them, which a mean can bear.
+        // One of two concurrent calls may be lost, which hardly affects the mean.
         let next = mean.map_or(new, |mean| mean + (new - mean) * Self::WEIGHT);
         self.seconds.store(next.to_bits(), Ordering::Relaxed);
     }
@@ -113,7 +113,7 @@ mod tests {
         }
     }
 
-    /// It had full marks: too few calls for a ratio were taken for none that failed.
+    /// Regression: with too few calls for a ratio, the health was 100.
     #[test]
     fn a_breaker_that_failures_opened_is_not_in_full_health() {
         let start = Instant::now();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     proptest! {
-        /// The formula over what was counted, in every state that counts.
+        /// The formula agrees with the recorded outcomes in every state that records.
         #[test]
         fn shares_are_those_of_what_was_counted(succeeded in prop::collection::vec(any::<bool>(), 1..60)) {
             let start = Instant::now();

@@ -24,7 +24,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Allowed interval of pushing metrics.
+/// Allowed range of the push interval.
 const PUSHES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
 /// Settings of logs, traces and pushed metrics.
@@ -101,7 +101,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Drop for TelemetryGuard {
     fn drop(&mut self) {
-        // The receiver may be gone; the exit must not wait for it long.
+        // The receiver may be down; the exit must not wait long for it.
         if let Some(spans) = &self.spans {
             let _ = spans.shutdown_with_timeout(FAREWELL);
         }
@@ -119,7 +119,7 @@ pub fn init(settings: &TelemetrySettings, service_name: &str, shown: Option<&str
     let filter = EnvFilter::new(shown.unwrap_or(&settings.log_filter));
     let lines = match settings.log_format {
         LogFormat::Pretty => {
-            // A file or a pipe is read by programs, which colours are in the way of.
+            // Colour codes are a nuisance in files and pipes, which programs read.
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             fmt::layer().with_target(false).with_ansi(colours).with_writer(std::io::stderr).boxed()
         }

@@ -22,10 +22,10 @@ use super::vector::{Exposed, Value, Vector};
 const LATENCY_BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Bounds for ages of cached answers, in seconds.
 const AGE_BOUNDS: &[f64] = &[1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0];
-/// Shares between 0 and 1.
+/// Bounds for ratios between 0 and 1.
 const RATIO_BOUNDS: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 
-/// Bytes to expect of the first exposition.
+/// Initial capacity for the first exposition, in bytes.
 const FIRST_SIZE: usize = 96 * 1024;
 
 type Refresh = Box<dyn Fn() + Send + Sync>;
@@ -42,11 +42,11 @@ struct Inner {
     /// In the order of [`breaker::GAUGES`].
     breaker_gauges: Vec<Vector<Gauge>>,
     refreshers: Mutex<Vec<Refresh>>,
-    /// All of them, by name.
+    /// All vectors, by name.
     exposed: Vec<Box<dyn Exposed>>,
     #[cfg(target_os = "linux")]
     process: ProcessCollector,
-    /// Of the latest exposition, bytes.
+    /// Size of the latest exposition, in bytes.
     last_size: AtomicUsize,
 }
 
@@ -205,7 +205,7 @@ impl Metrics {
         }
     }
 
-    /// The families as they stand now, by name, but those of the process.
+    /// The current families by name, without those of the process.
     pub(super) fn refreshed(&self) -> impl Iterator<Item = &dyn Exposed> {
         self.refresh();
         self.inner.exposed.iter().map(Box::as_ref)
@@ -223,14 +223,14 @@ impl Metrics {
         Vec::new()
     }
 
-    /// Bytes to expect of an exposition.
+    /// Expected size of an exposition, in bytes.
     pub(super) fn last_size(&self) -> usize {
         self.inner.last_size.load(Ordering::Relaxed)
     }
 
-    /// An exposition had so many bytes.
+    /// Records the size of an exposition.
     pub(super) fn encoded(&self, bytes: usize) {
-        // The next one is seldom smaller, and a little larger costs no second allocation.
+        // The next one is seldom smaller; the margin avoids a second allocation if it is a little larger.
         self.inner.last_size.store(bytes + bytes / 16, Ordering::Relaxed);
     }
 
@@ -408,9 +408,9 @@ impl InboxTelemetry {
     }
 }
 
-/// Standard bounds plus `0.8 × timeout` and `timeout` of each dependency, sorted, without doubles.
+/// Standard bounds plus `0.8 × timeout` and `timeout` of each dependency, sorted, without duplicates.
 fn call_bounds(timeouts: &[Duration]) -> Vec<f64> {
-    // Rounded to microseconds, so that equal bounds are equal for any arithmetic.
+    // Rounded to microseconds, so that equal bounds do not differ by rounding errors.
     let mut micros: BTreeSet<u64> = LATENCY_BOUNDS.iter().map(|s| Duration::from_secs_f64(*s)).map(as_micros).collect();
     for timeout in timeouts.iter().map(|t| as_micros(*t)).filter(|t| *t > 0) {
         micros.extend([timeout * 4 / 5, timeout]);
@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn every_family_of_the_contract_is_registered() {
         let metrics = Metrics::new(&[]);
-        // A vector without children is not gathered: registering it a second time is what fails.
+        // Empty vectors are not gathered, so presence is tested by registering again, which must fail.
         for family in names::ALL {
             let opts = prometheus::Opts::new(family.name, family.help);
             let again = prometheus::GaugeVec::new(opts, family.labels).unwrap();

@@ -1,11 +1,11 @@
-//! OpenMetrics 1.0 text, exemplars included.
+//! OpenMetrics 1.0 text with exemplars.
 //!
-//! What differs from the Prometheus text format, and fails a whole scrape when it is wrong: counter
-//! families lose their `_total` in `# TYPE` and `# HELP`, bucket bounds are floats (`le="1.0"`),
-//! exemplars stand on `_bucket` lines only and inside their bucket, and the last line is `# EOF`.
+//! Differences from the Prometheus text format, each of which would fail a whole scrape: counter families lose their
+//! `_total` in `# TYPE` and `# HELP`, bucket bounds are floats (`le="1.0"`), exemplars are only allowed on `_bucket`
+//! lines and inside their bucket, and the last line is `# EOF`.
 //!
-//! A scrape of many breakers is many thousand lines, so each is appended piece by piece to the one
-//! body, and what lines share (a family's bounds, a series' labels) is written once and copied.
+//! A scrape of many breakers has thousands of lines, so each is appended directly to the body, and common parts (a
+//! family's bounds, a series' labels) are formatted once and copied.
 
 use std::fmt::Write as _;
 
@@ -18,10 +18,10 @@ use super::names::Kind;
 /// Negotiated content type of this encoding.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Below this, whole numbers are written with all their digits.
+/// Whole numbers below this are written as integers.
 const ALL_DIGITS: f64 = 1e15;
 
-/// Encodes everything as it stands now, families in the order of their names but the process' own, which are last.
+/// Encodes the current values, families sorted by name and those of the process last.
 pub(super) fn encode(metrics: &Metrics) -> String {
     let mut out = String::with_capacity(metrics.last_size());
     for family in metrics.refreshed() {
@@ -39,7 +39,7 @@ fn write_gathered(out: &mut String, family: &MetricFamily) {
     let kind = match family.get_field_type() {
         MetricType::COUNTER => Kind::Counter,
         MetricType::GAUGE => Kind::Gauge,
-        // A process has no other.
+        // The process collector has no other types.
         MetricType::HISTOGRAM | MetricType::SUMMARY | MetricType::UNTYPED => return,
     };
     let name = head(out, family.name(), kind, family.help());
@@ -52,7 +52,7 @@ fn write_gathered(out: &mut String, family: &MetricFamily) {
     }
 }
 
-/// Appends `# TYPE` and `# HELP`, and returns the family's name as OpenMetrics has it.
+/// Appends `# TYPE` and `# HELP`, and returns the family's name in OpenMetrics.
 pub(super) fn head<'a>(out: &mut String, name: &'a str, kind: Kind, help: &str) -> &'a str {
     let (name, word) = match kind {
         Kind::Counter => (name.trim_end_matches("_total"), "counter"),
@@ -65,13 +65,13 @@ pub(super) fn head<'a>(out: &mut String, name: &'a str, kind: Kind, help: &str) 
     name
 }
 
-/// One series, as far as its lines share it.
+/// The parts that all lines of a series share.
 pub(super) struct Series<'a> {
-    /// Of its family, without `_total`.
+    /// The family's name, without `_total`.
     pub(super) name: &'a str,
-    /// As they stand between braces.
+    /// The labels as formatted between braces.
     pub(super) labels: &'a str,
-    /// Bounds of a histogram's buckets but the last.
+    /// Bounds of a histogram's buckets except `+Inf`.
     pub(super) le: &'a [String],
     pub(super) exemplars: Option<&'a Exemplars>,
 }
@@ -91,7 +91,7 @@ impl Series<'_> {
         let counts = histogram.get_bucket().iter().map(Bucket::cumulative_count).chain([count]);
         let bounds = self.le.iter().map(String::as_str).chain(["+Inf"]);
         let separator = if self.labels.is_empty() { "" } else { "," };
-        // Few and small: copied, so that requests do not wait while the body is written.
+        // Copied, because they are few and requests must not wait while the body is written.
         let exemplars = self.exemplars.map(Exemplars::latest).unwrap_or_default();
         let mut digits = itoa::Buffer::new();
         for (index, (bound, count)) in bounds.zip(counts).enumerate() {
@@ -133,7 +133,7 @@ fn push(out: &mut String, pieces: &[&str]) {
     }
 }
 
-/// `name="value",…` as they stand between braces.
+/// Formats labels as `name="value",…`.
 pub(super) fn labels<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut out = String::new();
     for (name, value) in pairs {
@@ -159,17 +159,17 @@ fn escape(out: &mut String, text: &str) {
     }
 }
 
-/// A float as OpenMetrics writes it.
+/// A float in OpenMetrics notation.
 pub(super) fn float(value: f64) -> String {
     let mut out = String::new();
     number(&mut out, value);
     out
 }
 
-/// Appends a float, always with a point or an exponent, so that `1` reads `1.0`.
+/// Appends a float, always with a point or an exponent: `1` becomes `1.0`.
 fn number(out: &mut String, value: f64) {
     if value.fract() == 0.0 && value.abs() < ALL_DIGITS && (value != 0.0 || value.is_sign_positive()) {
-        // Most samples are counts, and whole numbers are written several times faster as such.
+        // Most samples are counts, and integers are formatted several times faster.
         #[allow(clippy::cast_possible_truncation, reason = "whole, and far below 2^63")]
         let whole = value as i64;
         return push(out, &[itoa::Buffer::new().format(whole), ".0"]);

@@ -134,10 +134,10 @@ fn metric_of(family: &MetricFamily, span: Span) -> Option<Metric> {
             data_points: samples.iter().map(|sample| histogram(sample, span)).collect(),
             aggregation_temporality: cumulative,
         }),
-        // No family here is of another kind.
+        // There are no families of other types.
         _ => return None,
     };
-    // No unit: it is a part of the name already, and a receiver would append it once more.
+    // The unit is left empty, because a receiver would append it to the name, which already contains it.
     let (name, description) = (family.name().to_owned(), family.help().to_owned());
     Some(Metric { name, description, data: Some(data), ..Metric::default() })
 }
@@ -157,7 +157,7 @@ fn histogram(sample: &prometheus::proto::Metric, span: Span) -> HistogramDataPoi
     let (mut bounds, mut counts, mut below) = (Vec::new(), Vec::new(), 0);
     for bucket in histogram.get_bucket().iter().filter(|bucket| bucket.upper_bound().is_finite()) {
         bounds.push(bucket.upper_bound());
-        // Here each bucket counts its own samples, there all up to its bound.
+        // OTLP counts the samples of each bucket; Prometheus counts all samples up to its bound.
         counts.push(bucket.cumulative_count() - below);
         below = bucket.cumulative_count();
     }

@@ -57,7 +57,7 @@ mod tests {
             families.iter().find(|family| family.name() == CPU).unwrap().get_metric()[0].get_counter().get_value()
         };
         let before = own();
-        // Until it shows, however slow the machine.
+        // Until the CPU time increases, on any machine.
         while own() <= before {
             std::hint::black_box((0..100_000_u64).sum::<u64>());
         }

@@ -12,10 +12,10 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use super::spans::{EXPORT_TIMEOUT, address, resource};
 
-/// Prefixes of the targets that the exporter's own requests log under.
+/// Prefixes of the targets under which the exporter's own requests are logged.
 const WAY_OUT: [&str; 4] = ["h2", "hyper", "opentelemetry", "reqwest"];
 
-/// A layer that exports what `filter` admits.
+/// A layer that exports the lines admitted by `filter`.
 pub(super) fn layer<S>(provider: &SdkLoggerProvider, filter: &str) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,

@@ -84,7 +84,7 @@ impl TransitionLog {
         }
         latest.push_back(record.clone());
         drop(latest);
-        // No receiver is fine.
+        // There may be no receiver.
         let _ = self.feed.send(record);
     }
 

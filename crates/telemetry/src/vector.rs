@@ -1,8 +1,8 @@
 //! Labelled families, registered with the `prometheus` crate.
 //!
-//! The values are that crate's, and each family is one collector of its registry. Its own vectors copy every
-//! label of every child at each scrape and have no place for exemplars; these keep a child's labels as the
-//! exposition writes them, so that OpenMetrics is written without gathering.
+//! The values are that crate's, and each family is one collector of its registry. The crate's own vectors copy every
+//! label of every child at each scrape and do not support exemplars; these store a child's labels preformatted, so that
+//! OpenMetrics can be written without gathering.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -24,11 +24,11 @@ struct Inner<V> {
     desc: Desc,
     /// Upper bounds of a histogram's buckets, without `+Inf`.
     bounds: Arc<[f64]>,
-    /// The same as OpenMetrics writes them.
+    /// The bounds in OpenMetrics notation.
     le: Box<[String]>,
-    /// Where each label stands in `family.labels`, by name: the order in which they are exposed.
+    /// Index of each label in `family.labels`, sorted by name: the order in which they are exposed.
     order: Box<[usize]>,
-    /// By their labels as they stand between braces.
+    /// Children by their formatted labels.
     children: RwLock<BTreeMap<String, Child<V>>>,
 }
 
@@ -38,22 +38,22 @@ struct Child<V> {
     exemplars: OnceLock<Exemplars>,
 }
 
-/// What one child holds.
+/// The metric of a child.
 pub(super) trait Value: Metric + 'static {
     const KIND: Kind;
 
-    /// At zero, without labels: those are the family's to add.
+    /// At zero and without labels, which the family adds.
     fn new(family: &Family, bounds: &[f64]) -> Self;
 
     /// Appends its lines.
     fn write(&self, out: &mut String, series: &openmetrics::Series<'_>);
 }
 
-/// A family that writes itself.
+/// A family that can write itself.
 pub(super) trait Exposed: Send + Sync {
     fn name(&self) -> &'static str;
 
-    /// Appends the family in OpenMetrics; nothing while it has no children.
+    /// Appends the family in OpenMetrics format; nothing if it has no children.
     fn write(&self, out: &mut String);
 }
 
@@ -75,10 +75,10 @@ impl<V: Value> Vector<V> {
         }))
     }
 
-    /// The child with these values, in the order of the family's labels; made at zero where there is none.
+    /// The child with these values, in the order of the family's labels; created at zero if it does not exist.
     ///
     /// # Panics
-    /// When there are not as many values as labels.
+    /// If the number of values differs from that of the labels.
     pub(super) fn with_label_values(&self, values: &[&str]) -> V {
         self.child(values, |child| child.value.clone())
     }
@@ -100,7 +100,7 @@ impl<V: Value> Vector<V> {
 }
 
 impl Vector<Histogram> {
-    /// The child with these values, which leaves exemplars.
+    /// The child with these values, as a histogram with exemplars.
     pub(super) fn traced(&self, values: &[&str]) -> TracedHistogram {
         let bounds = &self.0.bounds;
         self.child(values, |child| {

@@ -1,36 +1,35 @@
-//! How long each part of a drill may take.
+//! Time budgets of a drill.
 
 use std::time::Duration;
 
 use super::Raise;
 use crate::drill::world::RuleSeen;
 
-/// For scrapes, evaluations and a busy machine.
+/// Allowance for scrapes, evaluations and a busy machine.
 const SLACK: Duration = Duration::from_secs(15);
 
-/// Ramps and fades are those of rules that are evaluated this often. Rules for longer intervals have windows that
-/// grow with them (alerts/profiles/), by up to the first minute of a ramp for each.
+/// Ramps and fades apply to rules with this evaluation interval. Rules for longer intervals have windows that grow with
+/// them (alerts/profiles/), each by up to the first minute of a ramp.
 const INTERVAL: Duration = Duration::from_secs(5);
 const GROWS: Duration = Duration::from_secs(60);
 
-/// How much longer windows of a rule for `interval` take to fill or to empty.
+/// Additional time that the windows of a rule for `interval` take to fill or to empty.
 fn grown(time: Duration, interval: Duration) -> Duration {
     let times = (interval.as_secs_f64() / INTERVAL.as_secs_f64() - 1.0).max(0.0);
     time + time.min(GROWS).mul_f64(times)
 }
 
-/// How long a drill may take.
+/// The time budgets of one drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// From the first step until the alert fires.
     pub firing: Duration,
-    /// From the end of the trouble until the alert is inactive.
+    /// From the end of the fault until the alert is inactive.
     pub resolve: Duration,
 }
 
 impl Budget {
-    /// What the plan and the rule *as it is loaded* need: a shorter `for` of a rule gives a
-    /// tighter budget without saying so.
+    /// Computed from the plan and the rule *as loaded*: a shorter `for` of a rule gives a tighter budget automatically.
     #[must_use]
     pub fn of(raise: &Raise, rule: &RuleSeen) -> Self {
         let slack = SLACK + rule.interval * 4;
@@ -38,14 +37,14 @@ impl Budget {
         Self { firing: ramp + rule.holds + slack, resolve: fade + rule.keeps + slack }
     }
 
-    /// How long the drill takes when all goes well, roughly.
+    /// Approximate duration of a successful drill.
     #[must_use]
     pub fn expected(raise: &Raise, rule: &RuleSeen) -> Duration {
         grown(raise.ramp, rule.interval) + rule.holds + grown(raise.fade, rule.interval) + rule.keeps
     }
 }
 
-/// Budgets that the user set, later ones over earlier ones.
+/// Budgets set by the user; later ones override earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides(Vec<Override>);
 
@@ -74,7 +73,7 @@ impl Overrides {
         Ok(())
     }
 
-    /// The alerts that are named.
+    /// The names of the alerts.
     pub fn alerts(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|own| own.alert.as_deref())
     }

@@ -1,9 +1,9 @@
-//! How each alert is raised, or why it can't be.
+//! Plans: how each alert is raised, or why it can't be.
 //!
-//! The order is the order of `--all`. Times fit the shipped rules and the default topology under its
-//! default load. Several plans put a breaker into `metrics_only` first: it goes on counting and lets
-//! everything through, so that the alert is about the calls: of an open breaker there are only probes,
-//! which prove nothing, and alerts about calls leave them out for over a minute.
+//! The order is the order of `--all`. Times fit the shipped rules and the default topology under its default load.
+//! Several plans first put a breaker into `metrics_only`, in which it keeps counting and admits all calls, so that an
+//! alert on calls can be raised: an open breaker only admits probes, and alerts on calls ignore a breaker for over a
+//! minute after it was open.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Heal, How, Needs, Plan, Raise, Step};
 
 /// Everything fails.
 const ERRORS: &str = r#"{"error_rate": 1.0}"#;
-/// Slower than slow, faster than the timeout, and failing no more than it always does.
+/// Slower than the slow-call threshold, faster than the timeout, and with the default error rate.
 const SLOW: &str = r#"{"latency": {"fixed": "900ms"}, "error_rate": 0.1}"#;
 
 const fn s(seconds: u64) -> Duration {
@@ -63,20 +63,20 @@ fn breakers() -> Vec<Plan> {
                 Step::AwaitOpen("gateway", "user"),
                 Step::Mend("user"),
             ],
-            // The first hundred probes pass before the slow ones begin, then two minutes must go by.
+            // The first hundred probes complete before the slow ones begin; the alert then needs two minutes.
             s(200),
             s(15),
         )
     };
     vec![
         plan("CircuitBreakerTripped", "info", catalog_outage(s(10), s(70))),
-        // Open for most of half a minute.
+        // The alert fires when the breaker was open for most of half a minute.
         plan("CircuitBreakerOpen", "warning", catalog_outage(s(45), s(50))),
         plan("CircuitBreakerStuckHalfOpen", "info", stuck),
     ]
 }
 
-/// The catalog fails this often, and its breaker lets it.
+/// The catalog fails this often, while its breaker is in `metrics_only`.
 fn catalog_fails(what: &'static str, fault: &'static str, ramp: Duration, fade: Duration) -> Raise {
     let steps = vec![Step::Command("gateway", "catalog", "metrics_only"), Step::Fault("catalog", fault)];
     Raise { labels: breaker_labels("gateway", "catalog"), ..raise(what, steps, ramp, fade) }
@@ -161,7 +161,7 @@ fn policies() -> Vec<Plan> {
         needs: Some(needs),
         ..raise(what, steps, ramp, fade)
     };
-    // A usual of nothing is what a third of failures stands out from.
+    // A baseline of zero retries also makes the surge at a third of failures visible.
     let usual = Needs {
         query: r#"sum(rate(retry_calls_total{service="gateway",breaker="user"}[5m] offset 6m)) > 0"#,
         otherwise: "calls to user are not retried, or for less than 6 minutes, so that no usual is known",
@@ -187,7 +187,7 @@ fn policies() -> Vec<Plan> {
     ]
 }
 
-/// These fire or fade only after many minutes.
+/// Alerts that take many minutes to fire or resolve.
 fn slow() -> Vec<Plan> {
     let mut steps = Vec::new();
     for _ in 0..4 {
@@ -235,7 +235,7 @@ fn checkout() -> Vec<Plan> {
             query: r#"retry_queue_capacity_items{service="checkout"}"#,
             otherwise: "there is no checkout service here",
         }),
-        // It fails three times in ten, and three times in a row every few dozen orders.
+        // By default it fails three times in ten, so every few dozen orders it fails three times in a row.
         heals: Some(Heal { target: "payment-gateway", breaker: ("checkout", "payment-gateway"), calm: s(400) }),
         ..raise(what, vec![Step::Fault("payment-gateway", fault)], ramp, fade)
     };
@@ -276,7 +276,7 @@ fn cannot(
     Plan { alert, severity, how: How::Cannot { reason, by_hand, ramp: s(ramp), fade: s(fade) } }
 }
 
-/// A person has to change a process or Prometheus.
+/// Alerts that need a manual change of a process or of Prometheus.
 fn by_hand() -> Vec<Plan> {
     [targets_by_hand(), settings_by_hand(), pipeline_by_hand()].concat()
 }
@@ -317,7 +317,7 @@ fn targets_by_hand() -> Vec<Plan> {
                 "one of several targets has to leave service discovery",
                 "--raise 'docker stop breakerbox-checkout-2' --clear 'docker start breakerbox-checkout-2'",
             ),
-            // Its address is asked for every 10 s, and its series end two scrapes later.
+            // Service discovery is polled every 10 s, and a lost target's series end two scrapes later.
             (30, 30),
         ),
         cannot(
@@ -477,7 +477,7 @@ fn pipeline_by_hand() -> Vec<Plan> {
     ]
 }
 
-/// Windows of hours: `--all` leaves them out, unless `--long` asks for them.
+/// Alerts with windows of hours: `--all` skips them without `--long`.
 fn hours() -> Vec<Plan> {
     let gateway = |what, fault, ramp, fade| Raise {
         labels: vec![("service", "gateway")],
@@ -492,8 +492,8 @@ fn hours() -> Vec<Plan> {
             fade,
         )
     };
-    // The time is what the long window asks for: 72 % of an hour, 6 % and 30 % of six hours; and history that
-    // reaches back 15 and 90 minutes, 6 and 18 hours.
+    // The ramp is the share of the long window that must have failed: 72 % of an hour, 6 % and 30 % of six hours; the
+    // history must reach back 15 and 90 minutes, 6 and 18 hours.
     let failing = |ramp, fade| gateway("gateway fails 3 pages of 10", r#"{"error_rate": 0.3}"#, ramp, fade);
     vec![
         plan("PlaybackQualityBurn1h", "critical", catalog(s(2_700), s(330))),

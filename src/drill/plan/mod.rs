@@ -1,4 +1,4 @@
-//! What a drill of one alert consists of.
+//! The plan of a drill: steps, expectations and requirements of one alert.
 
 mod budget;
 mod catalog;
@@ -8,7 +8,7 @@ use std::time::Duration;
 pub use budget::{Budget, Overrides};
 pub use catalog::plans;
 
-/// One alert and what can be done about proving it.
+/// An alert and how to drill it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// `alertname`.
@@ -24,88 +24,88 @@ pub struct Plan {
 pub enum How {
     /// By these steps.
     Raise(Raise),
-    /// It always fires; the drill checks that it does, and that it is delivered.
+    /// It always fires; the drill checks that it fires and is delivered.
     Always,
-    /// Not from here.
+    /// A drill cannot raise it.
     Cannot {
-        /// Why.
+        /// The reason.
         reason: &'static str,
-        /// What to do by hand, or to give as `--raise` and `--clear`.
+        /// Manual instructions, or commands for `--raise` and `--clear`.
         by_hand: &'static str,
-        /// How long that takes to show, and to fade.
+        /// How long those take to have an effect.
         ramp: Duration,
         /// See [`Raise::fade`].
         fade: Duration,
     },
 }
 
-/// How an alert is raised, and what to expect.
+/// The steps that raise an alert, and what to expect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Raise {
-    /// In words.
+    /// Description.
     pub what: &'static str,
-    /// In order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
-    /// The breaker that opens on the way, as service and name.
+    /// The breaker that opens during the drill, as service and name.
     pub opens: Option<(&'static str, &'static str)>,
-    /// Labels that tell the raised alert from others of its name.
+    /// Labels that identify the raised alert among others of its name.
     pub labels: Vec<(&'static str, &'static str)>,
     /// From the first step until the rule's expression holds; the rule's `for` comes on top.
     pub ramp: Duration,
-    /// From the end of the trouble until the expression no longer holds.
+    /// From the end of the fault until the expression no longer holds.
     pub fade: Duration,
-    /// Without this the plan can't work here.
+    /// A requirement of the plan.
     pub needs: Option<Needs>,
-    /// What is to be well first, or the alert may fire without anybody's help.
+    /// A target whose usual faults must be cleared first, because the alert may otherwise fire by itself.
     pub heals: Option<Heal>,
 }
 
-/// A target that is never quite well, and the breaker in front of it.
+/// A target with faults by default, and the breaker in front of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heal {
-    /// The target, whose faults are switched off.
+    /// The target, whose faults are cleared.
     pub target: &'static str,
-    /// The breaker, which is reset, as service and name.
+    /// The breaker to reset, as service and name.
     pub breaker: (&'static str, &'static str),
-    /// How long its alerts may take to calm down then.
+    /// How long its alerts may take to resolve after that.
     pub calm: Duration,
 }
 
-/// A `PromQL` expression that must give something.
+/// A `PromQL` expression that must return a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
     /// The expression.
     pub query: &'static str,
-    /// What is missing when it gives nothing.
+    /// What is missing if it returns nothing.
     pub otherwise: &'static str,
 }
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Puts a fault on a target, in the admin port's JSON.
+    /// Sets a fault on a target, in the admin port's JSON.
     Fault(&'static str, &'static str),
-    /// Mends a target.
+    /// Clears the fault of a target.
     Mend(&'static str),
-    /// Commands a breaker, named by service and name.
+    /// Sets the state of a breaker: service, name, state.
     Command(&'static str, &'static str, &'static str),
     /// Changes a breaker's settings, in the admin port's JSON.
     Settings(&'static str, &'static str, &'static str),
-    /// Gives dead letters of the retry queue their attempts back once all else is put back.
+    /// Replays the dead letters of the retry queue after everything else is restored.
     ReplayAfterwards,
-    /// Waits until the breaker opened once more.
+    /// Waits until the breaker opens once more.
     AwaitOpen(&'static str, &'static str),
-    /// Runs a command of the user's; the other one undoes it.
+    /// Runs a command of the user's; a second command undoes it.
     Run {
-        /// To raise.
+        /// Raises the alert.
         raise: String,
-        /// To clear.
+        /// Clears the alert.
         clear: String,
     },
 }
 
 impl Raise {
-    /// Breakers that it is about or touches, as service and name.
+    /// Breakers that the plan watches or changes, as service and name.
     pub(in crate::drill) fn breakers(&self) -> Vec<(&'static str, &'static str)> {
         let label = |wanted: &str| self.labels.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
         let touched = self.steps.iter().filter_map(|step| match step {
@@ -119,7 +119,7 @@ impl Raise {
 }
 
 impl Plan {
-    /// `Alert` or, where another rule has the same name, `Alert/severity`.
+    /// Whether `wanted` is `Alert` or `Alert/severity`, the form that distinguishes rules of the same name.
     #[must_use]
     pub fn matches(&self, wanted: &str) -> bool {
         match wanted.split_once('/') {
@@ -128,7 +128,7 @@ impl Plan {
         }
     }
 
-    /// Whether it is delivered: severity `info` is for dashboards, and not routed to a receiver.
+    /// Whether it is sent to a receiver: alerts of severity `info` are for dashboards only.
     #[must_use]
     pub fn reaches_a_receiver(&self) -> bool {
         self.severity != "info"
@@ -140,7 +140,7 @@ impl Plan {
         format!("{}/{}", self.alert, self.severity)
     }
 
-    /// The same alert, raised and cleared by commands of the user's instead.
+    /// A plan for the same alert that is raised and cleared by commands of the user's.
     #[must_use]
     pub fn by_command(&self, raise: &str, clear: &str) -> Self {
         let usual = match &self.how {

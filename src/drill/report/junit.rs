@@ -1,4 +1,4 @@
-//! JUnit's XML, which every CI system reads.
+//! Reports as JUnit XML, which every CI system reads.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What came of the drills.
+//! Results of drills.
 
 pub mod junit;
 pub mod progress;
@@ -6,61 +6,61 @@ pub mod table;
 
 use serde::Serialize;
 
-/// What came of all drills.
+/// Results of all drills.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// In the order they were run.
     pub drills: Vec<Drill>,
-    /// What could not be put back, and how to do it by hand.
+    /// Changes that could not be undone, and how to undo them by hand.
     pub not_restored: Vec<String>,
-    /// Whether it was interrupted.
+    /// Whether the run was interrupted.
     pub interrupted: bool,
 }
 
-/// What came of one drill.
+/// Result of one drill.
 #[derive(Clone, Debug, Serialize)]
 pub struct Drill {
     /// `alertname`.
     pub alert: String,
     /// Its severity.
     pub severity: String,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Why it did not pass.
     pub why: Option<String>,
-    /// How the alert was raised, in words.
+    /// How the alert was raised.
     pub raised_by: String,
-    /// The breaker that was to open, as `service/name`.
+    /// The breaker that was expected to open, as `service/name`.
     pub breaker: Option<String>,
-    /// When things happened.
+    /// Times of the events.
     pub seconds: Times,
-    /// How long the alert was given to fire, seconds.
+    /// Time budget until firing, in seconds.
     pub firing_budget_seconds: f64,
-    /// How long it was given to resolve, seconds.
+    /// Time budget until resolved, in seconds.
     pub resolve_budget_seconds: f64,
-    /// What else is worth knowing.
+    /// Further remarks.
     pub notes: Vec<String>,
-    /// How long all of it took, seconds.
+    /// Total duration, in seconds.
     pub took_seconds: f64,
 }
 
-/// How a drill ended.
+/// Outcome of a drill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// The alert fired, was delivered and resolved, each in time.
+    /// The alert fired, was delivered and resolved, each within its budget.
     Passed,
-    /// It did not.
+    /// One of these did not happen in time.
     Failed,
-    /// It can't be tried as things are.
+    /// It can't be run in the present state of the stack.
     Refused,
-    /// It can't be drilled here, or was left out.
+    /// It can't be drilled here, or was excluded.
     Skipped,
     /// It was interrupted.
     Interrupted,
 }
 
-/// Seconds from the fault, and for the last two from its end.
+/// Times in seconds since the fault; the last two since its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Times {
     /// Until the breaker opened.
@@ -71,14 +71,14 @@ pub struct Times {
     pub firing: Option<f64>,
     /// Until its notification arrived.
     pub notified: Option<f64>,
-    /// Until the alert was over.
+    /// Until the alert resolved.
     pub resolved: Option<f64>,
-    /// Until the notification of its end arrived.
+    /// Until the notification of its resolution arrived.
     pub resolved_notified: Option<f64>,
 }
 
 impl Outcome {
-    /// In one word.
+    /// The outcome as one word.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -92,14 +92,14 @@ impl Outcome {
 }
 
 impl Report {
-    /// How many drills ended so.
+    /// Number of drills with this outcome.
     #[must_use]
     pub fn count(&self, outcome: Outcome) -> usize {
         self.drills.iter().filter(|drill| drill.outcome == outcome).count()
     }
 
-    /// 0 when all that were tried passed, 1 when one failed, was stopped, or left something
-    /// changed, 2 when nothing failed and one could not be tried as asked.
+    /// 0 if all attempted drills passed; 1 if one failed, was stopped, or left a change behind; 2 if none failed and
+    /// one could not be run as requested.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         if self.interrupted || !self.not_restored.is_empty() || self.count(Outcome::Failed) > 0 {

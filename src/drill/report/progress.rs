@@ -1,4 +1,4 @@
-//! Progress, line by line.
+//! Progress output, one line per event.
 
 use std::io::Write;
 use std::time::Duration;
@@ -6,21 +6,21 @@ use std::time::Duration;
 use super::Outcome;
 use crate::drill::run::Event;
 
-/// Writes lines; on a terminal also one that changes.
+/// Writes lines; on a terminal also a status line that is updated in place.
 pub struct Progress<W> {
     out: W,
     terminal: bool,
-    /// Whether the changing line stands there now.
+    /// Whether the status line is currently displayed.
     standing: bool,
 }
 
 impl<W: Write> Progress<W> {
-    /// `terminal`: whether a line can be written over.
+    /// `terminal`: whether a line can be overwritten.
     pub fn new(out: W, terminal: bool) -> Self {
         Self { out, terminal, standing: false }
     }
 
-    /// Tells one event. A closed pipe is no reason to stop a drill.
+    /// Prints one event. A closed pipe does not stop a drill.
     pub fn tell(&mut self, event: &Event<'_>) {
         match event {
             Event::Healthy { targets, rules, inbox } => {

@@ -1,4 +1,4 @@
-//! Tables: what came of the drills, and what they would do.
+//! Tables: the results of drills, and the list of plans.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use crate::drill::plan::{How, Plan};
 const HEADINGS: [&str; 9] =
     ["alert", "severity", "outcome", "breaker", "pending", "firing", "notified", "resolved", "delivered"];
 
-/// The summary. Seconds from the fault, and for the last two from its end.
+/// The summary. Times count from the fault; the last two from its end.
 #[must_use]
 pub fn summary(report: &Report) -> String {
     let seconds = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.1}"));
@@ -39,8 +39,8 @@ pub fn summary(report: &Report) -> String {
     text
 }
 
-/// The times of what passed, in Markdown, by name: in whole seconds from the fault, and for the last
-/// from its end.
+/// The times of passed drills as a Markdown table sorted by name: whole seconds since the fault, the last one since its
+/// end.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
     let seconds = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), |time| format!("{time:.0}"));
@@ -61,7 +61,7 @@ pub fn markdown(report: &Report) -> String {
     head.to_owned() + &rows.concat()
 }
 
-/// What would be done for each alert, then those for which nothing can be.
+/// The plans of all alerts, then the alerts that can't be drilled.
 #[must_use]
 pub fn list(plans: &[Plan]) -> String {
     let mut rows = vec![["alert", "severity", "breaker", "fires within", "raised by"].map(str::to_owned)];
@@ -86,7 +86,7 @@ pub fn list(plans: &[Plan]) -> String {
     format!("{}\nNot drilled by --all:\n{cannot}", aligned(&rows))
 }
 
-/// Columns as wide as their widest cell, the last as it is.
+/// Pads columns to their widest cell, except the last.
 fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<_> = (0..N).map(width).collect();

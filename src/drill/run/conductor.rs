@@ -1,4 +1,4 @@
-//! Carries drills out, one after another.
+//! Executes drills one after another.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -15,28 +15,28 @@ use crate::drill::plan::{How, Plan, Raise};
 use crate::drill::report::{Drill, Outcome, Report, Times};
 use crate::drill::world::{Phase, RuleSeen, ScenarioSeen, Trouble, World};
 
-/// A drill that is longer than this is left out of a fast run.
+/// Drills that take longer than this are skipped in a fast run.
 const FAST: Duration = Duration::from_secs(180);
-/// A drill that is longer than this is left out unless it is asked for.
+/// Drills that take longer than this are skipped unless requested.
 const LONG: Duration = Duration::from_mins(30);
 
-/// The stack is not fit for drills.
+/// Why the stack is not fit for drills.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(pub String);
 
-/// Carries drills out.
+/// Executes drills.
 pub struct Conductor<'a, W, L> {
     session: Session<'a, W, L>,
 }
 
 impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
-    /// A conductor that tells `tell` what happens.
+    /// A conductor that reports events to `tell`.
     pub fn new(world: &'a W, options: &'a Options, tell: L) -> Self {
         Self { session: Session::new(world, options, tell) }
     }
 
-    /// Runs these plans until they are done or `interrupted` completes, and puts everything back.
+    /// Runs these plans until they are done or `interrupted` completes, and restores everything.
     pub async fn run(&self, plans: &[Plan], interrupted: impl Future<Output = ()>) -> Result<Report, Refused> {
         let scenario = RefCell::new(None);
         let mut report = Report::default();
@@ -83,7 +83,7 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
             let (target, kinds) = (&fault.target, fault.active.join(", "));
             let running =
                 matches!(self.session.world.scenario().await, Ok(Some(ScenarioSeen { running: true, active: true })));
-            // The scenario's own faults go with it.
+            // The scenario's own faults end when it is stopped.
             if !running {
                 return Err(Refused(format!(
                     "a fault is on at {target} ({kinds}), so the cause of an alert would be unclear: \
@@ -119,8 +119,8 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
         Ok(())
     }
 
-    /// Whether notifications can be seen. After a restart of the process the next heartbeat may be
-    /// a minute away.
+    /// Whether notifications arrive at the inbox. After a restart of the process the next heartbeat may be a minute
+    /// away.
     async fn inbox(&self) -> Result<bool, Trouble> {
         let begun = Instant::now();
         loop {
@@ -134,14 +134,14 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
         }
     }
 
-    /// Stops the timeline of faults. Pausing in the middle of an incident would keep it broken.
+    /// Stops the timeline of faults. Pausing it during an incident would keep the fault active.
     async fn halt(&self, scenario: Option<ScenarioSeen>) -> Result<(), Refused> {
         let Some(scenario) = scenario.filter(|scenario| scenario.running) else { return Ok(()) };
         let say = |trouble: Trouble| Refused(format!("the scenario can't be paused: {trouble}"));
         let mut active = scenario.active;
         if !active {
             self.session.world.command_scenario("pause").await.map_err(say)?;
-            // A step may have begun a moment ago.
+            // A step may have started just now.
             active = self.session.world.scenario().await.map_err(say)?.is_some_and(|scenario| scenario.active);
         }
         if active {
@@ -167,7 +167,7 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
             let rules = match patiently(self.session.options.silence, || self.session.world.rules()).await {
                 Ok(rules) => rules,
                 Err(trouble) => {
-                    // Nothing more can be seen, and what comes would only say the same again.
+                    // Without rules nothing can be observed, and the remaining drills would fail with the same error.
                     self.session.tell(Event::Note(&trouble.to_string()));
                     let left = plans.iter().skip(index);
                     report.drills.extend(left.map(|plan| blank(plan, Outcome::Failed, &trouble.to_string())));
@@ -219,7 +219,7 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
         drill
     }
 
-    /// Why it can't be tried here, as a drill that was not run.
+    /// Why the plan can't be run here, as a skipped or refused drill.
     async fn unfit(&self, plan: &Plan, raise: &Raise, rule: &RuleSeen) -> Option<Drill> {
         let expected = Budget::expected(raise, rule);
         if self.session.options.fast && expected > FAST {
@@ -238,7 +238,7 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
         }
     }
 
-    /// The alert that always fires.
+    /// Drills the alert that always fires.
     async fn heartbeat(&self, plan: &Plan, subject: &Subject, rule: &RuleSeen) -> Drill {
         if subject.phase(rule) != Some(Phase::Firing) {
             return blank(plan, Outcome::Failed, "it should always fire, and does not");
@@ -252,7 +252,7 @@ impl<'a, W: World, L: FnMut(Event<'_>)> Conductor<'a, W, L> {
     }
 }
 
-/// A drill that was not run.
+/// The result of a drill that was not run.
 fn blank(plan: &Plan, outcome: Outcome, why: &str) -> Drill {
     let (raised_by, opens) = match &plan.how {
         How::Raise(raise) => (raise.what, raise.opens),

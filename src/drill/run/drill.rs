@@ -1,4 +1,4 @@
-//! One drill, from the quiet before to the quiet after.
+//! One drill, from the initial quiet state until everything is quiet again.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::drill::plan::{Raise, Step};
 use crate::drill::report::Drill;
 use crate::drill::world::{BreakerSeen, FaultSeen, InboxSeen, Phase, RuleSeen, TransitionSeen, Trouble, World};
 
-/// How long a breaker may take to open where a step waits for it.
+/// How long a step waits for a breaker to open.
 const OPENING: Duration = Duration::from_secs(60);
-/// Faults outlive the drill by this much, should it be killed.
+/// Faults expire this long after the drill's budget, in case the drill is killed.
 const MARGIN: Duration = Duration::from_secs(60);
-/// Orders that were on their last attempt when the trouble ended die after it.
+/// Interval of repeated replays: orders on their last attempt when the fault ended become dead letters only afterwards.
 const REPLAY_AGAIN: Duration = Duration::from_secs(5);
-/// Pause between two questions to Alertmanager.
+/// Pause between two queries to Alertmanager.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
 
 /// One drill.
@@ -29,15 +29,15 @@ pub(super) struct Run<'a, W, L> {
     pub(super) raise: &'a Raise,
     pub(super) subject: &'a Subject,
     pub(super) budget: Budget,
-    /// Whether no other drill ran before: nothing to calm down from.
+    /// Whether this is the first drill, so that no earlier one can still have an effect.
     pub(super) first: bool,
 }
 
 /// Why a drill did not pass.
 pub(super) enum Verdict {
-    /// It can't be tried as things are.
+    /// It can't be run in the present state of the stack.
     Refused(String),
-    /// It was tried.
+    /// It was run and failed.
     Failed(String),
 }
 
@@ -47,26 +47,26 @@ impl From<Trouble> for Verdict {
     }
 }
 
-/// All that one look takes.
+/// Everything observed in one poll.
 struct Sight {
     rule: RuleSeen,
     inbox: InboxSeen,
     transitions: Vec<TransitionSeen>,
 }
 
-/// What was there before the drill.
+/// The state before the drill.
 struct Start {
     faults: Vec<FaultSeen>,
     breakers: Vec<BreakerSeen>,
     before: Before,
-    /// Whether notifications can be seen.
+    /// Whether notifications arrive at the inbox.
     inbox: bool,
-    /// The breaker to watch, if the admin port shows it.
+    /// The breaker to watch, if the admin port lists it.
     breaker: Option<(&'static str, &'static str)>,
 }
 
 impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
-    /// Carries it out; what is seen goes into `drill`.
+    /// Runs the drill; observations go into `drill`.
     pub(super) async fn drill(&self, drill: &mut Drill) -> Result<(), Verdict> {
         self.heal().await?;
         self.quiet(drill).await?;
@@ -80,7 +80,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         };
         raised?;
         if self.raise.heals.is_some() {
-            // What was ill before would keep the alert firing: it is put back at the very end.
+            // Default faults would keep the alert firing: they are restored at the very end.
             self.heal().await?;
             if self.raise.steps.contains(&Step::ReplayAfterwards) {
                 self.session.world.replay_dead_letters().await?;
@@ -102,7 +102,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         resolved
     }
 
-    /// Makes well what is never quite well, until the drill is over.
+    /// Clears the target's default faults until the drill has ended.
     async fn heal(&self) -> Result<(), Verdict> {
         let (Some(heals), world) = (self.raise.heals, self.session.world) else { return Ok(()) };
         let faults = world.faults().await?;
@@ -119,7 +119,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         Ok(())
     }
 
-    /// Waits until neither this alert nor an open breaker is left over from the drill before.
+    /// Waits until neither this alert nor an open breaker is left over from the previous drill.
     async fn quiet(&self, drill: &mut Drill) -> Result<(), Verdict> {
         let begun = Instant::now();
         loop {
@@ -138,7 +138,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
                         Err(Verdict::Refused(format!("is still firing: {}", self.already(&sight.rule))))
                     }
                     (_, Some(breaker)) => Err(Verdict::Refused(format!("breaker {breaker} does not close"))),
-                    // An alert that is pending now and then at rest is no obstacle.
+                    // An alert that is pending from time to time does not prevent the drill.
                     _ => {
                         drill.notes.push("it was pending now and then before".to_owned());
                         Ok(())
@@ -159,8 +159,8 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         format!("{{{}}}; wait until it is over, or find out why", all.join("}, {"))
     }
 
-    /// A breaker of the drill's that does not let calls through. Others may: a payment gateway that
-    /// fails a third of the time opens its breaker without anybody's help.
+    /// A breaker that the drill uses and that does not admit all calls. Other breakers may be open: a payment gateway
+    /// that fails a third of the time opens its breaker by itself.
     async fn open_breaker(&self) -> Result<Option<String>, Verdict> {
         let breakers = patiently(self.session.options.silence, || self.session.world.breakers()).await?;
         let own = self.raise.breakers();
@@ -193,7 +193,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         })
     }
 
-    /// Breaks what is to be broken, and watches until the alert fires and is delivered.
+    /// Injects the fault, and polls until the alert fires and is delivered.
     async fn raise(&self, start: &Start, marks: &mut Milestones) -> Result<(), Verdict> {
         let begun = Instant::now();
         let mut openings = 0;
@@ -236,7 +236,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         }
     }
 
-    /// Whether the drill may go on to the alert's end.
+    /// Whether the drill may continue with the resolution of the alert.
     fn judge_raised(&self, start: &Start, marks: &Milestones) -> Result<(), Verdict> {
         let seconds = |time: Duration| format!("{} s", time.as_secs());
         match marks.firing() {
@@ -258,7 +258,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         }
     }
 
-    /// Watches until the alert is over, and its end is delivered.
+    /// Polls until the alert is inactive and the notification of its resolution has been delivered.
     async fn resolve(&self, start: &Start, marks: &mut Milestones) -> Result<(), Verdict> {
         let begun = Instant::now();
         let replays = self.raise.steps.contains(&Step::ReplayAfterwards);
@@ -270,7 +270,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
             }
             let sight = self.sight().await?;
             let now = begun.elapsed();
-            // An alert that is away for a single evaluation is not over.
+            // An alert that is inactive for a single evaluation has not resolved.
             let settle = sight.rule.interval * 2;
             marks.cleared(&self.look(start, &sight), now);
             let resolved = marks.resolved(now, settle);
@@ -292,7 +292,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         }
     }
 
-    /// Whether there is still hope.
+    /// Fails the drill if the alert can no longer resolve in time.
     fn judge_resolving(&self, marks: &Milestones, now: Duration, settle: Duration) -> Result<(), Verdict> {
         let (budget, notify) = (self.budget.resolve, self.session.options.notify);
         match marks.inactive().filter(|over| *over <= budget) {
@@ -391,7 +391,7 @@ impl<W: World, L: FnMut(Event<'_>)> Run<'_, W, L> {
         false
     }
 
-    /// Looks at everything at once. Silence is borne for a while.
+    /// Polls all sources. Missing answers are tolerated for a while.
     async fn sight(&self) -> Result<Sight, Verdict> {
         let world = self.session.world;
         let look = || async {
@@ -419,7 +419,8 @@ fn fault<'a>(start: &'a Start, target: &str) -> Result<&'a FaultSeen, Verdict> {
     })
 }
 
-/// A process of viewers has no targets, though its console shows those of others.
+/// Error for an unknown target. A process that only runs viewers has no targets, although its console shows those of
+/// others.
 fn absent(target: &str, known: &[&str]) -> String {
     let here = if known.is_empty() { "none at all".to_owned() } else { known.join(", ") };
     format!(

@@ -1,4 +1,4 @@
-//! What a conductor tells while it works.
+//! Events that a conductor reports while it works.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::drill::plan::Budget;
 use crate::drill::plan::Plan;
 use crate::drill::report::Drill;
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// The stack is fit for drills.
@@ -15,45 +15,45 @@ pub enum Event<'a> {
         targets: usize,
         /// Alerting rules that are loaded.
         rules: usize,
-        /// Whether notifications can be seen.
+        /// Whether notifications arrive at the inbox.
         inbox: bool,
     },
-    /// Something the user should know.
+    /// A remark for the user.
     Note(&'a str),
-    /// A drill begins.
+    /// A drill started.
     Began {
-        /// Which.
+        /// Its plan.
         plan: &'a Plan,
         /// Its number, from 1.
         number: usize,
-        /// How many there are.
+        /// Total number of drills.
         of: usize,
-        /// How long it may take.
+        /// Its time budgets.
         budget: Budget,
     },
-    /// Something awaited came.
+    /// A milestone was reached.
     Reached {
-        /// What.
+        /// The milestone.
         milestone: Milestone,
-        /// After this long, from the fault or from its end.
+        /// Time since the fault or since its end.
         after: Duration,
     },
-    /// The trouble is over.
+    /// The fault has ended.
     Cleared,
-    /// Nothing happened yet.
+    /// Still waiting.
     Waiting {
-        /// For what.
+        /// The awaited event.
         what: &'a str,
-        /// For how long already.
+        /// Time waited so far.
         since: Duration,
     },
-    /// A drill is over.
+    /// A drill ended.
     Ended(&'a Drill),
-    /// Something could not be put back.
+    /// A change could not be undone.
     NotRestored(&'a str),
 }
 
-/// What a drill waits for.
+/// An event that a drill waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Milestone {
     /// The breaker opened.
@@ -64,16 +64,16 @@ pub enum Milestone {
     Firing,
     /// Its notification arrived.
     Notified,
-    /// Alertmanager keeps its notification back.
+    /// Alertmanager suppresses its notification.
     Muted,
-    /// The alert is over.
+    /// The alert is inactive.
     Resolved,
-    /// The notification of its end arrived.
+    /// The notification of its resolution arrived.
     ResolvedNotified,
 }
 
 impl Milestone {
-    /// In words.
+    /// The milestone in words.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {

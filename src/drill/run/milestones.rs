@@ -1,4 +1,4 @@
-//! What was seen when, looked at one look at a time.
+//! Times of the milestones, collected over successive polls.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::observation::Observation;
 use crate::drill::report::Times;
 use crate::drill::world::Phase;
 
-/// What was seen when: the first four from the fault on, the last two from its end on.
+/// Times of the milestones: the first four since the fault, the last two since its end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Milestones {
     breaker_open: Option<Duration>,
@@ -15,13 +15,13 @@ pub(super) struct Milestones {
     firing: Option<Duration>,
     notified: Option<Duration>,
     muted: bool,
-    /// Since when the alert has been inactive; an alert that comes back begins anew.
+    /// Time since which the alert has been inactive; reset if it becomes active again.
     inactive: Option<Duration>,
     resolved_notified: Option<Duration>,
 }
 
 impl Milestones {
-    /// Takes in what was seen while the trouble lasted; gives what was new in it.
+    /// Adds an observation from during the fault and returns the milestones that are new in it.
     pub(super) fn raised(&mut self, look: &Observation, after: Duration) -> Vec<Milestone> {
         let mut new = Vec::new();
         let mut mark = |slot: &mut Option<Duration>, seen: bool, milestone| {
@@ -31,19 +31,19 @@ impl Milestones {
             }
         };
         mark(&mut self.breaker_open, look.breaker_open, Milestone::BreakerOpen);
-        // Between two looks an alert without `for` goes straight to firing; it was pending first.
+        // An alert without `for` may go straight to firing between two polls; it was pending before that.
         mark(&mut self.pending, look.phase.is_some(), Milestone::Pending);
         mark(&mut self.firing, look.phase == Some(Phase::Firing), Milestone::Firing);
         mark(&mut self.notified, look.notified, Milestone::Notified);
         new
     }
 
-    /// Alertmanager keeps the notification back.
+    /// Records that Alertmanager suppresses the notification.
     pub(super) fn mute(&mut self) {
         self.muted = true;
     }
 
-    /// Takes in what was seen after the trouble was over.
+    /// Adds an observation from after the fault.
     pub(super) fn cleared(&mut self, look: &Observation, after: Duration) {
         if look.phase.is_none() {
             self.inactive.get_or_insert(after);
@@ -73,7 +73,7 @@ impl Milestones {
         self.muted
     }
 
-    /// Since when it has been inactive, if for at least `settle` at `now`.
+    /// Time since which the alert has been inactive, if that is at least `settle` before `now`.
     pub(super) fn resolved(&self, now: Duration, settle: Duration) -> Option<Duration> {
         self.inactive.filter(|since| now >= *since + settle)
     }
@@ -82,13 +82,13 @@ impl Milestones {
         self.resolved_notified
     }
 
-    /// The alert is over, for good.
+    /// Time since which the alert has been inactive.
     pub(super) fn inactive(&self) -> Option<Duration> {
         self.inactive
     }
 
     pub(super) fn times(&self) -> Times {
-        // Tenths: nothing here is known better.
+        // Tenths of a second, because polling is no more precise.
         let seconds = |at: Option<Duration>| at.map(|at| (at.as_secs_f64() * 10.0).round() / 10.0);
         Times {
             breaker_open: seconds(self.breaker_open),

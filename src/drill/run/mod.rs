@@ -1,4 +1,4 @@
-//! Runs drills: one at a time, each from a quiet stack back to a quiet stack.
+//! Runs drills one at a time, each starting and ending in a quiet state.
 
 mod conductor;
 mod drill;

@@ -1,11 +1,11 @@
-//! One look at the world: the rule's alerts, the notices and the transitions that concern a drill.
+//! One observation: the rule's alerts, the notices and the transitions that belong to a drill.
 
 use std::collections::BTreeSet;
 
 use crate::drill::plan::{Plan, Raise};
 use crate::drill::world::{InboxSeen, Instance, Labels, NoticeSeen, Phase, RuleSeen, TransitionSeen, has};
 
-/// What tells the drilled alert from others.
+/// Identifies the drilled alert.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     alert: &'static str,
@@ -15,25 +15,25 @@ pub(super) struct Subject {
     heard: bool,
 }
 
-/// What was there before the drill: none of it counts.
+/// The state before the drill, which is ignored in observations.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Before {
     notices: BTreeSet<(Labels, String)>,
     generations: Vec<(String, String, u64)>,
 }
 
-/// What a look showed.
+/// The result of one poll.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Observation {
     pub(super) breaker_open: bool,
     pub(super) phase: Option<Phase>,
     pub(super) notified: bool,
-    /// Every notice of the alert was followed by one of its end.
+    /// Whether every notice of the alert was followed by one of its resolution.
     pub(super) all_resolved: bool,
 }
 
 impl Subject {
-    /// `matchers` are the user's own.
+    /// `matchers` are those that the user gave.
     pub(super) fn new(plan: &Plan, raise: Option<&Raise>, matchers: &[(String, String)]) -> Self {
         let own = raise.into_iter().flat_map(|raise| &raise.labels);
         let mut labels: Vec<_> = own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -45,12 +45,12 @@ impl Subject {
         self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Whether its notifications can be waited for.
+    /// Whether a notification is to be expected.
     pub(super) fn reaches_a_receiver(&self) -> bool {
         self.heard
     }
 
-    /// The rule that raises it. Several may, one for each job say: they count as one.
+    /// The rule of the alert. Several rules, for example one per job, count as one.
     pub(super) fn rule(&self, rules: &[RuleSeen]) -> Option<RuleSeen> {
         let mut own = rules.iter().filter(|rule| rule.alert == self.alert && has(&rule.labels, self.severity()));
         let mut first = own.next()?.clone();
@@ -62,12 +62,12 @@ impl Subject {
         [("severity", self.severity)]
     }
 
-    /// Its alerts that are pending or firing.
+    /// Its pending or firing instances.
     pub(super) fn instances<'a>(&self, rule: &'a RuleSeen) -> impl Iterator<Item = &'a Instance> {
         rule.instances.iter().filter(|instance| has(&instance.labels, self.wanted()))
     }
 
-    /// The further of its alerts' phases.
+    /// The most advanced phase of its instances.
     pub(super) fn phase(&self, rule: &RuleSeen) -> Option<Phase> {
         let phases: Vec<_> = self.instances(rule).map(|instance| instance.phase).collect();
         let firing = phases.iter().find(|phase| **phase == Phase::Firing);
@@ -89,14 +89,14 @@ impl Before {
         }
     }
 
-    /// How often this breaker opened since.
+    /// How often this breaker has opened since.
     pub(super) fn openings(&self, transitions: &[TransitionSeen], breaker: (&str, &str)) -> usize {
         let own = |service: &str, name: &str| (service, name) == breaker;
         let last = self.generations.iter().filter(|(service, name, _)| own(service, name)).map(|g| g.2).max();
         let new = |t: &&TransitionSeen| {
             own(&t.service, &t.breaker) && t.to == "open" && last.is_none_or(|last| t.generation > last)
         };
-        // Two admin addresses may lead to one process, which then tells everything twice.
+        // Two admin addresses may lead to the same process, which then reports every transition twice.
         transitions.iter().filter(new).map(|t| t.generation).collect::<BTreeSet<_>>().len()
     }
 

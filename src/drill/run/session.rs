@@ -1,4 +1,4 @@
-//! What everything in a drill works with.
+//! The context shared by all parts of a drill.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -10,26 +10,26 @@ use super::undo::Undo;
 use crate::drill::plan::Overrides;
 use crate::drill::world::Trouble;
 
-/// What a drill may take, and what it looks at.
+/// Options of the drills.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Pause between two looks.
+    /// Pause between two polls.
     pub poll: Duration,
-    /// How long a notification may take once the alert fires, and once it is over.
+    /// How long a notification may take after the alert fires, and after it resolves.
     pub notify: Duration,
-    /// How long the stack may take to calm down between two drills.
+    /// How long the stack may take to become quiet between two drills.
     pub calm: Duration,
-    /// How long Prometheus or the admin port may be silent.
+    /// How long Prometheus or the admin port may fail to answer.
     pub silence: Duration,
-    /// Budgets of the user's.
+    /// Budgets set by the user.
     pub budgets: Overrides,
-    /// Labels that a target or alert must have to be ours.
+    /// Labels that a target or alert must have to belong to the tested stack.
     pub matchers: Vec<(String, String)>,
-    /// Leaves out what takes more than three minutes.
+    /// Skips drills that take more than three minutes.
     pub fast: bool,
-    /// Includes what takes more than half an hour.
+    /// Includes drills that take more than half an hour.
     pub long: bool,
-    /// Not seeing notifications is a reason to refuse.
+    /// Whether to refuse drills if notifications can't be observed.
     pub need_inbox: bool,
 }
 
@@ -49,7 +49,7 @@ impl Default for Options {
     }
 }
 
-/// The world, what may be done to it, how to undo it, and whom to tell.
+/// The world, the options, the undo log, and the receiver of events.
 pub(super) struct Session<'a, W, L> {
     pub(super) world: &'a W,
     pub(super) options: &'a Options,
@@ -67,7 +67,7 @@ impl<'a, W, L: FnMut(Event<'_>)> Session<'a, W, L> {
     }
 }
 
-/// Asks until there is an answer, for at most `silence`.
+/// Retries until there is an answer, for at most `silence`.
 pub(super) async fn patiently<T, F: Future<Output = Result<T, Trouble>>>(
     silence: Duration,
     ask: impl Fn() -> F,

@@ -1,4 +1,4 @@
-//! What was changed, and how it was before.
+//! The undo log: what was changed, and its previous value.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::drill::world::{FaultSeen, Trouble, World};
 
-/// How often putting something back is tried.
+/// How often an undo is attempted.
 const TRIES: u32 = 5;
-/// Pause between two tries.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// One thing to put back.
+/// One change to undo.
 #[derive(Clone, Debug, PartialEq)]
 enum Entry {
     Fault { target: String, before: Option<Value> },
@@ -21,22 +21,22 @@ enum Entry {
     Run { clear: String },
 }
 
-/// Everything to put back. Written to before each change, so that a drill may end at any moment.
+/// All changes to undo. An entry is added before each change, so that a drill can be interrupted at any moment.
 #[derive(Debug, Default)]
 pub(super) struct Undo {
     entries: RefCell<Vec<Entry>>,
 }
 
 impl Undo {
-    /// A target's fault is about to change.
+    /// Records a target's fault before it is changed.
     pub(super) fn fault(&self, before: &FaultSeen) {
-        // An expired time to live must not come back.
+        // A fault with a time to live must not be set again after it has expired.
         let plan = (!before.at_baseline).then(|| before.plan.clone());
         let same = |entry: &Entry| matches!(entry, Entry::Fault { target, .. } if *target == before.target);
         self.add(Entry::Fault { target: before.target.clone(), before: plan }, same);
     }
 
-    /// A breaker is about to be commanded; with `settings` they change, too.
+    /// Records a breaker before a command; with `settings`, these are restored as well.
     pub(super) fn breaker(&self, service: &str, name: &str, settings: Option<Value>) {
         let changed = settings.is_some();
         let entry = Entry::Breaker { service: service.to_owned(), name: name.to_owned(), settings };
@@ -46,17 +46,17 @@ impl Undo {
         });
     }
 
-    /// Something is about to use up the attempts of orders in the retry queue.
+    /// Records that orders in the retry queue may run out of attempts.
     pub(super) fn replay(&self) {
         self.add(Entry::Replay, |entry| *entry == Entry::Replay);
     }
 
-    /// A command of the user's is about to run.
+    /// Records the undo command of a command of the user's.
     pub(super) fn command(&self, clear: &str) {
         self.entries.borrow_mut().push(Entry::Run { clear: clear.to_owned() });
     }
 
-    /// The first account of a thing is the one from before the drill.
+    /// Only the first entry for a thing is kept, because it holds the value from before the drill.
     fn add(&self, entry: Entry, same: impl Fn(&Entry) -> bool) {
         let mut entries = self.entries.borrow_mut();
         if !entries.iter().any(same) {
@@ -64,7 +64,7 @@ impl Undo {
         }
     }
 
-    /// Puts everything back, the last change first. Gives what could not be, with what to do by hand.
+    /// Undoes everything, the last change first. Returns what could not be undone, with manual instructions.
     pub(super) async fn restore<W: World>(&self, world: &W) -> Vec<String> {
         let entries = self.entries.take();
         let mut failed = Vec::new();

@@ -1,4 +1,4 @@
-//! A world that follows a script, for tests under a paused clock.
+//! A scripted world, for tests under a paused clock.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,22 +12,22 @@ use super::{
     Site, TargetSeen, TransitionSeen, Trouble,
 };
 
-/// What the world does, in seconds from the fault and from its end.
+/// Events of the world, in seconds since the fault and since its end.
 #[derive(Clone, Debug)]
 pub(in crate::drill) struct Script {
     pub(in crate::drill) opens: Option<u64>,
     pub(in crate::drill) pending: Option<u64>,
     pub(in crate::drill) fires: Option<u64>,
-    /// After it fired.
+    /// Delay of the notification after the alert fired.
     pub(in crate::drill) notifies: Option<u64>,
     pub(in crate::drill) resolves: Option<u64>,
-    /// After it was over.
+    /// Delay of the notification after the alert resolved.
     pub(in crate::drill) tells_end: Option<u64>,
     pub(in crate::drill) suppressed: Option<bool>,
     pub(in crate::drill) already_firing: bool,
     pub(in crate::drill) loaded: bool,
     pub(in crate::drill) connected: bool,
-    /// Prometheus is silent within these seconds of the world's life.
+    /// Prometheus does not answer in this range of seconds since the start of the world.
     pub(in crate::drill) silent: std::ops::Range<u64>,
 }
 
@@ -54,13 +54,13 @@ pub(in crate::drill) struct Fake {
     born: Instant,
     fault_at: Cell<Option<Instant>>,
     mended_at: Cell<Option<Instant>>,
-    /// How often it was broken.
+    /// How often a fault was set.
     rounds: Cell<u64>,
     pub(in crate::drill) fault: RefCell<FaultSeen>,
     pub(in crate::drill) scenario: RefCell<Option<ScenarioSeen>>,
-    /// Everything that was changed, in order.
+    /// All changes, in order.
     pub(in crate::drill) log: RefCell<Vec<String>>,
-    /// How many changes fail from now on.
+    /// How many of the next changes fail.
     pub(in crate::drill) refusals: Cell<u32>,
 }
 
@@ -95,7 +95,7 @@ impl Fake {
         self.rounds.set(self.rounds.get() + 1);
     }
 
-    /// Whether so many seconds of the trouble have gone by, or had when it ended.
+    /// Whether the fault has lasted this many seconds, or had when it ended.
     fn after_fault(&self, seconds: Option<u64>) -> bool {
         let (Some(seconds), Some(at)) = (seconds, self.fault_at.get()) else { return false };
         self.mended_at.get().unwrap_or_else(Instant::now) >= at + Duration::from_secs(seconds)
@@ -211,7 +211,7 @@ impl Site for Fake {
             generation,
             unix_seconds: 0.0,
         };
-        // One from before the drill, which does not count.
+        // A transition from before the drill, which does not count.
         let mut all = vec![transition("open", 4), transition("closed", 6)];
         all.extend(self.after_fault(self.script.opens).then(|| transition("open", 6 + self.rounds.get())));
         Ok(all)
@@ -220,7 +220,7 @@ impl Site for Fake {
     async fn inbox(&self) -> Result<InboxSeen, Trouble> {
         let notice =
             |starts_at: &str, resolved| NoticeSeen { labels: labels(), starts_at: starts_at.to_owned(), resolved };
-        // One from before the drill, which does not count.
+        // A notice from before the drill, which does not count.
         let mut notices = vec![notice("before", true)];
         if self.after_fault(sum(self.script.fires, self.script.notifies)) {
             let ended = self.after_end(sum(self.script.resolves, self.script.tells_end));

@@ -1,4 +1,4 @@
-//! What a drill sees and touches, behind traits: a Prometheus, the admin port, a shell.
+//! Interfaces to the outside world of a drill: a Prometheus, the admin port, a shell.
 
 #[cfg(test)]
 pub(super) mod fake;
@@ -12,41 +12,41 @@ use serde_json::Value;
 
 pub use http::{Access, Live};
 
-/// Something did not answer, or not as it should.
+/// A server that did not answer, or not as expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Trouble(pub String);
 
-/// What the drill has to do with, all of it.
+/// Everything that a drill observes or changes.
 pub trait World: Monitor + Site + Shell {}
 
 impl<W: Monitor + Site + Shell> World for W {}
 
-/// A Prometheus, and an Alertmanager if one is known.
+/// A Prometheus, and an Alertmanager if one is configured.
 pub trait Monitor {
     /// All alerting rules that are loaded.
     fn rules(&self) -> impl Future<Output = Result<Vec<RuleSeen>, Trouble>>;
     /// Breakerbox's targets.
     fn targets(&self) -> impl Future<Output = Result<Vec<TargetSeen>, Trouble>>;
-    /// Whether a `PromQL` expression gives anything.
+    /// Whether a `PromQL` expression returns a result.
     fn gives(&self, query: &str) -> impl Future<Output = Result<bool, Trouble>>;
-    /// Whether Alertmanager keeps the notification of this alert back; `None` when it is not known.
+    /// Whether Alertmanager suppresses the notification of this alert; `None` if that is unknown.
     fn suppressed(&self, alert: &Instance) -> impl Future<Output = Option<bool>>;
 }
 
 /// The admin port.
 pub trait Site {
-    /// All targets that can be broken.
+    /// All fault targets.
     fn faults(&self) -> impl Future<Output = Result<Vec<FaultSeen>, Trouble>>;
-    /// Breaks a target.
+    /// Sets a fault on a target.
     fn set_fault(&self, target: &str, plan: &Value) -> impl Future<Output = Result<(), Trouble>>;
-    /// Gives a target back what is wrong there from the start.
+    /// Restores a target's default faults.
     fn restore_fault(&self, target: &str) -> impl Future<Output = Result<(), Trouble>>;
     /// All breakers.
     fn breakers(&self) -> impl Future<Output = Result<Vec<BreakerSeen>, Trouble>>;
     /// Changes a breaker's state, settings or both.
     fn change_breaker(&self, service: &str, name: &str, change: &Value) -> impl Future<Output = Result<(), Trouble>>;
-    /// Gives all dead letters of the retry queue their attempts back.
+    /// Replays all dead letters of the retry queue.
     fn replay_dead_letters(&self) -> impl Future<Output = Result<(), Trouble>>;
     /// The latest transitions.
     fn transitions(&self) -> impl Future<Output = Result<Vec<TransitionSeen>, Trouble>>;
@@ -54,7 +54,7 @@ pub trait Site {
     fn inbox(&self) -> impl Future<Output = Result<InboxSeen, Trouble>>;
     /// The timeline of faults, if there is one.
     fn scenario(&self) -> impl Future<Output = Result<Option<ScenarioSeen>, Trouble>>;
-    /// `start`, `pause` or `stop`.
+    /// Sends `start`, `pause` or `stop` to the scenario.
     fn command_scenario(&self, command: &str) -> impl Future<Output = Result<(), Trouble>>;
 }
 
@@ -91,14 +91,14 @@ pub struct RuleSeen {
 pub struct Instance {
     /// All its labels.
     pub labels: Labels,
-    /// Which of the two.
+    /// Its phase.
     pub phase: Phase,
 }
 
-/// How far an alert is.
+/// Phase of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Its expression holds, not yet for long enough.
+    /// Its expression holds, but not yet for long enough.
     Pending,
     /// It fires.
     Firing,
@@ -118,9 +118,9 @@ pub struct TargetSeen {
 pub struct FaultSeen {
     /// Its name.
     pub target: String,
-    /// What goes wrong there, in the admin port's JSON.
+    /// Its faults, in the admin port's JSON.
     pub plan: Value,
-    /// Kinds that are switched on.
+    /// Active kinds of faults.
     pub active: Vec<String>,
     /// Whether its faults are those of the settings.
     pub at_baseline: bool,
@@ -129,9 +129,9 @@ pub struct FaultSeen {
 /// A breaker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BreakerSeen {
-    /// Who calls.
+    /// Calling service.
     pub service: String,
-    /// What is called.
+    /// Called dependency.
     pub name: String,
     /// Its state.
     pub state: String,
@@ -139,27 +139,27 @@ pub struct BreakerSeen {
     pub settings: Value,
 }
 
-/// A breaker that changed its state.
+/// A transition of a breaker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransitionSeen {
-    /// Who calls.
+    /// Calling service.
     pub service: String,
-    /// What is called.
+    /// Called dependency.
     pub breaker: String,
-    /// State after.
+    /// New state.
     pub to: String,
-    /// Tells transitions of one breaker apart.
+    /// Distinguishes transitions of one breaker.
     pub generation: u64,
-    /// By the clock of the process it happened in, seconds since 1970.
+    /// Time by the clock of its process, in seconds since 1970.
     pub unix_seconds: f64,
 }
 
-/// What Alertmanager delivered.
+/// Alerts delivered by Alertmanager.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InboxSeen {
-    /// Whether the watchdog arrives here, so that other alerts can be expected to.
+    /// Whether the watchdog arrives here, so that other alerts should, too.
     pub connected: bool,
-    /// All alerts that are remembered.
+    /// All stored alerts.
     pub notices: Vec<NoticeSeen>,
 }
 
@@ -168,9 +168,9 @@ pub struct InboxSeen {
 pub struct NoticeSeen {
     /// All its labels.
     pub labels: Labels,
-    /// When it began to fire, as Prometheus wrote it.
+    /// When it started to fire according to Prometheus.
     pub starts_at: String,
-    /// Whether its end was delivered, too.
+    /// Whether its resolution was delivered.
     pub resolved: bool,
 }
 
@@ -179,11 +179,11 @@ pub struct NoticeSeen {
 pub struct ScenarioSeen {
     /// Whether its position moves.
     pub running: bool,
-    /// Whether anything is broken by it now.
+    /// Whether one of its faults is active now.
     pub active: bool,
 }
 
-/// Whether `labels` has all of these.
+/// Whether `labels` contains all of these.
 pub(in crate::drill) fn has<'a>(labels: &Labels, wanted: impl IntoIterator<Item = (&'a str, &'a str)>) -> bool {
     wanted.into_iter().all(|(name, value)| labels.get(name).is_some_and(|own| own == value))
 }

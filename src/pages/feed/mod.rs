@@ -1,12 +1,12 @@
-//! The console's one stream: `GET /console/events`, server-sent.
+//! The console's event stream: `GET /console/events`, server-sent events.
 //!
-//! A browser that connects gets a `snapshot` of everything, then once a second a `delta` of what changed;
-//! it never asks again. Events are numbered; one that reconnects with `Last-Event-ID` gets the deltas it
-//! missed while they are still kept, else a new snapshot. Work is done once for all listeners, and beyond
-//! the history of what viewers got none is done without listeners.
+//! A browser that connects gets a `snapshot` of everything, then a `delta` of the changes once a second; it never
+//! polls. Events are numbered; a browser that reconnects with `Last-Event-ID` gets the deltas it missed if they are
+//! still stored, else a new snapshot. The work is done once for all listeners; without listeners only the history of
+//! viewers' results is kept.
 //!
-//! Everything in it is also to be had by a command line: the pages are the admin port's own JSON, the
-//! rates come from its metrics. `GET /console/sample` is how another process's console reads this one's numbers.
+//! All of its data is also available to the command line: the pages are the admin port's own JSON, the rates come from
+//! its metrics. The console of another process reads this one's numbers from `GET /console/sample`.
 
 mod model;
 mod sample;
@@ -37,19 +37,19 @@ use crate::clock;
 use crate::web::problem::Problem;
 use breakerbox_telemetry::Metrics;
 
-/// How often what changed is sent.
+/// Interval of deltas.
 const TICK: Duration = Duration::from_secs(1);
-/// Samples that rates are made of: those of the last five seconds.
+/// Samples from which rates are computed: those of the last five seconds.
 const SAMPLES: usize = 6;
-/// Seconds of history: a round of the default scenario, and a little more.
+/// Seconds of history: slightly more than a round of the default scenario.
 const HISTORY: usize = 600;
-/// Deltas kept for those who reconnect.
+/// Deltas stored for listeners that reconnect.
 const KEPT: usize = 120;
 /// Transitions in a snapshot.
 const TRANSITIONS: usize = 300;
-/// Streams at once.
+/// Maximum number of concurrent streams.
 const LISTENERS: usize = 256;
-/// Largest page of the admin port that is read, in bytes.
+/// Maximum size of a page of the admin port, in bytes.
 const LARGEST_PAGE: usize = 4 << 20;
 
 /// The feed. Cheap to clone.
@@ -61,16 +61,16 @@ pub struct Feed {
 struct Inner {
     metrics: Metrics,
     admin: Admin,
-    /// The admin port's routes, whose pages are shown.
+    /// Routes of the admin port that provide the pages.
     pages: Router,
-    /// Where browsers reach this process's storefront.
+    /// URL of this process's storefront for browsers.
     storefront: Option<String>,
     state: Mutex<Known>,
     deltas: broadcast::Sender<Arc<Delta>>,
     places: Arc<Semaphore>,
-    /// Cancelled when the process ends: its streams end with it.
+    /// Cancelled when the process ends, which ends its streams.
     ended: CancellationToken,
-    /// Tells this process's numbers from those of the one before it.
+    /// Distinguishes this process's event numbers from those of an earlier process.
     epoch: u64,
 }
 
@@ -90,7 +90,7 @@ struct Known {
 }
 
 impl Feed {
-    /// A feed of what these admin routes show; `storefront` is linked from the console.
+    /// A feed of these admin routes; the console links to `storefront`.
     #[must_use]
     pub fn new(metrics: Metrics, admin: Admin, pages: Router, storefront: Option<String>) -> Self {
         let epoch = clock::wall().as_secs();
@@ -117,7 +117,7 @@ impl Feed {
             .with_state(self.clone())
     }
 
-    /// Keeps the history and tells listeners what changed, until `stopped` is true.
+    /// Records the history and sends changes to listeners, until `stopped` is true.
     pub async fn run(self, mut stopped: watch::Receiver<bool>) {
         let mut every = tokio::time::interval(TICK);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -134,7 +134,7 @@ impl Feed {
         }
     }
 
-    /// Takes a sample; of all processes while there are listeners.
+    /// Takes a sample, of all processes if there are listeners.
     async fn measure(&self, everywhere: bool) {
         let mut now = sample::take(&self.inner.metrics);
         if everywhere {
@@ -156,7 +156,7 @@ impl Feed {
         }
     }
 
-    /// Reads the admin port's pages, and sends what is not as it was.
+    /// Reads the admin port's pages, and sends the changes.
     async fn publish(&self) {
         let (entries, transitions) = self.look().await;
         let mut state = self.state();
@@ -181,11 +181,11 @@ impl Feed {
             state.recent.pop_front();
         }
         drop(state);
-        // A listener may have left meanwhile.
+        // All listeners may have disconnected by now.
         let _ = self.inner.deltas.send(delta);
     }
 
-    /// Everything as it stands.
+    /// The complete current state.
     async fn look(&self) -> (BTreeMap<String, Value>, Vec<Value>) {
         let (breakers, faults, transitions, alerts, scenario, queue, actions, drills) = tokio::join!(
             self.page("/breakers?everywhere=true"),
@@ -205,7 +205,7 @@ impl Feed {
         (model::entries(&self.state().samples, &pages), latest)
     }
 
-    /// A page of the admin port; none when it could not be had.
+    /// A page of the admin port; `None` if it is unavailable.
     async fn page(&self, path: &str) -> Option<Value> {
         json_of(&self.inner.pages, Request::get(path), LARGEST_PAGE).await
     }
@@ -214,7 +214,7 @@ impl Feed {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a listener gets first: the deltas it missed, or everything.
+    /// The first events for a listener: the deltas it missed, or a snapshot.
     async fn beginning(&self, last: Option<u64>) -> Vec<Event> {
         if let Some(last) = last {
             let state = self.state();
@@ -242,7 +242,7 @@ impl Feed {
         Event::default().event("delta").id(id).data(&delta.text)
     }
 
-    /// The number in a `Last-Event-ID` of this very process.
+    /// The number in a `Last-Event-ID` that this process issued.
     fn number_of(&self, id: &str) -> Option<u64> {
         let (epoch, number) = id.split_once('-')?;
         (epoch.parse() == Ok(self.inner.epoch)).then(|| number.parse().ok())?
@@ -258,14 +258,14 @@ async fn events(State(feed): State<Feed>, headers: HeaderMap) -> Response {
         return Problem::unavailable(format!("{LISTENERS} streams are open already"), Some(TICK)).into_response();
     };
     let last = headers.get("last-event-id").and_then(|id| feed.number_of(id.to_str().ok()?));
-    // Before the beginning is put together, so that nothing falls between.
+    // Subscribed before the snapshot is built, so that no delta is lost in between.
     let deltas = feed.inner.deltas.subscribe();
     let beginning = feed.beginning(last).await;
     let ended = feed.inner.ended.clone().cancelled_owned();
     let rest = stream::unfold((feed, deltas, place), |(feed, mut deltas, place)| async move {
         let event = match deltas.recv().await {
             Ok(delta) => feed.event(&delta),
-            // Too slow for each delta: sends a new snapshot.
+            // The listener fell behind: it gets a new snapshot.
             Err(RecvError::Lagged(_)) => feed.beginning(None).await.pop()?,
             Err(RecvError::Closed) => return None,
         };

@@ -1,8 +1,8 @@
-//! What the console shows, as a flat map: one entry for each thing that changes by itself.
+//! The console's data as a flat map: one entry for each thing that changes independently.
 //!
-//! `breaker/…` and `fault/…` are items of the admin port's lists, `edge/…`, `node/…`, `viewers/…` and
-//! `money` are rates over the last seconds, `scenario`, `alerts` and `queue` are the pages themselves.
-//! Values are rounded to what is shown, so that what didn't change is not sent.
+//! `breaker/…` and `fault/…` are items of the admin port's lists; `edge/…`, `node/…`, `viewers/…` and `money` are rates
+//! over the last seconds; `scenario`, `alerts` and `queue` are whole pages. Values are rounded to the displayed
+//! precision, so that invisible changes are not sent.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::sample::{Sample, grown, p99_millis};
 
-/// The two gateways, and what their viewers are called in the history.
+/// The two gateways, and their keys in the history.
 const GATEWAYS: [(&str, &str); 2] = [("gateway", "p"), ("gateway-bare", "u")];
 
 /// Pages of the admin port.
@@ -27,7 +27,7 @@ pub(super) struct Pages {
     pub(super) storefront: Option<String>,
 }
 
-/// Commands that are shown.
+/// Number of commands shown.
 const ACTIONS: usize = 30;
 
 type Samples = VecDeque<(Instant, Sample)>;
@@ -44,7 +44,7 @@ fn rounded(value: f64, digits: i32) -> Value {
     json!((value * scale).round() / scale)
 }
 
-/// One second of what viewers got.
+/// One second of viewers' results.
 pub(super) fn point(samples: &Samples, at: f64) -> Value {
     let mut point = Map::from_iter([("t".to_owned(), rounded(at, 1))]);
     let before = samples.len().checked_sub(2).and_then(|before| samples.get(before));
@@ -59,7 +59,7 @@ pub(super) fn point(samples: &Samples, at: f64) -> Value {
     Value::Object(point)
 }
 
-/// Everything that is shown.
+/// All entries.
 pub(super) fn entries(samples: &Samples, pages: &Pages) -> BTreeMap<String, Value> {
     let mut entries = BTreeMap::new();
     if let Some((from, to, seconds)) = span(samples) {
@@ -92,11 +92,11 @@ pub(super) fn entries(samples: &Samples, pages: &Pages) -> BTreeMap<String, Valu
         "processes".to_owned(),
         json!({"unreachable": unreachable, "locked": pages.locked, "storefront": pages.storefront}),
     );
-    // Few are shown, and each costs every listener when another comes.
+    // Limited, because a new command sends the whole list to every listener.
     let latest = items(&pages.actions, "actions");
     entries.insert("actions".to_owned(), latest[latest.len().saturating_sub(ACTIONS)..].into());
     if let Some(mut drills) = pages.drills.clone() {
-        // What can be drilled does not change; what runs does.
+        // The list of plans does not change; the running drill does.
         entries.insert("drill".to_owned(), drills["run"].take());
         entries.insert("drills".to_owned(), drills);
     }
@@ -117,7 +117,7 @@ pub(super) fn entries(samples: &Samples, pages: &Pages) -> BTreeMap<String, Valu
     entries
 }
 
-/// Rates of nodes, edges and viewers over the span of two samples.
+/// Rates of nodes, edges and viewers between two samples.
 fn rates(from: &Sample, to: &Sample, seconds: f64, entries: &mut BTreeMap<String, Value>) {
     let rate = |path: &str| grown(from, to, path) / seconds;
     let gauge = |path: &str| to.get(path).copied().unwrap_or_default();
@@ -178,7 +178,7 @@ fn rates(from: &Sample, to: &Sample, seconds: f64, entries: &mut BTreeMap<String
     entries.insert("money".to_owned(), json!({"orders": totals("orders/"), "revenue": totals("revenue/")}));
 }
 
-/// The distinct beginnings of paths under `prefix`, `depth` names deep.
+/// The distinct prefixes of paths under `prefix`, `depth` names deep.
 fn children(sample: &Sample, prefix: &str, depth: usize) -> Vec<String> {
     let under = sample.range(prefix.to_owned()..).take_while(|(path, _)| path.starts_with(prefix));
     let mut found: Vec<String> =

@@ -1,8 +1,7 @@
-//! The numbers of a process at one moment, compact enough to be read every second.
+//! A process's numbers at one moment, compact enough to be read every second.
 //!
-//! Taken from the process's own metrics, so that the console shows nothing a scrape can't see. Keys are
-//! paths such as `edge/gateway/catalog/success`; counters only grow, and who reads them makes rates of two
-//! samples.
+//! Taken from the process's own metrics, so that the console shows nothing that a scrape does not have. Keys are paths
+//! such as `edge/gateway/catalog/success`; counters only increase, and readers compute rates from two samples.
 
 use std::collections::BTreeMap;
 
@@ -79,13 +78,13 @@ fn label<'a>(metric: &'a Metric, wanted: &str) -> &'a str {
     metric.get_label().iter().find(|label| label.name() == wanted).map_or("", |label| label.value())
 }
 
-/// How much a counter grew between two samples; nothing when its process began anew.
+/// Increase of a counter between two samples; zero if its process was restarted.
 pub(super) fn grown(from: &Sample, to: &Sample, path: &str) -> f64 {
     let at = |sample: &Sample| sample.get(path).copied().unwrap_or_default();
     (at(to) - at(from)).max(0.0)
 }
 
-/// The 99th percentile of a gateway's pages between two samples, in milliseconds.
+/// The 99th percentile of a gateway's response times between two samples, in milliseconds.
 pub(super) fn p99_millis(from: &Sample, to: &Sample, service: &str) -> Option<f64> {
     let prefix = format!("pagetime/{service}/");
     let total = grown(from, to, &format!("{prefix}inf"));
@@ -103,7 +102,7 @@ pub(super) fn p99_millis(from: &Sample, to: &Sample, service: &str) -> Option<f6
     for (bound, path) in buckets {
         let count = grown(from, to, path);
         if count >= wanted {
-            // Within the bucket as Prometheus does it: evenly spread.
+            // Interpolated linearly within the bucket, as Prometheus does.
             let share = if count > before { (wanted - before) / (count - before) } else { 1.0 };
             return Some((below + (bound - below) * share) * 1000.0);
         }
@@ -129,7 +128,7 @@ mod tests {
         let p99 = p99_millis(&from, &to, "gateway").unwrap();
         assert!((p99 - 991.0).abs() < 0.5, "{p99}");
         assert_eq!(p99_millis(&to, &to, "gateway"), None);
-        // The twin's name begins with the gateway's: its calls are not the gateway's.
+        // The gateway's name is a prefix of the twin's name, whose calls must not be included.
         assert_eq!(p99_millis(&from, &to, "gateway-bare"), None);
     }
 

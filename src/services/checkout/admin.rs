@@ -126,7 +126,7 @@ async fn replay(State(state): State<CheckoutState>, Body(replay): Body<Replay>) 
         return Err(Problem::not_found(format!("no dead item {id}")));
     }
     for order in revived.iter().filter(|order| order.to_be_paid) {
-        // Once more it may be kept or lost.
+        // The order's revenue can again be kept or lost.
         state.inner.telemetry.revenue(RevenueStatus::AtRisk, order.amount);
     }
     let replayed = revived.len() as u64;

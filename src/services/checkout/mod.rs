@@ -196,7 +196,7 @@ impl CheckoutState {
                 Gate::Shared(Arc::new(shared))
             }
             BreakerMode::Stateless => {
-                // It keeps nothing, not even by accident.
+                // Disabled, so that it keeps no state.
                 payment.command(Command::Disable);
                 Gate::Stateless(Stateless::new(payment, &settings.stateless, &telemetry.metrics)?)
             }

@@ -175,7 +175,7 @@ impl CheckoutState {
             }
             Charging::NotSent(error) => {
                 telemetry.step(SagaStep::Charge, StepOutcome::Failed);
-                // Not sent by this run; whether an earlier one did is what the order said before.
+                // This run sent no charge; whether an earlier one did is stored in the order.
                 self.put_off(context, Order { charge_sent: sent_before, ..order }, job, &error, false).await
             }
             Charging::Unknown(error) => {
@@ -275,7 +275,7 @@ impl CheckoutState {
         let failed = step("charge", "failed", error.to_string());
         let wait = retry_after(error);
         let may_wait = order.retry_later && context.protection;
-        // Its place was reserved when it was taken, or there was none left.
+        // Its place was reserved when it was accepted, if one was free.
         let room = may_wait && job.placed;
         if may_wait && !room {
             queue.dropped();
@@ -311,8 +311,8 @@ impl CheckoutState {
     async fn put_off_again(&self, order: Order, job: &Job, error: &Error, tried: bool) -> Result<(), StoreError> {
         let Inner { telemetry, queue, settings, .. } = &*self.inner;
         if !tried {
-            // No attempt was made, so none is counted. A part of the wait keeps those that were
-            // rejected together from returning together.
+            // No attempt was made, so none is counted. The random part of the wait spreads orders that were rejected
+            // together.
             let spread = Duration::from_millis(u64::from(self.inner.luck.draw::<u8>()) * 4);
             let park = Effect::Park {
                 due_at: self.due(&order, retry_after(error) + spread).await?,
@@ -389,7 +389,7 @@ impl CheckoutState {
             telemetry.revenue(RevenueStatus::AtRisk, given_up.amount);
             telemetry.revenue(RevenueStatus::Lost, given_up.amount);
         } else if !first {
-            // At risk since it was queued.
+            // Counted as at risk since it was queued.
             telemetry.revenue(RevenueStatus::Lost, given_up.amount);
         }
         if let Some(since) = refusal.parked_since {

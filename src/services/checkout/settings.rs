@@ -11,9 +11,9 @@ use breakerbox_resilience::SettingsError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct CheckoutSettings {
-    /// Its database; empty for the one that `store` says.
+    /// Its database URL; if empty, the one in `store`.
     pub url: DatabaseUrl,
-    /// How long an idempotency key is stored at least; it is not deleted before its order is final.
+    /// Minimum time for which an idempotency key is stored; it is not deleted before its order is final.
     #[serde(with = "humantime_serde")]
     pub key_lifetime: Duration,
     /// How long a request may work on its order before a worker takes the order over.
@@ -22,30 +22,30 @@ pub struct CheckoutSettings {
     /// How long a duplicate waits for the first request's answer before it gets `Retry-After`.
     #[serde(with = "humantime_serde")]
     pub duplicate_wait: Duration,
-    /// How long orders are kept once they are final.
+    /// How long final orders are kept.
     #[serde(with = "humantime_serde")]
     pub keep_orders: Duration,
     /// The retry queue.
     pub queue: QueueSettings,
-    /// What the breaker in front of the payment gateway knows.
+    /// Source of information of the breaker for the payment gateway.
     pub breaker: BreakerMode,
-    /// How old what a shared breaker knows of its peers may be.
+    /// Maximum age of the state that a shared breaker has read from the store.
     #[serde(with = "humantime_serde")]
     pub breaker_cache: Duration,
-    /// What a stateless breaker asks.
+    /// Settings of a stateless breaker.
     pub stateless: StatelessSettings,
 }
 
-/// What the breaker in front of the payment gateway knows.
+/// Source of information of the breaker for the payment gateway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BreakerMode {
-    /// What this process saw.
+    /// Calls of this process.
     #[default]
     Local,
-    /// What all instances saw, through the store.
+    /// Calls of all instances, through the store.
     Shared,
-    /// Nothing: it asks Prometheus.
+    /// Metrics in Prometheus; the breaker keeps no state.
     Stateless,
 }
 
@@ -53,19 +53,19 @@ pub enum BreakerMode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StatelessSettings {
-    /// Where Prometheus is.
+    /// URL of Prometheus.
     pub prometheus_url: String,
-    /// Labels of the series that it judges by, such as `cluster=eu,job=shop`, where that Prometheus has others'
-    /// as well. Empty: the calls of every checkout that it knows.
+    /// Labels of the series to evaluate, such as `cluster=eu,job=shop`, if this Prometheus also has series of other
+    /// clusters. Empty: the calls of every checkout in it.
     pub labels: String,
-    /// Failed share (0–1) of the calls at which it turns calls away.
+    /// Failure ratio (0–1) from which calls are rejected.
     pub failure_ratio: f64,
-    /// Calls that it takes to judge.
+    /// Minimum number of calls in the window.
     pub minimum_calls: u32,
-    /// Calls of how long.
+    /// Length of the window.
     #[serde(with = "humantime_serde")]
     pub window: Duration,
-    /// How long Prometheus has to answer; then calls pass.
+    /// Timeout of the query; without an answer calls are admitted.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
 }
@@ -83,32 +83,32 @@ impl Default for StatelessSettings {
     }
 }
 
-/// Labels that the query of a stateless breaker sets by itself.
+/// Labels that the query sets itself.
 const OWN_LABELS: [&str; 4] = ["__name__", "service", "breaker", "outcome"];
 
 /// Settings of the retry queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct QueueSettings {
-    /// Orders that wait at most; further ones are refused.
+    /// Maximum number of waiting orders; further ones are refused.
     pub capacity: u32,
     /// Attempts before an order becomes a dead letter.
     pub max_attempts: u32,
-    /// Wait after the first failed attempt; it doubles with each further one.
+    /// Back-off after the first failed attempt; it doubles with each further one.
     #[serde(with = "humantime_serde")]
     pub first_delay: Duration,
-    /// The wait stops growing here.
+    /// Upper limit of the back-off.
     #[serde(with = "humantime_serde")]
     pub max_delay: Duration,
-    /// How long a worker has an item for itself.
+    /// Lease of a worker on an item.
     #[serde(with = "humantime_serde")]
     pub visibility: Duration,
-    /// Orders that a worker charges at once. Each place is filled again as soon as it is free.
+    /// Maximum number of concurrent charges per worker.
     pub concurrency: u32,
-    /// How long an order waits at most before it is cancelled, unless its showing ends sooner.
+    /// Longest wait of an order before it is cancelled, unless its showing ends sooner.
     #[serde(with = "humantime_serde")]
     pub longest_wait: Duration,
-    /// How often the queue is looked at when nothing is known to be due.
+    /// Polling interval of the queue when nothing is known to be due.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
 }
@@ -145,7 +145,7 @@ impl Default for QueueSettings {
 }
 
 impl CheckoutSettings {
-    /// Says which field is wrong, and what it may be.
+    /// Validates the settings; an error names the field and its allowed values.
     pub fn validate(&self) -> Result<(), String> {
         check_url("checkout.url", &self.url)?;
         let queue = &self.queue;
@@ -187,7 +187,7 @@ impl CheckoutSettings {
 }
 
 impl StatelessSettings {
-    /// The labels as names and values.
+    /// The labels as pairs of name and value.
     pub(super) fn matchers(&self) -> Result<Vec<(&str, &str)>, String> {
         let refused = |label: &str, why: &str| {
             SettingsError::new("checkout.stateless.labels", format!("{label:?}"), why.to_owned()).to_string()
@@ -213,12 +213,12 @@ impl StatelessSettings {
 }
 
 impl QueueSettings {
-    /// Nothing is put off for longer than this at a time, so that what is due later has a wrong clock's time.
+    /// Upper limit of any postponement: a due time further in the future was computed with a wrong clock.
     pub(super) fn longest_pause(&self) -> Duration {
         self.max_delay.max(Duration::from_mins(10))
     }
 
-    /// The wait after `attempts` failed ones.
+    /// The back-off after this many failed attempts.
     pub(super) fn delay(&self, attempts: i64) -> Duration {
         let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(0).min(20);
         self.first_delay.saturating_mul(1 << doublings).min(self.max_delay)

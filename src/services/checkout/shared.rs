@@ -204,7 +204,7 @@ impl Shared {
         if wanted.state == OPEN && wanted.open_until <= now {
             return self.look(now).await;
         }
-        // A trip that this instance has not seen: a peer came to another result, and could say so first.
+        // A peer's trip that this instance has not read: the peer came to another result and wrote it first.
         let known = self.seen().map_or(0, |seen| seen.version);
         let stands = |present: &BreakerRecord| {
             if present.state == FORCED {
@@ -222,8 +222,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Adds outcomes to the row. The instance that completes the count trips all. What cannot be written is kept for
-    /// the next time.
+    /// Adds outcomes to the row. The instance whose failure reaches the threshold trips all. Outcomes that could not be
+    /// written are kept for the next time.
     async fn count(&self) -> Result<(), StoreError> {
         let take = || {
             let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,7 +237,7 @@ impl Shared {
         }
         let Some(settings) = self.client.breaker_settings() else { return Ok(()) };
         let Some(threshold) = settings.consecutive_failure_threshold else { return Ok(()) };
-        // Probes are the own breaker's to judge; what it makes of them it says itself.
+        // The own breaker evaluates probes itself, and its transition is written separately.
         if self.client.snapshot().is_none_or(|own| own.state != State::Closed) {
             return Ok(());
         }
@@ -258,7 +258,7 @@ impl Shared {
             if present.state == FORCED {
                 return None;
             }
-            // A trip that is over, and whose instances are gone: no instance could report its end.
+            // The open state has expired, and its instances are gone, so that none could write the end.
             let over = present.state == OPEN && present.open_until <= now;
             if present.state == OPEN && !over {
                 return None;
@@ -291,7 +291,7 @@ impl Shared {
                 return Ok(());
             }
         }
-        // Tried again at the next look.
+        // Retried at the next read.
         tracing::warn!(breaker = self.name, "{TRIES} conflicts with other instances; sharing is postponed");
         Err(StoreError::Interrupted)
     }
@@ -324,13 +324,13 @@ impl Shared {
             (CLOSED, state) if record.failures == 0 && state != State::Closed => self.client.follow(None),
             _ => {}
         }
-        // What came from the row is no news to it.
+        // A state adopted from the row is not written to it again.
         if let Some(after) = self.client.snapshot() {
             *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known::of(&after);
         }
     }
 
-    /// The check of every call; it copies nothing.
+    /// The check of every call; it does not copy the row.
     fn row_counts_failures(&self) -> bool {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.as_ref().is_some_and(|record| record.failures > 0)
@@ -374,7 +374,7 @@ mod tests {
         let client = Client::new("checkout", "payment-gateway", &policy, transport, &telemetry, 1).unwrap();
         let store = CheckoutStore::new("sqlite::memory:", &StoreSettings::default(), false).unwrap();
         let shared = Shared::new(store.breakers(), client.clone(), Duration::from_secs(1));
-        // Both in one round, so that what changes on the machine changes for both.
+        // Measured alternately, so that changes of the machine's load affect all.
         let (mut local, mut with_peers, mut noted) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             for (share, times) in [(false, &mut local), (true, &mut with_peers)] {

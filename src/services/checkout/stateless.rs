@@ -83,7 +83,7 @@ fn query(service: &str, dependency: &str, settings: &StatelessSettings) -> Resul
     let (family, window) = (names::CIRCUIT_BREAKER_CALLS.name, settings.window.as_secs());
     let mut own = format!(r#"service="{service}",breaker="{dependency}""#);
     for (name, value) in settings.matchers()? {
-        // As PromQL reads a string.
+        // Escaped for a PromQL string.
         let value = value.replace('\\', r"\\").replace('"', r#"\""#);
         own = format!(r#"{own},{name}="{value}""#);
     }
@@ -138,7 +138,7 @@ mod tests {
     use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
     use breakerbox_telemetry::{Format, encode};
 
-    /// The decision when Prometheus answers this after a while (nothing for one that isn't there), and the series
+    /// The decision if Prometheus returns this answer after this delay (`None`: no Prometheus), and the series exported
     /// after it.
     async fn decide(answer: Option<(u16, String, Duration)>) -> (Option<Duration>, Vec<String>) {
         let slot = Arc::new(OnceLock::new());
@@ -224,7 +224,7 @@ mod tests {
         assert!(query.contains(own) && query.contains(r#">= 5), "is", "ratio""#), "{query}");
     }
 
-    /// One Prometheus may hold the calls of several clusters, and a trip of one is none of another.
+    /// One Prometheus may have the calls of several clusters, and a failure in one must not trip another.
     #[test]
     fn the_query_can_be_narrowed_to_a_cluster_and_a_job() {
         let labels = r#"cluster=eu, job=a"b\c"#.to_owned();

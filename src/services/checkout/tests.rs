@@ -1,4 +1,4 @@
-//! What checkout refuses before it takes an order.
+//! Requests that checkout refuses before it accepts an order.
 
 use super::*;
 

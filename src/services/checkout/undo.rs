@@ -13,7 +13,7 @@ use crate::store::{Change, Effect, Job, Order, OrderState, Step, StoreError, mil
 use breakerbox_resilience::breaker::State;
 use breakerbox_telemetry::{QueueOutcome, SagaStep, StepOutcome};
 
-/// Timeout of a void.
+/// Timeout of a void request.
 const VOID_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl CheckoutState {
@@ -66,7 +66,7 @@ impl CheckoutState {
         tokio::time::timeout(VOID_TIMEOUT, void).await.unwrap_or(Err(Error::TimedOut))
     }
 
-    /// The rejection of the payment gateway's breaker, if it would reject now.
+    /// The error with which the payment gateway's breaker would reject a call now, if it would.
     pub(super) fn turned_away(&self) -> Option<Error> {
         let now = self.inner.clients.payment.protected.snapshot()?;
         match now.state {

@@ -1,8 +1,8 @@
 //! Orders as their viewers see them: `GET /orders`, `GET /orders/{id}`, `DELETE /orders/{id}`.
 //!
-//! An order can be cancelled while it waits. Cancelling is a change like any other, conditional on the
-//! version it was decided on: a worker that charges at the same moment either comes second, and its charge is
-//! voided, or comes first, and the order is paid.
+//! An order can be cancelled while it waits. Cancelling is a change like any other, conditional on the version on which
+//! it is based: if a worker charges at the same moment, either the cancellation comes first and the charge is voided,
+//! or the charge comes first and the order is paid.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use crate::store::{Change, Effect, Order, OrderState, StoreError, Tracked, milli
 use crate::web::problem::{Problem, Query};
 use breakerbox_telemetry::RevenueStatus;
 
-/// Orders in a list at most.
+/// Maximum number of orders in a list.
 const LISTED: u32 = 50;
-/// How often a cancellation is tried again when the order changed meanwhile.
+/// How often a cancellation is retried if the order changed in the meantime.
 const TRIES: u32 = 3;
 
 #[derive(Deserialize)]
@@ -64,7 +64,7 @@ pub(super) async fn cancel(
 impl CheckoutState {
     async fn own(&self, id: &str, user_id: Option<u32>) -> Result<Tracked, Problem> {
         let order = self.store().tracked(id).await.map_err(|error| away(&error))?;
-        // An order of another viewer is answered like none: that it exists is not the caller's to know.
+        // An order of another viewer gets the same answer as an unknown one, so that its existence is not revealed.
         let own = order.filter(|found| user_id.is_none_or(|user| user == found.order.user_id));
         own.ok_or_else(|| Problem::not_found("there is no such order"))
     }
@@ -94,12 +94,12 @@ impl CheckoutState {
         Err(busy.after(Some(Duration::from_secs(1))))
     }
 
-    /// Whether the order was still as it was read.
+    /// Returns whether the order was still unchanged.
     async fn cancel_waiting(&self, context: &Context, order: Order) -> Result<bool, StoreError> {
         let waited = order.state == OrderState::Queued;
         let now = self.now().await?;
         let seize = Effect::Seize { until: now + millis(self.inner.settings.lease) };
-        // One that died before it was answered has none so far.
+        // An order that became a dead letter before its first answer has none so far.
         let answered = text(&answer(&order, OrderOutcome::Cancelled, None));
         let cancelled = Change {
             answer: Some(answered),
@@ -109,7 +109,7 @@ impl CheckoutState {
         let Some(given_up) = self.store().change(&order, &cancelled, now).await? else { return Ok(false) };
         self.inner.telemetry.order(OrderOutcome::Cancelled.into());
         if waited {
-            // A dead letter's price was counted as lost when it died.
+            // The revenue of a dead letter was counted as lost when it died.
             self.inner.telemetry.revenue(RevenueStatus::Lost, given_up.amount);
         }
         self.unwind_beside(context, given_up);

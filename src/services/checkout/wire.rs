@@ -5,69 +5,69 @@ use serde::{Deserialize, Serialize};
 use crate::store::{OrderKind, OrderState};
 use breakerbox_telemetry::OrderStatus;
 
-/// What viewers read when the payment gateway can't be had.
+/// Notice for viewers while the payment gateway is unavailable.
 pub const PAYMENT_NOTICE: &str = "현재 결제 서비스에 일시적인 오류가 발생했습니다. 나중에 다시 시도해 주세요.";
 
-/// What a viewer wants.
+/// An order request from a viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckoutRequest {
     /// The film.
     pub film_id: u32,
-    /// How.
+    /// The kind of the sale.
     pub kind: OrderKind,
-    /// Whether they are content to be charged when the payment gateway is back.
+    /// Whether the order may be queued and charged later.
     #[serde(default)]
     pub retry_later: bool,
 }
 
-/// The same from the gateway, which knows who asks.
+/// The request from the gateway, which has identified the viewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderRequest {
-    /// Who.
+    /// The viewer.
     pub user_id: u32,
     /// The film.
     pub film_id: u32,
-    /// How.
+    /// The kind of the sale.
     pub kind: OrderKind,
-    /// Whether they are content to be charged later.
+    /// Whether the order may be queued and charged later.
     #[serde(default)]
     pub retry_later: bool,
 }
 
 impl OrderRequest {
-    /// What makes two requests the same.
+    /// Hash of the request; equal for equal requests.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         format!("{}:{}:{}", self.film_id, self.kind.as_str(), self.retry_later)
     }
 }
 
-/// What came of an order.
+/// Outcome of an order request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderOutcome {
     /// Charged.
     Paid,
-    /// Will be charged when the payment gateway is back.
+    /// Queued; will be charged when the payment gateway is back.
     Queued,
-    /// Not taken, since the payment gateway can't be had; nothing was charged.
+    /// Refused because the payment gateway is unavailable; nothing was charged.
     PaymentFailed,
-    /// Not taken, since the card was declined.
+    /// Refused because the card was declined.
     Declined,
-    /// Not taken, since nothing is left.
+    /// Refused because it is sold out.
     SoldOut,
-    /// Not taken, since the stock couldn't be looked at.
+    /// Refused because the stock is unavailable.
     Unavailable,
-    /// Cancelled by its viewer while it waited.
+    /// Cancelled by its viewer while it was queued.
     Cancelled,
     /// Cancelled because its showing ended before it could be charged.
     Expired,
 }
 
 impl OrderOutcome {
-    /// Spelled as the metrics contract does.
+    /// Its label value.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -98,32 +98,32 @@ impl From<OrderOutcome> for OrderStatus {
     }
 }
 
-/// The answer to an order. It is a good answer even when the order was not taken: a payment gateway
-/// that is away must not look like a checkout that is, or breakers in front of it would open too.
+/// The response to an order request. It is a success even if the order was refused: a failing payment gateway must not
+/// look like a failing checkout, or breakers for checkout would open, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderAnswer {
-    /// The order, to be asked about.
+    /// The order's id.
     pub order_id: String,
-    /// What came of it.
+    /// Its outcome.
     pub outcome: OrderOutcome,
     /// Its price.
     pub amount_won: i64,
-    /// What to tell the viewer.
+    /// Notice for the viewer.
     pub notice: Option<String>,
-    /// When another try makes sense.
+    /// When a retry makes sense.
     pub retry_after_seconds: Option<u64>,
 }
 
-/// One step of an order.
+/// An entry in the history of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderStep {
-    /// What was done.
+    /// The step.
     pub step: String,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: String,
-    /// What there is to add.
+    /// Further details.
     pub detail: String,
-    /// When, in Unix milliseconds.
+    /// Time, in Unix milliseconds.
     pub at: i64,
 }
 
@@ -134,22 +134,22 @@ pub struct OrderView {
     pub order_id: String,
     /// The film.
     pub film_id: u32,
-    /// How.
+    /// The kind of the sale.
     pub kind: OrderKind,
     /// Its price.
     pub amount_won: i64,
-    /// Where it stands.
+    /// Its state.
     pub state: OrderState,
     /// Why it was cancelled; empty if it was not.
     pub reason: String,
-    /// When it was taken, in Unix milliseconds.
+    /// When it was accepted, in Unix milliseconds.
     pub created_at: i64,
     /// Whether its viewer may cancel it now.
     pub can_cancel: bool,
-    /// When it is tried again at the latest, in Unix milliseconds, while it waits.
+    /// Due time of the next attempt, in Unix milliseconds, while it is queued. The attempt may be earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<i64>,
-    /// What was done for it; empty in a list.
+    /// Its history; empty in a list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<OrderStep>,
 }
@@ -161,7 +161,7 @@ pub struct OrderList {
     pub items: Vec<OrderView>,
 }
 
-/// What a film costs, in won.
+/// The price of a film, in won.
 #[must_use]
 pub fn price(kind: OrderKind) -> i64 {
     match kind {

@@ -122,7 +122,7 @@ impl CheckoutState {
             });
         }
         if full {
-            // The next place that is free looks again.
+            // The next slot that becomes free reads the queue again.
             return Ok(Duration::MAX);
         }
         let due = store.next_due(lane).await?;
@@ -165,7 +165,7 @@ impl CheckoutState {
             return self.bury(job, Some(&order), &why).await;
         }
         let was = order.state;
-        // The item is this worker's for the visibility timeout, and not a moment longer.
+        // The worker holds the item for the visibility timeout and must finish within it.
         let context = Context::new().within(settings.queue.visibility / 2);
         let advanced = tokio::time::timeout(settings.queue.visibility, self.advance(&context, order, job));
         match advanced.await {

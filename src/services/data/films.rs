@@ -1,8 +1,8 @@
-//! The films: real ones, all in the public domain in the United States, either by age (published
-//! before 1931) or because their copyright was never renewed or never claimed.
+//! The films: real ones, all in the public domain in the United States, either by age (published before 1931) or
+//! because their copyright was never renewed or never claimed.
 //!
-//! `films.tsv` is part of the program, so that a catalog never starts without films. Minutes are those
-//! of the release or restoration usually shown; silent films vary with the speed of projection.
+//! `films.tsv` is part of the program, so that a catalog never starts without films. Running times are those of the
+//! release or restoration usually shown; for silent films they depend on the projection speed.
 
 use std::sync::OnceLock;
 
@@ -12,20 +12,20 @@ use crate::services::wire::Film;
 const TABLE: &str = include_str!("films.tsv");
 const HEADER: [&str; 6] = ["id", "title", "year", "director", "minutes", "genres"];
 
-/// Every film. The one of id `n` is the `n`th.
+/// Every film. The film with id `n` is the `n`th.
 #[must_use]
 pub fn all() -> &'static [Film] {
     static FILMS: OnceLock<Vec<Film>> = OnceLock::new();
     FILMS.get_or_init(|| parse(TABLE).expect("the embedded table is parsed by a test"))
 }
 
-/// The film of this id.
+/// The film with this id.
 #[must_use]
 pub fn by_id(id: u32) -> Option<&'static Film> {
     all().get(usize::try_from(id).ok()?.checked_sub(1)?)
 }
 
-/// How many there are, which is also the highest id.
+/// The number of films, which is also the highest id.
 #[must_use]
 pub fn count() -> u32 {
     u32::try_from(all().len()).expect("a few hundred films")

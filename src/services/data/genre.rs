@@ -1,11 +1,10 @@
-//! The catalog's genres: a closed set, so that a filter can be checked and a wrong one answered with
-//! the right ones.
+//! The catalog's genres: a closed set, so that an unknown one can be refused with a list of the valid ones.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of film it is. A film has at least one.
+/// A genre. A film has at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the names say it")]
@@ -41,7 +40,7 @@ impl Genre {
         Self::Western,
     ];
 
-    /// Spelled as on the wire.
+    /// Its name in JSON and queries.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,7 +59,7 @@ impl Genre {
         }
     }
 
-    /// The genre of this name.
+    /// The genre with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|genre| genre.as_str() == name)

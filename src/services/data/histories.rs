@@ -1,18 +1,18 @@
-//! Who watched what before the program started.
+//! Viewing histories from before the start of the program.
 //!
-//! ## Why not at random
+//! ## Why they are not random
 //!
-//! A recommender can only find patterns that are there. Each viewer has a taste, two favourite
-//! genres (those with many films more often), and watches mostly films of those; some films are liked
-//! more than others whatever the taste. So "because you watched" makes sense, viewers differ, and what is popular with everybody
-//! differs from what is right for one.
+//! A recommender can only find patterns that exist. Each viewer has a taste, two favourite genres (more often genres
+//! with many films), and mostly watches films of those; some films are more popular than others regardless of taste. So
+//! "because you watched" is plausible, viewers differ, and the most popular films differ from the best ones for a
+//! viewer.
 //!
-//! ## How
+//! ## How they are drawn
 //!
-//! A film's weight for a viewer is its appeal (log-normal) times how well it fits the taste. Each
-//! viewer draws films without replacement in proportion to weight, by the keys u^(1/w) of Efraimidis
-//! and Spirakis (2006). Every viewer has a random stream of their own, so one viewer's history
-//! depends on the seed alone. Services that run apart and share a seed agree.
+//! A film's weight for a viewer is its appeal (log-normal) times how well it fits the taste. Each viewer draws films
+//! without replacement with probability proportional to weight, by the keys u^(1/w) of Efraimidis and Spirakis (2006).
+//! Every viewer has a separate random stream, so one viewer's history depends only on the seed. Services in different
+//! processes with the same seed agree.
 
 use std::ops::RangeInclusive;
 
@@ -24,13 +24,13 @@ use rand_distr::{Distribution, LogNormal};
 use super::{Genre, films};
 use crate::services::wire::Film;
 
-/// How many viewers there are. Their ids are 1 to this.
+/// The number of viewers. Their ids are 1 to this.
 pub const VIEWERS: u32 = 200;
 
 /// The shortest and the longest history.
 const LENGTH: RangeInclusive<usize> = 8..=20;
 
-/// What each viewer likes and has watched.
+/// The taste and the history of each viewer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histories {
     viewers: Vec<Viewer>,
@@ -39,12 +39,12 @@ pub struct Histories {
 #[derive(Clone, Debug, PartialEq)]
 struct Viewer {
     taste: [Genre; 2],
-    /// Film ids, the one watched last first.
+    /// Film ids, most recently watched first.
     watched: Vec<u32>,
 }
 
 impl Histories {
-    /// The histories of this seed.
+    /// The histories for this seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -54,7 +54,7 @@ impl Histories {
         Self { viewers }
     }
 
-    /// What this viewer watched, the latest film first; none for an unknown viewer.
+    /// Films that this viewer watched, the latest first; none for an unknown viewer.
     #[must_use]
     pub fn watched(&self, viewer: u32) -> Option<&[u32]> {
         self.viewer(viewer).map(|viewer| viewer.watched.as_slice())
@@ -78,7 +78,7 @@ impl Histories {
         for id in self.iter().flatten() {
             counted[*id as usize - 1].1 += 1;
         }
-        // A stable sort: films watched equally often stay in the order of their ids.
+        // A stable sort: films with equally many views stay in order of their ids.
         counted.sort_by_key(|(_, views)| std::cmp::Reverse(*views));
         counted
     }
@@ -104,7 +104,7 @@ impl Viewer {
     }
 }
 
-/// Two genres, each as likely as it has films.
+/// Two genres, drawn in proportion to their number of films.
 fn taste(rng: &mut ChaCha8Rng) -> [Genre; 2] {
     let films = |genre: &Genre| films::all().iter().filter(|film| film.genres.contains(genre)).count() as f64;
     let drawn = Genre::ALL.sample_weighted(rng, 2, films).expect("every genre has films");
@@ -113,7 +113,7 @@ fn taste(rng: &mut ChaCha8Rng) -> [Genre; 2] {
     taste.try_into().expect("there are more than two genres")
 }
 
-/// How much likelier a film of one's taste is to be watched than any other.
+/// Relative probability of watching a film, by how many favourite genres it has.
 fn fit(film: &Film, taste: [Genre; 2]) -> f64 {
     match taste.iter().filter(|genre| film.genres.contains(genre)).count() {
         0 => 0.05,

@@ -1,4 +1,4 @@
-//! What the site has to show: its films, and who watched what.
+//! The site's data: films and viewing histories.
 
 pub mod films;
 mod genre;

@@ -1,4 +1,4 @@
-//! Answers of the services behind the door, and what stands in for them.
+//! Answers of the services behind the gateway, and their fallbacks.
 
 use std::future::Ready;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::web::problem::Problem;
 use breakerbox_resilience::fallback::{Aged, FallbackSettings};
 use breakerbox_telemetry::FallbackReason;
 
-/// Films in a row of the home page.
+/// Films per row of the home page.
 pub(super) const ROW: u32 = 12;
 
 impl GatewayState {
-    /// Without protection an error is the page's error; with it, it's something to fall back from.
-    /// What the caller did wrong is theirs either way.
+    /// Without protection, a dependency's error becomes the page's error; with protection, it is returned for a
+    /// fallback. A caller's own mistake is an error in both cases.
     pub(super) fn or_problem<T>(&self, result: Result<T, Error>) -> Result<Result<T, Error>, Problem> {
         match result {
             Err(error)
@@ -35,7 +35,7 @@ impl GatewayState {
         }
     }
 
-    /// What the user service keeps, and which copy it comes from.
+    /// Data of the user service, and the copy from which it comes.
     pub(super) async fn stored<T: DeserializeOwned>(
         &self,
         context: &Context,
@@ -81,18 +81,18 @@ impl GatewayState {
         }
     }
 
-    /// What most viewers watch.
+    /// Recommendations that are the same for all viewers: the most watched films.
     pub(super) async fn impersonal(&self, reason: FallbackReason) -> Recommendations {
         self.or_impersonal(Chain::new(&FallbackSettings::default()), reason).await
     }
 
-    /// The popular titles that the program came with: they do not age, and a gateway has them before
-    /// the catalog answered for the first time.
+    /// The popular titles embedded in the program: they do not age, and are available before the catalog has answered
+    /// for the first time.
     fn shipped(&self) -> Ready<Option<Aged<FilmList>>> {
         nothing_but(self.inner.shipped.clone())
     }
 
-    /// What most viewers watch: by the catalog's last answer, or as the program came with it.
+    /// The most watched films: the catalog's last answer, or else the embedded list.
     fn popular_titles(&self) -> Ready<Option<Aged<FilmList>>> {
         self.inner.popular.last(&()).map_or_else(|| self.shipped(), |last| std::future::ready(Some(last)))
     }
@@ -131,12 +131,12 @@ impl GatewayState {
     }
 }
 
-/// The last step of a chain: it always has something, if only words around it.
+/// The last step of a chain: it always has a value, possibly empty.
 pub(super) fn nothing_but<T>(value: T) -> Ready<Option<Aged<T>>> {
     std::future::ready(Some(Aged::fresh(value)))
 }
 
-/// An answer, where it came from, and how old it is.
+/// An answer with its source and age.
 pub(super) struct Sourced<T> {
     pub(super) value: T,
     pub(super) source: Source,
@@ -144,12 +144,12 @@ pub(super) struct Sourced<T> {
 }
 
 impl<T> Sourced<T> {
-    /// Made for this request.
+    /// A live answer.
     pub(super) fn live(value: T) -> Self {
         Self { value, source: Source::Live, age: None }
     }
 
-    /// What a chain served; `empty` when even its last step had nothing.
+    /// The result of a chain; `empty` if even its last step had no value.
     pub(super) fn or(served: Option<Served<T>>, empty: T) -> Self {
         match served {
             Some(Served { value, kind, age, .. }) => Self { value, source: source_of(kind), age },
@@ -159,7 +159,7 @@ impl<T> Sourced<T> {
 }
 
 impl<T: Default> Sourced<T> {
-    /// What a chain with a last step served.
+    /// The result of a chain whose last step always has a value.
     pub(super) fn of(served: Option<Served<T>>) -> Self {
         Self::or(served, T::default())
     }
@@ -173,7 +173,7 @@ fn source_of(kind: FallbackKind) -> Source {
     }
 }
 
-/// A dependency's own words about the caller's mistake, where it said any.
+/// The dependency's own error message about the caller's mistake, if it sent one.
 pub(super) fn relayed(error: Error) -> Problem {
     #[derive(Deserialize)]
     struct Said {

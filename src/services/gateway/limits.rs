@@ -1,9 +1,8 @@
-//! How much one client may ask for.
+//! Rate limits per client.
 //!
-//! A client is an address, or a network of 64 bits where addresses have 128, since one machine has as
-//! many of those as it likes. Logins have a limit for each account as well, so that many addresses
-//! gain nothing against one. The twin without protection limits logins alone: trying passwords is no
-//! fault that its viewers would otherwise see.
+//! A client is an IPv4 address or a /64 network of IPv6, since one machine can use any address of its network. Logins
+//! are also limited per account, so that many addresses do not help to guess the password of one account. The
+//! unprotected twin only limits logins: guessing passwords is not a fault that it is meant to demonstrate.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -21,12 +20,12 @@ use crate::web::problem::Problem;
 use crate::web::trust::Outsider;
 use breakerbox_resilience::limiter::{KeyedRateLimiter, LimitBy, RateLimiterSettings};
 
-/// Clients, and accounts, that have a limit of their own at a time.
+/// Maximum number of clients, and of accounts, that have their own limit at a time.
 const MOST: usize = 10_000;
-/// Longest account name that is looked at, in bytes: no account has one.
+/// Maximum length of an account name, in bytes: no account has a longer one.
 const LONGEST_NAME: usize = 128;
 
-/// So many in so many seconds.
+/// This many requests in this many seconds.
 pub(super) fn per(limit_for_period: u32, seconds: u64) -> RateLimiterSettings {
     RateLimiterSettings {
         limit_for_period,
@@ -61,7 +60,7 @@ impl Limits {
         })
     }
 
-    /// A login that `client` tries on the account `name`.
+    /// A login attempt by `client` for the account `name`.
     pub(super) fn login(&self, client: Outsider, name: &str) -> Result<(), Problem> {
         let many = "too many logins tried";
         self.check(&self.logins, network(client), many)?;
@@ -85,7 +84,7 @@ impl Limits {
     }
 }
 
-/// What stands for a client.
+/// The key of a client.
 fn network(Outsider(address): Outsider) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

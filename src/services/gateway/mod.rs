@@ -1,12 +1,11 @@
 //! Public API gateway.
 //!
-//! A page always loads. What a page needs from a service that fails is replaced, in this order: by
-//! the same answer given earlier, by what most viewers watch, by an honest notice. Each answer says
-//! where it came from.
+//! A page always loads. An answer missing because a service fails is replaced, in this order: by an earlier answer, by
+//! the most watched films, by a notice. Each answer names its source.
 //!
-//! `gateway-bare` is this same code with [`Protection::Off`]: no fallback, no breaker, no timeout, and
-//! one pool of calls that all dependencies share. A dependency's error is its own error, and a
-//! dependency that hangs takes every place in the pool, until pages that never needed it fail too.
+//! `gateway-bare` is the same code with [`Protection::Off`]: no fallback, no breaker, no timeout, and one pool of slots
+//! shared by calls to all dependencies. A dependency's error becomes its own error, and a dependency that hangs
+//! occupies every slot of the pool, until pages that do not need it fail, too.
 
 mod answers;
 mod limits;
@@ -52,7 +51,7 @@ pub fn is_page(route: &str) -> bool {
     matches!(route, "/api/home" | "/api/recommendations") || route.starts_with("/api/movies")
 }
 
-/// What viewers read when the catalog's rows are not the live ones.
+/// Notice for viewers when the catalog's rows are not live.
 pub const CATALOG_NOTICE: &str = "영화 목록을 잠시 사용할 수 없습니다";
 
 /// Whether the gateway is protected.
@@ -64,28 +63,28 @@ pub enum Protection {
     Off,
 }
 
-/// The gateway's own settings.
+/// Settings of the gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct GatewaySettings {
-    /// Time a page may take in all; every hop behind it gets what remains.
+    /// Total time budget of a page; every hop behind the gateway gets the remaining time.
     #[serde(with = "humantime_serde")]
     pub page_budget: Duration,
-    /// How old an answer may be that is served again.
+    /// Maximum age of a cached answer when it is served.
     #[serde(with = "humantime_serde")]
     pub stale_after: Duration,
-    /// Answers kept for that, for each kind of page.
+    /// Capacity of the cache, for each kind of page.
     pub cached_answers: usize,
     /// How long a verified token stays valid while the user service cannot be reached.
     #[serde(with = "humantime_serde")]
     pub session_grace: Duration,
-    /// Orders a viewer may place or look at.
+    /// Rate limit of placing and reading orders, per viewer.
     pub rate_limit: RateLimiterSettings,
-    /// Requests of one client's address. Peers, such as the load generator, have no such limit.
+    /// Rate limit of requests per client address. Trusted peers, such as the load generator, are exempt.
     pub client_limit: RateLimiterSettings,
-    /// Logins that one client's address may try.
+    /// Rate limit of login attempts per client address.
     pub login_limit: RateLimiterSettings,
-    /// Logins that may be tried on one account, wherever they come from.
+    /// Rate limit of login attempts per account, from any address.
     pub account_limit: RateLimiterSettings,
 }
 
@@ -105,7 +104,7 @@ impl Default for GatewaySettings {
 }
 
 impl GatewaySettings {
-    /// Says which field is wrong, and what it may be.
+    /// Validates the settings; an error names the field and its allowed values.
     pub fn validate(&self) -> Result<(), String> {
         if !(Duration::from_millis(50)..=Duration::from_secs(60)).contains(&self.page_budget) {
             return Err(format!("gateway.page-budget: {:?} is not within 50ms–60s", self.page_budget));
@@ -154,7 +153,7 @@ struct Inner {
     pages: Cache<String, FilmPage>,
     films: Cache<u32, Film>,
     popular: Cache<(), FilmList>,
-    /// The popular titles that the program came with.
+    /// The popular titles embedded in the program.
     shipped: FilmList,
     profiles: Cache<u32, Me>,
     recommended: Cache<u32, Recommendations>,
@@ -164,8 +163,8 @@ struct Inner {
 }
 
 impl GatewayState {
-    /// A gateway over these clients; it counts its fallbacks under `service`. `seed` is that of the
-    /// viewing histories, which say what is popular.
+    /// A gateway over these clients; it counts its fallbacks under `service`. `seed` is that of the viewing histories,
+    /// which determine popularity.
     pub fn new(
         service: ServiceName,
         protection: Protection,

@@ -1,4 +1,4 @@
-//! The pages that viewers get.
+//! The pages of the public API.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::web::problem::{Body, Problem, Query};
 use crate::web::trust::Outsider;
 use breakerbox_telemetry::Playback;
 
-/// A page, and what the viewer got with it.
+/// A page and its source.
 pub(super) struct Page<T>(T, Source);
 
 impl<T: Serialize> IntoResponse for Page<T> {
@@ -31,7 +31,7 @@ impl<T: Serialize> IntoResponse for Page<T> {
     }
 }
 
-/// A page of films as viewers get it.
+/// A page of films for viewers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Movies {
     source: Source,
@@ -42,7 +42,7 @@ pub(super) struct Movies {
     page: FilmPage,
 }
 
-/// One film as viewers get it.
+/// One film for viewers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Movie {
     source: Source,
@@ -63,7 +63,7 @@ pub(super) struct Me {
 }
 
 impl Me {
-    /// What is shown of a viewer of whom nothing but the id is known.
+    /// Default profile of a viewer of whom only the id is known.
     fn default_of(user: u32) -> Self {
         let profile =
             Profile { id: user, username: format!("viewer {user}"), favourite_genres: Vec::new(), films_watched: 0 };
@@ -72,7 +72,7 @@ impl Me {
     }
 }
 
-/// Whole seconds, as ages are shown.
+/// An age in whole seconds.
 fn seconds(age: Option<Duration>) -> Option<u64> {
     age.map(|age| age.as_secs())
 }
@@ -128,7 +128,7 @@ pub(super) async fn movies(
     let result: Result<FilmPage, Error> = inner.clients.catalog.call_json(&context, request).await;
     let Sourced { value: films, source, age } = match state.or_problem(result)? {
         Ok(films) => {
-            // What viewers type is seldom typed again.
+            // Searches are not cached, because the same text is seldom searched again.
             if query.q.is_none() {
                 inner.pages.put(key, films.clone());
             }
@@ -196,7 +196,7 @@ pub(super) async fn login(
     }
 }
 
-/// A film was watched: it joins the viewer's history, on which recommendations are made.
+/// Adds a watched film to the viewer's history, from which recommendations are made.
 pub(super) async fn watch(
     State(state): State<GatewayState>,
     context: Context,

@@ -1,8 +1,8 @@
-//! What viewers buy: `POST /api/checkout`, `GET /api/orders`, `GET` and `DELETE /api/orders/{id}`,
-//! `GET /api/premieres/{id}`.
+//! Orders and premieres: `POST /api/checkout`, `GET /api/orders`, `GET` and `DELETE /api/orders/{id}`, `GET
+//! /api/premieres/{id}`.
 //!
-//! A limiter stands in front, by viewer: it is who they proved to be that counts, not where they come
-//! from. The unprotected twin has none.
+//! Requests are rate-limited per viewer, by the verified identity and not by address. The unprotected twin has no such
+//! limit.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -24,12 +24,12 @@ use crate::web::params;
 use crate::web::problem::{Body, Problem};
 use breakerbox_resilience::limiter::{KeyedRateLimiter, RateLimiterSettings};
 
-/// Viewers that have a limit of their own at a time.
+/// Maximum number of viewers that have their own limit at a time.
 const MOST_VIEWERS: usize = 10_000;
-/// Longest order id that is looked up, in bytes.
+/// Maximum length of an order id, in bytes.
 const LONGEST_ID: usize = 64;
 
-/// The limiter and its counters.
+/// The rate limiter and its counters.
 pub(super) struct Shop {
     limiter: KeyedRateLimiter<u32>,
     requests: RateLimiterTelemetry,
@@ -95,7 +95,7 @@ pub(super) async fn checkout(
     }
 }
 
-/// An order's answer as viewers get it.
+/// The response to an order request.
 fn told(answer: OrderAnswer) -> Response {
     let wait = answer.retry_after_seconds.map(std::time::Duration::from_secs);
     match answer.outcome {
@@ -115,7 +115,7 @@ fn told(answer: OrderAnswer) -> Response {
     }
 }
 
-/// Where the order can be looked at.
+/// The `Location` of an order.
 fn at(answer: &OrderAnswer) -> [(header::HeaderName, HeaderValue); 1] {
     let path = format!("/api/orders/{}", answer.order_id);
     [(header::LOCATION, HeaderValue::try_from(path).unwrap_or(HeaderValue::from_static("/api/orders")))]
@@ -153,7 +153,7 @@ pub(super) async fn cancel(
     state.inner.clients.checkout.call_json(&context, request).await.map(Json).map_err(passed_on)
 }
 
-/// Checkout's path of an order, as far as it is the viewer's.
+/// Path of an order in checkout's API, restricted to the viewer's own orders.
 fn path_of(id: &str, user: u32) -> Result<String, Problem> {
     if id.is_empty() || id.len() > LONGEST_ID || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         return Err(Problem::not_found("there is no such order"));
@@ -161,7 +161,7 @@ fn path_of(id: &str, user: u32) -> Result<String, Problem> {
     Ok(format!("/orders/{id}?user_id={user}"))
 }
 
-/// Seats left at a film's premiere. Anyone may look.
+/// Seats left at a film's premiere. Needs no login.
 pub(super) async fn premiere(
     State(state): State<GatewayState>,
     context: Context,
@@ -172,7 +172,7 @@ pub(super) async fn premiere(
     state.inner.clients.checkout.call_json(&context, request).await.map(Json).map_err(passed_on)
 }
 
-/// What checkout said, with the time to come back.
+/// Checkout's error, with the time to retry.
 fn passed_on(error: Error) -> Problem {
     let wait = error.retry_after();
     relayed(error).after(wait)

@@ -14,7 +14,7 @@ use breakerbox_telemetry::FallbackReason;
 pub(super) enum Viewer {
     Known(u32),
     Anonymous,
-    /// Their token cannot be verified at the moment, for this reason.
+    /// The token cannot be verified at the moment, for this reason.
     Unverified(FallbackReason),
 }
 
@@ -22,8 +22,8 @@ impl GatewayState {
     pub(super) async fn viewer(&self, context: &Context, headers: &HeaderMap) -> Result<Viewer, Problem> {
         let Some(token) = bearer(headers)? else { return Ok(Viewer::Anonymous) };
         let inner = &self.inner;
-        // Verifying changes nothing, so it may be repeated although it is a POST; the token is kept
-        // out of the path, which logs and spans may hold.
+        // Verifying changes nothing, so it may be retried although it is a POST; the token is not part of the path,
+        // because logs and spans may record that.
         let request = Request::post("/verify").json(&VerifyRequest { token: token.to_owned() }).repeatable();
         let result: Result<VerifyReply, Error> = inner.clients.user.call_json(context, request).await;
         match self.or_problem(result)? {
@@ -45,7 +45,7 @@ impl GatewayState {
 }
 
 impl GatewayState {
-    /// The viewer's id, for what only a viewer who is known may do.
+    /// The viewer's id, for operations that require a verified viewer.
     pub(super) async fn identified(&self, context: &Context, headers: &HeaderMap) -> Result<u32, Problem> {
         match self.viewer(context, headers).await? {
             Viewer::Known(user) => Ok(user),
@@ -55,7 +55,7 @@ impl GatewayState {
     }
 }
 
-/// The token of `Authorization: Bearer …`; none is fine, another scheme is not.
+/// The token of `Authorization: Bearer …`; it may be absent, but another scheme is an error.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     if !headers.contains_key(header::AUTHORIZATION) {
         return Ok(None);

@@ -1,14 +1,13 @@
-//! recommendation: what ml-api predicts, with titles, and something else when it can't be had.
+//! recommendation: the predictions of ml-api with titles, or a fallback when they are unavailable.
 //!
 //! ## The chain
 //!
-//! live → the viewer's own last live answer, if it isn't too old → what most viewers watch. Each step
-//! is worse than the one before and depends on less: the cache on an earlier success, the popular list
-//! on nothing at all. So the chain always ends with an answer, and `source` and `notice` say which. It
-//! never hides what happened: every fallback is counted, with the reason and the age of what was served.
+//! live → the viewer's own last live answer, unless it is too old → the most watched films. Each step is worse than the
+//! one before and depends on less: the cache on an earlier success, the popular list on nothing. So the chain always
+//! has an answer, and `source` and `notice` name it. Failures are not hidden: every fallback is counted, with its
+//! reason and the age of the answer.
 //!
-//! Without protection there is no chain: ml-api's failure is passed on, as a site without this pattern
-//! would.
+//! Without protection there is no chain: ml-api's failure is passed on to the caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,9 +37,9 @@ const PREDICTED: u32 = MOST_FILMS;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RecommendationSettings {
-    /// Viewers whose last live answer is kept. 200 viewers take about 200 KiB.
+    /// Capacity of the cache of live answers, in viewers. 200 viewers take about 200 KiB.
     pub cache_capacity: usize,
-    /// Age at which a kept answer is no longer served.
+    /// Age from which a cached answer is no longer served.
     #[serde(with = "humantime_serde")]
     pub cache_stale_after: Duration,
 }
@@ -52,7 +51,7 @@ impl Default for RecommendationSettings {
 }
 
 impl RecommendationSettings {
-    /// Refuses a capacity outside 1–100 000 and a bound on staleness outside 1 s to 1 day.
+    /// Validates capacity (1–100 000) and maximum age (1 s to 1 day).
     pub fn validate(&self) -> Result<(), String> {
         if !(1..=100_000).contains(&self.cache_capacity) {
             let size = self.cache_capacity;
@@ -66,16 +65,16 @@ impl RecommendationSettings {
     }
 }
 
-/// The two ways to ml-api.
+/// The two clients of ml-api.
 #[derive(Clone)]
 pub struct MlApiClients {
-    /// Under the policy.
+    /// With the policy.
     pub protected: Client,
-    /// For requests that are to go without protection.
+    /// For requests without protection.
     pub bare: Client,
 }
 
-/// What recommendation knows. Cheap to clone.
+/// State of recommendation. Cheap to clone.
 #[derive(Clone)]
 pub struct RecommendationState {
     inner: Arc<Inner>,
@@ -89,7 +88,7 @@ struct Inner {
 }
 
 impl RecommendationState {
-    /// A service that asks ml-api. `seed` is that of the viewing histories, which say what is popular.
+    /// A service that calls ml-api. `seed` is that of the viewing histories, which determine popularity.
     pub fn new(
         settings: &RecommendationSettings,
         ml_api: MlApiClients,
@@ -144,7 +143,7 @@ async fn recommend(
 ) -> Result<Json<Recommendations>, Problem> {
     let user = params::id("user", &user)?;
     let limit = params::number("limit", query.limit.as_deref(), 10, &(1..=MOST_FILMS))? as usize;
-    // Checked here, so that any error of ml-api below is its failure and not the caller's.
+    // Checked here, so that any error of ml-api below counts as its failure and not as the caller's.
     if user > VIEWERS {
         return Err(Problem::not_found(format!("there is no viewer {user}")));
     }
@@ -159,7 +158,7 @@ async fn recommend(
     }
 }
 
-/// The films of a prediction. One that this catalog doesn't have is left out.
+/// The films of a prediction. Films that are missing in this catalog are left out.
 fn with_titles(films: &[PredictedFilm], limit: usize) -> Vec<Recommendation> {
     let known = films.iter().filter_map(|predicted| {
         Some(Recommendation {

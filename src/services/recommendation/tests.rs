@@ -13,7 +13,7 @@ use breakerbox_resilience::bulkhead::{Bulkhead, BulkheadSettings};
 use breakerbox_resilience::policy::PolicySettings;
 use breakerbox_telemetry::{Metrics, TransitionLog};
 
-/// ml-api with a switch: as long as a status is set, it answers with that.
+/// An ml-api that answers with this status while one is set.
 #[derive(Clone, Default)]
 struct Switch(Arc<Mutex<Option<StatusCode>>>);
 
@@ -100,7 +100,7 @@ async fn an_answer_that_grew_too_old_gives_way_to_what_is_popular() {
     let (service, ml_api) = service();
     let _: Recommendations = get(service.clone(), "/recommendations/7").await;
     ml_api.fail(StatusCode::INTERNAL_SERVER_ERROR);
-    // Well before the bound: retries take time, too.
+    // Well below the maximum age, because retries take time, too.
     tokio::time::advance(Duration::from_mins(9)).await;
     let answer: Recommendations = get(service.clone(), "/recommendations/7").await;
     assert_eq!(answer.source, Source::Cache);

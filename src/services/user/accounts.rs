@@ -1,8 +1,7 @@
 //! The demonstration's accounts: `viewer1` to `viewer200`, all with the password `popcorn`.
 //!
-//! Passwords are kept as HMAC-SHA-256 under a salt of each account's own. That is right for a
-//! demonstration, in which logins are load and the password is printed in the README; a site with
-//! secrets to keep would use Argon2, which is slow on purpose.
+//! Passwords are stored as HMAC-SHA-256 with a salt per account. That suffices for a demonstration, in which logins are
+//! load and the password is printed in the README; a real site would use Argon2, which is slow on purpose.
 
 use hmac::{Hmac, KeyInit, Mac};
 use rand::{RngExt, SeedableRng};
@@ -38,9 +37,9 @@ impl Accounts {
         Self { accounts }
     }
 
-    /// The id of the account that this name and this password open.
+    /// The id of the account with this name and password.
     ///
-    /// An unknown name takes as long as a wrong password, so that time doesn't tell which names exist.
+    /// An unknown name takes as long as a wrong password, so that response times do not reveal which names exist.
     pub(super) fn open(&self, username: &str, password: &str) -> Option<u32> {
         let id = id(username);
         let account = &self.accounts[id.map_or(0, |id| id as usize - 1)];
@@ -49,14 +48,14 @@ impl Accounts {
     }
 }
 
-/// The name of the account of this id.
+/// The name of the account with this id.
 pub(super) fn username(id: u32) -> String {
     format!("{PREFIX}{id}")
 }
 
 fn id(name: &str) -> Option<u32> {
     let id = name.strip_prefix(PREFIX)?.parse().ok().filter(|id| (1..=VIEWERS).contains(id))?;
-    // `viewer007` and `viewer+7` are no other names of `viewer7`.
+    // Other spellings, such as `viewer007` and `viewer+7`, are not accepted for `viewer7`.
     (username(id) == name).then_some(id)
 }
 

@@ -1,8 +1,8 @@
-//! user: who may watch, and what they watched.
+//! user: accounts and viewing histories.
 //!
-//! `POST /login`, `POST /verify` (a token's owner, for the gateway), `GET /users/{id}`,
-//! `GET /users/{id}/history`, `POST /users/{id}/history`. It stands behind the gateway and trusts it:
-//! only the gateway looks at who asks for whose history.
+//! `POST /login`, `POST /verify` (identifies the owner of a token, for the gateway), `GET /users/{id}`, `GET
+//! /users/{id}/history`, `POST /users/{id}/history`. It trusts the gateway, which alone checks that a viewer only
+//! accesses their own history.
 
 mod accounts;
 mod stores;
@@ -38,28 +38,28 @@ use viewers::Viewers;
 /// Methods and routes whose series exist before the first request.
 pub const ROUTES: &[(&str, &str)] = &[("POST", "/login"), ("POST", "/verify"), ("GET", "/users/{id}")];
 
-/// Largest body taken, in bytes.
+/// Maximum size of a request body, in bytes.
 const LARGEST_BODY: usize = 4096;
-/// Most history entries in one answer.
+/// Maximum number of history entries in a response.
 const MOST_HISTORY: u32 = 100;
-/// Longest name or password taken, in bytes.
+/// Maximum length of a name or password, in bytes.
 const LONGEST_CREDENTIAL: usize = 128;
 
 /// Settings of user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct UserSettings {
-    /// What tokens are signed with, at least 32 bytes. Without one, each start makes its own, and
-    /// tokens of an earlier run or of another instance are not valid.
+    /// Key that signs tokens, at least 32 bytes. Without one, each process generates its own at start, and tokens of an
+    /// earlier run or of another instance are invalid.
     pub token_key: Option<TokenKey>,
-    /// How long a login lasts.
+    /// Lifetime of a token.
     #[serde(with = "humantime_serde")]
     pub token_lifetime: Duration,
-    /// How its reads and writes of the primary store are protected.
+    /// Policy of reads and writes of the primary store.
     pub primary: PolicySettings,
-    /// How its reads of the replica are protected.
+    /// Policy of reads of the replica.
     pub replica: PolicySettings,
-    /// How long after the primary the replica learns of a write.
+    /// Replication lag of the replica.
     #[serde(with = "humantime_serde")]
     pub replication_lag: Duration,
 }
@@ -77,7 +77,7 @@ impl Default for UserSettings {
 }
 
 impl UserSettings {
-    /// Refuses a key that is too short and a lifetime outside 1 s to 30 days.
+    /// Validates the key's length and the lifetime (1 s to 30 days).
     pub fn validate(&self) -> Result<(), String> {
         let allowed = Duration::from_secs(1)..=Duration::from_hours(30 * 24);
         if !allowed.contains(&self.token_lifetime) {
@@ -95,7 +95,7 @@ impl UserSettings {
     }
 }
 
-/// What user knows. Cheap to clone.
+/// State of user. Cheap to clone.
 #[derive(Clone)]
 pub struct UserState {
     inner: Arc<Inner>,
@@ -104,7 +104,7 @@ pub struct UserState {
 struct Inner {
     accounts: Arc<Accounts>,
     viewers: Arc<Viewers>,
-    /// The two copies of what is kept about viewers; none where they are not kept apart.
+    /// Clients of the primary and the replica; `None` if there is only one copy.
     stores: Option<StoreClients>,
     key: TokenKey,
     lifetime: Duration,
@@ -112,12 +112,12 @@ struct Inner {
 }
 
 impl UserState {
-    /// The viewers of this seed and their histories, by this machine's time.
+    /// The viewers and histories of this seed, by the system clock.
     pub fn new(settings: &UserSettings, seed: u64) -> Result<Self, String> {
         Self::at(settings, seed, Clock::system())
     }
 
-    /// The same by another clock.
+    /// The viewers and histories of this seed, by another clock.
     pub fn at(settings: &UserSettings, seed: u64, clock: Clock) -> Result<Self, String> {
         settings.validate()?;
         let inner = Inner {
@@ -131,7 +131,7 @@ impl UserState {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The copy that is read when this one can't be: behind it by `lag`.
+    /// A replica that lags behind this copy by `lag`.
     #[must_use]
     pub fn replica(&self, lag: Duration) -> Self {
         let Inner { accounts, viewers, key, lifetime, clock, .. } = &*self.inner;
@@ -146,7 +146,7 @@ impl UserState {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The same, its reads and writes going through two stores that can fail apart.
+    /// This service, with reads and writes through two stores that can fail separately.
     #[must_use]
     pub fn over(&self, stores: StoreClients) -> Self {
         let Inner { accounts, viewers, key, lifetime, clock, .. } = &*self.inner;

@@ -1,13 +1,12 @@
-//! Two copies of what is kept about viewers: a primary that is written and read, and a replica that is
-//! read when the primary can't be.
+//! Two copies of the viewers' data: a primary for reads and writes, and a replica for reads when the primary fails.
 //!
-//! Each has a client of its own, with a breaker of its own: one failure in front of both would take
-//! the replica away with the primary. A read that falls back says so, in a header; a write doesn't
-//! fall back, since a replica that is written is none.
+//! Each has its own client with its own breaker: with a shared breaker, failures of the primary would block the
+//! replica, too. A read that falls back says so in a header; a write does not fall back, because a replica must not be
+//! written.
 //!
-//! Both copies are in the memory of the process, each with data of its own: the replica learns of a
-//! write [a while](super::UserSettings::replication_lag) after the primary. They fail apart, as the fault
-//! targets `user-primary` and `user-replica`.
+//! Both copies are in the memory of the process, with separate data: a write reaches the replica [some
+//! time](super::UserSettings::replication_lag) after the primary. They fail separately, as the fault targets
+//! `user-primary` and `user-replica`.
 
 use std::time::Duration;
 
@@ -23,11 +22,11 @@ use crate::web::problem::Problem;
 use breakerbox_resilience::deadline::TimeLimiterSettings;
 use breakerbox_resilience::policy::PolicySettings;
 
-/// The fault target and breaker of the copy that is written.
+/// Fault target and breaker of the primary.
 pub const PRIMARY: &str = "user-primary";
-/// The fault target and breaker of the copy that is read when the other can't be.
+/// Fault target and breaker of the replica.
 pub const REPLICA: &str = "user-replica";
-/// Says which copy an answer comes from.
+/// Header that names the copy from which a response comes.
 pub const SOURCE_HEADER: &str = "x-data-source";
 
 /// The clients of both copies.
@@ -38,8 +37,8 @@ pub struct StoreClients {
     fallbacks: Fallbacks,
 }
 
-/// A preset for one of both copies, with a timeout that leaves the caller time to ask the other: the
-/// preset's seconds are longer than a page may take.
+/// A preset for one of the copies, with a timeout that leaves time to try the other one: the preset's timeout is longer
+/// than a page may take.
 pub(super) fn policy(preset: &str) -> PolicySettings {
     let database = crate::client::preset(preset).unwrap_or_default();
     let time_limiter = TimeLimiterSettings { timeout_duration: Duration::from_millis(200), ..database.time_limiter };
@@ -55,7 +54,7 @@ pub fn store_routes(state: UserState) -> Router {
 }
 
 impl StoreClients {
-    /// Both copies' clients.
+    /// Clients of both copies.
     #[must_use]
     pub fn new(primary: Client, replica: Client, telemetry: &Telemetry) -> Self {
         let kinds = [FallbackKind::Replica];
@@ -68,7 +67,7 @@ impl StoreClients {
             Ok(reply) => return Ok(told(reply, "primary")),
             Err(error) => error,
         };
-        // What is wrong with the request is wrong with it at the replica, too.
+        // An invalid request is invalid at the replica, too.
         if is_callers_own(&error) || !context.protection {
             return Err(error.into());
         }

@@ -1,9 +1,8 @@
-//! Proof of a login that can be checked without asking a database.
+//! Tokens: proof of a login that can be verified without a database.
 //!
-//! `v1.<user>.<expires>.<signature>`: the user's id, the end in Unix seconds, and an HMAC-SHA-256
-//! (RFC 2104) of everything before it, in base64url. Only what carries a valid signature is looked at,
-//! so nothing a caller made up is ever parsed. A token can't be taken back before it ends; that is why
-//! it ends soon. `v1` lets the form change later without misreading old ones.
+//! `v1.<user>.<expires>.<signature>`: the user's id, the expiry in Unix seconds, and an HMAC-SHA-256 (RFC 2104) of
+//! everything before it, in base64url. The signature is verified before anything else is parsed. A token can't be
+//! revoked before it expires, so its lifetime is short. `v1` allows the format to change without misreading old tokens.
 
 use std::fmt;
 
@@ -16,30 +15,30 @@ use sha2::Sha256;
 use breakerbox_resilience::SettingsError;
 
 const VERSION: &str = "v1";
-/// Longer than any token made here: the rest is refused unread.
+/// Longer than any valid token: longer ones are refused unread.
 const LONGEST: usize = 128;
-/// Shortest key, in bytes: what HMAC-SHA-256 asks for (RFC 2104, section 3) is its output's length.
+/// Minimum length of a key, in bytes: HMAC-SHA-256 asks for its output's length (RFC 2104, section 3).
 const SHORTEST_KEY: usize = 32;
 
-/// What tokens are signed with. Never shown: neither printed nor serialised.
+/// Key that signs tokens. Never printed nor serialized.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct TokenKey(String);
 
 impl TokenKey {
-    /// A key of this text.
+    /// A key from this text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// A random key of this process alone, lost when it ends.
+    /// A random key of this process, lost when it ends.
     #[must_use]
     pub fn random() -> Self {
         Self(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
     }
 
-    /// Refuses a key that is too short, as the value of the setting `field`.
+    /// Refuses a key that is too short; the error names the setting `field`.
     pub fn validate(&self, field: &str) -> Result<(), SettingsError> {
         if self.0.len() < SHORTEST_KEY {
             let size = format!("{} bytes", self.0.len());
@@ -67,27 +66,27 @@ impl Serialize for TokenKey {
     }
 }
 
-/// What a valid token says.
+/// Contents of a valid token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claims {
-    /// Whose it is.
+    /// The user's id.
     pub(super) user_id: u32,
-    /// When it ends, in Unix seconds.
+    /// Expiry, in Unix seconds.
     pub(super) expires_at: u64,
 }
 
 /// Why a token is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TokenError {
-    /// It was not made here, or not like this.
+    /// Malformed, or not signed with this key.
     #[error("the token is not valid")]
     Invalid,
-    /// It was, but its time is over.
+    /// Correctly signed, but expired.
     #[error("the token has expired; log in again")]
     Expired,
 }
 
-/// Makes a token.
+/// Creates a token.
 #[must_use]
 pub(super) fn issue(key: &TokenKey, claims: Claims) -> String {
     let signed = format!("{VERSION}.{}.{}", claims.user_id, claims.expires_at);
@@ -95,7 +94,7 @@ pub(super) fn issue(key: &TokenKey, claims: Claims) -> String {
     format!("{signed}.{signature}")
 }
 
-/// Reads a token as of `now`, in Unix seconds.
+/// Verifies and parses a token at the time `now`, in Unix seconds.
 pub(super) fn verify(key: &TokenKey, token: &str, now: u64) -> Result<Claims, TokenError> {
     if token.len() > LONGEST {
         return Err(TokenError::Invalid);
@@ -107,7 +106,7 @@ pub(super) fn verify(key: &TokenKey, token: &str, now: u64) -> Result<Claims, To
 fn signed_claims(key: &TokenKey, token: &str) -> Option<Claims> {
     let (signed, signature) = token.rsplit_once('.')?;
     let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-    // Compares in constant time.
+    // Constant-time comparison.
     key.mac(signed).verify_slice(&signature).ok()?;
     let [version, user_id, expires_at] = signed.split('.').collect::<Vec<_>>().try_into().ok()?;
     (version == VERSION).then_some(())?;

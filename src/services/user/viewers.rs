@@ -1,7 +1,7 @@
-//! What is kept about viewers: their taste and what they watched, in memory.
+//! The viewers' data in memory: taste and history.
 //!
-//! A replica is a copy of its own that applies the primary's log, some time later. It looks at the log
-//! when it is read, so that there is no task that could stop and no reader who could tell.
+//! A replica is a separate copy that applies the primary's log after a delay. It does so when it is read, so that no
+//! background task is needed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,34 +13,34 @@ use super::accounts::username;
 use crate::services::data::{Histories, VIEWERS};
 use crate::services::wire::{History, HistoryEntry, Profile};
 
-/// Entries kept of one viewer; the oldest make way.
+/// Maximum number of entries per viewer; the oldest are dropped.
 pub(super) const LONGEST_HISTORY: usize = 500;
-/// Seconds between two films of a seeded history: a film every other evening or so.
+/// Seconds between two films of a seeded history: about one film every other evening.
 const SEEDED_INTERVAL: u64 = 37 * 3600;
 
-/// Writes that a replica may be behind by; one that is further behind copies everything.
+/// Maximum number of writes by which a replica may lag; one that lags more copies everything.
 const LONGEST_LOG: usize = 10_000;
 
 /// Profiles and histories of every viewer.
 pub(super) struct Viewers {
     seeded: Histories,
     copy: Mutex<Copy>,
-    /// The primary, for a replica, and how far behind it this one is.
+    /// For a replica: its primary and its lag.
     follows: Option<(Arc<Viewers>, Duration)>,
 }
 
 /// One copy of the histories.
 struct Copy {
-    /// The latest first. By id, from 1.
+    /// By id, from 1; the latest entry first.
     histories: Vec<VecDeque<HistoryEntry>>,
-    /// The latest writes, for replicas, the oldest first.
+    /// The latest writes, for replicas, oldest first.
     log: VecDeque<(Instant, u32, HistoryEntry)>,
-    /// Writes made, or, of a replica, applied.
+    /// Number of writes made or, in a replica, applied.
     writes: u64,
 }
 
 impl Viewers {
-    /// The viewers of a seed, who watched their last seeded film some time before `now` (Unix seconds).
+    /// The viewers of a seed, whose last seeded film was watched some time before `now` (Unix seconds).
     pub(super) fn seeded(seed: u64, now: u64) -> Self {
         let seeded = Histories::seeded(seed);
         let dated = |watched: &[u32]| -> VecDeque<HistoryEntry> {
@@ -51,7 +51,7 @@ impl Viewers {
         Self { seeded, copy: Mutex::new(copy), follows: None }
     }
 
-    /// A copy that learns of each write this long after it.
+    /// A copy to which each write is applied with this delay.
     pub(super) fn replica(primary: &Arc<Self>, lag: Duration) -> Self {
         let seeded = primary.seeded.clone();
         let copy = {
@@ -75,7 +75,7 @@ impl Viewers {
         })
     }
 
-    /// Adds an entry. False for an unknown viewer.
+    /// Adds an entry. Returns false for an unknown viewer.
     pub(super) fn watched(&self, id: u32, entry: HistoryEntry) -> bool {
         if !(1..=VIEWERS).contains(&id) {
             return false;
@@ -113,7 +113,7 @@ impl Copy {
     fn follow(&mut self, primary: &Self, lag: Duration) {
         let logged_from = primary.writes - primary.log.len() as u64;
         let Some(known) = self.writes.checked_sub(logged_from) else {
-            // Further behind than the log is long.
+            // The replica lags by more than the length of the log.
             self.histories.clone_from(&primary.histories);
             self.writes = primary.writes;
             return;

@@ -1,16 +1,16 @@
-/** Commands: each is one request to the admin port, shown as the curl that does the same. */
+/** Commands: each is one request to the admin port, also shown as the equivalent curl command. */
 import { signal } from '@preact/signals';
 
 export interface Command {
   method: 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   path: string;
   body?: unknown;
-  /** In words, for the message that says it is done. */
+  /** Description, for the message after success. */
   what: string;
 }
 
 export const message = signal<{ text: string; bad: boolean } | null>(null);
-/** The command that waits for a token. */
+/** The command that is waiting for a token. */
 export const wanted = signal<Command | null>(null);
 let token = '';
 let timer = 0;
@@ -21,7 +21,7 @@ export function say(text: string, bad = false): void {
   timer = window.setTimeout(() => (message.value = null), bad ? 8000 : 4000);
 }
 
-/** The same in a shell. The token stays a variable: what is copied may be pasted anywhere. */
+/** The equivalent shell command. The token stays a variable, because the text may be pasted anywhere. */
 export function curl({ method, path, body }: Command, locked: boolean): string {
   const parts = ['curl', `-X ${method}`];
   if (locked) parts.push('-H "Authorization: Bearer $BREAKERBOX_ADMIN_TOKEN"');
@@ -30,7 +30,7 @@ export function curl({ method, path, body }: Command, locked: boolean): string {
   return parts.join(' ');
 }
 
-/** Tries the token on the command that waits for it; one that is refused leaves the dialog open. */
+/** Sends the waiting command with this token; if it is refused the dialog stays open. */
 export async function unlock(text: string): Promise<void> {
   const command = wanted.value;
   if (!command) return;

@@ -1,4 +1,4 @@
-/** A command as a button, with the curl that does the same beside it. */
+/** A button for a command, with the equivalent curl command beside it. */
 import { act, copy, curl, type Command } from './act';
 import { processes } from './feed';
 
@@ -14,7 +14,7 @@ export function Do(props: {
   children: string;
   kind?: string;
   disabled?: boolean;
-  /** What to do in place of the command, such as asking first. */
+  /** Called instead of sending the command, for example to ask for confirmation. */
   ask?: (command: Command) => void;
 }) {
   const { command, children, kind, disabled, ask } = props;

@@ -1,4 +1,4 @@
-/** The stream that feeds the page, and what it said: a snapshot, then deltas. The page never polls. */
+/** The event stream and its state: a snapshot, then deltas. The page never polls. */
 import { computed, signal } from '@preact/signals';
 import type {
   Action,
@@ -59,10 +59,10 @@ export interface Money {
   revenue: Record<string, number>;
 }
 
-/** A change is known by what it changed and by the number of the state that began. */
+/** The identity of a transition: its breaker and the generation of the new state. */
 const change = (one: Transition): string =>
   `${one.process ?? ''} ${one.service}/${one.breaker} ${one.generation} ${one.unix_seconds}`;
-/** What a stream tells twice, in a snapshot and in the delta after it, is taken once. */
+/** Appends transitions without duplicates, which occur if a snapshot and the following delta overlap. */
 function joined(old: Transition[], more: Transition[]): Transition[] {
   const known = new Set(old.map(change));
   const fresh = more.filter((one) => !known.has(change(one)));
@@ -70,21 +70,21 @@ function joined(old: Transition[], more: Transition[]): Transition[] {
   return [...old, ...fresh].sort((a, b) => a.unix_seconds - b.unix_seconds).slice(-TRANSITIONS);
 }
 
-/** Seconds of history that are kept, as the server keeps them. */
+/** Seconds of history kept, as on the server. */
 const HISTORY = 600;
 const TRANSITIONS = 500;
 
 export const entries = signal<Record<string, unknown>>({});
 export const history = signal<Point[]>([]);
 export const transitions = signal<Transition[]>([]);
-/** Unix seconds on the server at the last message, and the page's clock then. */
+/** Server time (Unix seconds) at the last message; the page's clock at that moment follows. */
 export const at = signal(0);
 export const link = signal<'connecting' | 'live' | 'lost'>('connecting');
-/** Grows twice a second, for countdowns between messages. */
+/** Incremented twice a second, to update countdowns between messages. */
 export const beat = signal(0);
 let heard = 0;
 
-/** Unix seconds on the server now. */
+/** Current server time, in Unix seconds. */
 export const serverNow = (): number => {
   void beat.value;
   return at.value + (heard ? (performance.now() - heard) / 1000 : 0);
@@ -126,7 +126,7 @@ export function listen(): void {
   });
   source.addEventListener('error', () => {
     link.value = heard ? 'lost' : 'connecting';
-    // A browser reconnects by itself unless the answer was an error.
+    // A browser reconnects automatically unless the response was an error.
     if (source.readyState === EventSource.CLOSED) {
       source.close();
       setTimeout(listen, 1000);
@@ -165,7 +165,7 @@ export const viewers = (gateway: string): Viewers | undefined =>
   entries.value[`viewers/${gateway}`] as Viewers | undefined;
 
 const GRAVITY = ['open', 'forced_open', 'half_open', 'disabled', 'metrics_only', 'closed'];
-/** The breaker of an edge; of several instances the one in the gravest state. */
+/** The breaker of an edge; if there are several instances, the one in the worst state. */
 export function breaker(service: string, name: string): Breaker | undefined {
   const own = breakers.value.filter((one) => one.service === service && one.name === name);
   return own.sort((a, b) => GRAVITY.indexOf(a.state) - GRAVITY.indexOf(b.state))[0];

@@ -1,4 +1,4 @@
-/** What several parts of the page read from the feed. */
+/** Signals of the feed that several parts of the page use. */
 export { alerts, link, money, queue, scenario, transitions } from './feed';
 import { processes } from './feed';
 

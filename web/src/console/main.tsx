@@ -1,4 +1,4 @@
-/** The console: what is broken, what viewers get, what the breakers did, and every switch to change it. */
+/** The console: active faults, what viewers get, transitions, and all commands. */
 import { render } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { signal } from '@preact/signals';
@@ -120,7 +120,7 @@ function Head() {
   );
 }
 
-/** Asks for the token when a command was refused without one. It is kept for this page only. */
+/** Asks for the token after a command was refused without one. It is only kept in this page. */
 function Token() {
   const dialog = useRef<HTMLDialogElement>(null);
   const [text, setText] = useState('');

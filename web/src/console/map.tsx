@@ -1,14 +1,14 @@
-/** The live map: services at fixed places, calls as edges, and on each edge its breaker as a switch. */
+/** The live map: services at fixed positions, calls as edges, and on each edge its breaker as a switch. */
 import { signal } from '@preact/signals';
 import { breaker, edge, fault, node, viewers, type Breaker } from './feed';
 import { isOpen, lasts, left, mark, millis, share, span, STATES, usual } from './words';
 
-/** What the panel shows. */
+/** Selection shown in the panel. */
 export const chosen = signal<{ kind: 'edge'; service: string; name: string } | { kind: 'node'; name: string } | null>(
   null,
 );
 
-/** Whether the screen is too narrow for the map, so that a list stands in its place. */
+/** Whether the screen is too narrow for the map and shows a list instead. */
 const narrow = matchMedia('(max-width: 760px)');
 const phone = signal(narrow.matches);
 narrow.addEventListener('change', () => (phone.value = narrow.matches));
@@ -35,7 +35,7 @@ export const NODES: Record<string, Box> = {
   notification: { x: 718, y: 386, w: 192 },
 };
 const EXTERNAL = ['ml-api', 'payment-gateway'];
-/** Edges with a breaker, and where on the way its switch is. */
+/** Edges with a breaker, and the position of its switch along the edge. */
 export const EDGES: { service: string; name: string; at: [number, number]; down?: boolean }[] = [
   { service: 'gateway', name: 'recommendation', at: [372, 39] },
   { service: 'gateway', name: 'catalog', at: [372, 115] },
@@ -56,7 +56,7 @@ const curve = (x1: number, y1: number, x2: number, y2: number): string => {
 };
 const width = (perSecond: number): number => (perSecond <= 0 ? 1.5 : Math.min(7, 1.5 + Math.sqrt(perSecond) * 1.3));
 
-/** What callers get instead, while calls are rejected or fail. */
+/** The fallback that callers get while calls are rejected or fail. */
 function standIn(service: string, name: string): string | null {
   const seen = edge(service, name)?.fallbacks ?? {};
   const [kind, per] = Object.entries(seen).sort((a, b) => b[1] - a[1])[0] ?? ['', 0];
@@ -93,7 +93,7 @@ function Switch({ service, name, at: [x, y], down }: (typeof EDGES)[number]) {
   const next = own && own.state === 'open' ? left(own) : 0;
   const instead = fallback && state !== 'closed' ? fallback : null;
   const below = state === 'closed' ? null : state === 'open' && next > 0 ? `try in ${span(next)}` : STATES[state]!;
-  // What is to be read on the switch stands in its name in the same order.
+  // The accessible name contains the visible text in the same order.
   const label = [
     own && below !== STATES[state] ? `${service} to ${name} is ${STATES[state]}` : `${service} to ${name}`,
     ...(instead ? [`callers get ${instead}`] : []),
@@ -148,7 +148,7 @@ function Switch({ service, name, at: [x, y], down }: (typeof EDGES)[number]) {
   );
 }
 
-/** Whether the breakers in front of a service let nothing through, so that its calls are the twin's. */
+/** Whether the breakers for a service reject all calls, so that all of its remaining calls come from the twin. */
 function onlyTwin(name: string): boolean {
   const own = EDGES.filter((one) => one.name === name);
   const passing = own
@@ -157,7 +157,7 @@ function onlyTwin(name: string): boolean {
   return own.length > 0 && passing.every((calls) => calls < 0.05);
 }
 
-/** Names end where a space stands between the texts: what is read out is what is seen. */
+/** The texts are separated by spaces, so that the accessible name equals the visible text. */
 function NodeBox({ name }: { name: string }) {
   const { x, y, w } = NODES[name]!;
   const seen = node(name);
@@ -214,7 +214,7 @@ function NodeBox({ name }: { name: string }) {
   );
 }
 
-/** The same as the map, one row for each breaker, what is not as usual first. */
+/** The map as a list: one row per breaker, exceptional states first. */
 function List() {
   const rank = ({ service, name }: (typeof EDGES)[number]) =>
     (breaker(service, name)?.state ?? 'closed') !== 'closed' ? 0 : isHurt(name) ? 1 : 2;

@@ -1,4 +1,4 @@
-/** The other pages of the console: faults, alerts, transitions, orders and money. */
+/** The other pages of the console: faults, alerts, transitions, orders and revenue. */
 import { useEffect, useState } from 'preact/hooks';
 import { copy, curl, type Command } from './act';
 import { actions, alerts, drill, drills, faults, money, processes, queue, transitions, type Alert } from './feed';
@@ -107,7 +107,7 @@ export function AlertsPage() {
   );
 }
 
-/** How long before an alert its breaker may have opened for the one to explain the other, in seconds. */
+/** Maximum time between the opening of a breaker and an alert that it explains, in seconds. */
 const EXPLAINS = 900;
 
 function AlertCard({ alert }: { alert: Alert }) {
@@ -115,7 +115,7 @@ function AlertCard({ alert }: { alert: Alert }) {
   const began = Date.parse(alert.starts_at) / 1000;
   const ended = alert.resolved_unix_seconds ?? null;
   const where = [service, breaker].filter(Boolean).join(' → ');
-  // What opened it, not a probe that failed since.
+  // The transition that opened it, not a probe that failed since.
   const trip = transitions.value.findLast(
     (one) =>
       one.to === 'open' &&
@@ -200,7 +200,7 @@ export function TransitionsPage() {
     'slow_calls',
     'open_wait_seconds',
   ] as const;
-  // A cell that begins like a formula would be one in a spreadsheet.
+  // A spreadsheet would interpret a cell that starts like a formula.
   const cell = (value: unknown) =>
     `"${String(value ?? '')
       .replace(/^[=+\-@]/, "'$&")
@@ -290,7 +290,7 @@ export function TransitionsPage() {
   );
 }
 
-/** What was commanded here and by whom, as the audit log has it. */
+/** Commands to the admin port and their senders, from the audit log. */
 function Commands() {
   const latest = [...actions.value].reverse();
   return (
@@ -344,7 +344,7 @@ function Commands() {
   );
 }
 
-/** A command of the log in a shell: its body is given as it came. */
+/** A command of the log as a shell command, with its original body. */
 function shell(method: string, path: string, body: string | null): string {
   let parsed: unknown;
   try {
@@ -355,7 +355,7 @@ function shell(method: string, path: string, body: string | null): string {
   return curl({ method: method as Command['method'], path, body: parsed, what: '' }, processes.value.locked);
 }
 
-/** Proving an alert: raised, seen to open, pending, firing, delivered and over, each as it comes. */
+/** Proves an alert: its stages (raised, open, pending, firing, delivered, resolved) as they occur. */
 export function DrillsPage() {
   const [text, setText] = useState('');
   const known = drills.value;
@@ -469,7 +469,7 @@ export function OrdersPage() {
   const [letters, setLetters] = useState<Letter[]>([]);
   const dead = waiting?.dead ?? 0;
   useEffect(() => {
-    // The stream says how many there are; what they are is asked for when that changes.
+    // The stream has their number; the list is requested when that changes.
     if (dead === 0) return setLetters([]);
     void fetch('/queue/dead')
       .then((response) => response.json())

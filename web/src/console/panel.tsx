@@ -1,4 +1,4 @@
-/** The panel beside the map: one breaker and why it tripped, or one service and what can be broken there. */
+/** The panel beside the map: one breaker and why it tripped, or one service and its faults. */
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { act, copy, curl, type Command } from './act';
 import { breaker, edge, fault, instances, node, processes, transitions, type Breaker, type Transition } from './feed';
@@ -54,7 +54,7 @@ export function Panel() {
 }
 
 const num = (value: unknown): number | null => (typeof value === 'number' ? value : null);
-/** What each breaker's callers get while it is open. */
+/** What the callers of each breaker get while it is open. */
 const CONSEQUENCE: Record<string, string> = {
   'gateway/recommendation': 'Home pages show the viewer’s cached row, else popular films.',
   'gateway/catalog': 'Pages come from the cache.',
@@ -221,7 +221,7 @@ const Ring = ({ state, share: part, text }: { state: string; share: number; text
   </svg>
 );
 
-/** The ratios against their thresholds, as they were at the trip or as they are. */
+/** The ratios and their thresholds, at the trip or at present. */
 function Why({ own, trip }: { own: Breaker; trip?: Transition }) {
   const settings = own.settings ?? {};
   const limit = (key: string) => num(settings[key]);
@@ -286,7 +286,7 @@ function Why({ own, trip }: { own: Breaker; trip?: Transition }) {
   );
 }
 
-/** The policy as settings; numbers can be changed here. */
+/** The policy as settings; numbers can be edited. */
 function Thresholds({ own, path }: { own: Breaker; path: string }) {
   const [open, setOpen] = useState(false);
   const [changes, setChanges] = useState<Record<string, number>>({});
@@ -342,7 +342,7 @@ const KINDS = [
   ['reset_rate', 'Resets connections'],
   ['malformed_body_rate', 'Cuts answers off'],
 ] as const;
-/** How long a fault lives that is set here, unless said otherwise. */
+/** Default time to live of a fault set here, in seconds. */
 const TTL = 60;
 
 function NodePanel({ name }: { name: string }) {
@@ -381,7 +381,7 @@ function NodePanel({ name }: { name: string }) {
   );
 }
 
-/** Faults of a target as switches and sliders; what is set is what the service does. */
+/** Faults of a target as switches and sliders, which show the service's actual state. */
 export function FaultForm({ name }: { name: string }) {
   const wrong = fault(name);
   const [rates, setRates] = useState<Record<string, number>>({});

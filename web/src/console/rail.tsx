@@ -1,11 +1,11 @@
-/** Beside the map: what viewers get on both sides, and what the breakers did. */
+/** The column beside the map: what viewers get on both sides, and the latest transitions. */
 import { alerts, transitions } from './live';
 import { breakers, edge, viewers, type Transition } from './feed';
 import { EDGES } from './map';
 import { clock, millis, percent, reason, shares, STATES } from './words';
 import { tab } from './tabs';
 
-/** Pages by what replaced their live answer, a second. */
+/** Pages per second by kind of fallback. */
 function fallbacks(): [string, number][] {
   const sum = new Map<string, number>();
   for (const { service, name } of EDGES.filter(
@@ -131,10 +131,10 @@ export function Rail() {
   );
 }
 
-/** Whether several services call what has this name. */
+/** Whether several services call a dependency with this name. */
 const ambiguous = (name: string): boolean => EDGES.filter((one) => one.name === name).length > 1;
 
-/** The latest transitions; the rounds of probes that failed since a breaker opened are one line. */
+/** The latest transitions; rounds of failed probes since a breaker opened are folded into one line. */
 function folded() {
   const lines: (Transition & { again: boolean; times: number; says: string; why: string })[] = [];
   const all = transitions.value;

@@ -1,4 +1,6 @@
-/** The sentence on top: what is broken, what viewers get, what it would be without protection, what comes. */
+/**
+ * The summary at the top: what is broken, what viewers get, what they would get without protection, what comes next.
+ */
 import { link, money, queue, scenario, transitions, unreachableNow } from './live';
 import {
   broken,
@@ -20,16 +22,16 @@ import {
 import { breakers, edge, faults as everyFault, viewers, type Fault } from './feed';
 import { EDGES } from './map';
 
-/** A page that takes longer is felt, in milliseconds. */
+/** Response time from which viewers notice a page as slow, in milliseconds. */
 const SLOW = 1000;
 
-/** Seconds since a target was broken, when the scenario did it. */
+/** Seconds since the scenario set a fault on a target. */
 const since = (target: string): number | null => {
   const step = stepOf(target);
   return step ? Math.max(0, position() - step.from_seconds) : null;
 };
 
-/** What the twin's viewers get while none of its pages fails: the same, or the same late. */
+/** What the twin's viewers get while none of its pages fails: the same, possibly late. */
 function slower(): string {
   const [p, u] = [viewers('gateway')?.p99_ms ?? 0, viewers('gateway-bare')?.p99_ms ?? 0];
   return u > SLOW && u > 2 * p
@@ -37,13 +39,13 @@ function slower(): string {
     : 'Without protection all pages load, too. ';
 }
 
-/** Names as a sentence lists them, each once. */
+/** A list of names for a sentence, without duplicates. */
 function listed(names: string[]): string {
   const all = [...new Set(names)];
   return all.length < 2 ? (all[0] ?? '') : `${all.slice(0, -1).join(', ')} and ${all.at(-1)}`;
 }
 
-/** Calls a second that a fault touches. */
+/** Calls per second affected by a fault. */
 function weight(fault: Fault): number {
   const calls = EDGES.filter((one) => one.name === fault.target).map(
     (one) => edge(one.service, one.name)?.per_second ?? 0,
@@ -52,7 +54,7 @@ function weight(fault: Fault): number {
 }
 
 export function Say() {
-  // What touches most calls comes first: it is what viewers feel.
+  // The fault that affects most calls comes first, because viewers notice it most.
   const faults = broken().sort((a, b) => weight(b) - weight(a));
   const open = openBreakers();
   const [p, u] = [shares('gateway'), shares('gateway-bare')];
@@ -157,13 +159,13 @@ export function Say() {
   );
 }
 
-/** Whether the scenario broke what stands behind a breaker in the round so far. */
+/** Whether the scenario has set a fault behind a breaker in this round. */
 const wasBroken = (name: string): boolean =>
   scenario.value?.steps.some(
     (step) => step.target != null && touches(step.target, name) && step.to_seconds <= position(),
   ) ?? false;
 
-/** Whether a fault at a target explains a breaker in front of it. */
+/** Whether a fault at a target explains the state of a breaker. */
 function touches(target: string, name: string): boolean {
   return (
     target === name ||

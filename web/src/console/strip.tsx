@@ -1,4 +1,4 @@
-/** One time axis: faults, breakers, and what protected and unprotected viewers got, under one playhead. */
+/** The time axis: faults, breakers, and what protected and unprotected viewers got, under one playhead. */
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { type Command } from './act';
 import { Do } from './do';
@@ -18,7 +18,7 @@ import { viewers } from './feed';
 
 const command = (path: string, what: string): Command => ({ method: 'POST', path: `/scenario/${path}`, what });
 
-/** The axis: a round of the scenario, or the last eight minutes when none runs. */
+/** The axis: a round of the scenario, or the last eight minutes if none is running. */
 function axis(): { from: number; length: number; now: number; round: boolean } {
   const now = serverNow();
   const own = scenario.value;
@@ -156,7 +156,7 @@ export function Strip() {
   );
 }
 
-/** Which scenario runs; another one begins when it is asked for, not when it is looked at. */
+/** Selects the running scenario; a selection takes effect only when it is submitted. */
 function Chooser({ own }: { own: Scenario }) {
   const [name, setName] = useState<string | null>(null);
   const [seed, setSeed] = useState<number | null>(null);
@@ -229,7 +229,7 @@ function StepMark({ step, row, at }: { step: Step; row: number; at: (seconds: nu
   );
 }
 
-/** The times at which a breaker was not closed. */
+/** Periods in which a breaker was not closed. */
 function spells(
   all: Transition[],
   service: string,
@@ -272,7 +272,7 @@ function Ribbon(props: {
 
 const COLOURS = { ok: '--closed', dg: '--cache', er: '--open' };
 
-/** Each second's pages as shares, and the p99 on a log scale from 1 ms to 30 s. */
+/** Pages of each second as shares, and the p99 on a log scale from 1 ms to 30 s. */
 function Chart({ side, from, length }: { side: 'p' | 'u'; from: number; length: number }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const points = history.value;
@@ -295,10 +295,10 @@ function Chart({ side, from, length }: { side: 'p' | 'u'; from: number; length: 
       if (!got || point.t < from - 1) continue;
       const total = got[0] + got[1] + got[2];
       const other = point[side === 'p' ? 'u' : 'p'] ?? [0, 0, 0, null];
-      // Viewers came, and no page was answered: that is no calm.
+      // Viewers sent requests but got no page: this must not look like an idle second.
       const silent = total === 0 && other[0] + other[1] + other[2] > 0;
       if (total === 0 && !silent) continue;
-      // From where the point before it ended, so that a second that came late leaves no gap.
+      // Starts where the previous point ended, so that a late second leaves no gap.
       const right = x(point.t);
       const left = right - before < step * 6 ? before : right - step;
       before = right;

@@ -1,4 +1,4 @@
-/** The guided tour: five steps, each checked against what the program says. */
+/** The guided tour: five steps, each verified against the program's state. */
 import { signal } from '@preact/signals';
 import type { FaultPlan } from '../shared/admin';
 import { useEffect } from 'preact/hooks';
@@ -16,14 +16,14 @@ interface Goal {
 interface Lesson {
   name: string;
   why: string;
-  /** What to click, and the same for who would rather have it clicked. */
+  /** What to click, and a command that does it. */
   click: string;
   commands: Command[];
   open?: () => void;
   goals: Goal[];
 }
 
-/** Server time at which the present lesson began. */
+/** Server time at which the current lesson started. */
 const begun = signal(0);
 export const lesson = signal(-1);
 const passed = signal<Record<string, boolean>>({});
@@ -38,7 +38,7 @@ const moved = (service: string, name: string, to: string): boolean =>
   transitions.value.some(
     (one) => one.service === service && one.breaker === name && one.to === to && one.unix_seconds >= begun.value - 1,
   );
-/** Whether a target is broken as a lesson asks for; what is always wrong there does not count. */
+/** Whether a lesson's fault is active at a target; default faults do not count. */
 const isBroken = (target: string, how: (plan: FaultPlan) => boolean): boolean =>
   faults.value.some((one) => one.target === target && !usual(one) && how(one.plan));
 const fails = (plan: FaultPlan): boolean => (plan.error_rate ?? 0) >= 0.9;
@@ -149,7 +149,7 @@ const reset: Command = {
 };
 
 export function begin(index: number): void {
-  // What the scenario breaks meanwhile would be taken for what the lesson is about.
+  // Faults of the scenario would be mistaken for those of the lesson.
   if (index >= 0 && scenario.value && scenario.value.mode !== 'stopped') void act(pause);
   lesson.value = index;
   begun.value = at.value;
@@ -167,7 +167,7 @@ function useGoals(index: number): boolean[] {
   return now;
 }
 
-/** The lesson that is under way, above the map. */
+/** The current lesson, above the map. */
 export function TourBar() {
   const index = lesson.value;
   const done = useGoals(index);

@@ -1,11 +1,11 @@
-/** How the page says things. */
+/** Phrases of the page. */
 import { breakers, faults, scenario, serverNow, at, viewers, type Breaker, type Fault, type Step } from './feed';
 
 export const percent = (share: number): string =>
   share > 0 && share < 0.01 ? '<1\u00a0%' : `${Math.round(share * 100)}\u00a0%`;
-/** The name of a step as a sentence has it; the name of a service keeps its hyphen. */
+/** The name of a step for a sentence; names of services keep their hyphen. */
 export const stepName = (name: string): string => name.replace(/-(?!api|gateway|primary|replica)/g, ' ');
-/** 95 s as people say it: "1:35"; 42 s as "42 s". */
+/** A time span: 95 s as "1:35", 42 s as "42 s". */
 export function span(seconds: number): string {
   const s = Math.max(0, Math.round(seconds));
   if (s < 60) return `${s} s`;
@@ -19,7 +19,7 @@ export const minute = (seconds: number): string => {
 export const millis = (ms: number | null | undefined): string =>
   ms === null || ms === undefined ? '–' : ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 export const won = (amount: number): string => '₩' + Math.round(amount).toLocaleString('en-US');
-/** Links only to what can be followed: web addresses. */
+/** Accepts only web addresses as links. */
 export const web = (url: string | null | undefined): string | null => (url && /^https?:\/\//.test(url) ? url : null);
 export const clock = (unix: number): string =>
   new Date(unix * 1000).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
@@ -45,14 +45,14 @@ export const REASONS: Record<string, string> = {
 export const reason = (name: string): string => REASONS[name] ?? name.replaceAll('_', ' ');
 
 const rate = (plan: Record<string, unknown>, key: string): number => (typeof plan[key] === 'number' ? plan[key] : 0);
-/** The share of requests that a plan touches, 0–1, over all its kinds. */
+/** The share of requests affected by a plan, 0–1, over all of its kinds. */
 export function share(plan: Record<string, unknown>): number {
   if (plan['crash'] === true) return 1;
   const latency = plan['latency'] ? rate({ r: plan['latency_rate'] ?? 1 }, 'r') : 0;
   const keys = ['error_rate', 'hang_rate', 'reset_rate', 'malformed_body_rate', 'lost_answer_rate', 'late_answer_rate'];
   return Math.max(latency, ...keys.map((key) => rate(plan, key)));
 }
-/** What goes wrong, as a verb: "crashed", "answers only errors". */
+/** A fault as a verb: "crashed", "answers only errors". */
 export function trouble(plan: Record<string, unknown>): string {
   if (plan['crash'] === true) return 'has crashed';
   const parts: string[] = [];
@@ -70,7 +70,7 @@ export function trouble(plan: Record<string, unknown>): string {
   if (plan['slow_body']) parts.push('trickles its answers');
   return parts.join(' and ') || 'is well';
 }
-/** The same in two or three words, for the map. */
+/** A fault in two or three words, for the map. */
 export function mark(plan: Record<string, unknown>): string {
   if (plan['crash'] === true) return 'crashed';
   const found = (
@@ -88,23 +88,23 @@ export function mark(plan: Record<string, unknown>): string {
   if (plan['slow_body']) names.push('trickles');
   return names.join(', ');
 }
-/** Whether a fault is there outside of incidents, too: by the settings, or between the steps of the scenario. */
+/** Whether a fault is also active outside of incidents: by default, or between the steps of the scenario. */
 export function usual(fault: Fault): boolean {
   const own = scenario.value;
   if (fault.at_baseline || !own || own.mode === 'stopped') return fault.at_baseline;
   const { ttl: _, ...plan } = fault.plan;
   return JSON.stringify(plan) === JSON.stringify(own.calm[fault.target]);
 }
-/** How long a fault lasts, to stand behind what it is. */
+/** Remaining time of a fault, to be appended to its description. */
 export const lasts = (fault: Fault): string =>
   usual(fault) ? ', as usual' : fault.remaining_seconds != null ? `, ${span(fault.remaining_seconds)} left` : '';
-/** Faults of an incident or by hand: the usual ones are no news. */
+/** Faults of an incident or set by hand, without the usual ones. */
 export const broken = (): Fault[] => faults.value.filter((fault) => !usual(fault) && fault.active.length > 0);
 export const isOpen = (breaker: Breaker): boolean => breaker.state === 'open' || breaker.state === 'forced_open';
 export const left = (breaker: Breaker): number =>
   Math.max(0, breaker.open_remaining_seconds - (serverNow() - at.value));
 
-/** Where the scenario is now, in seconds. */
+/** Position of the scenario, in seconds. */
 export function position(): number {
   const own = scenario.value;
   if (!own) return 0;
@@ -115,7 +115,7 @@ export const nextStep = (): Step | undefined =>
   scenario.value?.steps
     .filter((step) => step.from_seconds > position())
     .sort((a, b) => a.from_seconds - b.from_seconds)[0];
-/** The step of the scenario that broke a target, if one did. */
+/** The step of the scenario that set a fault on a target, if one did. */
 export const stepOf = (target: string): Step | undefined =>
   scenario.value?.steps.find((step) => step.target === target && scenario.value?.active.includes(step.name));
 
@@ -125,7 +125,7 @@ export interface Shares {
   error: number;
   total: number;
 }
-/** What the viewers of a gateway got in the last seconds, as shares. */
+/** What viewers of a gateway got in the last seconds, as shares. */
 export function shares(gateway: string): Shares | null {
   const seen = viewers(gateway);
   if (!seen) return null;
@@ -134,7 +134,7 @@ export function shares(gateway: string): Shares | null {
   return { ok: part(seen.ok), degraded: part(seen.degraded), error: part(seen.error), total };
 }
 export const openBreakers = (): Breaker[] => breakers.value.filter(isOpen);
-/** Which dependency a target's failure shows up behind. */
+/** The dependency at whose breaker the failure of a target appears. */
 export const NAMES: Record<string, string> = {
   'payment-gateway': 'Payments',
   'user-primary': 'The primary user store',

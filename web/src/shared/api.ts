@@ -1,4 +1,4 @@
-/** The public API's types, as `src/services/wire.rs` and `src/services/checkout/wire.rs` write them. */
+/** Types of the public API, as in `src/services/wire.rs` and `src/services/checkout/wire.rs`. */
 
 export type Source = 'live' | 'replica' | 'cache' | 'popular' | 'none';
 
@@ -71,11 +71,11 @@ export interface OrderView {
   reason: string;
   created_at: number;
   can_cancel: boolean;
-  /** When it is tried again at the latest, in Unix milliseconds, while it waits. */
+  /** Latest time of the next attempt, in Unix milliseconds, while it is queued. */
   next_attempt_at?: number;
 }
 export interface OrderList {
-  /** The latest first. */
+  /** Newest first. */
   items: OrderView[];
 }
 export interface LoginReply {
@@ -96,22 +96,22 @@ export interface BreakerStatus {
   retry_after_seconds: number;
 }
 
-/** What came back, however it went. */
+/** The result of a request, successful or not. */
 export interface Answer<T> {
-  /** 0 when nothing came back at all. */
+  /** HTTP status; 0 without a response. */
   status: number;
   ms: number;
-  /** When it came, in milliseconds since 1970. */
+  /** Arrival time, in milliseconds since 1970. */
   at: number;
   data?: T;
-  /** The answer's own words when it is an error. */
+  /** The error's detail. */
   detail?: string;
-  /** The error's body, as it was. */
+  /** The raw body of an error. */
   raw?: string;
   retryAfter?: number;
 }
 
-/** Timeout of an answer, after which the page shows an error. */
+/** Timeout of a request, after which the page shows an error. */
 export const PATIENCE_MS = 30_000;
 
 export interface Call {
@@ -122,7 +122,7 @@ export interface Call {
   signal?: AbortSignal;
 }
 
-/** One request. Never throws: an error is an answer, too. */
+/** Sends one request. Never throws: errors are returned as answers. */
 export async function call<T>(
   url: string,
   { method = 'GET', body, token, key, signal }: Call = {},

@@ -1,4 +1,4 @@
-// @ts-nocheck: drawings. Every number below is a coordinate; poster.ts is the typed way in.
+// @ts-nocheck: drawings. Every number below is a coordinate; poster.ts is the typed interface.
 /**
  * Motifs of the posters, as SVG markup.
  *

@@ -24,9 +24,9 @@ interface Frame {
 }
 type Motif = (c: Palette, r: () => number, o: Frame) => string;
 export interface Art {
-  /** A data URL. */
+  /** Data URL of the picture. */
   src: string;
-  /** Its ground colour. */
+  /** Background colour. */
   bg: string;
   motif: string;
 }
@@ -239,7 +239,7 @@ export function wide(f: Film): Art {
   return art;
 }
 
-/** Orders films so that no motif stands beside itself, where that can be had. */
+/** Orders films so that equal motifs are not adjacent, if possible. */
 export function shelf<T>(items: T[], film: (item: T) => Film): T[] {
   const list = items.slice();
   const motif = (item: T | undefined) => item && spec(film(item)).m;
@@ -251,7 +251,7 @@ export function shelf<T>(items: T[], film: (item: T) => Film): T[] {
   return list;
 }
 
-/** A viewer's picture, from the name. */
+/** A viewer's avatar, generated from the name. */
 export function avatar(name: string): string {
   const number = parseInt(name.replace(/\D/g, ''), 10) || 0;
   const r = rng(name.length * 977 + number * 131);

@@ -1,4 +1,4 @@
-/** Server-sent events over fetch, which unlike EventSource can say who asks. */
+/** Server-sent events over fetch, which unlike EventSource can send an `Authorization` header. */
 
 export interface Stream {
   url: string;
@@ -7,10 +7,10 @@ export interface Stream {
   on: (event: string, data: unknown) => void;
 }
 
-/** Longest pause between two tries, in milliseconds. */
+/** Longest pause between two reconnects, in milliseconds. */
 const LONGEST_PAUSE = 10_000;
 
-/** Reads the stream until `close` is called, and connects anew whenever it ends. */
+/** Reads the stream until `close` is called, and reconnects whenever it ends. */
 export function listen({ url, token, on }: Stream): () => void {
   const control = new AbortController();
   void (async () => {
@@ -48,6 +48,6 @@ function tell(part: string, on: Stream['on']): void {
     if (line.startsWith('event:')) name = line.slice(6).trim();
     else if (line.startsWith('data:')) data += line.slice(5).trim();
   }
-  // What keeps the connection open carries nothing.
+  // Keep-alive messages have no data.
   if (data) on(name, JSON.parse(data));
 }

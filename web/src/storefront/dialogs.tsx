@@ -1,4 +1,4 @@
-/** What opens above the page: the sheet that sells, and the leader that stands for a film. */
+/** Dialogs: the purchase sheet, and the countdown that stands for a film. */
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, type Answer, type OrderAnswer } from '../shared/api';
 import { Notice, Picks, Poster } from './parts';
@@ -71,10 +71,10 @@ function SheetBody({ order, close }: { order: Sheet; close: () => void }) {
         method: 'POST',
         body,
         token: session.value?.token,
-        // A key of its own for each side and each try: the two sides share one checkout.
+        // A separate key for each side and each attempt, because both sides share one checkout.
         key: `${side}-${crypto.randomUUID?.() ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`}`,
       });
-    // The same click on the twin; what it answers, or how long it takes, is its own affair.
+    // The same request to the twin; its result and duration do not matter here.
     if (split.value && site.value.twin && !blocked)
       void post('u').then((answer) => (report('u', answer), round.value++, ordered.value++));
     const answer = await post('p');
@@ -134,7 +134,7 @@ function SheetBody({ order, close }: { order: Sheet; close: () => void }) {
   );
 }
 
-/** Counts down like a film's leader, and adds the film to the viewer's history. */
+/** Counts down like a film leader, and adds the film to the viewer's history. */
 export function Reel() {
   const film = reel.value;
   const dialog = useModal(film !== null);
@@ -150,7 +150,7 @@ export function Reel() {
             ? toast(side, 'live', t('tW'), title(film))
             : toast(side, 'harm', `${answer.status || ''} ${t('tWno')}`.trim(), answer.detail ?? ''),
         );
-      // Once: the history is shared by both sides.
+      // Only once, because both sides share the history.
       void post('p');
     }
     const timer = setInterval(() => setCount((n) => n - 1), 1000);

@@ -1,6 +1,6 @@
 /**
- * The page's own words in English and Korean. Notices are not among them: those come from the API, byte
- * for byte, and what stands here for them is only the English that explains them.
+ * Texts of the page in English and Korean. Notices come from the API and are shown unchanged; only their English
+ * explanations are here.
  */
 import { lang } from './state';
 
@@ -372,13 +372,13 @@ const ko: typeof en = {
 export type Word = Exclude<keyof typeof en, 'G'>;
 const texts = { en, ko };
 
-/** A text in the page's language, with its `{places}` filled. */
+/** A text in the page's language, with its `{places}` filled in. */
 export function t(key: Word, values: Record<string, string | number> = {}): string {
   return texts[lang.value][key].replace(/\{(\w+)\}/g, (_, name: string) => String(values[name] ?? ''));
 }
 export const genre = (name: string): string => texts[lang.value].G[name] ?? name;
 export const won = (amount: number): string => '₩' + amount.toLocaleString('en-US');
-/** 75 s as people say it: "1:15". */
+/** A time span: 75 s as "1:15". */
 export const clock = (seconds: number): string => {
   const s = Math.max(0, Math.ceil(seconds));
   return s < 60 ? t('s', { n: s }) : `${Math.floor(s / 60)}:${String(s % 60).padStart(2, '0')}`;

@@ -1,4 +1,4 @@
-/** Korean titles of the films that were shown in Korea under one; the others keep their English one. */
+/** Korean titles of the films that were released in Korea; the others keep their English title. */
 export const KOREAN: Record<number, string> = {
   1: '달세계 여행',
   8: '해저 2만 리',

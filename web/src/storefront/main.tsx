@@ -31,7 +31,7 @@ import {
 } from './state';
 import './storefront.css';
 
-/** How often both sides get the same click while that is switched on, in milliseconds. */
+/** Interval at which the same click is repeated on both sides while that is switched on, in milliseconds. */
 const ROUND = 3_000;
 
 const isOpen = (breaker: BreakerStatus): boolean => breaker.state === 'open' || breaker.state === 'forced_open';
@@ -217,7 +217,7 @@ const SHOWN: Record<string, Word> = {
   none: 'verdictNone',
 };
 
-/** What the two sides did with the same click, in words. */
+/** A comparison of what both sides did with the same click. */
 function verdict(): { kind: string; text: string } {
   const { p, u } = { p: panes.p.value, u: panes.u.value };
   const [own, twin] = [p.seen[p.seen.length - 1], u.seen[u.seen.length - 1]];
@@ -312,7 +312,7 @@ function useClockwork() {
     const timer = setInterval(() => (now.value = Date.now() / 1000), 200);
     return () => clearInterval(timer);
   }, []);
-  // Side by side a click is made again and again, for both, until that is switched off.
+  // In the split view a click is repeated on both sides until that is switched off.
   const clicking = split.value && reloading.value;
   useEffect(() => {
     if (!clicking) return;
@@ -323,13 +323,13 @@ function useClockwork() {
   }, [clicking]);
 }
 
-/** What the server tells of by itself: breakers that changed, and the viewer's orders. */
+/** Applies pushed events: transitions of breakers, and changes of the viewer's orders. */
 function useNews() {
   const token = session.value?.token;
   const [seen, setSeen] = useState(!document.hidden);
   useEffect(() => {
     if (!token) waiting.value = 0;
-    // A browser has few connections to one host: a page that nobody sees leaves them to the others.
+    // A browser limits the connections to a host, so a hidden page closes its stream.
     if (!seen) return;
     return listen({
       url: '/live',
@@ -341,12 +341,12 @@ function useNews() {
         const before = states();
         const at = Date.now() / 1000;
         breakers.value = (data as BreakerStatus[]).map((one) => ({ ...one, until: at + one.retry_after_seconds }));
-        // A breaker that closed or opened changes what the page shows.
+        // A breaker that closed or opened changes the content of the page.
         if (!first && states() !== before) round.value++;
       },
     });
   }, [token, seen, ordered.value]);
-  // What was not looked at for a while is loaded anew when it is.
+  // A page that was hidden for a while is reloaded when it becomes visible.
   useEffect(() => {
     const back = () => {
       setSeen(!document.hidden);
@@ -357,7 +357,7 @@ function useNews() {
   }, []);
 }
 
-/** A token that is no longer valid ends the session, once. */
+/** Ends the session once if its token is no longer valid. */
 function useSessionEnd() {
   const status = panes.p.value.answer?.status;
   useEffect(() => {
@@ -381,7 +381,7 @@ function App() {
   const { view, id, text } = route.value;
   const first = useRef(true);
   useEffect(() => {
-    // A new page is announced by its heading, as a browser would do for a document.
+    // A new page is announced by focusing its heading, as a browser does for a document.
     if (first.current) first.current = false;
     else setTimeout(() => document.querySelector<HTMLElement>('.pane.p h1')?.focus({ preventScroll: true }), 60);
   }, [view, id, text]);

@@ -1,4 +1,4 @@
-/** My orders: from taken to paid while one watches, and cancelled while they wait. */
+/** The viewer's orders, updated live, and the cancellation of queued ones. */
 import { useContext, useEffect } from 'preact/hooks';
 import { call, type OrderList, type OrderView } from '../shared/api';
 import { clock, t, won, type Word } from './i18n';
@@ -56,7 +56,7 @@ export function Orders() {
   const viewer = session.value;
   const { answer } = useGet<OrderList>(viewer ? '/api/orders' : null, true);
   const through = new Map(placed().map((order) => [order.id, order.side]));
-  // Both sides share one checkout: an order is shown on the side it was placed through.
+  // Both sides share one checkout: an order is shown on the side through which it was placed.
   const orders = answer?.data?.items.filter((order) => (through.get(order.order_id) ?? 'p') === side);
   const unknown = orders?.some((order) => !films.value[order.film_id]) ?? false;
   const one = useGet<Movies>(unknown ? '/api/movies?per_page=100&page=1' : null).answer?.data;
@@ -155,7 +155,7 @@ function OrderCard({ order }: { order: OrderView }) {
 const known = new Map<string, string>();
 let viewer = '';
 
-/** Takes the viewer's orders as the server tells of them: how many wait, and which has just been paid. */
+/** Applies orders pushed by the server: the number of queued ones, and those just paid. */
 export function settle(orders: OrderView[]): void {
   if (viewer !== session.value?.name) known.clear();
   viewer = session.value?.name ?? '';

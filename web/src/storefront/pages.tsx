@@ -1,4 +1,4 @@
-/** The pages of the site. Each is a function of what its side of the API said. */
+/** The pages of the site. Each is a function of the API's answers for its side. */
 import { useContext, useEffect } from 'preact/hooks';
 import type { Film, Home, Me, Movie, Movies, Seats } from '../shared/api';
 import { wide } from '../shared/poster';
@@ -7,7 +7,7 @@ import { films, now, reel, remember, route, session, sheet, title, type Sheet } 
 import { Card, EmptyRow, Icon, Picks, Poster, Row, Side, useChip, useGet, type Provenance } from './parts';
 import { Orders } from './orders';
 
-/** Rows of the home page beside those that the home answer has. */
+/** Rows of the home page in addition to those in its answer. */
 const ROWS = ['science-fiction', 'horror', 'comedy'];
 export const GENRES = [
   'adventure',
@@ -24,7 +24,7 @@ export const GENRES = [
   'western',
 ];
 export const PRICES = { rent: 4500, buy: 12900, premiere: 25000 };
-/** The film of the premiere on the home page. */
+/** The premiere's film on the home page. */
 const PREMIERE = 1;
 
 const Meta = ({ film }: { film: Film }) => (
@@ -139,7 +139,7 @@ function GenreRow({ name }: { name: string }) {
 
 const order = (film: Film, kind: Sheet['kind']) => () => (sheet.value = { film, kind });
 
-/** The seats of a showing: as many filled as are taken. Which ones is nobody's business. */
+/** The seats of a showing: as many filled as are taken. The API does not tell which ones. */
 function SeatMap({ seats }: { seats: Seats }) {
   const capacity = Math.min(60, Math.max(0, seats.capacity));
   const taken = capacity - Math.min(capacity, Math.max(0, seats.left));

@@ -1,4 +1,4 @@
-/** One side of the site: its head with time and status, its notices, its page, and how it fails. */
+/** One side of the site: its header with time and status, its notices, its page, and its errors. */
 import { useEffect, useRef } from 'preact/hooks';
 import { PATIENCE_MS, type Home, type Movies } from '../shared/api';
 import { ago, clock, millis, t, type Word } from './i18n';
@@ -21,7 +21,7 @@ import {
   type SideName,
 } from './state';
 
-/** What hangs this long is shown as waiting, in milliseconds. */
+/** Time after which a pending page is shown as waiting, in milliseconds. */
 const PATIENT = 800;
 
 const position = (ms: number): number =>
@@ -82,7 +82,7 @@ function Bar({ side }: { side: SideName }) {
   );
 }
 
-/** A page that does not come. It counts, so that nobody takes it for a page that is broken. */
+/** A page that has not arrived yet. A running timer distinguishes it from a broken page. */
 function Waiting({ side }: { side: SideName }) {
   const pane = panes[side].value;
   const bare = side === 'u' || bareSite.value;
@@ -121,7 +121,7 @@ function Waiting({ side }: { side: SideName }) {
   );
 }
 
-/** A page that failed: on the unprotected side as it came, on the protected side with words. */
+/** A failed page: the raw error on the unprotected side, an explanation on the protected side. */
 function Failed({ side }: { side: SideName }) {
   const { answer, path } = panes[side].value;
   if (!answer) return null;
@@ -173,7 +173,7 @@ function pretty(text: string): string {
   }
 }
 
-/** The API's notices, as they came, above the page. */
+/** The API's notices, unchanged, above the page. */
 function Notices() {
   const { answer } = panes.p.value;
   const { view } = route.value;

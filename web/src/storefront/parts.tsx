@@ -80,15 +80,15 @@ export const Icon = ({ name }: { name: IconName }) => (
 export const Side = createContext<SideName>('p');
 
 export interface Got<T> {
-  /** The last answer to the present question. */
+  /** The last answer to the current request. */
   answer: Answer<T> | null;
-  /** Since when the page waits (performance.now), if it does. */
+  /** Start of the pending request (performance.now), if there is one. */
   since: number | null;
 }
 
 /**
- * Asks the pane's API for `path`, again with every round, and never twice at once. The answer that is shown
- * stays until the next one is there. `main` is the question that a pane's head reports on.
+ * Requests `path` from the pane's API, again in every round, and never twice concurrently. The displayed answer stays
+ * until the next one arrives. `main` marks the request that the pane's header reports on.
  */
 export function useGet<T>(path: string | null, main = false): Got<T> {
   const side = useContext(Side);
@@ -131,14 +131,14 @@ export interface Provenance {
   source: Source;
   age_seconds?: number;
 }
-/** The words for where something comes from. */
+/** Description of where something comes from. */
 export function provenance({ source, age_seconds: age }: Provenance): string {
   if (source === 'cache') return age === undefined ? t('cacheNow') : t('cache', { a: ago(age) });
   if (source === 'popular') return age === undefined ? t('popular') : t('popularAge', { a: ago(age) });
   return t(source);
 }
 
-/** Where a row comes from; a click explains it. */
+/** The source of a row as a chip; a click explains it. */
 export function useChip(from: Provenance, kind: 'rec' | 'cat' | 'me') {
   const [open, setOpen] = useState(false);
   const values = { a: ago(from.age_seconds ?? 0) };
@@ -187,7 +187,7 @@ export interface RowItem {
   note?: string;
 }
 
-/** A row of films that scrolls sideways. */
+/** A horizontally scrolling row of films. */
 export function Row(props: {
   head: string;
   href?: string;
@@ -240,7 +240,7 @@ export function Row(props: {
   );
 }
 
-/** A row that is on its way, or could not be had. */
+/** A row that is loading or unavailable. */
 export const EmptyRow = ({ head, detail }: { head: string; detail?: string }) => (
   <section class="row" aria-label={head} aria-busy={detail === undefined}>
     <div class="rh">
@@ -280,7 +280,7 @@ export const Picks = ({ limit, then }: { limit?: number; then?: () => void }) =>
   </div>
 );
 
-/** A notice: the API's Korean words as they are, what they mean, and what still works. */
+/** A notice: the API's Korean text unchanged, its meaning, and what still works. */
 export const Notice = (props: {
   icon: IconName;
   kind: string;

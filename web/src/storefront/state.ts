@@ -1,4 +1,4 @@
-/** What the page knows: language, theme, route, session, and what each side answered. */
+/** State of the page: language, theme, route, session, and the answers of each side. */
 import { computed, signal } from '@preact/signals';
 import {
   call,
@@ -13,7 +13,7 @@ import { KOREAN } from './korean';
 
 export type SideName = 'p' | 'u';
 
-/** Reads or writes what is kept in the browser; a browser that keeps nothing is fine. */
+/** Reads and writes the browser's storage, which may be unavailable. */
 export const kept = {
   get(key: string): string | null {
     try {
@@ -66,16 +66,16 @@ addEventListener('hashchange', () => {
 export const site = signal<Site>({ side: 'protected', twin: null, console: null, demo: { viewers: [], password: '' } });
 export const split = signal(query.get('split') === '1' || /[?&]split=1/.test(location.hash));
 export const reloading = signal(true);
-/** Grows when everything that is shown shall be asked for again. */
+/** Incremented to request everything on the page again. */
 export const round = signal(0);
-/** Seconds since 1970, for ages and countdowns. */
+/** Current time in seconds since 1970, for ages and countdowns. */
 export const now = signal(Date.now() / 1000);
-/** A breaker, and when its next call is tried: seconds since 1970 by this browser's clock. */
+/** A breaker, and the time of its next probe in seconds since 1970 by this browser's clock. */
 export interface Guard extends BreakerStatus {
   until: number;
 }
 export const breakers = signal<Guard[]>([]);
-/** Seconds until a breaker's next call is tried. */
+/** Seconds until a breaker's next probe. */
 export const rest = (breaker: Guard): number => Math.max(0, Math.ceil(breaker.until - now.value));
 
 export interface Session {
@@ -112,10 +112,10 @@ export function toast(side: SideName, kind: Toast['kind'], head: string, text: s
   }, 7000);
 }
 
-/** The side of the page that a pane shows, as the API calls it. */
+/** Prefix of the API of a pane's side. */
 export const prefix = (side: SideName): string =>
   side === 'u' && site.value.side === 'protected' ? (site.value.twin ?? '') : '';
-/** Whether the only pane there is belongs to the twin's own port. */
+/** Whether the page is served by the twin's own port and therefore has only its pane. */
 export const bareSite = computed(() => site.value.side === 'bare');
 
 export async function signIn(name: string): Promise<boolean> {
@@ -139,7 +139,7 @@ export function signOut(): void {
   round.value++;
 }
 
-/** Every film that an answer showed, so that an id can be given its title. */
+/** Every film in an answer so far, to find the title for an id. */
 export const films = signal<Record<number, Film>>({});
 export function remember(items: Film[]): void {
   const fresh = items.filter((film) => !films.value[film.id]);
@@ -148,14 +148,14 @@ export function remember(items: Film[]): void {
 export const title = (film: { id: number; title: string }): string =>
   (lang.value === 'ko' && KOREAN[film.id]) || film.title;
 
-/** One entry of a pane's strip of last answers. */
+/** One entry in a pane's list of last answers. */
 export interface Seen {
   status: number;
   ms: number;
   source?: string;
 }
 export interface PaneState {
-  /** The page's main question: since when it waits (performance.now), and the last answer. */
+  /** State of the page's main request: when it was sent (performance.now) if it is pending, and the last answer. */
   since: number | null;
   path: string;
   answer: Answer<unknown> | null;
@@ -164,7 +164,7 @@ export interface PaneState {
 const empty = (): PaneState => ({ since: null, path: '', answer: null, seen: [] });
 export const panes = { p: signal<PaneState>(empty()), u: signal<PaneState>(empty()) };
 
-/** Orders placed here, by viewer: which side each went through, and when its payment is tried again. */
+/** Orders placed here, by viewer: the side through which each went, and the time of its next payment attempt. */
 export interface Placed {
   id: string;
   side: SideName;
@@ -183,16 +183,16 @@ export function place(side: SideName, answer: OrderAnswer): void {
   const all = [{ id: answer.order_id, side, retryAt }, ...placed()].slice(0, 100);
   kept.set(placedKey(), JSON.stringify(all));
 }
-/** The sheet that sells, and the leader that stands for a film. */
+/** State of the purchase sheet and of the film countdown. */
 export interface Sheet {
   film: Film;
   kind: 'rent' | 'buy' | 'premiere';
 }
 export const sheet = signal<Sheet | null>(null);
 export const reel = signal<Film | null>(null);
-/** Grows when an order was placed or cancelled here: the stream begins to look after the viewer's orders again. */
+/** Incremented when an order was placed or cancelled here: the stream watches the viewer's orders again. */
 export const ordered = signal(0);
-/** Orders that wait for payment, for the number beside the link. */
+/** Number of orders waiting for payment, shown beside the link. */
 export const waiting = signal(0);
-/** The payment notice, when an order just got it. */
+/** The payment notice, if an order has just received it. */
 export const paymentNotice = signal<{ text: string; until: number } | null>(null);

@@ -1,4 +1,4 @@
-//! Every alert: what it means by the runbook, and where its rule is.
+//! The page of alerts: the meaning of each according to the runbook, and the location of its rule.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub fn page() -> String {
     page
 }
 
-/// The first sentence of what each section of the runbook says an alert means.
+/// The first sentence of each alert's meaning in the runbook.
 fn meanings() -> BTreeMap<String, String> {
     let runbook = std::fs::read_to_string(root().join("alerts/runbook.md")).expect("the repository has a runbook");
     let mut found = BTreeMap::new();

@@ -27,7 +27,7 @@ pub fn page() -> String {
     page
 }
 
-/// Path, method and operation of every request.
+/// Path, method and operation of every endpoint.
 pub fn operations(document: &Value) -> Vec<(&str, &'static str, &Value)> {
     let mut found = Vec::new();
     for (path, item) in table(&document["paths"]) {
@@ -49,7 +49,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// A text as a table's cell.
+/// Escapes a text for a table cell.
 fn cell(text: &str) -> String {
     let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if joined.is_empty() { "–".to_owned() } else { joined.replace('|', "\\|") }
@@ -78,7 +78,7 @@ fn request(path: &str, method: &str, operation: &Value) -> String {
     ])
 }
 
-/// The type of a body: the schema of JSON, or else the media type.
+/// The type of a body: the schema of its JSON, or else the media type.
 fn content(body: &Value) -> String {
     let forms = table(&body["content"]).map(|(media, form)| match media {
         "application/json" => kind(&form["schema"]),
@@ -88,7 +88,7 @@ fn content(body: &Value) -> String {
     forms.collect::<Vec<_>>().join(" or ")
 }
 
-/// A schema in words: what it links to, or its JSON type.
+/// A schema as text: a link to its type, or its JSON type.
 fn kind(schema: &Value) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.rsplit('/').next().unwrap_or(reference);
@@ -152,7 +152,7 @@ fn fields(schema: &Value, page: &mut String) {
     }
 }
 
-/// One form of a type that has several: `{"uniform": {"max", "min"}}`.
+/// One variant of a type with several: `{"uniform": {"max", "min"}}`.
 fn shape(schema: &Value) -> String {
     let fields = table(&schema["properties"]).map(|(name, own)| {
         if own["properties"].is_object() { format!("\"{name}\": {}", shape(own)) } else { format!("\"{name}\"") }

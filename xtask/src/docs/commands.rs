@@ -1,4 +1,4 @@
-//! Every command's own help.
+//! The page of commands: the help text of each.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ pub fn page() -> String {
     page
 }
 
-/// What this machine's environment holds is not a part of the help.
+/// Hides values from the environment of this machine.
 fn plain(command: Command) -> Command {
     let names: Vec<_> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     let command =

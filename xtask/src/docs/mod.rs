@@ -1,9 +1,9 @@
-//! Reference pages that repeat the program's own facts: `docs/reference/*.md`.
+//! Reference pages generated from the program: `docs/reference/*.md`.
 //!
-//! `cargo xtask docs` writes them; a test fails when one is not what this code generates. Other tests here hold the
-//! pages that are written by hand to the program: links, commands, variables, names of alerts, routes.
+//! `cargo xtask docs` writes them; a test fails if one is out of date. Other tests here check the hand-written pages
+//! against the program: links, commands, variables, names of alerts, routes.
 
-// Nothing outside this program calls it: what its modules share is as public as it gets.
+// Nothing outside this program uses it, so items shared between its modules are public.
 #![allow(missing_docs, unreachable_pub)]
 
 mod alerts;

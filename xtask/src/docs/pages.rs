@@ -1,5 +1,4 @@
-//! Pages that are written by hand say nothing that is not so: links lead somewhere, commands and variables exist,
-//! alerts are loaded, routes are served.
+//! Checks of the hand-written pages: links resolve, commands and variables exist, alerts are loaded, routes are served.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +14,7 @@ use clap::error::ErrorKind;
 use super::settings;
 use crate::root;
 
-/// Variables of the command line, the tests and the scripts rather than of the settings.
+/// Variables of the command line, the tests and the scripts, which are no settings.
 const OTHER_VARIABLES: &[&str] = &[
     "BREAKERBOX_ADMIN_TOKEN",
     "BREAKERBOX_ADMIN_URL",
@@ -31,7 +30,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "BREAKERBOX_ROUNDS",
 ];
 
-/// Every page, with its text.
+/// The text of every page.
 fn pages() -> Vec<(PathBuf, String)> {
     fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -49,7 +48,7 @@ fn pages() -> Vec<(PathBuf, String)> {
     found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// What stands between two marks, for each pair of them.
+/// The texts between each pair of marks.
 pub(super) fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> Vec<&'a str> {
     if open == close {
         return text.split(open).skip(1).step_by(2).collect();
@@ -57,7 +56,7 @@ pub(super) fn between<'a>(text: &'a str, open: &'a str, close: &'a str) -> Vec<&
     text.split(open).skip(1).filter_map(|after| after.split_once(close).map(|(inside, _)| inside)).collect()
 }
 
-/// A heading as its anchor.
+/// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().to_lowercase();
     kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
@@ -88,7 +87,7 @@ fn every_link_leads_to_a_file_and_its_heading() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Paths of the repository between backticks lead somewhere; capitals and braces stand for a name.
+/// Repository paths in backticks exist; capitals and braces mark placeholders.
 #[test]
 fn every_path_that_is_named_exists() {
     const FOLDERS: &[&str] = &[
@@ -110,7 +109,7 @@ fn every_path_that_is_named_exists() {
         let prose: String = text.split("```").step_by(2).collect();
         for span in between(&prose, "`", "`") {
             let path = span.split(['*', ' ', '{']).next().unwrap_or_default();
-            // Half a name before a `*` is a folder's.
+            // For a path with `*`, the part before it must be a folder.
             let path =
                 if path.len() < span.len() { path.rsplit_once('/').map_or(path, |(folder, _)| folder) } else { path };
             if FOLDERS.iter().any(|folder| path.starts_with(folder)) && !path.contains("INTERVAL") {
@@ -125,7 +124,7 @@ fn every_path_that_is_named_exists() {
     assert!(seen > 20, "{seen}");
 }
 
-/// What the page tells the owner of a Prometheus to write into its configuration.
+/// Configuration snippets for the reader's Prometheus.
 #[test]
 fn promtool_accepts_the_configuration_of_the_pages() {
     let Some(promtool) = crate::promtool() else { return };
@@ -144,23 +143,23 @@ fn promtool_accepts_the_configuration_of_the_pages() {
     assert!(checked.status.success() && said.contains("9 rule files found"), "{said}");
 }
 
-/// Where a command stands on its page.
+/// Where a command occurs on a page.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
-    /// In a block that readers copy: it must run as it is.
+    /// In a code block for copying: it must run unchanged.
     Block,
-    /// Between backticks in a sentence, where the name of a subcommand is enough.
+    /// In backticks in a sentence, where a subcommand's name suffices.
     Sentence,
 }
 
-/// Commands of a page: lines of its blocks, and what stands between backticks.
+/// Commands on a page: lines of code blocks, and texts in backticks.
 fn commands(text: &str) -> Vec<(Place, String)> {
     let lines = between(text, "```sh\n", "```").into_iter().flat_map(str::lines);
     let prose: String = text.split("```").step_by(2).collect();
     let joined = prose.replace('\n', " ");
     let spans: Vec<_> = between(&joined, "`", "`").into_iter().map(|span| (Place::Sentence, span.to_owned())).collect();
     let all = lines.map(|line| (Place::Block, line.to_owned())).chain(spans);
-    // Variables of the command's own stand before it.
+    // Strips variables in front of the command.
     let bare = |command: String| {
         let words = command.split_whitespace().skip_while(|word| word.starts_with("BREAKERBOX_") && word.contains('='));
         words.collect::<Vec<_>>().join(" ")
@@ -233,7 +232,7 @@ fn every_alert_that_is_named_exists() {
     }
 }
 
-/// Routes of the admin port as the sources have them.
+/// Routes of the admin port according to the sources.
 fn admin_routes() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(root().join("src/admin")).unwrap().flatten() {
@@ -254,7 +253,7 @@ fn the_admin_reference_has_every_route() {
     let routes = admin_routes();
     assert!(routes.len() > 15, "{routes:?}");
     let missing: Vec<_> = routes.difference(&documented).collect();
-    // A page for people, which the page written by hand names.
+    // An HTML page, which the hand-written page mentions.
     assert_eq!(missing, ["/runbook"]);
 }
 
@@ -270,7 +269,7 @@ fn the_api_pages_list_every_public_route() {
     }
 }
 
-/// The numbers of "what retries add up to" are what the program's own backoff waits.
+/// The numbers in "what retries add up to" are those of the program's own back-off.
 #[test]
 fn retries_add_up_to_what_the_pages_say() {
     let backoff = Backoff {

@@ -1,4 +1,4 @@
-//! How each call is protected, and the presets.
+//! The page of policies: the policy of each relation, and the presets.
 
 use breakerbox::client::{preset, preset_names};
 use breakerbox::export::Source;

@@ -1,4 +1,4 @@
-//! Every setting with its default and its variable.
+//! The page of settings: every setting with its default and its variable.
 
 use breakerbox::settings::Settings;
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub fn page() -> String {
     page
 }
 
-/// Every setting but policies, with its default.
+/// Every setting except policies, with its default.
 pub fn all() -> Vec<(String, Value)> {
     fn flatten(prefix: &str, value: Value, into: &mut Vec<(String, Value)>) {
         match value {

@@ -1,4 +1,4 @@
-//! A Korean page says what its English page says: same headings, tables, lists, commands, code and links.
+//! A Korean page has the structure of its English page: the same headings, tables, lists, commands, code and links.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,34 +7,34 @@ use std::path::{Component, Path, PathBuf};
 use super::pages::between;
 use crate::root;
 
-/// English pages without a Korean one, and why.
+/// English pages without a Korean translation, and the reason.
 const ENGLISH_ONLY: &[(&str, &str)] = &[("metrics.md", "generated tables")];
-/// Sections without a Korean one: lists of tests, to which the Korean page links.
+/// Sections without a Korean translation: lists of tests, to which the Korean page links.
 const SECTIONS: &[(&str, &[&str])] = &[("checkout.md", &["Guarantees", "Extent of the tests"])];
-/// Each language has an index of its own.
+/// Each language has its own index.
 const INDEX: &str = "README.md";
 
-/// What must not depend on the language of a page.
+/// The parts of a page that do not depend on its language.
 #[derive(Debug, Default, PartialEq)]
 struct Shape {
-    /// Levels of the headings.
+    /// Levels of its headings.
     headings: Vec<usize>,
-    /// Columns of each row of a table.
+    /// Number of columns of each table row.
     rows: Vec<usize>,
     items: usize,
-    /// Blocks in a language; of those without one (diagrams) the number of lines.
+    /// Code blocks with a language; for those without one (diagrams) the number of lines.
     blocks: Vec<String>,
     spans: BTreeSet<String>,
     links: BTreeSet<PathBuf>,
 }
 
-/// A list's marker at the start of a line.
+/// Whether a line starts with a list marker.
 fn is_item(line: &str) -> bool {
     let number = line.trim_start_matches(|c: char| c.is_ascii_digit());
     line.starts_with("- ") || (number.len() < line.len() && number.starts_with(". "))
 }
 
-/// A path without `..`.
+/// The path without `..`.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -47,7 +47,7 @@ fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// The page that a link leads to, by its English name.
+/// The English name of the page to which a link leads.
 fn target(folder: &str, link: &str) -> PathBuf {
     if link.contains("://") {
         return link.into();
@@ -84,7 +84,7 @@ fn shape(text: &str, folder: &str) -> Shape {
     shape
 }
 
-/// A page without the sections that are in English alone.
+/// A page without its untranslated sections.
 fn translatable(name: &str, text: &str) -> String {
     let alone = SECTIONS.iter().find(|(page, _)| *page == name).map_or(&[][..], |(_, sections)| sections);
     let kept = text.split("\n## ").filter(|section| !alone.contains(&section.lines().next().unwrap_or_default()));
@@ -121,7 +121,7 @@ fn korean_pages_have_the_shape_of_the_english_ones() {
         assert_eq!(korean.blocks, english.blocks, "{name}: code blocks");
         let differing: Vec<_> = korean.spans.symmetric_difference(&english.spans).collect();
         assert_eq!(differing, [""; 0], "{name}: code in sentences");
-        // A page may lead to its own English one.
+        // A page may link to its own English version.
         let own = Path::new("docs").join(name);
         let differing = korean.links.symmetric_difference(&english.links).filter(|link| **link != own);
         let differing: Vec<_> = differing.collect();

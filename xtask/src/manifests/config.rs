@@ -1,4 +1,4 @@
-//! Where everything is, as `BREAKERBOX_*` variables.
+//! Addresses and limits, as `BREAKERBOX_*` variables.
 
 use breakerbox::export::Source;
 use breakerbox::services::ServiceName;
@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use super::{ADMIN_PORT, TRAFFIC, processes};
 
 pub const NAME: &str = "breakerbox-settings";
-/// The namespace that the overlays put everything into.
+/// The namespace of the overlays.
 const NAMESPACE: &str = "breakerbox";
 
-/// A name as a part of a variable.
+/// A name as part of a variable's name.
 fn variable(name: &str) -> String {
     name.replace('-', "_").to_uppercase()
 }
@@ -21,7 +21,7 @@ pub fn map(source: &Source) -> Value {
     set("HOST".to_owned(), "0.0.0.0".to_owned());
     set("INTERNAL__HOST".to_owned(), "0.0.0.0".to_owned());
     set("ADMIN__LISTEN".to_owned(), format!("0.0.0.0:{ADMIN_PORT}"));
-    // The names that other namespaces know it by: Alertmanager delivers there.
+    // Names under which other namespaces reach it, in particular Alertmanager.
     let names = ["", ".svc", ".svc.cluster.local"].map(|zone| format!("{TRAFFIC}-admin.{NAMESPACE}{zone}"));
     set("ADMIN__HOSTS".to_owned(), names.join(","));
     set("ADMIN__TOKEN_FILE".to_owned(), format!("{}/{}", super::deployments::SECRETS, super::deployments::TOKEN));

@@ -6,20 +6,20 @@ use serde_json::{Value, json};
 
 use super::{ADMIN_PORT, TRAFFIC, config, labels, processes, replicas, selector};
 
-/// Where secrets are mounted, and the admin token's file.
+/// Mount path of secrets, and the file of the admin token.
 pub const SECRETS: &str = "/run/secrets/breakerbox";
 pub const TOKEN: &str = "admin-token";
 pub const ADMIN_SECRET: &str = "breakerbox-admin";
 pub const DATABASE_SECRET: &str = "breakerbox-database";
 pub const INTERNAL_SECRET: &str = "breakerbox-internal";
 pub const SIGNING_SECRET: &str = "breakerbox-signing";
-/// The account of all pods, which is allowed nothing.
+/// The service account of all pods, which has no permissions.
 const ACCOUNT: &str = "breakerbox";
 const USER: u32 = 65_532;
-/// Seconds that a pod goes on before it is asked to stop, and until it is killed.
+/// Seconds that a pod keeps serving before it gets SIGTERM, and its grace period.
 pub const PRE_STOP: u64 = 8;
 pub const GRACE: u64 = 30;
-/// The label of a Service that carries requests, by which the mesh's overlay gives it an address.
+/// The label that marks a Service for requests; the mesh's overlay gives such a Service a cluster IP.
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 pub const REQUESTS: &str = "requests";
 
@@ -63,11 +63,11 @@ fn deployment(process: &str, port: Option<u16>) -> Value {
         "ports": ports,
         "envFrom": [{"configMapRef": {"name": config::NAME}}],
         "env": environment(process),
-        // A minute to start, which a database that is not there yet may take up.
+        // A minute to start, which includes waiting for the database.
         "startupProbe": with("/healthz", 2, 30),
         "readinessProbe": with("/readyz", 5, 2),
         "livenessProbe": with("/healthz", 10, 3),
-        // Requests still come for as long as callers believe what the name last meant.
+        // Requests keep arriving until callers resolve the name again.
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP}}},
         "resources": {
             "requests": {"cpu": "25m", "memory": "24Mi"},
@@ -83,8 +83,8 @@ fn deployment(process: &str, port: Option<u16>) -> Value {
     let pod = json!({
         "serviceAccountName": ACCOUNT,
         "automountServiceAccountToken": false,
-        // Kubernetes would otherwise set a variable for every Service, and a name that begins with
-        // BREAKERBOX_ would be refused as an unknown setting.
+        // Otherwise Kubernetes sets variables for every Service, and the program refuses those that begin with
+        // BREAKERBOX_ as unknown settings.
         "enableServiceLinks": false,
         "terminationGracePeriodSeconds": GRACE,
         "securityContext": {
@@ -108,7 +108,7 @@ fn deployment(process: &str, port: Option<u16>) -> Value {
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": {"metadata": {"labels": labels(process)}, "spec": pod},
     });
-    // An autoscaler says how many there are of the others.
+    // For the others an autoscaler sets the number of replicas.
     if !super::scaling::scaled(process) {
         spec["replicas"] = replicas(process).into();
     }
@@ -120,25 +120,25 @@ fn deployment(process: &str, port: Option<u16>) -> Value {
     })
 }
 
-/// What one process knows and others need not.
+/// Variables that only one process needs.
 fn environment(process: &str) -> Value {
     let secret = |name: &str, secret: &str, key: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}});
     let store = secret("BREAKERBOX_STORE__URL", DATABASE_SECRET, "store-url");
-    // Services answer their peers alone, who show it.
+    // Services only accept requests that carry this secret.
     let peers = secret("BREAKERBOX_INTERNAL__TOKEN", INTERNAL_SECRET, "internal-token");
     match process {
-        // Instances share what they know of the payment gateway, as they share orders and queue.
+        // Instances share the breaker for the payment gateway, as they share orders and queue.
         "checkout" => json!([peers, store, {"name": "BREAKERBOX_CHECKOUT__BREAKER", "value": "shared"}]),
         "inventory" => json!([peers, store]),
         "payment-gateway" => json!([peers, secret("BREAKERBOX_PAYMENT_GATEWAY__URL", DATABASE_SECRET, "ledger-url")]),
-        // A token of one instance is checked by another.
+        // A token issued by one instance is verified by another.
         "user" => json!([peers, secret("BREAKERBOX_USER__TOKEN_KEY", SIGNING_SECRET, "token-key")]),
         _ => json!([peers]),
     }
 }
 
-/// The addresses of the pods that are ready, and none of its own: callers take the addresses of a name in turn, while
-/// behind one address each keeps to the pod that its first connection reached.
+/// A headless Service with the addresses of the ready pods: callers use the addresses of a name in turn, while a
+/// cluster IP binds each connection to one pod.
 fn requests(process: &str, port: u16) -> Value {
     let mut labels = labels(process);
     labels[COMPONENT] = REQUESTS.into();
@@ -154,7 +154,7 @@ fn requests(process: &str, port: u16) -> Value {
     })
 }
 
-/// Every pod's address, also of those that are not ready: a fault must be cleared where it is.
+/// The addresses of all pods, ready or not, because a fault must be cleared on a pod that is not ready, too.
 fn admin(process: &str) -> Value {
     json!({
         "apiVersion": "v1",

@@ -1,11 +1,10 @@
-//! Kubernetes manifests: what they repeat of the program is taken from the program.
+//! Kubernetes manifests, generated from the program where they repeat its facts.
 //!
-//! Services, ports, who calls whom, rules and dashboards are facts of the code; a manifest that is written by
-//! hand goes stale with the first change of them. `cargo xtask manifests` writes `deploy/kubernetes`, and a test
-//! fails when a committed file is not what this code generates. The files without facts of the program (namespace,
-//! secrets, the overlays' kustomizations) are written by hand beside them.
+//! Services, ports, callers, rules and dashboards are defined in the code; a hand-written manifest would be outdated by
+//! the first change. `cargo xtask manifests` writes `deploy/kubernetes`, and a test fails if a committed file is out of
+//! date. Files without such facts (namespace, secrets, the overlays' kustomizations) are written by hand.
 
-// Nothing outside this program calls it: what its modules share is as public as it gets.
+// Nothing outside this program uses it, so items shared between its modules are public.
 #![allow(missing_docs, unreachable_pub)]
 
 mod config;
@@ -27,10 +26,10 @@ use serde_json::{Value, json};
 
 use crate::Generated;
 
-/// The process that sends viewers and runs the scenario. It has no services, so that its admin port covers
-/// every pod of every service: the console belongs there.
+/// The process that runs viewers and scenario. It has no services, and its admin port covers every pod of every
+/// service, so it serves the console.
 pub const TRAFFIC: &str = "traffic";
-/// Where each pod's admin port listens.
+/// Port of each pod's admin port.
 pub const ADMIN_PORT: u16 = 8090;
 const FOLDER: &str = "deploy/kubernetes";
 const HEADER: &str = "Written by `cargo xtask manifests`; not to be edited.";
@@ -120,8 +119,8 @@ pub fn processes() -> impl Iterator<Item = &'static str> {
     ServiceName::ALL.iter().map(|service| service.as_str()).chain([TRAFFIC])
 }
 
-/// Pods of each process: two of each service that the protected site needs. The outside parties, the gateway
-/// without protection and the viewers stand for something that is not ours, or must be one.
+/// Replicas of each process: two of each service that the protected site needs, one of the others. The external
+/// parties, the unprotected gateway and the viewers simulate systems that are not ours, or must be single.
 pub fn replicas(process: &str) -> u32 {
     match process {
         "gateway-bare" | "ml-api" | "payment-gateway" | TRAFFIC => 1,
@@ -129,12 +128,12 @@ pub fn replicas(process: &str) -> u32 {
     }
 }
 
-/// Labels that tell a process's pods from others'.
+/// Labels that select a process's pods.
 pub fn selector(process: &str) -> Value {
     json!({"app.kubernetes.io/name": process, "app.kubernetes.io/part-of": "breakerbox"})
 }
 
-/// The same, with the name of its job in Prometheus, which the rules expect.
+/// The selector's labels plus the job name in Prometheus, which the rules expect.
 pub fn labels(process: &str) -> Value {
     let mut labels = selector(process);
     labels["app.kubernetes.io/instance"] = format!("breakerbox-{process}").into();

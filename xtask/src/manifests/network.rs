@@ -1,4 +1,4 @@
-//! Network policies, from who calls whom.
+//! Network policies, generated from the callers of each service.
 
 use breakerbox::export::Source;
 use breakerbox::services::ServiceName;
@@ -46,13 +46,13 @@ fn nothing() -> Value {
     policy("default-deny", &json!({}), &json!({"policyTypes": ["Ingress", "Egress"]}))
 }
 
-/// Anywhere: a cache of names on the node has the node's address.
+/// To any destination, because a node-local DNS cache has the node's address.
 fn names() -> Value {
     let ports = json!([{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]);
     policy("dns", &json!({}), &json!({"policyTypes": ["Egress"], "egress": [{"ports": ports}]}))
 }
 
-/// Admin ports among the pods, which forward commands to each other. Kubernetes' probes come from the node.
+/// Admin ports are open between the pods, which forward commands to each other. Kubernetes' probes come from the node.
 fn admin() -> Value {
     let ours = json!({"matchLabels": {"app.kubernetes.io/part-of": "breakerbox"}});
     let peers = json!([{"podSelector": ours}]);
@@ -68,7 +68,7 @@ fn ingress(source: &Source, service: ServiceName) -> Value {
     let callers = ServiceName::ALL.iter().filter(|caller| caller.dependencies().contains(&service));
     let from: Vec<_> = callers.map(|caller| pods(caller.as_str())).collect();
     let mut rule = json!({"ports": tcp(source.port(service))});
-    // What no service calls is the site's edge, open to all of the cluster.
+    // A process that no service calls is the site's edge, open to the whole cluster.
     if !from.is_empty() {
         rule["from"] = from.into();
     }
@@ -90,7 +90,7 @@ fn egress(process: &str, rules: &[Value]) -> Value {
     policy(&name, &json!({"matchLabels": selector(process)}), &json!({"policyTypes": ["Egress"], "egress": rules}))
 }
 
-/// The database, inside the namespace or outside of it.
+/// The database, inside or outside of the namespace.
 fn database() -> Vec<Value> {
     let clients = json!({"matchExpressions": [{
         "key": "app.kubernetes.io/name",

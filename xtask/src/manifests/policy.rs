@@ -1,4 +1,4 @@
-//! What every manifest must keep to, checked on the files and on what kustomize makes of each overlay.
+//! Requirements on every manifest, checked on the files and on each overlay as built by kustomize.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +20,7 @@ fn folder() -> PathBuf {
     root().join(super::FOLDER)
 }
 
-/// Every document of a folder's YAML files, subfolders included, with the file it is from.
+/// All documents in the YAML files of a folder and its subfolders, with their file.
 fn documents_in(folder: &Path) -> Vec<(PathBuf, Value)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -36,7 +36,8 @@ fn documents_in(folder: &Path) -> Vec<(PathBuf, Value)> {
     found
 }
 
-/// What kustomize makes of an overlay; nothing, said aloud, when it can't be had. In CI that is a failure.
+/// The output of kustomize for an overlay. Returns `None`, with a message on stderr, without kustomize; in CI that is a
+/// failure.
 pub(super) fn built(overlay: &str) -> Option<Vec<Value>> {
     let Some(kustomize) = std::env::var_os("KUSTOMIZE") else {
         assert!(std::env::var_os("CI").is_none(), "KUSTOMIZE is missing: scripts/tools.sh finds it");
@@ -64,7 +65,7 @@ fn every_file_fits_its_types() {
     let all = documents_in(&folder());
     assert!(all.len() > 60, "only {} documents were found", all.len());
     for (file, document) in all {
-        // A patch is no whole resource.
+        // A patch is not a complete resource.
         if file.ends_with("in-flight/scaling.yaml") {
             continue;
         }
@@ -130,7 +131,7 @@ fn every_process_has_what_it_needs() {
     assert!(
         names("HorizontalPodAutoscaler").is_subset(&several) && names("HorizontalPodAutoscaler").contains("gateway")
     );
-    // What an autoscaler owns, a Deployment must not set back with every apply.
+    // If an autoscaler sets the replicas, a Deployment must not reset them with every apply.
     for deployment in of_kind(&all, "Deployment") {
         let scaled = names("HorizontalPodAutoscaler").contains(name(deployment));
         assert_eq!(deployment["spec"]["replicas"].is_null(), scaled, "{}", name(deployment));
@@ -142,7 +143,7 @@ fn every_process_has_what_it_needs() {
     assert!(ServiceName::ALL.iter().all(|service| services.contains(service.as_str())));
 }
 
-/// Behind an address of its own, a Service gives all calls over a kept connection to one pod.
+/// A Service with a cluster IP sends all calls over a kept connection to one pod.
 #[test]
 fn callers_see_every_pod_unless_a_mesh_spreads_calls() {
     for overlay in OVERLAYS {
@@ -156,7 +157,7 @@ fn callers_see_every_pod_unless_a_mesh_spreads_calls() {
     }
 }
 
-/// A caller goes on calling a pod that is gone from a name until it resolves the name again.
+/// A caller keeps calling a removed pod until it resolves the name again.
 #[test]
 fn a_pod_outlasts_what_its_callers_believe() {
     let stopping = 3 * breakerbox::app::DRAIN.as_secs();
@@ -169,7 +170,7 @@ fn a_pod_outlasts_what_its_callers_believe() {
     }
 }
 
-/// The program itself reads what the pods are given.
+/// The program itself validates the settings of the pods.
 #[test]
 fn the_settings_of_the_pods_are_valid() {
     let map = config::map(&super::source());
@@ -198,7 +199,7 @@ fn the_settings_of_the_pods_are_valid() {
     fs::remove_file(token).unwrap();
 }
 
-/// A secret's value, as the overlay `minimal` has it.
+/// A secret's value in the overlay `minimal`.
 fn secret(key: &str) -> String {
     let text = fs::read_to_string(folder().join("minimal/kustomization.yaml")).unwrap();
     let line = text
@@ -218,7 +219,7 @@ fn the_operators_rules_are_the_files() {
     }
 }
 
-/// promtool reads the rules of the resources as it reads the files.
+/// promtool accepts the rules in the resources as it accepts the files.
 #[test]
 fn promtool_accepts_the_operators_rules() {
     let Some(promtool) = crate::promtool() else { return };
@@ -257,7 +258,7 @@ fn every_overlay_is_built_and_valid() {
             if document["kind"] != "Namespace" {
                 assert_eq!(document["metadata"]["namespace"], "breakerbox", "{overlay}: {}", name(document));
             }
-            // `kubectl apply` keeps what was applied in an annotation of at most 256 KiB.
+            // `kubectl apply` stores the applied document in an annotation, which is limited to 256 KiB.
             assert!(document.to_string().len() < 256 * 1024, "{overlay}: {} is too large", name(document));
         }
         let count = |kind: &str| of_kind(&all, kind).len();
@@ -266,7 +267,7 @@ fn every_overlay_is_built_and_valid() {
         assert_eq!(count("PodMonitor") > 0, *overlay == "monitored", "{overlay}");
         assert_eq!(count("PrometheusRule") > 0, *overlay == "monitored", "{overlay}");
         assert_eq!(count("DestinationRule") > 0, *overlay == "mesh", "{overlay}");
-        // References to generated names must have followed them.
+        // References to generated names must have been updated.
         let secrets: BTreeSet<_> = of_kind(&all, "Secret").into_iter().map(|secret| name(secret).to_owned()).collect();
         for deployment in of_kind(&all, "Deployment") {
             let volume = deployment["spec"]["template"]["spec"]["volumes"][0]["secret"]["secretName"].as_str().unwrap();
@@ -287,7 +288,7 @@ fn the_mesh_leaves_admin_ports_alone() {
     }
     let namespace = of_kind(&all, "Namespace")[0];
     assert_eq!(namespace["metadata"]["labels"]["istio-injection"], "enabled");
-    // Each DestinationRule is for callers that exist.
+    // Each DestinationRule selects callers that exist.
     for rule in of_kind(&all, "DestinationRule") {
         let caller = &rule["spec"]["workloadSelector"]["matchLabels"]["app.kubernetes.io/name"];
         let fits = |d: &&Value| &d["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"] == caller;

@@ -1,5 +1,5 @@
-//! What the network policies of an overlay let through, worked out as a cluster does: a connection needs a policy
-//! that lets it out of one pod and a policy that lets it into the other, unless no policy selects that pod.
+//! Evaluates an overlay's network policies as a cluster does: a connection needs a policy that allows it out of one pod
+//! and one that allows it into the other, unless no policy selects that pod.
 
 use breakerbox::export::Source;
 use breakerbox::services::ServiceName;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::policy::{OVERLAYS, built, name, of_kind};
 use super::{ADMIN_PORT, TRAFFIC, processes};
 
-/// One end of a connection: a pod's labels, and its namespace.
+/// One end of a connection: a pod's labels and namespace.
 struct End {
     labels: Map<String, Value>,
     namespace: &'static str,
@@ -22,7 +22,7 @@ fn outside(namespace: &'static str) -> End {
     End { labels: Map::new(), namespace }
 }
 
-/// Whether a selector fits these labels.
+/// Whether a selector matches these labels.
 fn selects(selector: &Value, labels: &Map<String, Value>) -> bool {
     let equal = selector["matchLabels"].as_object().into_iter().flatten();
     let listed = selector["matchExpressions"].as_array().into_iter().flatten();
@@ -34,7 +34,7 @@ fn selects(selector: &Value, labels: &Map<String, Value>) -> bool {
         })
 }
 
-/// Whether a peer of a rule is this end.
+/// Whether a peer of a rule matches this end.
 fn is_peer(peer: &Value, end: &End) -> bool {
     let namespace = &peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"];
     if namespace.is_string() {
@@ -44,7 +44,7 @@ fn is_peer(peer: &Value, end: &End) -> bool {
     }
 }
 
-/// Whether some policy lets `own` connect with `other` in this direction, or none selects `own`.
+/// Whether a policy allows `own` to connect with `other` in this direction, or no policy selects `own`.
 fn passes(policies: &[&Value], direction: &str, own: &End, other: &End, port: u16) -> bool {
     let applies = |policy: &&&Value| {
         policy["spec"]["policyTypes"].as_array().unwrap().iter().any(|kind| kind == direction)
@@ -85,7 +85,7 @@ fn network_policies_let_through_what_is_needed_alone() {
         };
         for from in processes() {
             for to in ServiceName::ALL {
-                // Both gateways are open to all that the cluster sends there, but no service of ours calls them.
+                // Both gateways accept connections from the whole cluster, although none of our services calls them.
                 let allowed = connects(&policies, &pod(from), &pod(to.as_str()), source.port(*to));
                 assert_eq!(allowed, calls(from, *to), "{overlay}: {from} → {to}");
             }
@@ -107,7 +107,7 @@ fn network_policies_let_through_what_is_needed_alone() {
     }
 }
 
-/// The pods that `tests/cli/pods.rs` runs are those of every overlay.
+/// The containers that `tests/cli/pods.rs` runs are those of every overlay.
 #[test]
 fn every_overlay_runs_the_same_containers() {
     let containers = |overlay: &str| {

@@ -1,4 +1,4 @@
-//! How many pods there are, and how many must stay.
+//! Autoscaling and disruption budgets.
 
 use breakerbox::export::Source;
 use breakerbox::services::ServiceName;
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{processes, replicas, selector};
 
-/// Whether an autoscaler decides how many pods a process has: what has several, but for what writes to the
-/// database, where more pods are more connections and not more capacity.
+/// Whether an autoscaler sets the replicas of a process: true for processes with several pods, except those that write
+/// to the database, where more pods mean more connections and no more capacity.
 pub fn scaled(process: &str) -> bool {
     replicas(process) > 1 && !matches!(process, "checkout" | "inventory")
 }
@@ -25,7 +25,7 @@ fn budget(process: &str) -> Value {
         "metadata": {"name": process},
         "spec": {
             "minAvailable": 1,
-            // A pod that never became ready must not hold up a drain.
+            // A pod that never became ready must not block a drain.
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
             "selector": {"matchLabels": selector(process)},
         },
@@ -42,7 +42,7 @@ fn autoscaler(process: &str) -> Value {
             "minReplicas": replicas(process),
             "maxReplicas": 6,
             "metrics": [cpu()],
-            // Breakers of a new pod know nothing yet: fewer changes are better than quick ones.
+            // The breakers of a new pod have no history, so scaling is slow.
             "behavior": {"scaleDown": {"stabilizationWindowSeconds": 300}},
         },
     })
@@ -53,8 +53,8 @@ fn cpu() -> Value {
     json!({"type": "Resource", "resource": {"name": "cpu", "target": target}})
 }
 
-/// A quarter of the places that the gateway's bulkheads have together: more under way for long means that calls
-/// take longer, and a bulkhead that is full refuses them.
+/// A quarter of the gateway's total bulkhead capacity: more calls in flight over a longer time mean that calls take
+/// longer, and a full bulkhead rejects them.
 pub fn in_flight_patch(source: &Source) -> Value {
     let own = source.relations().filter(|relation| relation.caller == ServiceName::Gateway);
     let places: u32 = own.filter_map(|relation| Some(relation.policy.bulkhead.as_ref()?.max_concurrent_calls)).sum();
@@ -72,7 +72,7 @@ pub fn adapter_rules() -> Value {
         "rules": {
             "custom": [{
                 "seriesQuery": format!("{series}{{namespace!=\"\"}}"),
-                // `instance` is the pod's name, by the PodMonitor.
+                // `instance` is the pod's name, set by the PodMonitor.
                 "resources": {"overrides": {"namespace": {"resource": "namespace"}, "instance": {"resource": "pod"}}},
                 "name": {"as": series},
                 "metricsQuery": "sum(<<.Series>>{<<.LabelMatchers>>}) by (<<.GroupBy>>)",

@@ -1,5 +1,5 @@
-//! Holds every document against its type, strictly: a field that the type does not know is an error, where an API
-//! server would drop it in silence.
+//! Validates every document against its type, strictly: an unknown field is an error, where an API server would drop it
+//! silently.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -12,14 +12,14 @@ use serde_json::Value;
 #[path = "../../../tests/support/schema.rs"]
 pub mod schema;
 
-/// What is wrong with a document; empty when it is valid.
+/// The errors in a document; empty if it is valid.
 pub fn faults_of(document: &Value) -> Vec<String> {
     let kind = document["kind"].as_str().unwrap_or_default();
     match (document["apiVersion"].as_str().unwrap_or_default(), kind) {
         ("v1", "ConfigMap") => typed::<ConfigMap>(document),
         ("v1", "Namespace") => typed::<Namespace>(document),
         ("v1", "Secret") => {
-            // Kustomize breaks long values into lines, which base64 as Kubernetes reads it may have.
+            // Kustomize wraps long values, and Kubernetes accepts line breaks in base64.
             let mut joined = document.clone();
             for value in joined["data"].as_object_mut().into_iter().flat_map(|data| data.values_mut()) {
                 *value = value.as_str().unwrap_or_default().replace('\n', "").into();
@@ -44,7 +44,7 @@ pub fn faults_of(document: &Value) -> Vec<String> {
 fn typed<T: DeserializeOwned>(document: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     let read: Result<T, _> = serde_ignored::deserialize(document, |path| {
-        // What may be absent shows as a step of its own.
+        // An optional field appears as a separate `?` step.
         wrong.push(format!("{} is not a field", path.to_string().replace(".?", "")));
     });
     wrong.extend(read.err().map(|error| error.to_string()));

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-/// Jobs of the compose stack: one a service.
+/// Jobs of the compose stack, one per service.
 const COMPOSE: &[&str] = &[
     "breakerbox-gateway",
     "breakerbox-user",
@@ -17,7 +17,7 @@ const COMPOSE: &[&str] = &[
     "breakerbox-gateway-bare",
     "breakerbox-traffic",
 ];
-/// All in one.
+/// The single job of an all-in-one process.
 const LOCAL: &[&str] = &["breakerbox"];
 
 /// File names and templates.

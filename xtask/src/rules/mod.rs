@@ -2,13 +2,13 @@
 //!
 //! ## Motivation
 //!
-//! A rate over a window needs samples in it: four, for peace of mind. Rules that catch an outage within half
-//! a minute need a scrape every 5 s, and are blind at 60 s, where `rate(x[1m])` is empty. So windows are
-//! parameters: `xtask/rules/*.yml` are templates, a [`Profile`] says what `@{rate}` and the like are, and what
-//! is committed is what they generate, which a test holds.
+//! A rate needs several samples in its window: four, to be safe. Rules that detect an outage within half a minute need
+//! a scrape every 5 s, and have no data at 60 s, where `rate(x[1m])` is empty. So windows are parameters:
+//! `xtask/rules/*.yml` are templates, a [`Profile`] defines `@{rate}` and the other parameters, and a test checks that
+//! the committed files are what they generate.
 //!
-//! Besides windows, what must be the same everywhere stands here once: the labels that series are aggregated
-//! by, and where links lead.
+//! Besides windows, everything that must be the same in all rules is defined here: the labels by which series are
+//! aggregated, and the targets of links.
 
 mod expected;
 mod profile;
@@ -20,21 +20,21 @@ use std::path::{Path, PathBuf};
 use crate::Generated;
 use profile::{PROFILES, Profile};
 
-/// Labels that tell one installation from another; with the labels of ours, series are aggregated by these
-/// alone. `exported_service` is our `service` where a target label has taken its name.
+/// Labels that distinguish installations; series are aggregated by these and our own labels only. `exported_service` is
+/// our `service` label if a target label has taken its name.
 const BY: &str = "cluster, environment, namespace, job, exported_service";
-/// As above, across jobs.
+/// The same, across jobs.
 const BY_ALL_JOBS: &str = "cluster, environment, namespace, exported_service";
-/// What a target is known by.
+/// Labels that identify a target.
 const AT: &str = "cluster, environment, namespace, job, instance";
-/// The twin without protection fails on purpose.
+/// Excludes the unprotected twin, which fails on purpose.
 const PROTECTED: &str = r#"service!="gateway-bare",exported_service!="gateway-bare""#;
 
-/// Where an alert's links lead.
+/// Targets of an alert's links.
 pub(crate) struct Links {
-    /// The runbook's page, on an admin port.
+    /// URL of the runbook on an admin port.
     pub(crate) runbook: String,
-    /// Grafana.
+    /// URL of Grafana.
     pub(crate) grafana: String,
 }
 
@@ -44,14 +44,14 @@ impl Default for Links {
     }
 }
 
-/// A template, and where what it gives belongs.
+/// A template and its destination.
 struct Template {
     /// Its file in `xtask/rules/`.
     name: &'static str,
     text: &'static str,
-    /// The folder of the profile that the repository's own configurations load.
+    /// The destination folder of the profile that the repository's own configurations load.
     folder: &'static str,
-    /// What it is called there.
+    /// Its file name there.
     file: &'static str,
 }
 
@@ -86,8 +86,8 @@ const fn alert(name: &'static str, text: &'static str) -> Template {
     Template { name, text, folder: "alerts", file: name }
 }
 
-/// Every generated file: the first profile where the repository's configurations load it, the others in a
-/// folder each.
+/// Every generated file: those of the first profile where the repository's configurations load them, those of the
+/// others in a separate folder each.
 pub(crate) fn files(links: &Links) -> Vec<Generated> {
     let mut files = Vec::new();
     for (number, profile) in PROFILES.iter().enumerate() {
@@ -125,7 +125,7 @@ fn generated(path: PathBuf, source: &str, template: &str, profile: &Profile, lin
 ///
 /// # Panics
 ///
-/// When it names a parameter that there is none of: that is a mistake in the template.
+/// If it names an unknown parameter, which is a mistake in the template.
 fn filled(template: &str, profile: &Profile, links: &Links) -> String {
     let mut text = String::with_capacity(template.len() * 2);
     let mut rest = template;
@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    /// Four samples in a window that a rate is taken over, and three where that is only asked again.
+    /// Four samples in the window of a rate, and three in a window that only checks for continuation.
     #[test]
     fn every_window_holds_enough_samples() {
         for profile in PROFILES {

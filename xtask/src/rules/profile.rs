@@ -1,45 +1,45 @@
 //! Windows and times for one scrape interval.
 
-/// What fits a scrape, and an evaluation, every so often.
+/// Windows and durations for one scrape and evaluation interval.
 pub(super) struct Profile {
     /// Its name, and the folder of its files.
     pub(super) name: &'static str,
     /// Seconds between two scrapes.
     pub(super) interval: u64,
-    /// How many times as fast unit tests go through their series.
+    /// Speed-up factor of the series in unit tests.
     pub(super) hurry: u64,
     /// Window of rates.
     rate: &'static str,
-    /// A shorter one: whether it still goes on.
+    /// A shorter window, which checks whether it still continues.
     again: &'static str,
-    /// `for` of what is seen over a window already.
+    /// `for` of expressions that already cover a window.
     hold: &'static str,
-    /// `for` of what may pass by itself.
+    /// `for` of conditions that may pass by themselves.
     patience: &'static str,
-    /// As long as a sample may be missed.
+    /// How long a sample may be missing.
     lookback: &'static str,
-    /// Window of the share of time that a breaker is open.
+    /// Window of the share of time in which a breaker is open.
     open: &'static str,
-    /// The window of rates and then some: as long as probes show in it.
+    /// A little longer than the window of rates: as long as probes have an effect on it.
     probes: &'static str,
     /// Window of quantiles and slopes.
     quantile: &'static str,
     flap: &'static str,
     stuck: &'static str,
-    /// Without an answer for so long, a target is down.
+    /// Time without a sample after which a target is down.
     absent: &'static str,
     crash: &'static str,
     idle: &'static str,
-    /// Age of the oldest order at which money is at risk, seconds.
+    /// Age of the oldest order from which revenue is at risk, in seconds.
     waiting: &'static str,
     stalled: &'static str,
-    /// How far back a breaker's series are looked for.
+    /// How far back a lost breaker's series are searched.
     lost: &'static str,
-    /// Fewest scrapes in five minutes that these rules can do with.
+    /// Minimum number of scrapes in five minutes for these rules.
     samples: &'static str,
 }
 
-/// The first is the demonstration's.
+/// All profiles; the first is that of the demonstration.
 pub(super) const PROFILES: &[Profile] = &[
     Profile {
         name: "5s",
@@ -132,7 +132,7 @@ pub(super) const PROFILES: &[Profile] = &[
 ];
 
 impl Profile {
-    /// What a template's `@{name}` is; with ` words` behind it, as a sentence says it.
+    /// The value of a template's `@{name}`; with ` words`, in words for a sentence.
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
         if let Some(name) = name.strip_suffix(" words") {
             return Some(words(self.value(name)?));
@@ -171,7 +171,7 @@ impl Profile {
 ///
 /// # Panics
 ///
-/// When it is none: that is a mistake in a template.
+/// If it is not a duration, which is a mistake in a template.
 pub(super) fn seconds(duration: &str) -> u64 {
     let (mut total, mut number) = (0, 0);
     for c in duration.chars() {
@@ -192,7 +192,7 @@ pub(super) fn seconds(duration: &str) -> u64 {
     total
 }
 
-/// `minute` for `1m`, `4 minutes` for `4m`, `75 s` for `75s`.
+/// A duration in words: `minute` for `1m`, `4 minutes` for `4m`, `75 s` for `75s`.
 fn words(duration: &str) -> String {
     match duration.strip_suffix('m') {
         Some("1") => "minute".to_owned(),

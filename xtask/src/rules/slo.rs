@@ -1,20 +1,20 @@
-//! Burn rates: what is recorded over each window, and what alerts on it.
+//! Burn rates: recording rules for each window, and the alerts on them.
 
 use std::fmt::Write as _;
 
 use breakerbox_telemetry::names::OBJECTIVES;
 
-/// What an objective counts as bad.
+/// Definition of bad pages for one objective.
 struct Indicator {
-    /// As in [`OBJECTIVES`].
+    /// The objective's name in [`OBJECTIVES`].
     slo: &'static str,
-    /// Of the alert's name.
+    /// Its part of the alert's name.
     title: &'static str,
-    /// Of the recorded name.
+    /// Its part of the recorded series' name.
     bad: &'static str,
-    /// The matcher of bad pages.
+    /// Matcher that selects bad pages.
     outcome: &'static str,
-    /// What bad pages were.
+    /// Description of bad pages.
     words: &'static str,
 }
 
@@ -35,7 +35,7 @@ const INDICATORS: &[Indicator] = &[
     },
 ];
 
-/// A pair of windows of the SRE workbook.
+/// A pair of windows from the SRE workbook.
 struct Burn {
     long: &'static str,
     long_words: &'static str,
@@ -44,7 +44,7 @@ struct Burn {
     factor: &'static str,
     holds: &'static str,
     severity: &'static str,
-    /// A quarter of the long window.
+    /// Required history: a quarter of the long window.
     history: &'static str,
 }
 
@@ -91,13 +91,13 @@ const BURNS: &[Burn] = &[
     },
 ];
 
-/// Windows of minutes.
+/// Recording rules for windows of minutes.
 pub(super) fn short_records() -> String {
     let own = ["@{rate}", "@{again}", "5m", "30m", "1h"];
     own.iter().map(|window| requests(window) + &ratios(window)).collect()
 }
 
-/// Windows of hours and days.
+/// Recording rules for windows of hours and days.
 pub(super) fn long_records() -> String {
     ["2h", "6h", "1d", "3d"].iter().map(|window| ratios(window)).collect()
 }
@@ -149,7 +149,7 @@ fn ratios(window: &str) -> String {
     text
 }
 
-/// Both objectives over all pairs of windows.
+/// Alerts for both objectives and all pairs of windows.
 pub(super) fn alerts() -> String {
     let mut text = String::new();
     for indicator in INDICATORS {

@@ -1,21 +1,21 @@
 //! Unit tests of the rules, for each scrape interval from one source.
 //!
-//! `xtask/rules/tests/*.yml` are what `promtool test rules` takes, but for what depends on the interval. Times
-//! are those of the slowest profile; the faster ones go through them two and three times as fast.
+//! `xtask/rules/tests/*.yml` have the format of `promtool test rules`, except for values that depend on the interval.
+//! Times are those of the slowest profile; faster profiles run through them two or three times as fast.
 //!
-//! - `@[1 for 20m; stale; gone for 5m; 0.5/s for 20m]` is a series' values: a constant, a staleness marker,
-//!   nothing, a counter that grows so much a second.
+//! - `@[1 for 20m; stale; gone for 5m; 0.5/s for 20m]` are a series' values: a constant, a staleness marker,
+//!   no samples, a counter with this increase per second.
 //! - `@t[20m+hold+interval]` is a time, with parameters of the profile added.
-//! - `@pick[minute|2 minutes|…]` is one of as many texts as there are profiles.
+//! - `@pick[minute|2 minutes|…]` selects one of several texts, one per profile.
 
 use super::profile::{PROFILES, Profile, seconds};
 
-/// A test file's template.
+/// Template of a test file.
 pub(super) struct UnitTest {
-    /// Its name, in `xtask/rules/tests/` and where it is written to.
+    /// Its file name, in `xtask/rules/tests/` and in the output.
     pub(super) name: &'static str,
     pub(super) text: &'static str,
-    /// Whether it depends on the profile.
+    /// Whether it is generated for every profile.
     pub(super) every_profile: bool,
 }
 
@@ -35,9 +35,9 @@ pub(super) const UNIT_TESTS: &[UnitTest] = unit_tests!(
 );
 
 impl UnitTest {
-    /// For a profile; the folders of rules differ for all but the first.
+    /// The text for a profile; all but the first have different folders of rules.
     pub(super) fn text_for(&self, profile: &Profile) -> String {
-        // A file may have a sampling of its own, where windows are longer than any profile's.
+        // A file may have its own interval if its windows are longer than those of any profile.
         let own = self.text.lines().find_map(|line| line.strip_prefix("evaluation_interval: "));
         let interval = own.filter(|own| !own.contains('@')).map_or(profile.interval, seconds);
         let hurry = if self.every_profile { profile.hurry } else { 1 };
@@ -51,7 +51,7 @@ impl UnitTest {
     }
 }
 
-/// A text with every `open…]` replaced.
+/// Replaces every `open…]` in a text.
 fn replaced(text: &str, open: &str, by: impl Fn(&str) -> String) -> String {
     let (mut result, mut rest) = (String::with_capacity(text.len()), text);
     while let Some((before, after)) = rest.split_once(open) {
@@ -72,7 +72,7 @@ fn time(sum: &str, profile: &Profile) -> u64 {
         .sum()
 }
 
-/// A series in promtool's notation, where `axn` and `a+bxn` are n + 1 samples and `_xn` is n.
+/// A series in promtool's notation, in which `axn` and `a+bxn` are n + 1 samples and `_xn` is n.
 fn series(segments: &str, interval: u64, hurry: u64) -> String {
     let mut last = 0.0;
     let words = segments.split(';').map(|segment| {
@@ -100,7 +100,7 @@ fn series(segments: &str, interval: u64, hurry: u64) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Six decimals at most.
+/// A number with at most six decimals.
 fn number(value: f64) -> String {
     let text = format!("{value:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

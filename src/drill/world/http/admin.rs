@@ -1,4 +1,4 @@
-//! Admin ports: one, or one a process.
+//! The admin ports: one for the whole site, or one per process.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -51,7 +51,7 @@ impl Site for Live {
     }
 
     async fn replay_dead_letters(&self) -> Result<(), Trouble> {
-        // Whichever process has the queue; the others have no such page.
+        // One of the processes has the queue; the others do not have this page.
         let mut trouble = Trouble("no admin port has a retry queue".to_owned());
         for place in &self.admin {
             match self.send(place, Method::POST, "/queue/replay", Some(&serde_json::json!({"all": true}))).await {
@@ -74,7 +74,7 @@ impl Site for Live {
                 unix_seconds,
             })
             .collect();
-        // A process that is named twice is still one.
+        // A process that is listed twice counts once.
         let name = |seen: &TransitionSeen| (seen.service.clone(), seen.breaker.clone(), seen.generation);
         seen.sort_by(|a, b| a.unix_seconds.total_cmp(&b.unix_seconds).then_with(|| name(a).cmp(&name(b))));
         seen.dedup();
@@ -110,8 +110,8 @@ impl Site for Live {
 }
 
 impl Live {
-    /// The same page of every admin port. The first must answer; of the others any may be the one
-    /// that the drill has stopped.
+    /// The same page of every admin port. The first must answer; any of the others may be the one that the drill has
+    /// stopped.
     async fn everywhere<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<(usize, T)>, Trouble> {
         let pages = self.admin.iter().map(|place| self.get(place, path));
         let mut answered = Vec::new();
@@ -125,7 +125,7 @@ impl Live {
         Ok(answered)
     }
 
-    /// The admin port that has the scenario: a process without one has no such page.
+    /// The admin port of the process that runs the scenario; the others do not have this page.
     async fn stage(&self) -> Option<(&Place, Status)> {
         for place in &self.admin {
             if let Ok(scenario) = self.get::<Status>(place, "/scenario").await {
@@ -140,10 +140,10 @@ impl Live {
         owners.entry(name.to_owned()).or_default().insert(index);
     }
 
-    /// Has every process that has this target or breaker do something.
+    /// Sends a command to every process that has this target or breaker.
     async fn tell(&self, name: &str, method: &Method, path: &str, body: Option<&Value>) -> Result<(), Trouble> {
         let known = self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        // The first admin port forwards what it does not have itself.
+        // The first admin port forwards commands for targets of other processes.
         for index in known.unwrap_or_else(|| BTreeSet::from([0])) {
             self.send(&self.admin[index], method.clone(), path, body).await?;
         }

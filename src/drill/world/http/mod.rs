@@ -1,4 +1,4 @@
-//! The world as it is: over HTTP.
+//! The real world, over HTTP.
 
 mod admin;
 mod prometheus;
@@ -14,12 +14,12 @@ use serde_json::Value;
 
 use crate::drill::world::{Shell, Trouble};
 
-/// Longest wait for one answer.
+/// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest run of a command of the user's.
+/// Timeout of a command of the user's.
 const COMMAND: Duration = Duration::from_secs(120);
 
-/// Where everything is, and what it takes to be let in.
+/// Addresses and credentials.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// Prometheus.
@@ -28,11 +28,11 @@ pub struct Access {
     pub prometheus_token: Option<String>,
     /// Alertmanager.
     pub alertmanager: Option<String>,
-    /// Admin ports: the one with the inbox first, then those of other processes.
+    /// Admin ports: first the one with the inbox, then those of other processes.
     pub admin: Vec<String>,
     /// Their token.
     pub admin_token: Option<String>,
-    /// Labels that Breakerbox's targets have there.
+    /// Labels of Breakerbox's targets in this Prometheus.
     pub matchers: Vec<(String, String)>,
 }
 
@@ -43,7 +43,7 @@ pub struct Live {
     alertmanager: Option<Place>,
     admin: Vec<Place>,
     matchers: Vec<(String, String)>,
-    /// Which admin ports have which target or breaker, by index: those of a service's every instance.
+    /// Indices of the admin ports that have each target or breaker: those of all instances of its service.
     owners: Mutex<BTreeMap<String, BTreeSet<usize>>>,
 }
 
@@ -69,7 +69,7 @@ impl Place {
 }
 
 impl Live {
-    /// Says what is wrong with an address; asks none of them yet.
+    /// Validates the addresses without connecting.
     pub fn new(access: &Access) -> Result<Self, String> {
         let client = Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(|error| error.to_string())?;
         let admin = access.admin.iter().map(|url| Place::new("the admin port", url, access.admin_token.as_ref()));
@@ -130,7 +130,7 @@ impl Shell for Live {
     }
 }
 
-/// A query string's value.
+/// Percent-encodes a value of a query string.
 fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }

@@ -35,7 +35,7 @@ struct Rule {
     labels: Labels,
     #[serde(default)]
     duration: f64,
-    /// Since 2.42.
+    /// Present since Prometheus 2.42.
     #[serde(default)]
     keep_firing_for: f64,
     #[serde(default)]
@@ -88,7 +88,8 @@ impl Monitor for Live {
 
     async fn targets(&self) -> Result<Vec<TargetSeen>, Trouble> {
         let own = self.matchers.iter().map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join(",");
-        // As alerts/targets.yml knows them: by the job's name, or by what they export under any other.
+        // Targets are identified as in alerts/targets.yml: by the name of their job, or else by the metrics they
+        // export.
         let query = format!(
             "up{{{own}}} and on (cluster, environment, namespace, job, instance) \
              (up{{job=~\"breakerbox(-.+)?\"}} or present_over_time({}[1h]))",
@@ -111,7 +112,7 @@ impl Monitor for Live {
         let place = self.alertmanager.as_ref()?;
         let name = alert.labels.get("alertname")?;
         let path = format!("/api/v2/alerts?filter={}", encoded(&format!("alertname={name:?}")));
-        // External labels come on top there.
+        // Alertmanager's alerts also have the external labels.
         let held: Vec<Held> = self.get(place, &path).await.ok()?;
         let wanted = alert.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let own = held.iter().find(|held| has(&held.labels, wanted.clone()))?;
