@@ -7,7 +7,10 @@
 //! slot sees all previous writes. All counters share the same slots. Threads beyond their number have none, and
 //! use atomic operations on a shared cell.
 
-use std::sync::{OnceLock, atomic::AtomicUsize};
+use std::{
+    cell::Cell,
+    sync::{OnceLock, atomic::AtomicUsize},
+};
 
 use crate::sync::{AtomicU64, Ordering, Padded};
 
@@ -58,6 +61,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        let _ = NUMBER.try_with(|mine| mine.set(NONE));
         if self.number != NONE {
             self.taken.fetch_and(!(1 << self.number), Ordering::AcqRel);
         }
@@ -67,17 +71,29 @@ impl Drop for Slot {
 #[cfg(not(feature = "loom"))]
 thread_local! {
     static MINE: Slot = Slot::take();
+    /// The number of `MINE`, or [`NONE`] before that was taken and after it was returned. A constant without
+    /// a destructor is read without asking whether it is initialised.
+    static NUMBER: Cell<usize> = const { Cell::new(NONE) };
 }
 
 #[cfg(feature = "loom")]
 loom::thread_local! {
     static MINE: Slot = Slot::take();
+    static NUMBER: Cell<usize> = Cell::new(NONE);
 }
 
-/// Slot of this thread; also [`NONE`] while it is ending.
+/// Slot of this thread if it has counted before; [`NONE`] also while it is ending.
 #[inline]
 fn mine() -> usize {
-    MINE.try_with(|slot| slot.number).unwrap_or(NONE)
+    NUMBER.try_with(Cell::get).unwrap_or(NONE)
+}
+
+/// Slot of this thread, taken if it has none; [`NONE`] if all are in use, and while it is ending.
+fn mine_or_new() -> usize {
+    let number = MINE.try_with(|slot| slot.number).unwrap_or(NONE);
+    // Fails while the thread is ending: then its slot is no longer its own.
+    let _ = NUMBER.try_with(|mine| mine.set(number));
+    number
 }
 
 /// One cell per thread that has counted, each on its own cache lines.
@@ -110,7 +126,7 @@ impl<T> PerThread<T> {
 
     /// This thread's cell, created if needed; `None` if the thread has no slot.
     pub(crate) fn mine_or_new(&self) -> Option<&T> {
-        self.at(mine())
+        self.at(mine_or_new())
     }
 
     fn at(&self, slot: usize) -> Option<&T> {
@@ -138,7 +154,7 @@ mod tests {
         let all_have_one = Barrier::new(threads);
         let slots: Vec<usize> = thread::scope(|scope| {
             let one = || {
-                let slot = mine();
+                let slot = mine_or_new();
                 all_have_one.wait();
                 slot
             };
@@ -154,8 +170,8 @@ mod tests {
     #[test]
     fn a_slot_outlives_any_number_of_threads() {
         for _ in 0..10 * SLOTS {
-            assert!(thread::spawn(mine).join().unwrap() <= NONE);
+            assert!(thread::spawn(mine_or_new).join().unwrap() <= NONE);
         }
-        assert!((0..100).any(|_| thread::spawn(mine).join().unwrap() != NONE), "slots come back");
+        assert!((0..100).any(|_| thread::spawn(mine_or_new).join().unwrap() != NONE), "slots come back");
     }
 }
