@@ -66,6 +66,7 @@
 
 mod builder;
 mod control;
+mod memo;
 mod permit;
 mod settings;
 mod snapshot;
@@ -118,6 +119,7 @@ pub struct Breaker {
     half_open_until: AtomicU64,
     origin: Instant,
     rng: Rng,
+    id: memo::Id,
     window: Window,
     late: AtomicU64,
     control: Mutex<Control>,
@@ -150,6 +152,7 @@ impl Breaker {
             half_open_until: AtomicU64::new(0),
             origin: now,
             rng,
+            id: memo::Id::new(),
             window: Window::new(&settings, epoch),
             late: AtomicU64::new(0),
             control: Mutex::new(Control::new(settings, epoch)),
@@ -237,17 +240,44 @@ impl Breaker {
         self.thresholds.judge_slowness()
     }
 
-    /// Whether a call of this duration is slow.
-    #[inline]
-    pub(crate) fn is_slow(&self, took: Duration) -> bool {
-        self.thresholds.is_slow(nanos_of(took))
-    }
-
     /// Admission by a closed breaker, which needs no time.
     #[inline]
     pub(crate) fn pass_closed(&self) -> Option<Pass> {
         let word = self.word();
         (word.state() == State::Closed).then_some(Pass(word))
+    }
+
+    /// Records the outcome of a call that lasted from one instant to the other. What most calls are, a further
+    /// success of a closed breaker, is handled here, in a window of time if this thread [remembers](memo) its bucket.
+    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
+    #[inline(always)]
+    pub(crate) fn settle_between(&self, pass: Pass, (start, end): (Instant, Instant), outcome: Outcome) -> Recorded {
+        if !self.window.is_timed() {
+            let slow = self.is_slow(end.saturating_duration_since(start));
+            return self.settle(pass, slow, outcome, || end);
+        }
+        let issued = pass.0;
+        if outcome == Outcome::Success
+            && issued.state() == State::Closed
+            && let Some(bucket) = memo::recall(self.id, self.thresholds.slow_nanos(), start, end)
+            // Every change of the state begins another epoch, so that this fails for a late result.
+            && self.window.time.count_again_in(bucket, issued.epoch())
+        {
+            self.window.succeeded(issued.epoch());
+            return Recorded { transition: None, late: false, slow: false };
+        }
+        self.settle_timed(pass, (start, end), outcome)
+    }
+
+    #[inline(never)]
+    fn settle_timed(&self, pass: Pass, (start, end): (Instant, Instant), outcome: Outcome) -> Recorded {
+        self.settle(pass, self.is_slow(end.saturating_duration_since(start)), outcome, || end)
+    }
+
+    /// Whether a call of this duration is slow.
+    #[inline]
+    pub(crate) fn is_slow(&self, took: Duration) -> bool {
+        self.thresholds.is_slow(nanos_of(took))
     }
 
     /// Records the outcome of a call. The common case, a further success of a closed breaker, is handled here; the
@@ -258,7 +288,7 @@ impl Breaker {
         let Pass(issued) = pass;
         if issued.state() == State::Closed && outcome == Outcome::Success && !slow && self.word() == issued {
             if self.window.is_healthy(issued.epoch()) {
-                self.window.succeeded(issued.epoch());
+                // Nor is there a run of failures to end: the window would hold them.
                 return Recorded { transition: None, late: false, slow };
             }
             let call = Ended { outcome, sample: Sample { failed: false, slow }, now };
@@ -297,7 +327,23 @@ impl Breaker {
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
     fn record(&self, epoch: u32, call: &Ended<impl Fn() -> Instant>) -> Recording {
-        self.window.record(epoch, call.sample, || self.nanos((call.now)()))
+        self.window.record(epoch, call.sample, || self.bucket_number((call.now)()))
+    }
+
+    /// Number of the bucket of a window of time that a call ended in.
+    #[inline]
+    fn bucket_number(&self, now: Instant) -> u64 {
+        match memo::recall(self.id, self.thresholds.slow_nanos(), now, now) {
+            Some(bucket) if self.window.time.has(bucket) => bucket.number,
+            _ => self.bucket_number_anew(now),
+        }
+    }
+
+    #[inline(never)]
+    fn bucket_number_anew(&self, now: Instant) -> u64 {
+        let (bucket, shares) = self.window.time.bucket_at(self.nanos(now));
+        memo::remember((self.id, self.thresholds.slow_nanos()), now, shares, bucket);
+        bucket.number
     }
 
     /// What follows a recording: nothing, an evaluation, or another attempt.
@@ -353,8 +399,7 @@ impl Breaker {
     #[cold]
     fn abandon(&self, issued: Word, start: Instant) {
         let outcome = if std::thread::panicking() { Outcome::Panicked } else { Outcome::Cancelled };
-        if let Some(transition) = self.settle(Pass(issued), self.is_slow(Duration::ZERO), outcome, || start).transition
-        {
+        if let Some(transition) = self.settle(Pass(issued), self.thresholds.is_slow(0), outcome, || start).transition {
             lock(&self.control).keep(transition);
         }
     }

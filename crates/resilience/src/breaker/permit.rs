@@ -68,7 +68,7 @@ impl<'a> Permit<'a> {
     #[allow(clippy::must_use_candidate, reason = "callers without an observer ignore the transition")]
     pub fn record(mut self, outcome: Outcome, now: Instant) -> Recorded {
         self.settled = true;
-        self.breaker.settle_between(self.issued, (self.start, now), outcome)
+        self.breaker.settle_between(Pass(self.issued), (self.start, now), outcome)
     }
 }
 
@@ -103,14 +103,6 @@ pub struct OwnedPermit {
 }
 
 impl Breaker {
-    /// Records the outcome of a call that lasted from one instant to the other.
-    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
-    #[inline(always)]
-    fn settle_between(&self, issued: Word, (start, now): (Instant, Instant), outcome: Outcome) -> Recorded {
-        let slow = self.is_slow(now.saturating_duration_since(start));
-        self.settle(Pass(issued), slow, outcome, || now)
-    }
-
     /// Asks for an owned permit for a call that starts `now`.
     pub fn try_acquire_owned(self: &Arc<Self>, now: Instant) -> OwnedAdmission {
         let Admission { permit, transition } = self.try_acquire(now);
@@ -139,7 +131,7 @@ impl OwnedPermit {
     #[allow(clippy::must_use_candidate, reason = "callers without an observer ignore the transition")]
     pub fn record(mut self, outcome: Outcome, now: Instant) -> Recorded {
         self.settled = true;
-        self.breaker.settle_between(self.issued, (self.start, now), outcome)
+        self.breaker.settle_between(Pass(self.issued), (self.start, now), outcome)
     }
 }
 

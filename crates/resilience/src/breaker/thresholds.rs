@@ -76,8 +76,13 @@ impl Thresholds {
     }
 
     #[inline]
+    pub(super) fn slow_nanos(&self) -> u64 {
+        self.slow_nanos.load(Ordering::Relaxed)
+    }
+
+    #[inline]
     pub(super) fn is_slow(&self, nanos: u64) -> bool {
-        nanos >= self.slow_nanos.load(Ordering::Relaxed)
+        nanos >= self.slow_nanos()
     }
 
     pub(super) fn open_wait(&self) -> Duration {

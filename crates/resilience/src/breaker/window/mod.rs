@@ -15,6 +15,7 @@ use crate::sync::{AtomicBool, Ordering};
 use self::{count::CountWindow, streak::Streak, time::TimeWindow};
 use super::settings::{BreakerSettings, WindowType};
 
+pub(super) use self::time::Place;
 pub(crate) use self::time::TimeWindow as RecentCalls;
 
 /// Statistics of a window, or of a half-open state.
@@ -66,7 +67,7 @@ pub(super) struct Window {
     /// Whether the window is time-based.
     timed: AtomicBool,
     count: CountWindow,
-    time: TimeWindow,
+    pub(super) time: TimeWindow,
     streak: Streak,
 }
 
@@ -83,16 +84,21 @@ impl Window {
         window
     }
 
-    /// Records a sample. `nanos` returns the time since the breaker's origin, and is only called if it is
-    /// needed.
+    /// Records a sample. `number` returns the number of its bucket, and is only called if it is needed.
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
-    pub(super) fn record(&self, epoch: u32, sample: Sample, nanos: impl FnOnce() -> u64) -> Recording {
-        // Acquire: that the window is over time is published after the cells it needs.
-        if self.timed.load(Ordering::Acquire) {
-            return self.time.record(epoch, sample, nanos());
+    pub(super) fn record(&self, epoch: u32, sample: Sample, number: impl FnOnce() -> u64) -> Recording {
+        if self.is_timed() {
+            return self.time.record_in(number(), epoch, sample);
         }
         self.count.record(epoch, sample)
+    }
+
+    /// Whether the window is time-based.
+    #[inline]
+    pub(super) fn is_timed(&self) -> bool {
+        // Acquire: that the window is over time is published after the cells it needs.
+        self.timed.load(Ordering::Acquire)
     }
 
     /// Whether another success would change nothing: the window is full of successes.
@@ -119,7 +125,7 @@ impl Window {
 
     /// Statistics at `nanos`.
     pub(super) fn totals(&self, nanos: u64) -> WindowSnapshot {
-        if self.timed.load(Ordering::Acquire) { self.time.totals(nanos) } else { self.count.totals() }
+        if self.is_timed() { self.time.totals(nanos) } else { self.count.totals() }
     }
 
     /// Clears the window under a new epoch. Only under the control lock, before the epoch is published.
@@ -132,7 +138,7 @@ impl Window {
     /// Applies new settings and keeps the recorded calls as far as the new shape can hold them; a change between
     /// count-based and time-based starts empty. Only under the control lock, before `epoch` is published.
     pub(super) fn reshape(&self, settings: &BreakerSettings, epoch: u32) {
-        let was_time = self.timed.load(Ordering::Acquire);
+        let was_time = self.is_timed();
         match (was_time, settings.sliding_window_type) {
             (false, WindowType::CountBased) => {
                 self.shape(settings, epoch);

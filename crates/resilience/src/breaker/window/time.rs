@@ -72,6 +72,14 @@ struct Bucket {
 #[derive(Debug)]
 struct Fine([AtomicU64; PLACES]);
 
+/// A bucket, valid while the window numbers its buckets as it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::breaker) struct Place {
+    shift: u32,
+    base: u64,
+    pub(in crate::breaker) number: u64,
+}
+
 /// Content of a bucket, taken out to be restored under another shape.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Content {
@@ -113,8 +121,7 @@ impl TimeWindow {
 
     #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
     #[inline(always)]
-    pub(crate) fn record(&self, epoch: u32, sample: Sample, nanos: u64) -> Recording {
-        let number = self.number_at(nanos);
+    pub(super) fn record_in(&self, number: u64, epoch: u32, sample: Sample) -> Recording {
         if sample.failed || sample.slow || !self.count_again(epoch, number) {
             self.record_anew(epoch, sample, number)
         } else if self.filled.load(Ordering::Relaxed) != epoch {
@@ -122,6 +129,28 @@ impl TimeWindow {
         } else {
             Recording::Counted
         }
+    }
+
+    /// Counts a success in a known bucket; `false` if it has to be [recorded](Self::record_in).
+    #[allow(clippy::inline_always, reason = "measured: a call costs more than the work")]
+    #[inline(always)]
+    pub(in crate::breaker) fn count_again_in(&self, bucket: Place, epoch: u32) -> bool {
+        self.has(bucket) && self.filled.load(Ordering::Relaxed) == epoch && self.count_again(epoch, bucket.number)
+    }
+
+    /// Whether its buckets are numbered like this one.
+    #[inline]
+    pub(in crate::breaker) fn has(&self, bucket: Place) -> bool {
+        self.shift.load(Ordering::Acquire) == bucket.shift && self.base.load(Ordering::Acquire) == bucket.base
+    }
+
+    /// The bucket at this time, and how much of it is over and left.
+    pub(in crate::breaker) fn bucket_at(&self, nanos: u64) -> (Place, [Duration; 2]) {
+        let (shift, base) = (self.shift.load(Ordering::Acquire), self.base.load(Ordering::Acquire));
+        let width = 1_u64 << shift;
+        let over = nanos & (width - 1);
+        let place = Place { shift, base, number: number_in(shift, base, nanos) };
+        (place, [over, width - over].map(Duration::from_nanos))
     }
 
     #[inline(never)]
@@ -246,8 +275,7 @@ impl TimeWindow {
 
     #[inline]
     fn number_at(&self, nanos: u64) -> u64 {
-        let since_zero = nanos >> self.shift.load(Ordering::Acquire);
-        number_of(since(since_zero.wrapping_add(self.base.load(Ordering::Acquire))))
+        number_in(self.shift.load(Ordering::Acquire), self.base.load(Ordering::Acquire), nanos)
     }
 
     /// The bucket to count in, and whether it has just become the newest; `None` under another epoch.
@@ -361,6 +389,12 @@ fn since(sum: u64) -> u64 {
     sum.cast_signed().max(0).cast_unsigned()
 }
 
+/// Number of the bucket at a time.
+#[inline]
+fn number_in(shift: u32, base: u64, nanos: u64) -> u64 {
+    number_of(since((nanos >> shift).wrapping_add(base)))
+}
+
 #[inline]
 fn newest(epoch: u32, number: u64) -> u64 {
     (u64::from(epoch) << NUMBER_BITS) | number_of(number)
@@ -386,6 +420,12 @@ fn put(cell: &AtomicU64, number: u64, count: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl TimeWindow {
+        fn record(&self, epoch: u32, sample: Sample, nanos: u64) -> Recording {
+            self.record_in(self.number_at(nanos), epoch, sample)
+        }
+    }
 
     const FINE: Sample = Sample { failed: false, slow: false };
     const FAILED: Sample = Sample { failed: true, slow: false };
