@@ -38,17 +38,20 @@ fn acting(state: &str) -> String {
 
 fn now() -> Vec<([u32; 4], Panel)> {
     let mut lines = say::acting("Its runbook opens from the table below.");
-    lines.extend(delivered());
     lines.extend(say::broken());
+    lines.extend(say::protects());
+    lines.extend(say::viewers(say::Orders::InIt));
+    lines.extend(delivered());
     lines.push(unnoticed());
-    let description = "The gravest alert that asks for action, whether messages arrive, what is broken, and how long the \
-        faults of the shown time went without an alert. Each alert of the table below leads to its runbook.";
+    let description = "The gravest alert that asks for action, what is broken and what protects callers from it, what \
+        viewers get, whether messages arrive, and how long the faults of the shown time went without an alert. Each alert \
+        of the table below leads to its runbook.";
     vec![
-        ([0, 0, 24, 6], say::panel(description, lines)),
-        ([0, 6, 24, 6], faults()),
-        ([0, 12, 24, 9], alert_timeline()),
-        ([0, 21, 24, 6], inbox()),
-        ([0, 27, 24, 11], active()),
+        ([0, 0, 24, 8], say::panel(description, lines)),
+        ([0, 8, 24, 6], faults()),
+        ([0, 14, 24, 9], alert_timeline()),
+        ([0, 23, 24, 6], inbox()),
+        ([0, 29, 24, 11], active()),
     ]
 }
 
@@ -82,14 +85,18 @@ fn delivered() -> Vec<Query> {
     ]
 }
 
-/// One line: how long a fault was on and no alert fired. One sample each five seconds.
+/// One line: how much of the time with a fault had no alert. One sample each five seconds.
 fn unnoticed() -> Query {
-    let alone = format!("(({}) > bool 0) * (({}) == bool 0)", or_zero(&sum(&[], &say::harmful())), acting("firing"));
-    let span = say::spoken(&[], &format!("sum_over_time(({alone})[$__range:5s]) * 5"), "span");
+    let on = format!("(({}) > bool 0)", or_zero(&sum(&[], &say::harmful())));
+    let alone = format!("{on} * (({}) == bool 0)", acting("firing"));
+    let whole = |expr: &str| format!("(sum_over_time(({expr})[$__range:5s]) * 5)");
+    let (alone, on) =
+        (say::spoken(&[], &whole(&alone), "span"), say::spoken(&[], &format!("({} > 0)", whole(&on)), "on"));
     say::line(
-        &span,
+        &say::joined(&alone, "on", &on),
         Gravity::Note,
-        "In the shown time faults were on for {{span}} before an alert asked for action, or without one.",
+        "In the shown time dependencies were broken for {{on}} in all; for {{span}} of that no alert fired that asks for \
+         action, since an alert first waits until its condition has lasted.",
     )
 }
 
@@ -147,24 +154,25 @@ fn runbook() -> String {
 }
 
 fn active() -> Panel {
-    let by = &["alertname", "severity", "service", "breaker"];
+    let by = say::ALERT;
     let none = |value: &str| format!("label_replace({value}, \"alertname\", \"none is pending or fires\", \"\", \"\")");
-    let held = max(by, &format!("time() - ALERTS_FOR_STATE{{{}}}", not("severity", "none")));
+    let not_none = not("severity", "none");
+    let held = format!("({}) or ({})", say::in_state("firing", &not_none), say::in_state("pending", &not_none));
     // A severity has a rank, and within it the older alert comes first.
     let ranked = format!("{} * 1000000 + on (alertname, severity, service, breaker) ({held})", alert_code(by));
     Table::new(
         "Active alerts: the gravest first, then the oldest",
-        "Alerts that are pending or firing now, and for how long their condition has held. The runbook of an alert says \
+        "Alerts that are pending or firing now, and for how long they have been in that state. The runbook of an alert says \
          what to do.",
     )
     .label("alertname", "Alert")
     .alerts_named("Alert")
     .leads_to("Alert", "Runbook", &runbook())
-    .words("Severity", format!("{} or on () {}", alert_code(by), none("vector(0)")), &alert_words(), 120)
+    .words("State", format!("{} or on () {}", alert_code(by), none("vector(0)")), &alert_words(), 120)
     .sparse_label(label::SERVICE, "Service", 200)
     .without_templates("Service")
     .sparse_label(label::BREAKER, "Breaker", 200)
-    .span_by("For", by, &held, 110)
+    .span_by("In that state for", by, &held, 140)
     .number("Rank", format!("{ranked} or on () {}", none("vector(0)")), "none", 0, 0)
     .hidden("Rank")
     .sorted("Rank", true, "No alert is pending or firing")

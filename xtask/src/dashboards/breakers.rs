@@ -38,7 +38,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
     let mut lines = say::broken();
     lines.extend(say::protects());
     lines.extend(counted());
-    lines.extend(say::viewers());
+    lines.extend(say::viewers(say::Orders::InIt));
     lines.push(say::small());
     let description = "Which breakers are not closed, since when, why they stay open and when they probe; what viewers \
         get meanwhile. Repair the dependency, not the breaker.";
@@ -131,11 +131,11 @@ fn table() -> Panel {
     .number("Slow calls", ratio(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO), "percentunit", 0, 105)
     .number("opens at (slow)", now(&names::CIRCUIT_BREAKER_SLOW_CALL_RATIO_THRESHOLD), "percentunit", 0, 130)
     .nan_means("opens at (slow)", "–")
-    .number("Rejected", some(&sum(BREAKER, &rejected)), "cps", 1, 100)
+    .number("Rejected", some(&sum(BREAKER, &rejected)), "suffix: /s", 1, 100)
     .number(
         "Fallback answers",
         some(&format!("({})", of_breakers(&sum(BREAKER, &rate(&names::FALLBACK_CALLS, &[]))))),
-        "cps",
+        "suffix: /s",
         1,
         140,
     )
@@ -318,7 +318,7 @@ fn outcomes() -> Panel {
          dependency. Red and brown reached the dependency and failed or timed \
          out.",
     )
-    .unit("cps")
+    .unit("suffix: /s")
     .between(0.0, None)
     .stacked()
     .when_empty("No breaker is scraped");
@@ -338,7 +338,7 @@ fn answered() -> Panel {
          is good (they also cover calls that failed). A fallback that had nothing, such as a cache without an entry, \
          passes the call on to the next one of its chain: the viewer sees an error only when the last one has nothing.",
     )
-    .unit("cps")
+    .unit("suffix: /s")
     .between(0.0, None)
     .aligned()
     .configure(theme::paint("rejected", theme::colour("rejected")))
@@ -364,7 +364,7 @@ fn odd() -> Panel {
          an earlier state and do not affect the current one; many of them mean that calls take longer than \
          the breaker stays in a state: shorten the timeout.",
     )
-    .unit("cps")
+    .unit("suffix: /s")
     .between(0.0, None)
     .configure(theme::paint("slow", theme::colour("timeout")))
     .configure(theme::paint("late", theme::colour("cancelled")))

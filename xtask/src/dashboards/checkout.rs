@@ -58,7 +58,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
     lines.extend(say::orders());
     lines.extend(draining());
     lines.extend(unprotected());
-    lines.extend(say::viewers());
+    lines.extend(say::viewers(say::Orders::BelowIt));
     let description = "What is broken, which breaker protects orders, how many are refused and how many wait, and \
         whether the queue drains.";
     let mut panels = vec![([0, 0, 24, 7], say::panel(description, lines))];

@@ -1,11 +1,11 @@
 //! Dependencies and traces: who calls whom, how well that goes, and one request's way through it all.
 
-use breakerbox_telemetry::names::{self, label};
+use breakerbox_telemetry::names::{self, Family, label};
 use serde_json::json;
 
 use super::dashboard::{Dashboard, Section};
 use super::panel::{Kind, Panel};
-use super::query::{any, is, not, quantile, rate, series, share, sum};
+use super::query::{any, increase, is, not, quantile_seen, rate, series, share, sum};
 use super::say;
 use super::table::Table;
 use super::theme;
@@ -30,8 +30,8 @@ pub fn page() -> Dashboard {
         })],
         sections: vec![
             Section::top(callers()),
-            Section::titled("Measured by callers", seen_by_callers()),
-            Section::titled("Measured by services", seen_by_services()),
+            Section::titled("Measured by callers (protected)", seen_by_callers()),
+            Section::titled("Measured by services (traffic of both gateways)", seen_by_services()),
             Section::folded("Traces", traces()),
         ],
     }
@@ -45,48 +45,84 @@ fn broken() -> Vec<String> {
     vec![any(label::OUTCOME, &["failure", "timeout"])]
 }
 
+/// Seconds from which on an answer of a dependency is slow: in calm times none takes a tenth of that.
+const SLOW: f64 = 0.25;
+
+/// Where orders are placed, at the gateways and at checkout: an error there is a refused order.
+const ORDERS: &str = "/api/checkout|/orders";
+
 fn callers() -> Vec<([u32; 4], Panel)> {
     let (calls, durations) = (&names::CIRCUIT_BREAKER_CALLS, &names::CIRCUIT_BREAKER_CALL_DURATION);
     let rejected = share(CALL, &rate(calls, &[is(label::OUTCOME, "rejected")]), &rate(calls, &[]));
     let unserved = rate(calls, &[any(label::OUTCOME, &["failure", "timeout", "rejected"])]);
+    // Without executed calls there is no share of them: a dash, not 0 %.
+    let errors = executed_share(calls);
+    let took = |q: &str| quantile_seen(q, CALL, durations, &[]);
     let by_caller = Table::new(
-        "Every dependency now",
+        "Every dependency now, as its protected caller sees it",
         "Calls that were executed, the share that failed or timed out, the share the breaker rejected (amber: protected, and \
-         not served live), and durations. Those with most calls failed or rejected come first. \
-         Click a dependency to see its breaker alone.",
+         not served live), and durations (amber: slow). Those with most calls failed or rejected come first; a dash is a \
+         measure without a call. Click a dependency to see its breaker alone.",
     )
-    .label(label::SERVICE, "Caller")
-    .label(label::BREAKER, "Dependency")
+    .label_wide(label::SERVICE, "Caller", 125)
+    .label_wide(label::BREAKER, "Dependency", 135)
     .leads_to("Dependency", "This breaker", ONE_BREAKER)
-    .number("Rate", sum(CALL, &rate(calls, &executed())), "cps", 1, 85)
-    .errors("Errors", share(CALL, &rate(calls, &broken()), &rate(calls, &executed())), 80)
+    .number("Rate", sum(CALL, &rate(calls, &executed())), "suffix: /s", 1, 75)
+    .errors("Errors", errors, 75)
     .protected("Rejected", rejected, 85)
-    .seconds("p50", quantile("0.5", CALL, durations, &[]), 80)
-    .seconds("p95", quantile("0.95", CALL, durations, &[]), 80)
-    .seconds("p99", quantile("0.99", CALL, durations, &[]), 80)
+    .slow_from(SLOW, "p50", took("0.5"), 80)
+    .slow_from(SLOW, "p95", took("0.95"), 80)
+    .slow_from(SLOW, "p99", took("0.99"), 80)
     .number("Unserved", share(CALL, &unserved, &rate(calls, &[])), "percentunit", 1, 0)
     .hidden("Unserved")
     .sorted("Unserved", true, "No breaker is scraped");
-    let (requests, failed) =
-        (&names::HTTP_SERVER_REQUEST_DURATION, vec![r#"http_response_status_code=~"5..""#.to_owned()]);
+    let requests = &names::HTTP_SERVER_REQUEST_DURATION;
+    let failed = || r#"http_response_status_code=~"5..""#.to_owned();
+    let other = || format!("http_route!~\"{ORDERS}\"");
+    let errors = format!(
+        "{} / ({} > 0)",
+        or_nothing(&sum(SERVICE, &rate(requests, &[failed(), other()])), &sum(SERVICE, &rate(requests, &[other()]))),
+        sum(SERVICE, &rate(requests, &[other()]))
+    );
+    let at_orders = any(label::HTTP_ROUTE, &ORDERS.split('|').collect::<Vec<_>>());
+    let refused = format!(
+        "{} / ({} > 0)",
+        or_nothing(
+            &sum(SERVICE, &increase(requests, &[failed(), at_orders.clone()], "1m")),
+            &sum(SERVICE, &increase(requests, std::slice::from_ref(&at_orders), "1m"))
+        ),
+        sum(SERVICE, &increase(requests, &[at_orders], "1m"))
+    );
     let by_service = Table::new(
-        "Every service now, with and without protection",
-        "Requests measured by the services themselves. A dependency with errors here fails itself; one with errors \
-         only on the left is not reachable, or too slow for its callers.",
+        "Every service now, from the traffic of both gateways",
+        "Requests measured by the services themselves, whichever gateway they came through. A dependency with errors here \
+         fails itself; one with errors only on the left is not reachable, or too slow for its callers. Orders that were \
+         refused in the last minute are no errors of a page and have a column of their own.",
     )
-    .label(label::SERVICE, "Service")
+    .label_wide(label::SERVICE, "Service", 150)
     .named("Service")
-    .number("Rate", sum(SERVICE, &rate(requests, &[])), "reqps", 1, 90)
-    .errors("Errors", share(SERVICE, &rate(requests, &failed), &rate(requests, &[])), 80)
-    .seconds("p50", quantile("0.5", SERVICE, requests, &[]), 80)
-    .seconds("p99", quantile("0.99", SERVICE, requests, &[]), 80)
-    .number("In flight", sum(SERVICE, &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[])), "none", 0, 85)
+    .number("Rate", sum(SERVICE, &rate(requests, &[])), "suffix: /s", 1, 70)
+    .errors("Errors", errors, 70)
+    .errors("Orders refused", refused, 110)
+    .slow_from(SLOW, "p50", quantile_seen("0.5", SERVICE, requests, &[]), 75)
+    .slow_from(SLOW, "p99", quantile_seen("0.99", SERVICE, requests, &[]), 75)
+    .number("In flight", sum(SERVICE, &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[])), "none", 0, 70)
     .sorted("Errors", true, "No service is scraped");
     let mut lines = say::state();
     lines.push(say::small());
     let description = "What is broken, which breakers stand in front of it, and what viewers get; below, every dependency \
         as its callers and as the services see it.";
-    vec![([0, 0, 24, 6], say::panel(description, lines)), ([0, 6, 14, 13], by_caller), ([14, 6, 10, 13], by_service)]
+    vec![([0, 0, 24, 6], say::panel(description, lines)), ([0, 6, 13, 13], by_caller), ([13, 6, 11, 13], by_service)]
+}
+
+/// Share of the executed calls that failed, and nothing where none was executed.
+fn executed_share(calls: &Family) -> String {
+    format!("{} / ({} > 0)", sum(CALL, &rate(calls, &broken())), sum(CALL, &rate(calls, &executed())))
+}
+
+/// `part`, or 0 where there is a whole without it.
+fn or_nothing(part: &str, whole: &str) -> String {
+    format!("(({part}) or ({whole} * 0))")
 }
 
 fn lines(title: &str, description: &str, unit: &str, max: Option<f64>, by: &[&str], expr: &str) -> Panel {
@@ -107,7 +143,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
             lines(
                 "Calls by dependency, the six busiest",
                 "Executed calls a second. A line that drops to 0 while others go on is an open breaker.",
-                "cps",
+                "suffix: /s",
                 None,
                 CALL,
                 &sum(CALL, &rate(calls, &executed())),
@@ -117,23 +153,24 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
             [8, 0, 8, 9],
             lines(
                 "Errors by dependency, the six highest",
-                "Share of executed calls that failed or timed out. It falls to 0 while a breaker is \
-                 open, since nothing is executed: read it with the states.",
+                "Share of executed calls that failed or timed out. A line is interrupted while its breaker is open and \
+                 nothing is executed; a dot in the gap is a probe that failed.",
                 "percentunit",
                 Some(1.0),
                 CALL,
-                &share(CALL, &rate(calls, &broken()), &rate(calls, &executed())),
+                &executed_share(calls),
             ),
         ),
         (
             [16, 0, 8, 9],
             lines(
                 "p99 by dependency, the six slowest",
-                "The slowest one in a hundred executed calls. A dot opens the trace of one real call.",
+                "The slowest one in a hundred executed calls; a line is interrupted while nothing is executed. A dot opens the \
+                 trace of one real call.",
                 "s",
                 None,
                 CALL,
-                &quantile("0.99", CALL, &names::CIRCUIT_BREAKER_CALL_DURATION, &[]),
+                &format!("({})", quantile_seen("0.99", CALL, &names::CIRCUIT_BREAKER_CALL_DURATION, &[])),
             ),
         ),
     ];
@@ -147,9 +184,9 @@ fn seen_by_services() -> Vec<([u32; 4], Panel)> {
         (
             [0, 0, 8, 9],
             lines(
-                "Requests by service, the six busiest",
-                "Requests served per second, including retries and hedges of callers: more than the \
-                 original calls.",
+                "Requests by service from both gateways, the six busiest",
+                "Requests served per second, including retries and hedges of callers, and those of the unprotected \
+                 gateway: more than the original calls.",
                 "reqps",
                 None,
                 SERVICE,
@@ -176,7 +213,7 @@ fn seen_by_services() -> Vec<([u32; 4], Panel)> {
                 "s",
                 None,
                 SERVICE,
-                &quantile("0.99", SERVICE, requests, &[]),
+                &format!("({})", quantile_seen("0.99", SERVICE, requests, &[])),
             ),
         ),
     ];

@@ -96,7 +96,7 @@ fn every_panel_says_what_it_shows_and_what_to_do() {
 #[test]
 fn every_panel_has_a_unit_that_grafana_knows() {
     const UNITS: &[&str] =
-        &["none", "short", "percentunit", "s", "bytes", "reqps", "cps", "ops", "dateTimeFromNow", "currencyKRW"];
+        &["none", "short", "percentunit", "s", "bytes", "reqps", "ops", "dateTimeFromNow", "currencyKRW"];
     let known = |unit: &str| UNITS.contains(&unit) || unit.starts_with("suffix:");
     each_panel(|panel, at| {
         let unit = text(&panel["fieldConfig"]["defaults"], "unit");
@@ -285,8 +285,8 @@ const RED_FROM_A_STEP: &[&str] = &[
     "Error budgets left",
     "The four routes with most errors in the last minute",
     "Rate, errors, duration by route",
-    "Every dependency now",
-    "Every service now, with and without protection",
+    "Every dependency now, as its protected caller sees it",
+    "Every service now, from the traffic of both gateways",
 ];
 
 /// What is painted red in a panel, by name or word; a step of a threshold has the panel's own.

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::dashboard::{Dashboard, Section};
 use super::panel::{Kind, Panel, Query};
-use super::query::{increase, is, max, mean, or_zero, quantile, rate, series, share, sum};
+use super::query::{increase, is, max, mean, not, or_zero, quantile, rate, series, share, sum};
 use super::say;
 use super::theme;
 use super::tiles::{row, stepped};
@@ -60,7 +60,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
         stepped(
             "Retries per 100 calls",
             "Attempts after the first, for every 100 calls. Amber from 10 on: retries add load to what is in trouble.",
-            &[(None, theme::GOOD), (Some(10.0), theme::WARN)],
+            &[(None, theme::NEUTRAL), (Some(10.0), theme::WARN)],
             or_zero(&format!("100 * {attempts} / ({calls} > 0)")),
         )
         .decimals(0),
@@ -70,38 +70,38 @@ fn now() -> Vec<([u32; 4], Panel)> {
             &[(None, theme::NEUTRAL), (Some(0.05), theme::GOOD)],
             or_zero(&saved),
         )
-        .unit("cps")
+        .unit("suffix: /s")
         .decimals(1),
         stepped(
             "Answers from a fallback",
             "Answers per second from a cache, a replica or a list, in place of a live one.",
-            &[(None, theme::GOOD), (Some(0.05), theme::WARN)],
+            &[(None, theme::NEUTRAL), (Some(0.05), theme::WARN)],
             or_zero(&sum(&[], &rate(&names::FALLBACK_CALLS, &[]))),
         )
-        .unit("cps")
+        .unit("suffix: /s")
         .decimals(1),
         stepped(
             "Bulkheads full now",
             "Limits on calls at once that are reached: only calls to that dependency wait. The unprotected gateway's \
              one pool counts, too.",
-            &[(None, theme::GOOD), (Some(1.0), theme::WARN)],
+            &[(None, theme::NEUTRAL), (Some(1.0), theme::WARN)],
             or_zero(&full),
         ),
         stepped(
-            "Second attempts that won",
+            "Hedges that won",
             "Hedges per second: a call that took long was sent a second time, and the second one answered first.",
             &[(None, theme::NEUTRAL), (Some(0.05), theme::GOOD)],
             or_zero(&sum(&[], &rate(&names::HEDGE_REQUESTS, &[is(label::OUTCOME, "won")]))),
         )
-        .unit("cps")
+        .unit("suffix: /s")
         .decimals(1),
         stepped(
             "Refused by the rate limit",
             "Requests per second that were answered with 429 before any work was done.",
-            &[(None, theme::GOOD), (Some(0.05), theme::WARN)],
+            &[(None, theme::NEUTRAL), (Some(0.05), theme::WARN)],
             or_zero(&sum(&[], &rate(&names::RATE_LIMITER_REQUESTS, &[is(label::OUTCOME, "limited")]))),
         )
-        .unit("reqps")
+        .unit("suffix: /s")
         .decimals(1),
     ]);
     panels.extend(tiles.into_iter().map(|([x, y, w, h], tile)| ([x, y + 6, w, h], tile)));
@@ -130,10 +130,10 @@ fn ended() -> Panel {
         Panel::new(
             Kind::TimeSeries,
             "Calls by retry outcome",
-            "Sky blue succeeded after a retry; purple was not retried because the budget was empty. Red \
+            "Sky blue succeeded after a retry; indigo was not retried because the budget was empty. Red \
              after retries: the dependency is down, and retrying only adds load.",
         )
-        .unit("cps")
+        .unit("suffix: /s")
         .when_empty("No call went through a retry policy"),
         &[
             "failed_with_retry",
@@ -172,7 +172,7 @@ fn causes() -> Panel {
             "Attempts after the first, by the error that was retried. Rate-limited ones mean: \
              send fewer requests.",
         )
-        .unit("cps")
+        .unit("suffix: /s")
         .when_empty("No call went through a retry policy"),
         value::RETRY_REASONS,
         |reason| rate(&names::RETRY_ATTEMPTS, &[is(label::REASON, reason)]),
@@ -253,7 +253,7 @@ fn kinds() -> Panel {
              viewer; popular ones are the same for all; a notice is an answer without \
              content.",
         )
-        .unit("cps")
+        .unit("suffix: /s")
         .when_empty("No fallback is configured"),
         value::FALLBACK_KINDS,
         |kind| rate(&names::FALLBACK_CALLS, &[is(label::KIND, kind)]),
@@ -269,7 +269,7 @@ fn reasons() -> Panel {
              for each timeout: if there are many, shorten the timeout or let the breaker trip \
              earlier.",
         )
-        .unit("cps")
+        .unit("suffix: /s")
         .when_empty("No fallback is configured"),
         value::FALLBACK_REASONS,
         |reason| rate(&names::FALLBACK_CALLS, &[is(label::REASON, reason)]),
@@ -284,7 +284,7 @@ fn failed() -> Panel {
         "Fallbacks that were tried and had no answer, so that the next one in the chain was \
          tried. If the last one fails, the viewer gets an error.",
     )
-    .unit("cps")
+    .unit("suffix: /s")
     .between(0.0, None)
     .meanings(value::FALLBACK_KINDS)
     .ask(Query::over_time(sum(&["kind"], &rate(&names::FALLBACK_FAILURES, &[])), "{{kind}}"))
@@ -300,19 +300,43 @@ fn more_limits() -> Vec<([u32; 4], Panel)> {
 }
 
 fn saturation() -> Panel {
+    // Calls are short: what a scrape sees of a bulkhead is 0 nearly always. Its fullest moment between two points counts.
+    let fullest = |matchers: &[String], range: &str| {
+        format!(
+            "{} / ({} > 0)",
+            max(BULKHEAD, &format!("max_over_time({}{range})", series(&names::BULKHEAD_IN_FLIGHT, matchers))),
+            max(BULKHEAD, &series(&names::BULKHEAD_CAPACITY, matchers))
+        )
+    };
+    let protected = [not(label::SERVICE, say::BARE)];
+    let chosen = format!("topk(5, {})", fullest(&protected, "[$__range] @ end()"));
     Panel::new(
         Kind::TimeSeries,
-        "Bulkheads in use",
-        "Used share of each bulkhead's limit. One at 100 % beside idle ones shows the \
+        "Bulkheads in use: the five fullest, and the one pool without protection",
+        "Used share of each bulkhead's limit, the fullest moment. One at 100 % beside idle ones shows the \
          isolation: only calls to that dependency wait. The unprotected gateway has one pool \
-         for all.",
+         for all (dashed): when it is full, every page waits.",
     )
     .unit("percentunit")
     .between(0.0, Some(1.0))
     .custom("fillOpacity", json!(0))
     .identities(theme::DEPENDENCIES)
     .identities(theme::POOLS)
-    .ask_eventful(BULKHEAD, &used(), POOL, "all are empty")
+    .configure(theme::by_name(
+        "without protection",
+        &[
+            ("color", json!({ "mode": "fixed", "fixedColor": theme::BARE })),
+            ("custom.lineStyle", json!({ "fill": "dash", "dash": [8, 4] })),
+        ],
+    ))
+    .ask(Query::over_time(
+        format!("({}) and on (service, bulkhead) ({chosen})", fullest(&protected, "[$__rate_interval]")),
+        POOL,
+    ))
+    .ask(Query::over_time(
+        max(&[], &fullest(&[is(label::SERVICE, say::BARE)], "[$__rate_interval]")),
+        "without protection",
+    ))
     .when_empty("No bulkhead is configured")
 }
 
@@ -339,7 +363,7 @@ fn turned_away() -> Panel {
         "Calls that were not admitted in time. With a fallback this is protection; without one \
          it is an error for a viewer.",
     )
-    .unit("cps")
+    .unit("suffix: /s")
     .between(0.0, None)
     .custom("fillOpacity", json!(0))
     .identities(theme::DEPENDENCIES)
@@ -356,7 +380,7 @@ fn hedges() -> Panel {
             "Second attempts sent while the first was slow. Green answered first: time saved for \
              that viewer. Mostly lost: the hedge delay is too short and only adds load.",
         )
-        .unit("cps")
+        .unit("suffix: /s")
         .when_empty("No hedging is configured"),
         value::HEDGE_OUTCOMES,
         |outcome| rate(&names::HEDGE_REQUESTS, &[is(label::OUTCOME, outcome)]),

@@ -102,12 +102,16 @@ pub fn share(by: &[&str], part: &str, whole: &str) -> String {
 
 /// A quantile of a histogram by labels, 0 where nothing was observed.
 pub fn quantile(q: &str, by: &[&str], family: &Family, matchers: &[String]) -> String {
-    let bucket = suffixed(family, "_bucket", matchers);
+    let idle = sum(by, &rate(family, matchers));
+    format!("({}) or ({idle} * 0)", quantile_seen(q, by, family, matchers))
+}
+
+/// A quantile of a histogram by labels, and nothing where nothing was observed: a number of a table's row.
+pub fn quantile_seen(q: &str, by: &[&str], family: &Family, matchers: &[String]) -> String {
     let mut with_le = by.to_vec();
     with_le.push("le");
-    let buckets = sum(&with_le, &format!("rate({bucket}[$__rate_interval])"));
-    let idle = sum(by, &rate(family, matchers));
-    format!("(histogram_quantile({q}, {buckets}) >= 0) or ({idle} * 0)")
+    let buckets = sum(&with_le, &format!("rate({}[$__rate_interval])", suffixed(family, "_bucket", matchers)));
+    format!("histogram_quantile({q}, {buckets}) >= 0")
 }
 
 /// The buckets themselves, for a heatmap.
@@ -145,7 +149,7 @@ pub fn eventful(by: &[&str], expr: &str) -> String {
 
 /// What was above 0 at some time of the shown one; the same at each of its moments.
 pub fn happened(expr: &str) -> String {
-    format!("max_over_time(({expr})[$__range:30s] @ end()) > 0")
+    format!("max_over_time(({expr})[$__range:10s] @ end()) > 0")
 }
 
 /// `expr`, or one series of 0 when it has none.

@@ -245,7 +245,14 @@ pub fn protects() -> Vec<Query> {
 
 /// What is broken, what protects, and what viewers and buyers get.
 pub fn state() -> Vec<Query> {
-    [broken(), protects(), vec![calm()], viewers(), orders()].concat()
+    [broken(), protects(), vec![calm()], viewers(Orders::BelowIt), orders()].concat()
+}
+
+/// Where a page says what orders become: in the line on viewers, or in one of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Orders {
+    InIt,
+    BelowIt,
 }
 
 /// One line while nothing is broken and every breaker is closed.
@@ -302,30 +309,39 @@ fn beside_pages() -> String {
 }
 
 /// One line: what viewers get, what they would get without protection, better or worse.
-pub fn viewers() -> Vec<Query> {
+pub fn viewers(said: Orders) -> Vec<Query> {
+    let in_it = if said == Orders::InIt { "{{orders}}" } else { "" };
+    let beside = |expr: String| if in_it.is_empty() { expr } else { joined(&expr, "orders", &beside_pages()) };
     let (errors, fallbacks) = (played(GATEWAY, &["error"], ""), played(GATEWAY, &["degraded"], ""));
     let (failed, degraded) = (percent(&[], &errors, "failed"), percent(&[], &fallbacks, "degraded"));
     let twin = twin();
-    let bad = ["error", "degraded"];
-    let trend = trend(&played(GATEWAY, &bad, ""), &played(GATEWAY, &bad, " offset 30s"));
+    let trend_of = |outcome: &str| trend(&played(GATEWAY, &[outcome], ""), &played(GATEWAY, &[outcome], " offset 30s"));
     let traffic = sum(&[], &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY)]));
-    let told = |first: &str| joined(&joined(&joined(first, "trend", &trend), "twin", &twin), "orders", &beside_pages());
+    // The trend is of what the line names first: errors may fall while fallbacks take their place.
+    let told = |first: &str, outcome: &str| beside(joined(&joined(first, "trend", &trend_of(outcome)), "twin", &twin));
     let well = format!(
         "({}) and on () ({traffic} > 0) and on () ({fallbacks} < {SEEN}) and on () ({errors} < {SEEN})",
-        joined(&joined("vector(1)", "twin", &twin), "orders", &beside_pages())
+        beside(joined("vector(1)", "twin", &twin))
     );
     // Pages alone are well: nothing is green while a breaker is open or orders are refused.
     let uneasy = format!("(({} == 1) or ({} >= {SEEN}))", max(&[], &is_open()), refused());
     vec![
         line(
-            &format!("({}) and on () ({errors} >= {SEEN})", joined(&told(&failed), "degraded", &degraded)),
+            &format!("({}) and on () ({errors} >= {SEEN})", joined(&told(&failed, "error"), "degraded", &degraded)),
             Gravity::Harm,
-            "In the last seconds {{failed}} of pages failed and {{degraded}} came from a fallback{{trend}}.{{orders}}{{twin}}",
+            &format!(
+                "In the last seconds {{{{failed}}}} of pages failed{{{{trend}}}} and {{{{degraded}}}} came from a fallback.{in_it}{{{{twin}}}}"
+            ),
         ),
         line(
-            &format!("({}) and on () ({fallbacks} >= {SEEN}) and on () ({errors} < {SEEN})", told(&degraded)),
+            &format!(
+                "({}) and on () ({fallbacks} >= {SEEN}) and on () ({errors} < {SEEN})",
+                told(&degraded, "degraded")
+            ),
             Gravity::Protected,
-            "In the last seconds {{degraded}} of pages came from a fallback{{trend}}, none failed.{{orders}}{{twin}}",
+            &format!(
+                "In the last seconds {{{{degraded}}}} of pages came from a fallback{{{{trend}}}}, none failed.{in_it}{{{{twin}}}}"
+            ),
         ),
         line(
             &format!("({well}) unless on () {uneasy}"),
@@ -335,7 +351,7 @@ pub fn viewers() -> Vec<Query> {
         line(
             &format!("({well}) and on () {uneasy}"),
             Gravity::Note,
-            "Viewers get their pages up to date for now, none fails.{{orders}}{{twin}}",
+            &format!("Viewers get their pages up to date for now, none fails.{in_it}{{{{twin}}}}"),
         ),
         line(&format!("{traffic} == 0"), Gravity::Note, "No viewer is on the site."),
     ]
@@ -400,11 +416,18 @@ pub fn firing() -> String {
 /// What tells alerts apart.
 pub const ALERT: &[&str] = &["alertname", "severity", label::SERVICE, label::BREAKER];
 
+/// Seconds for which alerts have been in a state. A firing one was pending before, and `ALERTS_FOR_STATE` counts
+/// from there: it serves only what has fired for half an hour or longer.
+pub fn in_state(state: &str, severity: &str) -> String {
+    let held = max(ALERT, &format!("time() - ALERTS_FOR_STATE{{{severity}}}"));
+    let all = |offset: &str| max(ALERT, &format!("{}{offset}", alerts(state, &[severity.to_owned()])));
+    let began = max(ALERT, &format!("max_over_time(timestamp({} unless {})[30m:5s])", all(""), all(" offset 5s")));
+    format!("((time() - {began}) and ({now})) or ({held} and ({now}))", now = all(""))
+}
+
 /// The gravest alert that asks for action, of those the oldest, with its age; the others are only counted.
 fn gravest(severity: &str) -> String {
-    let held = max(ALERT, "time() - ALERTS_FOR_STATE{severity!~\"none|info\"}");
-    let fires = max(ALERT, &alerts("firing", &[severity.to_owned()]));
-    let span = spoken(ALERT, &format!("topk(1, {held} and ({fires}))"), "span");
+    let span = spoken(ALERT, &format!("topk(1, {})", in_state("firing", severity)), "span");
     let at = format!("label_join({span}, \"at\", \" → \", \"service\", \"breaker\")");
     let at = format!("label_replace({at}, \"at\", \"$1\", \"at\", \"(.*) → \")");
     // Prometheus leaves a rule's template in ALERTS where it expands to nothing.
@@ -418,8 +441,8 @@ fn gravest(severity: &str) -> String {
 }
 
 /// An alert whose name does not say what it means.
-pub const CANNOT_DELIVER_ALERT: &str = "NotificationFailing";
-pub const CANNOT_DELIVER: &str = "Alertmanager cannot deliver notifications";
+const CANNOT_DELIVER_ALERT: &str = "NotificationFailing";
+const CANNOT_DELIVER: &str = "Alertmanager cannot deliver notifications";
 
 /// One line: the gravest alert that asks for action, in the colour of its severity; `next` is where to go on.
 pub fn acting(next: &str) -> Vec<Query> {
@@ -430,7 +453,7 @@ pub fn acting(next: &str) -> Vec<Query> {
         alerts("firing", &[is("severity", "critical")])
     );
     let legend = format!(
-        "Act on {{{{what}}}} ({{{{severity}}}}){{{{at}}}}, active for {{{{span}}}}. {next} Other alerts that ask \
+        "Act on {{{{what}}}} ({{{{severity}}}}){{{{at}}}}, firing for {{{{span}}}}. {next} Other alerts that ask \
          for action: {{{{others}}}}."
     );
     vec![

@@ -6,6 +6,12 @@ use super::panel::{Kind, Panel, Query};
 use super::query::call_label;
 use super::{say, theme};
 
+/// No share is neither good nor bad.
+fn no_share() -> Value {
+    let dash = json!({ "text": "–", "color": theme::NEUTRAL, "index": 0 });
+    json!([{ "type": "special", "options": { "match": "null+nan", "result": dash } }])
+}
+
 pub struct Table {
     panel: Panel,
     columns: Vec<(String, &'static str, u32)>,
@@ -21,6 +27,13 @@ impl Table {
     pub fn label(mut self, label: &str, title: &'static str) -> Self {
         self.columns.push((label.to_owned(), title, 0));
         self
+    }
+
+    /// A column of a label's values, as wide as the longest.
+    pub fn label_wide(self, label: &str, title: &'static str, width: u32) -> Self {
+        let mut table = self.label(label, title);
+        table.columns.last_mut().expect("a column was just added").2 = width;
+        table
     }
 
     /// A label that some rows don't have: their cells say so briefly.
@@ -43,10 +56,14 @@ impl Table {
         self.with(title, &[("mappings", json!([{ "type": "value", "options": orders }]))])
     }
 
-    /// A column of alerts: one name says little of what it means.
+    /// A column of alerts: a name, and what it says.
     pub fn alerts_named(self, title: &str) -> Self {
-        let text = format!("{}: {}", say::CANNOT_DELIVER_ALERT, say::CANNOT_DELIVER);
-        let options = json!({ say::CANNOT_DELIVER_ALERT: { "text": text, "index": 0 } });
+        let meanings = crate::rules::meanings().into_iter().zip(0..);
+        let options: serde_json::Map<_, _> = meanings
+            .map(|((name, meaning), index)| {
+                (name.clone(), json!({ "text": format!("{name}: {meaning}"), "index": index }))
+            })
+            .collect();
         self.with(title, &[("mappings", json!([{ "type": "value", "options": options }]))])
     }
 
@@ -72,6 +89,21 @@ impl Table {
         self.cells(title, expr, width, &[("unit", json!("s"))])
     }
 
+    /// Durations that turn amber from a number of seconds on.
+    pub fn slow_from(self, from: f64, title: &'static str, expr: String, width: u32) -> Self {
+        let steps = json!([{ "value": null, "color": "text" }, { "value": from, "color": theme::WARN }]);
+        self.cells(
+            title,
+            expr,
+            width,
+            &[
+                ("unit", json!("s")),
+                ("custom.cellOptions", json!({ "type": "color-text" })),
+                ("thresholds", json!({ "mode": "absolute", "steps": steps })),
+            ],
+        )
+    }
+
     /// Shares that are green at 0 and change colour as soon as there is something to see.
     pub fn errors(self, title: &'static str, expr: String, width: u32) -> Self {
         let steps = json!([
@@ -92,6 +124,7 @@ impl Table {
                 ("decimals", json!(1)),
                 ("custom.cellOptions", json!({ "type": "color-text" })),
                 ("thresholds", json!({ "mode": "absolute", "steps": steps })),
+                ("mappings", no_share()),
             ],
         )
     }

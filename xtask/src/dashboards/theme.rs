@@ -25,8 +25,10 @@ const SKY: &str = "#4FA8DC";
 const TEAL: &str = "#1B9AAA";
 const BROWN: &str = "#A9743A";
 const VERMILION: &str = "#E0603C";
-const VIOLET: &str = "#8E6BD8";
-const ROSE: &str = "#C77F9B";
+/// As far from the purple of faults as from the blue of protection.
+const INDIGO: &str = "#5B6BE0";
+/// Apart from the pink of what is unprotected.
+const SALMON: &str = "#D98C7A";
 
 /// Label values, and legends made of fixed words, that mean the same on every page.
 pub const MEANINGS: &[(&str, &str)] = &[
@@ -46,18 +48,18 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("failure", VERMILION),
     ("timeout", BROWN),
     ("ignored", NEUTRAL),
-    ("cancelled", VIOLET),
+    ("cancelled", INDIGO),
     ("rejected", PROTECTED),
     // Where an answer came from when it was not live.
     ("cache", SKY),
-    ("popular", VIOLET),
+    ("popular", INDIGO),
     ("replica", TEAL),
     ("queue", BROWN),
     ("notice", NEUTRAL),
     // Why a breaker changed.
     ("consecutive_failures", VERMILION),
-    ("failure_rate", ROSE),
-    ("slow_call_rate", VIOLET),
+    ("failure_rate", SALMON),
+    ("slow_call_rate", INDIGO),
     ("wait_elapsed", SKY),
     ("probes_succeeded", GOOD),
     ("probes_failed", FORCED),
@@ -70,30 +72,30 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("success_with_retry", SKY),
     ("failed_without_retry", BROWN),
     ("failed_with_retry", VERMILION),
-    ("budget_exhausted", FAULT),
+    ("budget_exhausted", INDIGO),
     ("stopped", NEUTRAL),
     // Why a fallback was needed, why a retry was made.
-    ("bulkhead_full", VIOLET),
+    ("bulkhead_full", INDIGO),
     ("connect", VERMILION),
     ("server_error", BROWN),
     ("rate_limited", WARN),
     ("reset", FORCED),
-    ("malformed", VIOLET),
+    ("malformed", INDIGO),
     // Hedges.
     ("won", GOOD),
     ("lost", NEUTRAL),
     ("failed", VERMILION),
-    ("no_budget", FAULT),
+    ("no_budget", INDIGO),
     // Orders and their money.
     ("paid", GOOD),
     ("queued", BROWN),
     ("paid_later", SKY),
     ("sold_out", NEUTRAL),
-    ("declined", VIOLET),
+    ("declined", INDIGO),
     ("payment_failed", VERMILION),
     ("unavailable", FORCED),
     ("cancelled", TEAL),
-    ("expired", ROSE),
+    ("expired", SALMON),
     ("dead", BAD),
     ("kept", SKY),
     ("at_risk", WARN),
@@ -105,7 +107,7 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("new", GOOD),
     ("replayed", SKY),
     ("mismatch", VERMILION),
-    ("in_progress", VIOLET),
+    ("in_progress", INDIGO),
     ("charged", GOOD),
     ("charged_again", BAD),
     ("voided", BROWN),
@@ -123,7 +125,7 @@ pub const MEANINGS: &[(&str, &str)] = &[
     // Latency, from typical to worst.
     ("p50", SKY),
     ("p95", PROTECTED),
-    ("p99", VIOLET),
+    ("p99", INDIGO),
     // The lesson: one gateway with protection, one without.
     ("with protection", PROTECTED),
     ("without protection", BARE),
@@ -144,10 +146,10 @@ pub const PLAIN: &[(&str, &str)] = &[
     ("shared", "by another replica"),
     ("success_without_retry", "succeeded at once"),
     ("success_with_retry", "succeeded after a retry"),
-    ("failed_without_retry", "failed, not retried"),
-    ("failed_with_retry", "failed after retries"),
-    ("budget_exhausted", "failed, retry budget empty"),
-    ("stopped", "failed, retrying stopped"),
+    ("failed_without_retry", "not retried: breaker open, or not repeatable"),
+    ("failed_with_retry", "failed after all retries"),
+    ("budget_exhausted", "not retried: retry budget empty"),
+    ("stopped", "not retried: too late, or hopeless"),
     ("cache", "from the cache"),
     ("popular", "popular titles"),
     ("replica", "from a replica"),
@@ -185,11 +187,11 @@ pub const SERVICES: &[(&str, &str)] = &[
     ("gateway-bare", BARE),
     ("user", PROTECTED),
     ("catalog", "#8F9B2A"),
-    ("recommendation", VIOLET),
+    ("recommendation", INDIGO),
     ("ml-api", VERMILION),
     ("checkout", TEAL),
     ("inventory", BROWN),
-    ("payment-gateway", ROSE),
+    ("payment-gateway", SALMON),
     ("notification", NEUTRAL),
 ];
 
@@ -199,11 +201,11 @@ pub const DEPENDENCIES: &[(&str, &str)] = &[
     ("user-primary", SKY),
     ("user-replica", "#5F7F9F"),
     ("catalog", "#8F9B2A"),
-    ("recommendation", VIOLET),
+    ("recommendation", INDIGO),
     ("ml-api", VERMILION),
     ("checkout", TEAL),
     ("inventory", BROWN),
-    ("payment-gateway", ROSE),
+    ("payment-gateway", SALMON),
     ("notification", NEUTRAL),
 ];
 
@@ -211,26 +213,26 @@ pub const DEPENDENCIES: &[(&str, &str)] = &[
 pub const BREAKERS: &[(&str, &str)] = &[
     ("gateway → catalog", "#8F9B2A"),
     ("gateway → checkout", TEAL),
-    ("gateway → recommendation", VIOLET),
+    ("gateway → recommendation", INDIGO),
     ("gateway → user", PROTECTED),
     ("recommendation → ml-api", "#B8622F"),
     ("checkout → inventory", BROWN),
     ("checkout → notification", NEUTRAL),
-    ("checkout → payment-gateway", ROSE),
+    ("checkout → payment-gateway", SALMON),
     ("checkout → user", "#6B8FB5"),
     ("user → user-primary", SKY),
     ("user → user-replica", "#5F7F9F"),
 ];
 
-/// What has a bulkhead and no breaker: the bare gateway's one pool for all.
-pub const POOLS: &[(&str, &str)] = &[("shared", BARE)];
+/// What has a bulkhead and no breaker: the bare gateway's one pool for all, and the one that checkout's calls share.
+pub const POOLS: &[(&str, &str)] = &[("gateway-bare → shared", BARE), ("checkout → shared", TEAL)];
 
 /// The steps of an order.
 pub const STEPS: &[(&str, &str)] = &[
     ("verify_user", PROTECTED),
     ("reserve", BROWN),
-    ("charge", ROSE),
-    ("void", VIOLET),
+    ("charge", SALMON),
+    ("void", INDIGO),
     ("release", VERMILION),
     ("notify", NEUTRAL),
 ];
@@ -240,10 +242,10 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("/api/home", PROTECTED),
     ("/api/movies", TEAL),
     ("/api/movies/{id}", SKY),
-    ("/api/recommendations", VIOLET),
+    ("/api/recommendations", INDIGO),
     ("/api/login", BROWN),
     ("/api/me", "#8F9B2A"),
-    ("/api/checkout", ROSE),
+    ("/api/checkout", SALMON),
     ("/api/orders", "#6B8FB5"),
     ("/api/orders/{id}", VERMILION),
 ];
@@ -257,7 +259,7 @@ pub fn identities(list: &[(&str, &str)]) -> Vec<Value> {
         })
     };
     let mut all: Vec<_> = list.iter().map(paint).collect();
-    if list.iter().any(|(name, _)| *name == "gateway-bare" || *name == "shared") {
+    if list.iter().any(|(name, _)| name.starts_with("gateway-bare")) {
         all.push(json!({
             "matcher": { "id": "byRegexp", "options": "/^gateway-bare/" },
             "properties": [{ "id": "displayName", "value": "gateway, unprotected" }],

@@ -15,6 +15,7 @@ mod profile;
 mod slo;
 mod unit;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::Generated;
@@ -112,6 +113,46 @@ pub(crate) fn files(links: &Links) -> Vec<Generated> {
     files
 }
 
+/// What each alert says, whatever it fires for: its name, and its summary without labels.
+pub(crate) fn meanings() -> BTreeMap<String, String> {
+    let (mut meanings, mut alert) = (BTreeMap::new(), String::new());
+    for template in TEMPLATES {
+        for line in filled(template.text, &PROFILES[0], &Links::default()).lines().map(str::trim) {
+            if let Some(name) = line.strip_prefix("- alert: ") {
+                name.clone_into(&mut alert);
+            } else if let Some(summary) = line.strip_prefix("summary: ") {
+                meanings.insert(alert.clone(), said_of_any(summary));
+            }
+        }
+    }
+    meanings
+}
+
+/// A summary without the labels that its alert fires for; the longest phrases first.
+fn said_of_any(summary: &str) -> String {
+    const WORDS: &[(&str, &str)] = &[
+        ("Circuit breaker {breaker} of {service}", "The circuit breaker"),
+        ("circuit breaker {breaker} of {service}", "the circuit breaker"),
+        ("Breaker {breaker} of {service}", "The circuit breaker"),
+        ("Retry queue {queue} of {service}", "The retry queue"),
+        ("Bulkhead {bulkhead} of {service}", "The bulkhead"),
+        ("of {service} to {breaker}", "to the dependency"),
+        ("of {service} for {breaker}", "for the dependency"),
+        ("{breaker} of {service}", "the dependency"),
+        ("Service {service}", "The service"),
+        ("instance of {service}", "instance of the service"),
+        (" of {service}", ""),
+        ("service=\"{service}\"", "service"),
+        ("{service}", "the service"),
+        ("of {job}", "of the job"),
+        ("job {job}", "the job"),
+        ("{job}", "The job"),
+    ];
+    let plain = summary.trim_matches('"').replace("\\\"", "\"").replace("{{ $labels.", "{").replace(" }}", "}");
+    let words = WORDS.iter().fold(plain, |text, (labels, words)| text.replace(labels, words));
+    words.trim_end_matches('.').to_owned()
+}
+
 fn generated(path: PathBuf, source: &str, template: &str, profile: &Profile, links: &Links) -> Generated {
     let source = if source.starts_with("src/") { source.to_owned() } else { format!("rules/{source}") };
     let head = format!(
@@ -163,6 +204,18 @@ mod tests {
     fn no_generated_file_has_a_parameter_left() {
         for file in files(&Links::default()) {
             assert!(!file.text.contains("@{"), "{}", file.path.display());
+        }
+    }
+
+    #[test]
+    fn an_alert_is_said_without_its_labels() {
+        let meanings = meanings();
+        assert_eq!(meanings["PaymentRevenueAtRisk"], "Orders cannot be paid");
+        assert_eq!(meanings["FallbackSurge"], "Fallbacks for the dependency surge");
+        let alerts = TEMPLATES.iter().flat_map(|template| template.text.lines());
+        for name in alerts.filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+            let said = &meanings[name];
+            assert!(!said.is_empty() && !said.contains(['{', '$', '}']) && !said.contains("  "), "{name}: {said:?}");
         }
     }
 
