@@ -138,7 +138,9 @@ test('a breaker forced open blocks, and serves once closed', async () => {
 });
 
 test('the storefront shows each notice while the twin fails', async () => {
-  const page = await signedIn(`${program.site}/?split=1`);
+  // Side by side, a demo viewer is signed in automatically.
+  const page = await open(browser, `${program.site}/?split=1`);
+  await page.locator('.me').waitFor();
   await page.locator('.pane.p .row').first().waitFor();
   await page.locator('.strip .now', { hasText: 'Both sides give the same answer' }).waitFor();
   const notice = (text) => page.locator('.pane.p .ntc b', { hasText: text });
@@ -157,6 +159,12 @@ test('the storefront shows each notice while the twin fails', async () => {
   await mend();
   await command('gateway', 'catalog', { state: 'reset' });
   await page.locator('.strip .now', { hasText: 'Both sides give the same answer' }).waitFor();
+  // A viewer who signs out stays signed out.
+  await page.locator('.me').click();
+  await page.locator('.menu button', { hasText: 'Sign out' }).click();
+  await page.locator('.who.out').waitFor();
+  for (let i = 0; i < 2; i++) await page.waitForResponse((answer) => answer.url() === `${program.site}/api/home`);
+  assert.equal(await page.locator('.who.out').count(), 1);
   clean(page);
   await page.context().close();
 });

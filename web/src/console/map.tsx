@@ -22,7 +22,7 @@ const H = 46;
 export const NODES: Record<string, Box> = {
   viewers: { x: 22, y: 246, w: 100 },
   gateway: { x: 160, y: 140, w: 132 },
-  'gateway-bare': { x: 160, y: 356, w: 132 },
+  'gateway-bare': { x: 160, y: 356, w: 146 },
   recommendation: { x: 424, y: 16, w: 150 },
   catalog: { x: 424, y: 92, w: 150 },
   user: { x: 424, y: 168, w: 150 },
@@ -178,7 +178,8 @@ function NodeBox({ name }: { name: string }) {
         ? `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s${onlyTwin(name) ? ' by the twin' : ` · ${millis(ms)}`}`
         : 'no calls';
   const fill = on ? share(wrong.plan) : pool && pool.capacity ? pool.in_flight / pool.capacity : 0;
-  const label = `${name} ${EXTERNAL.includes(name) ? 'external ' : ''}${sub}`;
+  const title = twin ? 'unprotected twin' : name;
+  const label = `${title} ${EXTERNAL.includes(name) ? 'external ' : ''}${sub}`;
   const here = chosen.value;
   const kind = `n${twin ? ' twin' : ''}${on ? (usual(wrong) ? ' base' : ' bad') : ''}${wrong?.plan['crash'] ? ' crash' : ''}${
     pool && pool.in_flight >= pool.capacity ? ' hurt' : ''
@@ -187,7 +188,7 @@ function NodeBox({ name }: { name: string }) {
     <g class={kind} data-node={name} aria-label={label} {...open({ kind: 'node', name })}>
       <rect class="b" x={x} y={y} width={w} height={H} rx="8" />
       <text class="nm" x={x + 12} y={y + 19} font-weight="700">
-        {name}
+        {title}
       </text>{' '}
       {EXTERNAL.includes(name) ? (
         <text class="ext" x={x + w - 10} y={y + 18} text-anchor="end">

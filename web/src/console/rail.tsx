@@ -78,7 +78,7 @@ export function Rail() {
         </div>
         {kinds.length > 0 ? (
           <p class="fbs">
-            Fallbacks now:{' '}
+            Calls inside answered by a fallback:{' '}
             {kinds.map(([kind, per]) => `${kind === 'popular' ? 'most watched' : kind} ${per.toFixed(1)}/s`).join(', ')}
           </p>
         ) : null}

@@ -107,14 +107,16 @@ export function Say() {
                 {p.degraded > 0.005 ? `${percent(p.degraded)} come from a fallback. ` : ''}
               </>
             ) : p.degraded > 0.005 ? (
-              `Viewers get ${percent(p.degraded)} of pages from a fallback; no page fails. `
+              calm ? (
+                `In the last seconds ${percent(p.degraded)} of pages came from a fallback, and none failed. `
+              ) : (
+                `Viewers get ${percent(p.degraded)} of pages from a fallback; no page fails. `
+              )
             ) : (
               'Every page is live. '
             )
           ) : null}
-          {waits > 0
-            ? `${waits} ${waits === 1 ? 'order waits' : 'orders wait'} in the queue to be paid once. `
-            : ''}
+          {waits > 0 ? `${waits} ${waits === 1 ? 'order waits' : 'orders wait'} in the queue to be paid once. ` : ''}
           {u && u.total > 0 && (!calm || u.error > 0.005) ? (
             u.error > 0.005 ? (
               <em>Without protection {percent(u.error)} of pages fail. </em>

@@ -13,7 +13,7 @@ import {
   type Transition,
 } from './feed';
 import { EDGES } from './map';
-import { minute, millis, nextStep, openBreakers, percent, position, shares, span, stepName } from './words';
+import { minute, millis, nextStep, percent, position, shares, span, stepName } from './words';
 import { viewers } from './feed';
 
 const command = (path: string, what: string): Command => ({ method: 'POST', path: `/scenario/${path}`, what });
@@ -37,7 +37,7 @@ export function Strip() {
   const next = nextStep();
   const ticks = Array.from({ length: Math.floor(length / 60) + 1 }, (_, i) => i * 60);
   const [p, u] = [shares('gateway'), shares('gateway-bare')];
-  const open = openBreakers().map((breaker) => breaker.name);
+  const lanes = opened(from, now);
   return (
     <section class="card time" aria-label="Scenario and what viewers got over time">
       <div class="bar">
@@ -90,20 +90,14 @@ export function Strip() {
               ))
             : null}
         </div>
-        <span class="lb">Breakers</span>
-        <div class="lane ribs" aria-hidden="true">
-          {EDGES.map(({ service, name }, i) => (
-            <Ribbon key={`${service}/${name}`} service={service} name={name} row={i} from={from} now={now} at={at} />
+        <span class="lb">
+          Breakers <small>{lanes.length > 0 ? `${lanes.length} of ${EDGES.length} opened` : ''}</small>
+        </span>
+        <div class="lane ribs" aria-hidden="true" style={{ height: `${Math.max(1, lanes.length) * LANE + 3}px` }}>
+          {lanes.map((lane, i) => (
+            <Ribbon key={lane.name} {...lane} row={i} now={now} at={at} />
           ))}
-          {open.length > 0 && here < 99 ? (
-            <b
-              class={here > 84 ? 'before' : ''}
-              style={here > 84 ? { right: `${100.6 - here}%` } : { left: `${here + 0.6}%` }}
-            >
-              {open.slice(0, 3).join(', ')}
-              {open.length > 3 ? ` and ${open.length - 3} more` : ''}
-            </b>
-          ) : null}
+          {lanes.length === 0 ? <b class="all">all {EDGES.length} closed</b> : null}
         </div>
         <span class="lb">
           <b>Protected</b>
@@ -229,34 +223,49 @@ function StepMark({ step, row, at }: { step: Step; row: number; at: (seconds: nu
   );
 }
 
-/** Periods in which a breaker was not closed. */
-function spells(
-  all: Transition[],
-  service: string,
-  name: string,
-  now: number,
-): { from: number; to: number; state: string }[] {
+/** Period in which a breaker was not closed. */
+interface Spell {
+  from: number;
+  to: number;
+  state: string;
+}
+/** Breaker that opened within the axis, and when. */
+interface Lane {
+  name: string;
+  spells: Spell[];
+}
+/** Height of a lane, in pixels: one line of text. */
+const LANE = 11;
+
+/** Name of a breaker, with its caller if several services call the same dependency. */
+const named = (service: string, name: string): string =>
+  EDGES.filter((one) => one.name === name).length > 1 ? `${service} → ${name}` : name;
+
+function spells(all: Transition[], service: string, name: string, now: number): Spell[] {
   const own = all.filter((one) => one.service === service && one.breaker === name);
   return own
     .map((one, i) => ({ from: one.unix_seconds, to: own[i + 1]?.unix_seconds ?? now, state: one.to }))
     .filter((spell) => spell.state !== 'closed' && spell.state !== 'metrics_only');
 }
 
-function Ribbon(props: {
-  service: string;
-  name: string;
-  row: number;
-  from: number;
-  now: number;
-  at: (unix: number) => number;
-}) {
-  const { service, name, row, from, now, at } = props;
-  const shown = spells(transitions.value, service, name, now).filter((spell) => spell.to > from);
-  const top = `${row * 5.4}px`;
+/** The breakers that were not closed all the time since `from`, in the order of the map. */
+function opened(from: number, now: number): Lane[] {
+  return EDGES.map(({ service, name }) => ({
+    name: named(service, name),
+    spells: spells(transitions.value, service, name, now).filter((spell) => spell.to > from),
+  })).filter((lane) => lane.spells.length > 0);
+}
+
+function Ribbon(props: Lane & { row: number; now: number; at: (unix: number) => number }) {
+  const { name, spells, row, now, at } = props;
+  const top = `${row * LANE}px`;
+  const [first, last] = [Math.max(0, at(spells[0]!.from)), at(spells.at(-1)!.to)];
+  // Beside its ribbon, where there is room for it.
+  const beside = last < 86 || first < 14 ? { left: `${Math.min(last, 86) + 0.4}%` } : { right: `${100.4 - first}%` };
   return (
     <>
       <i class="base" style={{ top }} />
-      {shown.map((spell) => {
+      {spells.map((spell) => {
         const left = Math.max(0, at(spell.from));
         return (
           <i
@@ -266,6 +275,9 @@ function Ribbon(props: {
           />
         );
       })}
+      <b class={spells.at(-1)!.to >= now ? 'on' : ''} style={{ top, ...beside }}>
+        {name}
+      </b>
     </>
   );
 }

@@ -693,7 +693,7 @@ export const M = {
     s += pa(`M${x - 2} ${y - 40}v-24a8 8 0 0 1 16 0v24Z`, c.a);
     const tr = (tx, k) =>
       st(
-        `M${tx} ${y - 18}q-4 -40 4 -78m-3 40l-22 -28m2 4l-2 -18m22 18l18 -28m-6 10l16 -4m-22 -8l-8 -18`,
+        `M${tx} ${y - 18}q-4 -40 4 -78m-3 40l-22 -28m2 4l-2 -18m22 18l18 -28m-6 10l16 -4m-25 6l-8 -18`,
         c.k,
         4 * k,
         'stroke-linecap="round"',

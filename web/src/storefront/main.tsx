@@ -13,6 +13,7 @@ import {
   breakers,
   kept,
   lang,
+  leftByHand,
   now,
   ordered,
   panes,
@@ -116,6 +117,7 @@ function Account() {
           <hr />
           <button
             onClick={() => {
+              leftByHand.value = true;
               signOut();
               setOpen(false);
             }}
@@ -357,6 +359,19 @@ function useNews() {
   }, []);
 }
 
+/**
+ * Signs in the first demo viewer while both sides are compared: an anonymous page needs neither user nor
+ * recommendation, so that their failures would not show. A failed attempt is repeated with the next load.
+ */
+function useDemoViewer() {
+  const first = site.value.demo.viewers[0];
+  const wanted = split.value && site.value.twin !== null && !session.value && !leftByHand.value;
+  const turn = wanted ? round.value : -1;
+  useEffect(() => {
+    if (wanted && first) void signIn(first, false);
+  }, [wanted, first, turn]);
+}
+
 /** Ends the session once if its token is no longer valid. */
 function useSessionEnd() {
   const status = panes.p.value.answer?.status;
@@ -371,6 +386,7 @@ function useSessionEnd() {
 function App() {
   useClockwork();
   useNews();
+  useDemoViewer();
   useSessionEnd();
   const both = split.value && site.value.twin !== null;
   useEffect(() => {

@@ -118,13 +118,14 @@ export const prefix = (side: SideName): string =>
 /** Whether the page is served by the twin's own port and therefore has only its pane. */
 export const bareSite = computed(() => site.value.side === 'bare');
 
-export async function signIn(name: string): Promise<boolean> {
-  signingIn.value = name;
+/** Signs in. A failure is shown only if the viewer asked for it. */
+export async function signIn(name: string, asked = true): Promise<boolean> {
+  if (asked) signingIn.value = name;
   const body = { username: name, password: site.value.demo.password };
   const answer = await call<LoginReply>('/api/login', { method: 'POST', body });
-  signingIn.value = null;
+  if (asked) signingIn.value = null;
   if (!answer.data) {
-    toast('p', 'harm', `${answer.status || ''} ${name}`.trim(), answer.detail ?? '');
+    if (asked) toast('p', 'harm', `${answer.status || ''} ${name}`.trim(), answer.detail ?? '');
     return false;
   }
   const { token, user_id, expires_at } = answer.data;
@@ -133,6 +134,8 @@ export async function signIn(name: string): Promise<boolean> {
   round.value++;
   return true;
 }
+/** Whether the viewer signed out by a click, after which nobody is signed in automatically. */
+export const leftByHand = signal(false);
 export function signOut(): void {
   session.value = null;
   kept.set('session', null);
