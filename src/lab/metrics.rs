@@ -67,8 +67,8 @@ metrics! {
     "after-p99", Seconds, LESS, "p99 after the fault", "장애 후 p99";
     "load", Ratio, LESS, "requests sent per journey", "여정당 보낸 요청";
     "during-load", Ratio, LESS, "requests sent per journey during the fault", "장애 중 여정당 보낸 요청";
-    "wasted", Share, LESS, "requests sent in vain", "헛되이 보낸 요청";
-    "wasted-requests", Count, LESS, "requests sent in vain (number)", "헛되이 보낸 요청(수)";
+    "wasted", Share, LESS, "share of wasted requests", "낭비된 요청의 비율";
+    "wasted-requests", Count, LESS, "wasted requests", "낭비된 요청";
     "blocked", Count, None, "calls blocked by the breaker", "브레이커가 차단한 호출";
     "turned-away", Count, LESS, "calls turned away by the bulkhead", "벌크헤드가 거절한 호출";
     "retries", Ratio, None, "retries per journey", "여정당 재시도";

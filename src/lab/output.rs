@@ -59,12 +59,13 @@ pub(crate) fn method(all: &[Results], lang: Lang) -> String {
             "Every figure below is the mean over {seeds} seeds with its 95 % interval (Student's t). Load is open-loop \
              (a Poisson process): journeys begin when they are due, however slow the answers are, are timed from that \
              instant, and all of them are counted. With the same seed all variants meet the same arrivals, service \
-             times and failures.{form}\n"
+             times and failures. A request is wasted if it failed or its answer was no longer awaited.{form}\n"
         ),
         Lang::Ko => format!(
             "아래의 모든 수치는 시드 {seeds}개의 평균과 95 % 신뢰구간(스튜던트 t)입니다. 부하는 열린 루프(푸아송 과정)로, \
              응답이 아무리 느려도 여정은 예정된 시각에 시작되고, 응답 시간은 그 시각부터 재며, 시작된 여정은 빠짐없이 셉니다. \
-             같은 시드에서는 모든 방식이 같은 도착, 같은 처리 시간, 같은 실패를 만납니다.{form}\n"
+             같은 시드에서는 모든 방식이 같은 도착, 같은 처리 시간, 같은 실패를 만납니다. \
+             실패했거나 응답을 더는 기다리지 않은 요청은 낭비된 요청으로 셉니다.{form}\n"
         ),
     }
 }
