@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The program runs all services of an order in one process, with real sockets between them; orders go straight to
-//! checkout. Callers ask in a closed loop. Nothing fails but where it says so. Load average and cores are printed:
-//! the callers, the program and PostgreSQL share them.
+//! checkout. Callers form a closed loop. There are no faults unless stated. Load average and number of cores are
+//! printed, because callers, program and PostgreSQL share the machine.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a measurement that can't go on fails")]
 #![allow(clippy::cast_precision_loss, reason = "counts of orders fit")]
 
@@ -34,10 +34,10 @@ const CALLERS: [usize; 3] = [1, 16, 64];
 const WARM_UP: Duration = Duration::from_secs(1);
 const ROUND: Duration = Duration::from_secs(4);
 const QUEUED: u64 = 10_000;
-/// How slow one charge in ten is while the queue drains.
+/// Delay of one charge in ten while the queue drains.
 const SLOW: &str = "200ms";
 
-/// What a closed loop of callers came to.
+/// Results of a closed loop of callers.
 struct Pace {
     per_second: f64,
     p50: Duration,
@@ -63,7 +63,7 @@ impl Pace {
     }
 }
 
-/// As many callers, each with its next order as soon as its last is answered.
+/// Runs this many callers, each of which sends its next order as soon as its last one is answered.
 async fn in_turn<F>(callers: usize, order: impl Fn(u64) -> F + Clone + Send + 'static) -> Pace
 where
     F: Future<Output = ()> + Send,
@@ -92,7 +92,8 @@ where
     Pace::of(times, ROUND)
 }
 
-/// What an order needs, in one transaction on one database: its key, itself, its reservation, its charge, paid.
+/// The minimum for an order in one transaction on one database: its key, the order, its reservation, its charge, the
+/// final state.
 async fn bare(pool: AnyPool, id: String) {
     let mut connection = pool.acquire().await.unwrap();
     let mut all = connection.begin().await.unwrap();
@@ -233,7 +234,7 @@ impl Shop {
         answer.json::<Value>().await.unwrap()["depth"].as_i64().unwrap()
     }
 
-    /// Orders a second of a queue that drains, while one charge in ten is slow.
+    /// Orders per second while a queue drains and one charge in ten is slow.
     async fn drain(&self) -> f64 {
         self.command("forced_open").await;
         for chunk in 0..QUEUED / 50 {

@@ -15,12 +15,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const [consoles, rounds, seconds] = [200, 9, 5].map((usual, i) => Number(process.argv[2 + i] ?? usual));
-/** Clock ticks a second of /proc, which is 100 on every Linux. */
+/** Clock ticks per second in /proc, which is 100 on every Linux. */
 const TICKS = 100;
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const median = (all) => [...all].sort((a, b) => a - b)[all.length >> 1];
 
-/** Keeps 16 connections busy, and says how many answers there were when asked. */
+/** Keeps 16 connections busy, and reports the number of responses on request. */
 function load() {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 16 });
   let answered = 0;
@@ -38,7 +38,7 @@ function load() {
   process.on('message', () => process.send(answered));
 }
 
-/** Opens and closes consoles, and says how many are open. */
+/** Opens and closes consoles, and reports how many are open. */
 function watch() {
   let open = [];
   process.on('message', async (wanted) => {
@@ -72,7 +72,7 @@ async function measure() {
     env: {
       ...process.env,
       BREAKERBOX_STORE__DIRECTORY: state,
-      // More connections than the admin port usually takes, and no limit to what one address may ask.
+      // Raises the admin port's connection limit and the rate limit per address.
       BREAKERBOX_CONNECTIONS__ADMIN: String(consoles + 56),
       BREAKERBOX_GATEWAY__CLIENT_LIMIT__LIMIT_FOR_PERIOD: '1000000',
     },

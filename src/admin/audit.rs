@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_command_is_written_down_with_its_answer() {
+    async fn every_command_is_recorded_with_its_result() {
         let audit = Audit::new(Metrics::new(&[]).admin());
         let refuse = |body: String| async move { (StatusCode::BAD_REQUEST, body) };
         let router = Router::new()
@@ -144,7 +144,7 @@ mod tests {
         let answer = ask(Method::PUT, "/faults/catalog?x=1", "{\"crash\": 3}").await.unwrap();
         let echoed = axum::body::to_bytes(answer.into_body(), 100).await.unwrap();
         assert_eq!(echoed, "{\"crash\": 3}", "the handler got the body, too");
-        // Neither what only reads nor what no operator sends.
+        // Neither reads nor deliveries of alerts are recorded.
         ask(Method::GET, "/faults/catalog", "").await.unwrap();
         ask(Method::PUT, "/alerts/webhook", "{}").await.unwrap();
         let latest: Vec<_> = audit.latest.lock().unwrap().iter().cloned().collect();

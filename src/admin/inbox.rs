@@ -158,8 +158,8 @@ impl State {
         if name == WATCHDOG {
             self.alive_since = if resolved { None } else { Some(self.alive_since.unwrap_or(now)) };
         }
-        // A row an alert, as Alertmanager has it: repeated notifications of one firing change nothing, a
-        // later firing takes the place of the one before, and what arrives late of that is old news.
+        // One row per alert, as in Alertmanager: repeated notifications of one firing change nothing, a later firing
+        // replaces the earlier one, and late notifications of an earlier firing are ignored.
         let known = self.alerts.iter().position(|alert| alert.fingerprint == delivered.fingerprint);
         if let Some(alert) = known.map(|at| &mut self.alerts[at]) {
             if alert.starts_at == delivered.starts_at {
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn fat_alerts_are_bounded_by_their_bytes() {
+    fn large_alerts_are_bounded_by_their_bytes() {
         let inbox = Inbox::new(Metrics::new(&[]).inbox());
         for number in 0..KEPT {
             let labels: BTreeMap<_, _> =
@@ -281,7 +281,7 @@ mod tests {
         let inbox = Inbox::new(Metrics::new(&[]).inbox());
         deliver(&inbox, "A", "firing", "2026-01-01T00:00:00Z", 10);
         deliver(&inbox, "B", "firing", "2026-01-01T00:00:00Z", 11);
-        // Its end never came: it was muted, say.
+        // The notification of its end never arrived, for example because the alert was muted.
         deliver(&inbox, "A", "firing", "2026-01-01T00:05:00.5Z", 20);
         let rows = || inbox.overview().alerts.into_iter().map(|a| (a.name, a.status)).collect::<Vec<_>>();
         assert_eq!(rows(), [("A".to_owned(), AlertStatus::Firing), ("B".to_owned(), AlertStatus::Firing)]);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_late_of_an_earlier_firing_is_old_news() {
+    fn a_late_delivery_of_an_earlier_firing_is_ignored() {
         let inbox = Inbox::new(Metrics::new(&[]).inbox());
         deliver(&inbox, "A", "firing", "2026-01-01T00:05:00Z", 20);
         deliver(&inbox, "A", "resolved", "2026-01-01T00:00:00Z", 21);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watchdog_says_since_when_the_pipeline_lives() {
+    fn the_watchdog_shows_since_when_the_pipeline_works() {
         let inbox = Inbox::new(Metrics::new(&[]).inbox());
         deliver(&inbox, "Watchdog", "firing", "t0", 10);
         deliver(&inbox, "Watchdog", "firing", "t0", 20);

@@ -51,7 +51,7 @@ pub(super) async fn locked(State(lock): State<Lock>, request: Request, next: Nex
 impl Lock {
     fn check_site(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-        // A request over a socket always has one; the listener refuses it otherwise.
+        // A request over a socket always has one; otherwise the listener refuses it.
         let host = text(header::HOST);
         if let Some(host) = host.filter(|host| !self.knows(host)) {
             let detail =
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn only_addresses_and_known_names_lead_here() {
+    fn only_addresses_and_known_host_names_are_accepted() {
         for own in [
             "127.0.0.1:8090",
             "localhost",
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_other_sites_are_known_by_their_origin() {
+    fn pages_of_other_sites_are_recognized_by_their_origin() {
         assert_eq!(asked("127.0.0.1:8090", Some("http://127.0.0.1:8090")), Ok(()));
         assert_eq!(asked("user:8090", Some("http://user:8090")), Ok(()));
         for other in ["http://evil.example", "null", "http://127.0.0.1:3000", "", "http://localhost:8090"] {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scheme_has_no_case() {
+    fn the_scheme_is_case_insensitive() {
         let shown = |text: &str| {
             bearer(&HeaderMap::from_iter([(header::AUTHORIZATION, text.parse().unwrap())])).map(str::to_owned)
         };

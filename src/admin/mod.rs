@@ -167,7 +167,7 @@ impl Admin {
             .merge(more)
             .layer(DefaultBodyLimit::max(LARGEST_BODY))
             .layer(middleware::from_fn_with_state(Lock::new(&self.inner.settings), locked))
-            // Outside of the lock: what it refuses is written down, too.
+            // Outside of the lock, so that refused commands are recorded, too.
             .layer(middleware::from_fn_with_state(self.inner.audit.clone(), audited))
             .layer(CompressionLayer::new())
     }
@@ -326,7 +326,8 @@ async fn discovery(State(admin): State<Admin>) -> Json<Vec<TargetGroup>> {
     };
     let mut groups = Vec::new();
     for name in inner.peers.names() {
-        // A process that can't be found now was a target before, and Prometheus is to go on missing it.
+        // If a process can't be resolved now its configured addresses stay targets, so that Prometheus reports it as
+        // down.
         let targets = match inner.peers.behind(name).await {
             Ok(instances) => instances.into_iter().map(|instance| instance.address).collect(),
             Err(_) => inner.peers.addresses(name),

@@ -194,7 +194,7 @@ async fn resolved(url: &str) -> Result<Vec<Instance>, String> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let found = tokio::net::lookup_host((host, port)).await.map_err(|_| format!("no address of {host} is known"))?;
     let found: BTreeSet<SocketAddr> = found.collect();
-    // A process may have an address of either family; counted by one of them, it is one process.
+    // A process may have addresses of both families; only one family is used, so that it counts once.
     let family = found.iter().any(SocketAddr::is_ipv4);
     let own: Vec<_> = found.into_iter().filter(|address| address.is_ipv4() == family).collect();
     if let [_] = own[..] {
@@ -231,7 +231,7 @@ mod tests {
             found,
             [Instance { address: "127.0.0.1:8090".to_owned(), base: "http://127.0.0.1:8090".to_owned() }]
         );
-        // A name of both families is still one process.
+        // A name with addresses of both families is still one process.
         assert_eq!(instances("http://localhost:8090").await.unwrap().len(), 1);
         let two = instances("http://127.0.0.1:8090, http://127.0.0.1:8091").await.unwrap();
         assert_eq!(
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_on_is_one_segment_of_a_path() {
+    fn a_forwarded_name_is_one_path_segment() {
         assert!(is_name("user-primary") && is_name("ml_api"));
         for other in ["", ".", "..", "../faults", "a/b", "a%2fb", "a?b", "a#b", "a b", "é", &"a".repeat(65)] {
             assert!(!is_name(other), "{other:?}");

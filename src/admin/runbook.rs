@@ -26,7 +26,7 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
 
 /// `GET /runbook`.
 pub(super) async fn runbook() -> impl IntoResponse {
-    // It has one style of its own, and loads nothing.
+    // The page has an inline style, and loads nothing.
     let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(PAGE.as_str()))
 }

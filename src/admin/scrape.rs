@@ -44,7 +44,7 @@ impl Scrapes {
             Format::Text => &self.plain,
             Format::OpenMetrics => &self.openmetrics,
         };
-        // Who waits here shares what the one before made.
+        // A request that waits for the lock shares the exposition of the previous one.
         let mut slot = slot.lock().await;
         if slot.as_ref().is_none_or(|kept| kept.at.elapsed() >= FRESH) {
             let Exposition { content_type, body } = encode(metrics, format);

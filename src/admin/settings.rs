@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_remote_admin_port_needs_a_token_or_a_word() {
+    fn a_remote_admin_port_needs_a_token_or_a_setting() {
         let remote = AdminSettings { listen: "0.0.0.0:8090".parse().unwrap(), ..AdminSettings::default() };
         assert!(remote.validate().unwrap_err().contains("BREAKERBOX_ADMIN_TOKEN"));
         assert!(AdminSettings { token: Some(Secret::new("t")), ..remote.clone() }.validate().is_ok());

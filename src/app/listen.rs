@@ -57,7 +57,7 @@ pub(super) async fn bind_one(address: SocketAddr, setting: &str) -> Result<Bound
 
 async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await?;
-    // Connections inherit them. Where they can't be set, they are larger.
+    // Accepted connections inherit these sizes. If they can't be set, the buffers are larger.
     let socket = SockRef::from(&listener);
     let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
     let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
@@ -105,7 +105,7 @@ pub(super) async fn serve(served: Served, bound: Bound, mut stopped: watch::Rece
 }
 
 pub(super) async fn serve_admin(port: Port, router: Router, bound: Bound, stopped: watch::Receiver<bool>) {
-    // Event streams never end by themselves: they must not hold the process up.
+    // Event streams never end by themselves and must not delay the shutdown.
     let stopping = stopped.clone();
     tokio::select! {
         () = ingress::serve(port, bound.listener, router, stopped) => {}
@@ -133,7 +133,7 @@ pub async fn interrupted() {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         () = received("SIGTERM", SignalKind::terminate()) => {}
-        // A process that was started with `nohup` is meant to outlive its terminal.
+        // A process started with `nohup` is meant to outlive its terminal.
         () = received("SIGHUP", SignalKind::hangup()), if !hangup_is_ignored() => {}
     }
 }

@@ -100,7 +100,7 @@ impl Parts {
     }
 }
 
-/// What is known before any port is bound.
+/// Parts that exist before a port is bound.
 pub(super) struct Draft<'a> {
     settings: &'a Settings,
     blueprint: Blueprint,

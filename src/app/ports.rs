@@ -51,7 +51,7 @@ impl<'a> Ports<'a> {
     }
 
     pub(super) fn admin(&self) -> Port {
-        // What it takes is kept back for it.
+        // The admin port's descriptors are reserved.
         self.port("admin", self.settings.admin)
     }
 

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_another_program_is_not_ours_to_judge() {
+    fn windows_of_other_programs_are_not_checked() {
         assert_eq!(worst(&with_rule("rate(node_cpu_seconds_total[1s])")).level, Level::Ok);
     }
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_fails_and_alerts_that_are_not_loaded_are_said() {
+    fn failing_rules_and_missing_alerts_are_reported() {
         let mut observed = healthy();
         observed.rules[0].error = "vector cannot contain duplicate labels".to_owned();
         assert!(worst(&observed).what.contains("duplicate labels"));

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_that_a_target_took_is_said_with_its_cure() {
+    fn a_label_clash_is_reported_with_its_fix() {
         let mut observed = healthy();
         observed.renamed = vec!["service".to_owned()];
         observed.counts.insert(NO_SERVICE, 4.0);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_relabelling_dropped_is_named() {
+    fn labels_dropped_by_relabelling_are_named() {
         for (what, word) in
             [(NO_BREAKER, "breaker"), (NO_STATE, "state"), (BROKEN_STATE, "several"), (NO_BUCKETS, "_bucket")]
         {

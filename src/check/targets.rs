@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prometheus_without_targets_is_told_how_to_get_them() {
+    fn without_targets_the_scrape_job_is_suggested() {
         let finding = only(&Observed::default(), Level::Problem);
         assert!(finding.to_do.contains("prometheus/snippets/scrape.yml"), "{finding:?}");
     }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_rules_about_targets_do_not_see_is_a_hint() {
+    fn a_job_that_no_target_rule_selects_is_a_hint() {
         let mut observed = healthy();
         observed.targets[0].job = "films".to_owned();
         assert!(only(&observed, Level::Hint).what.contains("films"));

@@ -115,7 +115,7 @@ async fn send(args: &AdminArgs, method: Method, path: &str, body: Option<&Value>
         return Err(Failure::Refused(refused.to_owned()));
     }
     let detail = serde_json::from_value(json).map_or(text, |problem: ProblemBody| problem.detail);
-    // What the caller asked for can't be; anything else is the server's doing.
+    // A client error means that the request was invalid; any other is a failure of the server.
     if status.is_client_error() { Err(Failure::Refused(detail)) } else { Err(Failure::Failed(detail)) }
 }
 

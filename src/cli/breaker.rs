@@ -76,7 +76,7 @@ fn print_one(breaker: &Breaker) -> Done {
     let name = format!("{}/{}", breaker.service, breaker.name);
     let remaining = breaker.open_remaining_seconds;
     let probe = if remaining > 0.0 { format!("{remaining:.0} s") } else { "-".to_owned() };
-    // Where services run apart, which process it is in.
+    // The process of the breaker, if services run in separate processes.
     let process = breaker.process.as_ref().map(|process| format!("  {process}")).unwrap_or_default();
     say!(
         "{name:<32} {:<12} {:>7} {:>9} {:>9} {:>7} {probe:>11}{process}",

@@ -76,7 +76,7 @@ pub(super) struct DrillArgs {
     markdown: Option<PathBuf>,
 }
 
-/// `peers` are the admin ports that the settings name.
+/// `peers` are the configured admin ports.
 pub(super) fn run(args: &DrillArgs, settings: &Settings) -> Result<ExitCode, Failure> {
     if args.list {
         say_all!(table::list(&chosen(args).unwrap_or_else(|_| plans())))?;
@@ -161,11 +161,11 @@ fn options(args: &DrillArgs) -> Result<Options, String> {
 }
 
 async fn access(args: &DrillArgs, settings: &Settings) -> Result<Access, Failure> {
-    // Inside a container the settings name all others. This process's own name leads back to itself.
+    // In the compose stack the settings name all processes. The own name leads back to this process.
     let mut admin = vec![args.admin.url().to_owned()];
     let peers = if args.peer.is_empty() { settings.admin.peers.values().cloned().collect() } else { args.peer.clone() };
     for peer in peers {
-        // What can't be looked up stays as it is: the drill says that it does not answer.
+        // An address that can't be resolved is kept: the drill reports that it does not answer.
         match admin::instances(&peer).await {
             Ok(instances) => admin.extend(instances.iter().map(|instance| instance.base().to_owned())),
             Err(_) => admin.push(peer),

@@ -102,10 +102,10 @@ fn clear(admin: &AdminArgs, target: &str, baseline: bool) -> Result<Faults, Fail
     request(admin, Method::DELETE, &format!("/faults/{target}?baseline={baseline}"), None)
 }
 
-/// One by one: each target has a baseline of its own.
+/// One by one, because each target has its own default faults.
 fn restore_all(admin: &AdminArgs) -> Result<Faults, Failure> {
     let before: Faults = request(admin, Method::GET, "/faults?everywhere=true", None)?;
-    // A target of several instances is listed for each; one command reaches all of them.
+    // A target with several instances is listed once per instance; one command reaches all of them.
     for target in before.targets.iter().map(|target| &target.target).collect::<BTreeSet<_>>() {
         clear(admin, target, true)?;
     }
@@ -179,7 +179,7 @@ fn duration(text: &str) -> Result<String, String> {
 
 fn print(faults: &Faults) -> Done {
     for target in &faults.targets {
-        // Which of several, where services run apart.
+        // The process of the target, if services run in separate processes.
         let name = match &target.process {
             Some(process) => format!("{} ({process})", target.target),
             None => target.target.clone(),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn help_names_every_target_there_is() {
+    fn help_names_every_target() {
         let help = <Line as clap::CommandFactory>::command().render_long_help().to_string();
         for target in ServiceName::fault_targets() {
             assert!(help.contains(target), "{target}: {help}");
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plan_is_given_is_what_the_admin_port_takes() {
+    fn fault_flags_give_the_admin_ports_json() {
         let line = "set payment-gateway --error-rate 0.1 --lost-answer-rate 0.3 --late-answer-rate 0.2 --late-by 2s \
                     --handled-twice-rate 0.4";
         let line = <Line as clap::Parser>::try_parse_from(line.split_whitespace()).unwrap();

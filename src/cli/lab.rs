@@ -250,7 +250,7 @@ fn tuned_profile(args: &TuneArgs) -> Result<Profile, Failure> {
     let outages = if args.outage.is_empty() { usual.as_slice() } else { args.outage.as_slice() };
     for (lasts, failures) in outages {
         episodes.push(Episode { at: begin, lasts: *lasts, failures: *failures });
-        // Time to recover in between.
+        // Time to recover before the next outage.
         begin += *lasts + Duration::from_mins(3);
     }
     let profile = args.profile.profile(episodes);
@@ -293,7 +293,7 @@ fn read(file: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(file).map_err(|error| Failure::Refused(format!("{}: {error}", file.display())))
 }
 
-/// Shows how far the runs are, on a terminal.
+/// Shows the progress of the runs on a terminal.
 fn progress(name: &str) -> impl Fn(usize, usize) + Sync {
     let terminal = std::io::stderr().is_terminal();
     let name = name.to_owned();

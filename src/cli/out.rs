@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_left_is_no_failure_and_a_full_disk_is() {
+    fn a_closed_pipe_is_no_failure_and_a_full_disk_is() {
         assert!(write(Broken(ErrorKind::BrokenPipe), format_args!("x")).is_ok());
         assert!(matches!(write(Broken(ErrorKind::StorageFull), format_args!("x")), Err(Failure::Failed(_))));
     }

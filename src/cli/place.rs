@@ -1,7 +1,7 @@
-//! Where an all-in-one process keeps its orders: a directory of its own, removed at exit, unless one is named.
+//! The data directory of an all-in-one process: a temporary one, removed at exit, unless one is given.
 //!
-//! A directory is locked for as long as a process works on it. The lock is the kernel's and ends with the
-//! process, however that ends. What a killed process left behind is removed by the next one that starts.
+//! A directory is locked while a process uses it. The lock is the kernel's and ends with the process, however it ends.
+//! The directory of a killed process is removed by the next process that starts.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The directory that was named, or a fresh one; none where the settings name databases. Refuses a
-    /// directory that is in use.
+    /// The given directory, or a new temporary one; `None` if the settings configure databases. Refuses a directory
+    /// that is in use.
     pub(super) fn take(settings: &mut Settings, named: Option<&Path>) -> Result<Option<Self>, String> {
         if let Some(named) = named {
             settings.store.directory = named.display().to_string();
@@ -58,7 +58,7 @@ impl Place {
         }
     }
 
-    /// What is printed at the start.
+    /// Description printed at the start.
     pub(super) fn describe(&self) -> String {
         let path = self.path.display();
         if self.fresh {
@@ -77,11 +77,11 @@ impl Drop for Place {
     }
 }
 
-/// Removes what killed processes left behind: fresh places that no process holds.
+/// Removes temporary directories of killed processes, recognized by their missing lock.
 fn sweep(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(FRESH)) {
-        // One without a lock file is about to be taken.
+        // A directory without a lock file has just been created by another process.
         if let Ok(lock) = File::open(entry.path().join(LOCK))
             && lock.try_lock().is_ok()
         {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_is_swept() {
+    fn directories_of_killed_processes_are_removed() {
         let root = std::env::temp_dir().join(format!("breakerbox-sweep-{}", std::process::id()));
         let (left, held) = (root.join(format!("{FRESH}left")), root.join(format!("{FRESH}held")));
         for path in [&left, &held] {

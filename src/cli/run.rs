@@ -12,7 +12,7 @@ use crate::settings::Settings;
 use crate::traffic::Traffic;
 use breakerbox_telemetry::{LogFormat, Push};
 
-/// How often the viewers' numbers are printed.
+/// Interval of printing the viewers' results.
 const PROGRESS: Duration = Duration::from_secs(30);
 /// `breakerbox` and `breakerbox up`.
 pub(super) fn up(mut settings: Settings, args: &UpArgs) -> Done {
@@ -38,7 +38,7 @@ pub(super) fn traffic(mut settings: Settings, args: &UpArgs) -> Done {
     process(&settings, "traffic", &[], false, None)
 }
 
-/// Lays flags over the settings.
+/// Applies flags to the settings.
 pub(super) fn lay_over(settings: &mut Settings, args: &UpArgs) {
     if let Some(rate) = args.rate {
         settings.traffic.rate = rate;
@@ -55,12 +55,12 @@ pub(super) fn lay_over(settings: &mut Settings, args: &UpArgs) {
     }
 }
 
-/// One process from its start to its end.
+/// Runs a process from start to end.
 fn process(settings: &Settings, name: &str, services: &[ServiceName], friendly: bool, place: Option<&Place>) -> Done {
     settings.validate().map_err(Failure::Refused)?;
     let logs = &settings.telemetry;
     let live_lines = friendly && logs.log_format == LogFormat::Pretty;
-    // Transitions have a line of their own there, which is easier to read.
+    // Transitions are printed as separate lines in this mode, which are easier to read.
     let shown = (live_lines && logs.log_filter == "info").then_some("warn,breakerbox_telemetry=off");
     let _telemetry = breakerbox_telemetry::init(logs, name, shown).map_err(Failure::Refused)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -70,12 +70,12 @@ fn process(settings: &Settings, name: &str, services: &[ServiceName], friendly: 
         .build()
         .map_err(|error| Failure::Failed(error.to_string()))?;
     let done = runtime.block_on(live(settings, name, services, live_lines, place));
-    // Databases are closed before their place is removed.
+    // Databases must be closed before their directory is removed.
     drop(runtime);
     done
 }
 
-/// Two threads are plenty here, and each costs memory.
+/// Two threads suffice, and each costs memory.
 fn worker_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get().min(2))
 }
@@ -106,7 +106,7 @@ async fn live(
     let push = Push {
         endpoint: settings.telemetry.otlp_metrics_endpoint.clone(),
         interval: settings.telemetry.otlp_metrics_interval,
-        // The rules look for jobs of these names.
+        // The rules select jobs with these names.
         service_name: if name == "breakerbox" { name.to_owned() } else { format!("breakerbox-{name}") },
         instance: parts.admin_address.to_string(),
     };

@@ -1,4 +1,4 @@
-//! `breakerbox secrets`: makes the secrets of a deployment, each in a file of its own, and shows one.
+//! `breakerbox secrets`: generates the secrets of a deployment, each in a separate file, and prints one.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
@@ -71,7 +71,7 @@ fn make(file: &Path, given: Option<&OsStr>, mode: u32) -> std::io::Result<()> {
         Some(given) => given.to_str().ok_or(ErrorKind::InvalidData)?.to_owned(),
         None => Secret::random().reveal().to_owned(),
     };
-    // Written whole under another name first: a reader finds all of it or none.
+    // Written under another name first, so that a reader never sees a partial file.
     let part = file.with_extension("part");
     let _ = fs::remove_file(&part);
     let mut new = OpenOptions::new().write(true).create_new(true).mode(mode).open(&part)?;
@@ -80,7 +80,7 @@ fn make(file: &Path, given: Option<&OsStr>, mode: u32) -> std::io::Result<()> {
     let done = if given.is_some() {
         fs::rename(&part, file)
     } else {
-        // One that is there stays as it is, however many make it at once.
+        // An existing file is kept, even if several processes run at once.
         fs::hard_link(&part, file).or_else(|error| match error.kind() {
             ErrorKind::AlreadyExists => Ok(()),
             _ => Err(error),
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_made_once_and_read_by_few() {
+    fn a_secret_is_written_once_with_restricted_mode() {
         let directory = std::env::temp_dir().join(format!("breakerbox-secrets-{}", std::process::id()));
         let file = directory.join("below/admin-token");
         let read = || fs::read_to_string(&file).unwrap();

@@ -18,10 +18,10 @@ use crate::clock;
 use crate::scenario::{Scenario, StepStatus};
 use crate::traffic::{Seen, Traffic};
 
-/// How often the scenario is looked at.
+/// Polling interval of the scenario.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The time of day in UTC, as a clock shows it.
+/// The time of day in UTC.
 fn time_of_day(unix_seconds: u64) -> String {
     let second = unix_seconds % 86_400;
     format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
@@ -31,7 +31,7 @@ fn tell(line: &str) {
     say(&format!("{}  {line}", time_of_day(clock::wall().as_secs())));
 }
 
-/// Prints it all, for as long as it is polled.
+/// Prints lines for as long as the future is polled.
 pub(super) async fn run(parts: &Parts) {
     let incidents = async {
         match &parts.scenario {
@@ -63,7 +63,7 @@ struct Probing {
 }
 
 impl Probing {
-    /// The line for a transition; none for probes.
+    /// The line for a transition; `None` for probes.
     fn line(&mut self, record: &TransitionRecord) -> Option<String> {
         let TransitionRecord { service, breaker, from, to, reason, calls, failures, slow_calls, .. } = record;
         let key = || (service.clone(), breaker.clone());
@@ -126,7 +126,7 @@ fn begins(name: &str, step: Option<&StepStatus>) -> String {
     format!("▶ {name}{at}, for {lasts:.0} s. {}", step.note)
 }
 
-/// What viewers of each target got between two moments.
+/// Viewers' results for each target between two moments.
 fn got(before: &[(String, Seen)], after: &[(String, Seen)]) -> String {
     let mut text = String::new();
     for (name, now) in after {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_is_that_of_the_day() {
+    fn times_are_printed_as_time_of_day() {
         assert_eq!(time_of_day(86_400 * 3 + 3_725), "01:02:05");
     }
 }

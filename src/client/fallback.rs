@@ -139,7 +139,7 @@ mod tests {
 
     /// The flood comes before, between and after the uses; each case is tested.
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_keys_leaves_what_is_used_often() {
+    async fn a_flood_of_keys_evicts_no_frequent_entries() {
         let cache = Cache::new(512, Duration::from_secs(10));
         for key in 0..300 {
             cache.put(format!("early {key}"), 0);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_used_often_gets_in_after_a_flood() {
+    async fn frequent_entries_are_cached_after_a_flood() {
         let cache = Cache::new(512, Duration::from_secs(10));
         for key in 0..5_000 {
             cache.put(format!("flood {key}"), 0);

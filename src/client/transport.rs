@@ -269,7 +269,7 @@ mod tests {
 
     /// If the connection was never established, the request was certainly not sent.
     #[tokio::test]
-    async fn an_unanswered_connect_is_no_timeout_of_the_answer() {
+    async fn an_unanswered_connect_is_a_connect_error() {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(1).unwrap();

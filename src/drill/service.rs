@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_drill_runs_at_a_time_and_says_why_it_cannot() {
+    async fn only_one_drill_runs_at_a_time() {
         let master = master();
         assert_eq!(master.begin(order("NoSuchAlert")).unwrap_err().status(), StatusCode::BAD_REQUEST);
         master.begin(order("CircuitBreakerOpen")).unwrap();

@@ -50,7 +50,7 @@ async fn an_alert_that_fires_and_resolves_passes_with_its_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn milestones_are_told_as_they_come() {
+async fn milestones_are_reported_as_they_occur() {
     let world = Fake::new(Script::default());
     let mut seen = Vec::new();
     let options = Options::default();
@@ -74,7 +74,7 @@ async fn milestones_are_told_as_they_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_alert_that_never_fires_fails_and_all_is_put_back() {
+async fn an_alert_that_never_fires_fails_and_all_is_restored() {
     let world = Fake::new(Script { fires: None, ..Script::default() });
     let report = run(&world).await.unwrap();
     assert_eq!(report.drills[0].outcome, Outcome::Failed);
@@ -109,7 +109,7 @@ async fn an_interrupt_restores_all_and_lists_drills_not_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dead_letters_are_replayed_once_all_else_is_put_back() {
+async fn dead_letters_are_replayed_after_everything_is_restored() {
     let world = Fake::new(Script::default());
     let mut plans = open();
     let super::How::Raise(raise) = &mut plans[0].how else { panic!("it is raised") };
@@ -121,7 +121,7 @@ async fn dead_letters_are_replayed_once_all_else_is_put_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_never_quite_well_is_healed_first_and_given_back() {
+async fn default_faults_are_cleared_first_and_restored() {
     let world = Fake::new(Script::default());
     let mut plans = open();
     let super::How::Raise(raise) = &mut plans[0].how else { panic!("it is raised") };
@@ -136,7 +136,7 @@ async fn what_is_never_quite_well_is_healed_first_and_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_takes_hours_is_left_out_unless_asked_for() {
+async fn drills_of_hours_are_skipped_unless_requested() {
     let world = Fake::new(Script::default());
     let mut plans = open();
     let super::How::Raise(raise) = &mut plans[0].how else { panic!("it is raised") };
@@ -239,7 +239,7 @@ async fn a_target_cleared_by_hand_is_cleared_again_afterwards() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn putting_back_is_tried_again_and_what_stays_changed_is_told() {
+async fn a_failed_undo_is_retried_and_then_reported() {
     let world = Fake::new(Script::default());
     let options = Options::default();
     let conductor = Conductor::new(&world, &options, |event: Event<'_>| {
@@ -270,7 +270,7 @@ async fn a_rule_that_is_not_loaded_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn commands_of_the_user_s_raise_and_clear_as_well() {
+async fn user_commands_can_raise_and_clear_an_alert() {
     let world = Fake::new(Script::default());
     let plans: Vec<_> = open().iter().map(|plan| plan.by_command("raise", "clear")).collect();
     let options = Options::default();
@@ -365,23 +365,23 @@ fn kept(name: &str, actual: &str) {
 }
 
 #[test]
-fn the_table_is_as_it_was() {
+fn the_table_matches_its_snapshot() {
     kept("table.txt", &super::report::table::summary(&report()));
     kept("table.md", &super::report::table::markdown(&report()));
 }
 
 #[test]
-fn the_list_is_as_it_was() {
+fn the_list_matches_its_snapshot() {
     kept("list.txt", &super::report::table::list(&plans()));
 }
 
 #[test]
-fn the_junit_file_is_as_it_was() {
+fn the_junit_file_matches_its_snapshot() {
     kept("junit.xml", &super::report::junit::xml(&report()));
 }
 
 #[test]
-fn the_json_file_is_as_it_was() {
+fn the_json_file_matches_its_snapshot() {
     let text = serde_json::to_string_pretty(&report()).unwrap();
     kept("report.json", &(text + "\n"));
 }
@@ -411,7 +411,7 @@ fn progress_is_lines_and_on_a_terminal_one_that_changes() {
 }
 
 #[test]
-fn each_plan_s_json_is_what_the_admin_port_takes() {
+fn the_admin_port_accepts_the_json_of_each_plan() {
     use super::{How, Step};
     for plan in plans() {
         let How::Raise(raise) = &plan.how else { continue };

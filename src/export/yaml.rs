@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_tables_read_as_people_write_them() {
+    fn lists_of_tables_are_in_block_style() {
         let value = json!({"a": [{"b": 1, "c": {"d": "x y"}}, {"e": []}], "empty": {}, "on": "yes"});
         assert_eq!(document(&value), "a:\n  - b: 1\n    c:\n      d: \"x y\"\n  - e: []\nempty: {}\n\"on\": \"yes\"\n");
     }
@@ -174,7 +174,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(value in values()) {
+        fn written_yaml_parses_back(value in values()) {
             prop_assert_eq!(read(&document(&value)), value);
         }
     }

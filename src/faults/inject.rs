@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_connection_a_severed_one_is_told_to_the_transport() {
+    async fn without_a_socket_a_reset_reaches_the_transport() {
         let (response, counted) = ask(r#"{"reset_rate": 1}"#).await;
         assert_eq!((response.extensions().get(), counted), (Some(&Severed::Reset), vec![FaultKind::Reset]));
         let (response, counted) = ask(r#"{"crash": true}"#).await;

@@ -15,35 +15,35 @@ const LONGEST: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Latency {
-    /// Always the same.
+    /// A constant delay.
     Fixed(#[serde(with = "humantime_serde")] Duration),
-    /// Any between the two with the same chance.
+    /// Uniformly distributed.
     Uniform {
-        /// Shortest.
+        /// Minimum.
         #[serde(with = "humantime_serde")]
         min: Duration,
-        /// Longest.
+        /// Maximum.
         #[serde(with = "humantime_serde")]
         max: Duration,
     },
-    /// Without memory: what queueing theory assumes of service times.
+    /// Exponentially distributed (memoryless), as queueing theory assumes of service times.
     Exponential {
         /// Mean.
         #[serde(with = "humantime_serde")]
         mean: Duration,
     },
-    /// What services show when they are busy: most near the median, some far above.
+    /// Log-normally distributed, like the response times of busy services: most near the median, some far above.
     #[serde(alias = "log-normal")]
     LogNormal {
-        /// Half are shorter.
+        /// Median.
         #[serde(with = "humantime_serde")]
         median: Duration,
-        /// Standard deviation of the logarithm, 0–5; 1 puts one in a hundred beyond ten medians.
+        /// Standard deviation of the logarithm, 0–5; with 1, one delay in a hundred exceeds ten times the median.
         sigma: f64,
     },
     /// A heavy tail: `P(delay > x) = (scale / x)^shape`.
     Pareto {
-        /// Shortest.
+        /// Minimum.
         #[serde(with = "humantime_serde")]
         scale: Duration,
         /// 0.1–10; the smaller, the heavier the tail. At 1 and below it has no mean.

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_is_named_with_its_range() {
+    fn out_of_range_fields_are_named_with_their_range() {
         for (json, field) in [
             (r#"{"error_rate": 1.5}"#, "error_rate"),
             (r#"{"error_rate": 0.5, "status": 200}"#, "status"),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_plan_is_health() {
+    fn an_empty_plan_has_no_faults() {
         assert_eq!(plan("{}").active(), Vec::<&str>::new());
         assert_eq!(serde_json::to_string(&plan("{}")).unwrap(), "{}");
     }

@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_plan_with_an_end_gives_way_to_the_baseline() {
+    async fn an_expired_plan_is_replaced_by_the_default() {
         let faults = faults(FaultPlan { error_rate: 0.3, ..FaultPlan::default() });
         faults.set("ml-api", FaultPlan { ttl: Some(Duration::from_secs(10)), ..errors() }).unwrap();
         let target = faults.target("ml-api").unwrap();
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_rolls_the_same_dice() {
+    fn the_same_seed_draws_the_same_faults() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _guard = runtime.enter();
         let roll = || {
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn switching_a_fault_on_leaves_the_luck_of_the_others_as_it_was() {
+    fn enabling_a_fault_leaves_the_draws_of_others_unchanged() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _guard = runtime.enter();
         let errors = |more: &str| {

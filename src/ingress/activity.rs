@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_does_not_read_is_waited_for() {
+    fn a_client_that_does_not_read_counts_as_waiting() {
         let limits = ConnectionSettings::default().limits(8);
         let start = Instant::now();
         let activity = Activity::new(start);

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_words_gets_some_and_keeps_its_headers() {
+    fn an_error_without_a_body_gets_one_and_keeps_its_headers() {
         let bare = Response::builder().status(405).header("allow", "GET").body(Body::empty()).unwrap();
         let answer = complete(bare);
         assert_eq!(answer.headers()["allow"], "GET");

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_shrink_in_proportion_to_what_can_be_had() {
+    fn ports_shrink_in_proportion_to_the_descriptors() {
         let needed = needed(2000, 1000);
         assert_eq!(share(512, needed, needed), 512);
         let small = share(512, needed, 1024);

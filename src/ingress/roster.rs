@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_that_holds_most_makes_room() {
+    fn the_client_with_most_connections_is_displaced() {
         let test = Test::new();
         let (modest, _) = test.admit(MODEST, 0).unwrap();
         let (first, _) = test.admit(GREEDY, 1).unwrap();
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_being_served_makes_no_room() {
+    fn a_request_in_flight_is_not_displaced() {
         let test = Test::new();
         let held: Vec<_> = (0..3).map(|second| test.admit(GREEDY, second).unwrap()).collect();
         for (_, activity) in &held {

@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_severed_connection_ends_in_a_reset_not_in_an_end() {
+    async fn a_severed_connection_ends_with_rst_not_fin() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route(

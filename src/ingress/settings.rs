@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_named_with_its_range() {
+    fn errors_name_the_field_and_its_range() {
         assert_eq!(ConnectionSettings::default().validate(), Ok(()));
         let none = ConnectionSettings { gateway: 0, ..ConnectionSettings::default() };
         assert_eq!(none.validate().unwrap_err(), "connections.gateway: 0 is not within 8–100000");

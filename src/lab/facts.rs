@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_policy_is_told_as_the_settings_have_it() {
+    fn a_policy_is_described_from_the_settings() {
         let facts = Facts::new().unwrap();
         let told = |what: &str, lang| facts.about_policy(&format!("checkout payment-gateway {what}"), lang).unwrap();
         assert_eq!(told("trips", Lang::En), "3 failures in a row");
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_experiment_is_run_under_is_told() {
+    fn the_conditions_of_an_experiment_are_described() {
         let all = crate::lab::built_in().unwrap();
         let pool = all.iter().find(|experiment| experiment.name == "pool").unwrap();
         let told = |what| given(pool, "pool", what, Lang::En).unwrap();

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_of_calls_tells_rate_percentiles_and_episodes() {
+    fn a_log_of_calls_gives_rate_percentiles_and_episodes() {
         let profile = Profile::from_csv(&log()).unwrap();
         assert!((profile.rate - 10.0).abs() < 0.1, "{}", profile.rate);
         assert_eq!(profile.p50, Duration::from_millis(50));

@@ -150,7 +150,7 @@ mod tests {
     ]"#;
 
     #[test]
-    fn a_log_tells_when_the_dependency_was_in_trouble() {
+    fn outages_are_read_from_a_log() {
         let log = read_log(LOG).unwrap();
         let [episode] = episodes(&log, "gateway/catalog").unwrap()[..] else { panic!() };
         assert_eq!(episode.at, Duration::ZERO);

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_measured_is_not_a_number() {
+    fn an_estimate_without_values_is_nan() {
         assert!(Estimate::of(&[f64::NAN]).mean.is_nan());
         assert!(Estimate::of(&[1.0]).low.is_nan());
     }

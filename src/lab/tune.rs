@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn anti_patterns_are_warned_of() {
+    fn anti_patterns_give_warnings() {
         let rare = Profile { rate: 0.05, idempotent: false, failures: 0.3, ..profile() };
         let warnings = warnings(&rare).join("\n");
         for word in ["rare calls", "not idempotent", "normal state"] {

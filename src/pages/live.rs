@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_began_anew_is_told_and_one_that_goes_on_is_not() {
+    fn a_restarted_wait_is_sent_and_a_continuing_one_is_not() {
         let open = |retry_after_seconds| {
             let (service, name) = ("gateway".to_owned(), "catalog".to_owned());
             [BreakerStatus { service, name, state: "open", retry_after_seconds }]
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_order_is_told_of_when_it_changes_and_then_left_alone() {
+    async fn an_order_is_sent_when_it_changes_until_it_is_final() {
         let tasks = TaskTracker::new();
         let router = routes(storefront(tasks.clone()));
         let request = Request::get("/live").header(header::AUTHORIZATION, "Bearer me").body(Body::empty()).unwrap();

@@ -48,7 +48,7 @@ async fn the_page_may_load_and_run_only_what_is_its_own() {
 }
 
 #[tokio::test]
-async fn the_page_weighs_little_and_is_sent_once() {
+async fn the_page_is_small_and_cached() {
     let router = storefront(Side::Protected, None);
     let mut weight = 0;
     for path in ["/", "/assets/storefront.js", "/assets/storefront.css"] {

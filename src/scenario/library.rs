@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_settings_name_can_be_chosen_again() {
+    fn the_configured_scenario_can_be_chosen_again() {
         let own = Timeline { name: "mine".to_owned(), ..drawn(1) };
         let names: Vec<_> = choices(&own).into_iter().map(|choice| choice.name).collect();
         assert_eq!(names, ["mine", "default", "slow", "money", "drawn"]);

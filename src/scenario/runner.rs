@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_paused_scenario_stays_broken_and_goes_on_where_it_was() {
+    async fn a_paused_scenario_keeps_its_faults_and_position() {
         let stage = stage();
         stage.scenario.set(Mode::Running);
         stage.after(25).await;
@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stopped_scenario_takes_its_faults_away_and_begins_anew() {
+    async fn a_stopped_scenario_clears_its_faults_and_restarts() {
         let stage = stage();
         stage.scenario.set(Mode::Running);
         stage.after(25).await;
@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_skip_goes_to_the_next_step_and_ends_what_was_under_way() {
+    async fn a_skip_ends_running_steps_and_starts_the_next() {
         let stage = stage();
         stage.scenario.set(Mode::Running);
         assert!((stage.after(3).await - 0.3).abs() < 1e-9, "before the first step the baseline holds");
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn another_scenario_begins_and_ends_what_was_under_way() {
+    async fn another_scenario_ends_the_running_steps() {
         let stage = stage();
         stage.scenario.set(Mode::Running);
         assert!((stage.after(25).await - 1.0).abs() < 1e-9);

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_field() {
         for (from, to, expected) in [
             ("\"catalog\"", "\"catalogue\"", "step[0].target"),
             ("crash = true", "crash = 3", "step[0].fault.crash"),

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_taken_as_they_are_or_not_at_all() {
+    fn invalid_numbers_are_refused_and_never_rounded() {
         for (variable, value, expected) in [
             (
                 "SERVICES__GATEWAY__PORT",
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_s_mistake_is_found_at_its_line() {
+    fn an_error_names_the_file_and_line() {
         let path = std::env::temp_dir().join(format!("breakerbox-settings-{}.toml", std::process::id()));
         let load = |text: &str, variables: &[(&str, &str)]| {
             std::fs::write(&path, text).unwrap();
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_has_an_end() {
+    fn durations_are_bounded() {
         for variable in
             ["CHECKOUT__DUPLICATE_WAIT", "GATEWAY__STALE_AFTER", "GATEWAY__SESSION_GRACE", "INVENTORY__SHOWING"]
         {
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_s_mistake_names_the_flag() {
+    fn an_error_names_the_flag() {
         let mut settings = Settings::load(None, std::iter::empty()).unwrap();
         settings.traffic.rate = -1.0;
         settings.flagged("traffic.rate", "--rate");
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_field() {
         for (variable, value, expected) in [
             ("BREAKERBOX_TRAFIC__RATE", "3", "trafic"),
             ("BREAKERBOX_TRAFFIC__RATE", "-3", "traffic.rate"),

@@ -70,7 +70,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_written_wins_over_the_preset_and_leaves_the_rest() {
+    fn overrides_win_over_the_preset_and_leave_the_rest() {
         let written = json!({"preset": "database", "circuit-breaker": {"failure-rate-threshold": 40.0}});
         let policy = resolve(Some(&written)).unwrap();
         let database = preset("database").unwrap();

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_of_a_file_is_put_where_none_is() {
+    fn a_password_from_a_file_is_added_where_none_is() {
         let secret = Secret::new("p ß/@");
         let with = |url| with_password(url, Some(&secret));
         assert_eq!(with("postgres://a@db/x"), "postgres://a:p%20%C3%9F%2F%40@db/x");

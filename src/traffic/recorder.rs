@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_lately_begins_anew_each_time_it_is_asked() {
+    fn recent_results_are_reset_by_each_read() {
         let recorder = Recorder::new();
         recorder.record(Outcome::Error, Duration::from_secs(10));
         recorder.shed();

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_that_ran_out_costs_a_login_and_no_page() {
+    async fn an_expired_token_costs_a_login_and_no_page() {
         let logins = Arc::new(AtomicUsize::new(0));
         let expired = Arc::new(AtomicBool::new(false));
         let (count, ran_out) = (Arc::clone(&logins), Arc::clone(&expired));
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn places_are_bounded_and_given_back_however_a_journey_ends() {
+    async fn slots_are_bounded_and_released_after_every_journey() {
         let site = target(slow(Duration::from_secs(60)));
         let journey = home(1, false);
         let walk = site.admit(1).unwrap().walk(&journey, Instant::now(), Duration::from_secs(10));

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn protection_off_is_handed_on() {
+    async fn protection_off_is_passed_on() {
         let mut headers = HeaderMap::new();
         Context::new().unprotected().write(&mut headers);
         assert!(!Context::from_headers(&headers).protection);

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_remote_port_needs_a_secret_or_a_word() {
+    fn a_remote_port_needs_a_secret_or_a_setting() {
         let remote = InternalSettings { host: "0.0.0.0".parse().unwrap(), ..InternalSettings::default() };
         assert!(remote.validate().unwrap_err().contains("BREAKERBOX_INTERNAL__TOKEN"));
         let secret = Some(Secret::random());

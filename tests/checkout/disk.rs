@@ -161,7 +161,7 @@ impl Shop {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_was_full_is_worked_on_again_within_seconds() {
+async fn a_store_recovers_within_seconds_of_disk_space() {
     let Some(disk) = Disk::of("full", SMALL) else { return };
     let shop = Shop::start("full", &disk.path, &[]);
     until("an order is paid", START, async || shop.sells().await).await;
@@ -176,7 +176,7 @@ async fn a_disk_that_was_full_is_worked_on_again_within_seconds() {
 /// A database that is read-only when it is opened, which is what a process finds that starts after an emergency
 /// remount.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_system_that_was_read_only_is_worked_on_again() {
+async fn a_store_recovers_when_its_disk_is_writable_again() {
     let Some(disk) = Disk::of("read-only", SMALL) else { return };
     let shop = Shop::start("read-only", &disk.path, &[]);
     until("an order is paid", START, async || shop.sells().await).await;
@@ -192,7 +192,7 @@ async fn a_file_system_that_was_read_only_is_worked_on_again() {
 
 /// A limit on its file size makes the kernel refuse writes with an error other than "disk full".
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writes_that_fail_are_forgotten_when_they_succeed_again() {
+async fn a_store_recovers_when_writes_succeed_again() {
     let files = std::env::temp_dir().join(format!("breakerbox-disk-broken-{}", std::process::id()));
     std::fs::create_dir_all(&files).unwrap();
     // Ignores the signal that comes with the limit, which would end the process.
@@ -213,7 +213,7 @@ async fn writes_that_fail_are_forgotten_when_they_succeed_again() {
 
 /// No orders are placed: a service checks its database by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_away_is_a_series() {
+async fn an_unavailable_database_is_exported() {
     let Some(postgres) = Postgres::start("away") else { return };
     let (_, services) = ports(&["inventory"]);
     let admin = free_port();

@@ -46,7 +46,7 @@ fn new(id: &str, capacity: u32) -> NewOrder<'_> {
 
 /// The breaker opens and closes again between two polls of the worker; orders and voids are both covered.
 #[tokio::test(start_paused = true)]
-async fn a_breaker_that_closes_unseen_holds_nothing_up() {
+async fn a_breaker_that_closes_between_polls_blocks_nothing() {
     let world = World::new(&[]).await;
     world.fault("payment-gateway", r#"{"lost_answer_rate": 1}"#);
     let refused = world.order(&json!({"film_id": 3, "kind": "buy"})).await;
@@ -117,7 +117,7 @@ async fn poison_becomes_a_dead_letter_and_holds_nothing_up() {
 
 /// A claim counts as an attempt even if the worker never reports a result.
 #[tokio::test(start_paused = true)]
-async fn an_item_that_outlives_its_visibility_again_and_again_dies() {
+async fn an_item_claimed_repeatedly_without_result_dies() {
     let store = CheckoutStore::new("sqlite::memory:", &StoreSettings::default(), true).unwrap();
     assert!(matches!(store.open(&new("ord_1", 1), 0).await.unwrap(), Opened::New(..)));
     for claim in 1..=3 {
@@ -132,7 +132,7 @@ async fn an_item_that_outlives_its_visibility_again_and_again_dies() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_was_given_needs_nobody_else() {
+async fn a_stored_answer_needs_no_dependency() {
     let world = World::new(&[]).await;
     let first = world.order_with("again", &later()).await;
     assert_eq!(first.status, 201);
@@ -245,7 +245,7 @@ async fn what_no_row_may_hold(url: &str, ledger: &str) {
 }
 
 #[tokio::test]
-async fn the_databases_refuse_what_no_row_may_hold() {
+async fn the_databases_reject_invalid_rows() {
     let files = Files::new("constraints");
     let variables = files.variables();
     what_no_row_may_hold(&variables[0].1, &variables[2].1).await;
@@ -271,7 +271,7 @@ async fn a_seat_is_not_charged_after_its_showing() {
 
 /// Every final order has one message, which is sent until it is received, always with the same id.
 #[tokio::test(start_paused = true)]
-async fn every_end_of_an_order_is_told_at_least_once() {
+async fn every_final_order_is_notified_at_least_once() {
     let world = World::new(&[]).await;
     world.fault("notification", r#"{"crash": true}"#);
     let paid = world.order(&json!({"film_id": 3, "kind": "buy"})).await;

@@ -199,7 +199,7 @@ async fn an_order_out_of_attempts_is_dead_and_can_be_replayed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_queue_refuses_honestly() {
+async fn a_full_queue_refuses_orders() {
     let world = World::new(&[("BREAKERBOX_CHECKOUT__QUEUE__CAPACITY", "2")]).await;
     world.fault("payment-gateway", r#"{"error_rate": 1}"#);
     let statuses = [world.order(&later()).await, world.order(&later()).await, world.order(&later()).await];

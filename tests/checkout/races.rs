@@ -137,7 +137,7 @@ async fn a_trip_that_outlived_its_instances_does_not_end_the_counting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stateless_breaker_keeps_nothing_even_if_somebody_resets_it() {
+async fn a_stateless_breaker_keeps_no_state_even_after_a_reset() {
     let world = World::new(&[("BREAKERBOX_CHECKOUT__BREAKER", "stateless")]).await;
     assert_eq!(world.payment_breaker().state, State::Disabled);
     world.payment_client().command(Command::Reset);

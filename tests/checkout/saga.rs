@@ -56,7 +56,7 @@ async fn a_failed_payment_is_voided_and_its_seat_released() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_is_paid_whether_or_not_anybody_can_be_told() {
+async fn an_order_is_paid_even_if_the_viewer_cannot_be_notified() {
     let world = World::new(&[]).await;
     world.fault("notification", r#"{"crash": true}"#);
     assert_eq!(world.order(&json!({"film_id": 3, "kind": "buy"})).await.status, 201);

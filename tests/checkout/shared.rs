@@ -181,7 +181,7 @@ async fn a_trip_without_the_store_is_shared_when_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_trip_that_is_over_when_the_store_is_back_harms_nobody() {
+async fn a_trip_over_before_the_store_is_back_has_no_effect() {
     let cut_off = CutOff::new("over").await;
     trip(&cut_off.one).await;
     millis(301_000).await;

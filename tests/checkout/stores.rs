@@ -133,7 +133,7 @@ async fn seats_are_forgotten(store: &InventoryStore) {
 }
 
 #[tokio::test]
-async fn what_is_over_is_forgotten_and_what_somebody_may_need_is_not() {
+async fn old_rows_are_pruned_and_needed_ones_kept() {
     let settings = StoreSettings::default();
     orders_are_forgotten(&CheckoutStore::new("sqlite::memory:", &settings, false).unwrap()).await;
     seats_are_forgotten(&InventoryStore::new("sqlite::memory:", &settings, false).unwrap()).await;

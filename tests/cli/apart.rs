@@ -57,7 +57,7 @@ fn a_command_reaches_every_instance_behind_a_name() {
 }
 
 #[test]
-fn lists_tell_of_all_processes_and_of_those_that_are_silent() {
+fn lists_cover_all_processes_and_name_missing_ones() {
     let apart = Apart::start();
     let breakers = apart.done("breaker list");
     for instance in &apart.instances {

@@ -33,7 +33,7 @@ fn everything_starts_serves_and_exits_with_zero() {
 }
 
 #[test]
-fn the_readme_s_commands_work_as_they_stand() {
+fn the_readmes_commands_work_as_written() {
     let process = Process::start(&["--no-traffic"], &[]);
     let readme = std::fs::read_to_string("README.md").unwrap();
     let told = |line: &&str| ["fault ", "breaker ", "queue "].iter().any(|command| line.starts_with(command));
@@ -88,7 +88,7 @@ fn the_baseline_is_restored_for_one_target_and_for_all() {
 }
 
 #[test]
-fn what_can_t_be_is_said_in_one_line_with_exit_code_two() {
+fn invalid_commands_exit_2_with_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let anywhere = ("BREAKERBOX_ADMIN__LISTEN", "127.0.0.1:0");
@@ -145,7 +145,7 @@ fn a_token_locks_changes_and_leaves_reading_free() {
 }
 
 #[test]
-fn health_says_no_when_nobody_is_there() {
+fn health_fails_without_a_process() {
     let done = breakerbox(&["health", "--admin", "http://127.0.0.1:9"], &[]);
     assert_eq!(done.code, 1);
     let process = Process::start(&["--no-scenario", "--no-traffic"], &[]);

@@ -96,7 +96,7 @@ fn five_thousand_connections_leave_room_for_the_others() {
 
 /// They send twenty requests each and never read a response.
 #[test]
-fn slow_readers_of_the_metrics_starve_nobody() {
+fn slow_readers_of_metrics_do_not_block_others() {
     let process = start();
     still_serves(&process, "nothing else happens");
     let before = resident(process.pid());
@@ -136,7 +136,7 @@ fn a_head_that_is_too_large_or_too_late_is_refused() {
 }
 
 #[test]
-fn a_hard_limit_that_is_too_low_is_said_once_with_a_number() {
+fn a_hard_limit_that_is_too_low_is_logged_once() {
     let process = Process::start_limited("-n 512", &["serve", "gateway"], &[]);
     let logs = process.logs();
     let warnings: Vec<_> = logs.lines().filter(|line| line.contains("too few file descriptors")).collect();

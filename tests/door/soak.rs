@@ -66,7 +66,7 @@ fn three_times_as_fast() -> String {
 
 #[test]
 #[ignore = "an hour in real time"]
-fn soak_holds_nothing_more_in_the_end() {
+fn soak_does_not_grow() {
     let length = humantime::parse_duration(&std::env::var("SOAK_LENGTH").unwrap_or("1h".into())).unwrap();
     let folder = std::env::temp_dir().join(format!("breakerbox-soak-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

@@ -33,7 +33,7 @@ fn listening(pid: u32) -> Vec<SocketAddr> {
 }
 
 #[test]
-fn the_host_setting_opens_the_gateways_alone() {
+fn the_host_setting_exposes_only_the_gateways() {
     let process = Process::start(&["--no-scenario", "--no-traffic"], &[("BREAKERBOX_HOST", "0.0.0.0")]);
     let open = listening(process.pid()).into_iter().filter(|address| !address.ip().is_loopback()).count();
     assert_eq!(open, 2, "{:?}", listening(process.pid()));
@@ -53,7 +53,7 @@ fn internal_ports_need_a_secret_beyond_this_machine() {
 }
 
 #[test]
-fn only_peers_are_answered_where_a_secret_is_shared() {
+fn with_a_shared_secret_only_peers_are_served() {
     let port = free_port();
     let (port_text, url) = (port.to_string(), format!("http://127.0.0.1:{port}"));
     let secret = ("BREAKERBOX_INTERNAL__TOKEN", SECRET);

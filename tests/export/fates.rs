@@ -76,7 +76,7 @@ fn body(source: &Source, export: fn(&Source) -> String, policy: &PolicySettings)
 }
 
 #[test]
-fn every_setting_is_exported_or_said_to_be_lost() {
+fn every_setting_is_exported_or_reported_as_lost() {
     let base = source(&[]);
     let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
     for (name, export, fate) in EXPORTERS {

@@ -68,7 +68,7 @@ async fn alerts_fire_arrive_and_resolve() {
 
 /// Each has its own stack, because they mostly wait.
 #[tokio::test]
-async fn what_needs_hands_or_patience_is_noticed() {
+async fn alerts_raised_by_hand_or_slowly_fire() {
     tokio::join!(
         targets_that_are_down_gone_or_wrong(),
         a_rule_that_fails(),

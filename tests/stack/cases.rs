@@ -150,7 +150,7 @@ fn every_alert_names_the_component_it_points_at() {
 
 /// Critical alerts are about what viewers or checkout notice; the others explain causes or are for dashboards.
 #[test]
-fn what_is_critical_is_felt_by_viewers_or_the_till() {
+fn critical_alerts_concern_viewers_or_checkout() {
     let felt = ["Playback", "Payment", "Checkout", "RetryQueue", "TargetDown", "TargetAbsent", "DatabaseDown"];
     let usual = alerts().into_iter().filter(|(file, ..)| !file.starts_with("optional/"));
     for (file, name, _) in usual.filter(|(_, _, rule)| rule.labels["severity"] == "critical") {

@@ -88,7 +88,7 @@ fn a_stack_as_shipped_has_no_problem() {
 }
 
 #[test]
-fn each_silent_mistake_is_found_and_its_cure_is_said() {
+fn each_silent_mistake_is_found_with_its_fix() {
     let process = Process::start(&["--no-scenario"], &[]);
     let (address, nothing) = (process.admin_address().to_owned(), free_port());
     let jobs = format!(
@@ -133,7 +133,7 @@ fn each_silent_mistake_is_found_and_its_cure_is_said() {
 }
 
 #[test]
-fn a_prometheus_that_scrapes_nothing_of_ours_is_told_how_to() {
+fn without_our_targets_the_scrape_job_is_suggested() {
     let Some(prometheus) = prometheus("check-empty", "  []\n", &[], 0) else { return };
     within(Duration::from_secs(30), || breakerbox(&["check", "--prometheus", &prometheus.url], &[]).code == 1);
     let (code, findings) = check(&prometheus.url, &[]);
@@ -142,7 +142,7 @@ fn a_prometheus_that_scrapes_nothing_of_ours_is_told_how_to() {
 }
 
 #[test]
-fn nothing_to_ask_is_another_exit_code() {
+fn an_unreachable_prometheus_has_its_own_exit_code() {
     let done = breakerbox(&["check", "--prometheus", &format!("http://127.0.0.1:{}", free_port())], &[]);
     assert_eq!((done.code, done.stderr.contains("does not answer: no connection")), (2, true), "{}", done.stderr);
     assert_eq!(breakerbox(&["check", "--prometheus", "nowhere"], &[]).code, 2);

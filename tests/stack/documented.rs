@@ -40,7 +40,7 @@ fn the_admin_port_does_what_its_document_says() {
 }
 
 #[test]
-fn it_does_so_with_a_token_shown_and_not_shown() {
+fn the_document_also_holds_with_a_token_set() {
     let token = [("BREAKERBOX_ADMIN__TOKEN", "a-token-of-a-test")];
     asked(&token, Some("Authorization: Bearer a-token-of-a-test"), MEANING);
     asked(&token, None, LOCKED);

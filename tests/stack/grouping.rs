@@ -146,7 +146,7 @@ async fn a_symptom_and_its_cause_are_one_message() {
 /// Every alert that was reported as firing is also reported as resolved, even while a more severe alert of its group
 /// fires. With inhibition, the resolved alert would never be reported.
 #[tokio::test]
-async fn the_end_of_a_cause_is_told_while_its_symptom_fires() {
+async fn a_resolved_cause_is_reported_while_its_symptom_fires() {
     let Some(program) = tool("ALERTMANAGER") else { return };
     let alertmanager = start(&program, "ends").await;
     let open = alert("CircuitBreakerOpen", "warning", "gateway", "user");
@@ -160,7 +160,7 @@ async fn the_end_of_a_cause_is_told_while_its_symptom_fires() {
 }
 
 #[tokio::test]
-async fn facts_reach_nobody_and_the_watchdog_arrives() {
+async fn facts_are_not_routed_and_the_watchdog_is() {
     let Some(program) = tool("ALERTMANAGER") else { return };
     let alertmanager = start(&program, "facts").await;
     let fact = alert("CircuitBreakerTripped", "info", "gateway", "catalog");

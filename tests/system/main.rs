@@ -156,7 +156,7 @@ async fn watching_a_film_puts_it_on_top_of_the_history() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn seats_of_a_premiere_are_counted_for_anyone() {
+async fn seats_of_a_premiere_need_no_login() {
     let site = TestSite::start(&[]);
     let seats: serde_json::Value = site.ask(Request::get("/api/premieres/1")).await.json().unwrap();
     assert_eq!((seats["left"].as_u64(), seats["capacity"].as_u64()), (Some(20), Some(20)));
@@ -238,7 +238,7 @@ async fn every_series_stands_at_zero_before_the_first_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_broken_share_is_exported_without_any_call() {
+async fn injected_fault_shares_are_exported_without_calls() {
     let site = TestSite::start(&[]);
     let share = |target, kind| site.gauge("fault_configured_ratio", &[("target", target), ("kind", kind)]);
     // Faults that are set at the start are included.
@@ -251,7 +251,7 @@ async fn the_broken_share_is_exported_without_any_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_breaker_trips_at_is_shown_as_it_stands_now() {
+async fn a_breakers_current_thresholds_are_exported() {
     let site = TestSite::start(&[]);
     let at = [("service", "recommendation"), ("breaker", "ml-api")];
     let threshold = || site.gauge("circuit_breaker_consecutive_failures_threshold", &at);

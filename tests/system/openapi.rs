@@ -188,7 +188,7 @@ async fn a_refusal_is_a_documented_problem() {
 }
 
 #[test]
-fn a_misfit_is_seen() {
+fn a_mismatch_with_the_schema_is_found() {
     let document = document();
     let schema = &document["components"]["schemas"]["TargetGroup"];
     let wrong = |value: Value| misfit(&document, schema, &value, "").is_some();

@@ -89,7 +89,7 @@ fn served<'a>(spans: &'a [SpanData], name: &str) -> &'a SpanData {
 const ML_API: &str = "BREAKERBOX_POLICIES__RECOMMENDATION__ML_API";
 
 #[tokio::test(start_paused = true)]
-async fn one_trace_tells_a_visit_s_whole_story() {
+async fn one_trace_covers_a_whole_visit() {
     let (kept, _recording) = recording(1.0);
     let site = TestSite::start(&[
         (&format!("{ML_API}__RETRY__MAX_ATTEMPTS"), "3"),
@@ -142,7 +142,7 @@ fn of_event(span: &SpanData, key: &str) -> Option<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hedge_and_the_attempt_that_it_beat_are_told_apart() {
+async fn a_hedge_and_the_attempt_it_beat_are_distinguishable() {
     let (kept, _recording) = recording(1.0);
     let site = TestSite::start(&[(&format!("{ML_API}__HEDGE__DELAY"), "100ms")]);
     let token = site.log_in(7).await;

@@ -6,10 +6,10 @@
 //! cargo run --release -- --write   # takes over the numbers of now
 //! ```
 //!
-//! Each subject is run by valgrind twice, with few and with many calls. What the difference cost,
-//! divided by the difference of the calls, is the cost of one; start and end cancel out. Counted is what
-//! runs in this program itself, Rust's library included: the C library, which is another on each machine,
-//! copies memory and reads the clock.
+//! Each subject is run by valgrind twice, with few and with many calls. The difference in cost divided by the
+//! difference in calls is the cost of one call; start and end cancel out. Only code of this program is counted,
+//! including Rust's library but not the C library, which differs between machines and copies memory and reads the
+//! clock.
 //!
 //! `VALGRIND` names another valgrind than the one on the `PATH`.
 
@@ -39,9 +39,9 @@ use breakerbox_resilience::{
 
 const FEW: u64 = 1_000;
 const MANY: u64 = 11_000;
-/// By how much (1 = all of it) a row may grow unnoticed.
+/// Tolerated growth of a row (1 = 100 %).
 const TOLERANCE: f64 = 0.03;
-/// The same under another compiler than the table's.
+/// Tolerated growth with a different compiler than that of the table.
 const TOLERANCE_OF_ANOTHER: f64 = 0.15;
 
 type Subject = (&'static str, fn(u64));
@@ -111,7 +111,7 @@ fn check() -> Result<(), Box<dyn Error>> {
     println!("\nallowed: {:.0} % more than with {by}; this is {compiler}", tolerance * 100.0);
     let grown: Vec<_> = now
         .iter()
-        // Less than an instruction is the noise of the division.
+        // Differences below one instruction are noise of the division.
         .filter(|(name, now)| before.get(*name).is_none_or(|before| **now > before * (1.0 + tolerance) + 1.0))
         .map(|(name, _)| name.as_str())
         .collect();
@@ -123,11 +123,11 @@ fn check() -> Result<(), Box<dyn Error>> {
         .into())
 }
 
-/// The compiler that cargo takes here.
+/// The version of the compiler that cargo uses here.
 fn compiler() -> Result<String, Box<dyn Error>> {
     let output = Command::new("rustc").arg("--version").current_dir(env!("CARGO_MANIFEST_DIR")).output()?;
     let said = String::from_utf8(output.stdout)?;
-    // Without the revision, which distributions leave out.
+    // Without the revision, which distributions omit.
     Ok(said.split(' ').take(2).collect::<Vec<_>>().join(" ").trim().to_owned())
 }
 
@@ -147,7 +147,7 @@ fn table(before: &BTreeMap<String, f64>) -> Result<BTreeMap<String, f64>, Box<dy
     Ok(counted)
 }
 
-/// What valgrind counts in this program's own code for a run of it.
+/// Instructions in this program's own code during one run, counted by valgrind.
 fn instructions(subject: &str, calls: u64) -> Result<f64, Box<dyn Error>> {
     let program = env::current_exe()?;
     let profile = env::temp_dir().join(format!("breakerbox-instructions.{}", process::id()));
@@ -166,9 +166,9 @@ fn instructions(subject: &str, calls: u64) -> Result<f64, Box<dyn Error>> {
     own_cost(&counted?, &program.display().to_string()).ok_or_else(|| "no costs of this program in the profile".into())
 }
 
-/// The cost of all functions of one object file in a profile of callgrind. Its lines name the object that
-/// the following costs belong to, in full the first time and by its number from then on; the line after
-/// `calls=` is the cost of the called function, which has lines of its own.
+/// The cost of all functions of one object file in a profile of callgrind. Its lines name the object to which the
+/// following costs belong, in full the first time and by number afterwards; the line after `calls=` is the cost of the
+/// called function, which has its own lines.
 fn own_cost(profile: &str, program: &str) -> Option<f64> {
     let (mut own, mut current, mut of_callee, mut cost) = (None, None, false, 0.0);
     for line in profile.lines() {
@@ -220,7 +220,7 @@ fn whole() -> Policy {
     settings.total_timeout(Duration::from_secs(3)).build().expect("valid")
 }
 
-/// Calls whose caller has read the clock anyway.
+/// Calls with an instant that the caller has already read.
 fn handed_in(breaker: &Breaker, calls: u64, succeeds: impl Fn(u64) -> bool) {
     let now = Instant::now();
     for call in 0..calls {

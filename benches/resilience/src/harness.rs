@@ -1,5 +1,5 @@
-//! Measures subjects side by side: many short rounds in turn, so that whatever disturbs the machine
-//! disturbs all of them and few rounds each, and medians over the rounds.
+//! Measures subjects side by side: many short rounds in turn, so that a disturbance of the machine affects all subjects
+//! in a few rounds only, and medians over the rounds.
 
 use std::{
     hint::black_box,
@@ -8,20 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Odd, for the median's sake.
+/// Odd, so that there is a middle value for the median.
 pub const ROUNDS: usize = 151;
 const ROUND: Duration = Duration::from_millis(2);
 
 type Run = Box<dyn Fn(usize, u64) -> Duration>;
 
-/// Something that can be called over and over, in one thread or several.
+/// A subject that can be called repeatedly, in one thread or several.
 pub struct Subject {
     pub name: &'static str,
     run: Run,
 }
 
 impl Subject {
-    /// A subject whose threads each make a worker and call it.
+    /// A subject for which each thread creates a worker and calls it.
     pub fn new<W, T>(
         name: &'static str,
         worker: impl Fn() -> W + Sync + 'static,
@@ -56,7 +56,7 @@ pub fn measure(subjects: &[Subject], threads: usize, count: usize) -> Vec<f64> {
         .iter()
         .map(|subject| {
             let mut calls = 1_000;
-            // Doubled until it takes a while, which also warms up.
+            // Doubled until a round takes long enough to measure, which also warms up.
             loop {
                 let took = (subject.run)(threads, calls);
                 if took >= ROUND / 2 {

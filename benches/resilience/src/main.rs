@@ -1,4 +1,4 @@
-//! What a call costs, beside the peers and the floors, in one run. See `../README.md`.
+//! Measures the cost of a call, compared with the peers and the lower bounds, in one run. See `../README.md`.
 
 mod harness;
 mod ours;
@@ -10,7 +10,7 @@ use breakerbox_resilience::{breaker::WindowType, policy::Call};
 
 use harness::{ROUNDS, Subject, measure};
 
-/// What happens to the calls.
+/// The outcomes of the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Case {
     /// All succeed.
@@ -39,7 +39,7 @@ impl Case {
 
 fn main() {
     let argument = std::env::args().nth(1);
-    // `policy` measures nothing else; `quick` measures one thread in fewer rounds.
+    // `policy` measures only policies; `quick` measures one thread in fewer rounds.
     let only_policies = argument.as_deref() == Some("policy");
     let quick = argument.as_deref() == Some("quick");
     let cases = [Case::Success, Case::OnePercent, Case::Open];
@@ -57,7 +57,7 @@ fn main() {
     allocations();
 }
 
-/// Prints medians, and how often each fits into the best peer's.
+/// Prints medians, and the best peer's time divided by each.
 fn table(subjects: &[Subject], first_peer: usize, quick: bool) {
     let one = measure(subjects, 1, if quick { ROUNDS / 3 | 1 } else { ROUNDS });
     let two = if quick { one.clone() } else { measure(subjects, 2, ROUNDS) };
@@ -94,7 +94,7 @@ fn allocations() {
         ("open", Case::Open, WindowType::CountBased),
     ] {
         let breaker = ours::breaker(case, window, 100);
-        // A thread's first call makes the cells that it counts in.
+        // A thread's first call creates its counters.
         ours::call(breaker, || Ok(()), now, now);
         let counted = allocation_counter::measure(|| {
             for index in 0..100_000 {

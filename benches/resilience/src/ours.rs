@@ -1,4 +1,4 @@
-//! Breakerbox's breaker and policy, and the floors below which nothing can be.
+//! Breakerbox's breaker and policy, and the lower bounds of any implementation.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -47,7 +47,7 @@ fn settings(window: WindowType, size: u32) -> BreakerSettings {
     BreakerSettings {
         sliding_window_type: window,
         sliding_window_size: size,
-        // Longer than a run takes: what is open stays so.
+        // Longer than a run, so that an open breaker stays open.
         wait_duration_in_open_state: Duration::from_hours(1),
         ..BreakerSettings::default()
     }
@@ -68,7 +68,7 @@ pub fn breaker(case: Case, window: WindowType, size: u32) -> &'static Breaker {
     leak(breaker)
 }
 
-/// One call with both instants handed in.
+/// One call with both instants passed as arguments.
 pub fn call(breaker: &Breaker, result: impl FnOnce() -> Result<(), ()>, start: Instant, end: Instant) -> bool {
     let Ok(permit) = breaker.try_acquire(start).permit else {
         return false;
@@ -85,7 +85,7 @@ pub fn subjects(case: Case) -> Vec<Subject> {
         Subject::new(name, move || breaker, move |breaker, index| call(breaker, || case.result(index), now, now))
     };
     let reading = breaker(case, WindowType::CountBased, 100);
-    // As the peers are called: a closure goes in, and whatever has to be known of the time is found out.
+    // Like the calls of the peers: a closure is passed, and the breaker reads the clock itself.
     let around = |name, window: Option<Duration>| {
         let builder = CircuitBreaker::builder("b");
         circuit(name, case, window.into_iter().fold(builder, |builder, span| builder.time_window(span)))
@@ -158,7 +158,7 @@ pub fn policy() -> &'static Policy {
     leak(Policy::new(settings_of_policy(), Instant::now(), 1).expect("valid settings"))
 }
 
-/// The whole policy around a future that is ready. The runtime has to be entered in the thread.
+/// The whole policy around a future that is ready. The thread must have entered the runtime.
 pub fn policies() -> Vec<Subject> {
     let runtime = leak(tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime"));
     let (whole, bare) = (policy(), leak(policy_of_nothing()));

@@ -1,5 +1,5 @@
-//! The other breakers, each the way its documentation shows it, with equal settings where it has
-//! them: trips at a failure rate of 50 % over 100 calls, waits an hour.
+//! The other breakers, each used as its documentation shows, with equal settings if it has them: trips at a failure
+//! rate of 50 % over 100 calls, waits an hour.
 
 use std::{
     future::Future,
@@ -19,7 +19,7 @@ use crate::{Case, harness::Subject};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Polls until a future is ready, which here is at once, or as soon as another thread lets go.
+/// Polls until a future is ready, which is immediately, or when another thread releases a lock.
 pub fn ready<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
@@ -53,7 +53,7 @@ pub fn subjects(case: Case) -> Vec<Subject> {
         seatbelt(case),
         tower_resilience(case),
     ];
-    // It cannot be made to trip before its window has passed.
+    // It cannot be tripped before its window has passed.
     if case != Case::Open {
         subjects.push(failsafe_rate(case));
     }

@@ -1,4 +1,5 @@
-//! What a scrape costs, beside `prometheus-client` on the same families, in one run. See `../README.md`.
+//! Measures the cost of a scrape, compared with `prometheus-client` on the same families, in one run. See
+//! `../README.md`.
 
 mod ours;
 mod peer;
@@ -17,10 +18,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use ours::Ours;
 use peer::{grouped, mirror, samples, scrape};
 
-/// Rounds of each subject, all in turn, so that whatever disturbs the machine disturbs all of them.
+/// Rounds of each subject; subjects alternate, so that a disturbance of the machine affects all of them.
 const ROUNDS: usize = 41;
 
-/// Forgets spans: they are recorded so that buckets have exemplars.
+/// Discards spans: they are recorded so that buckets have exemplars.
 #[derive(Debug)]
 struct Nowhere;
 
@@ -30,7 +31,7 @@ impl SpanExporter for Nowhere {
     }
 }
 
-/// Something that answers a scrape.
+/// A subject that answers a scrape.
 struct Subject<'a> {
     name: &'static str,
     answer: Box<dyn Fn() -> Vec<u8> + 'a>,

@@ -1,4 +1,4 @@
-//! Ours: the default topology after a while of viewers, and so many breakers more.
+//! Our registry: the default topology after some time with viewers, or with this many additional breakers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -15,13 +15,13 @@ use breakerbox::app::Application;
 use breakerbox::settings::Settings;
 use breakerbox_telemetry::{Metrics, TransitionLog};
 
-/// A registry, and what keeps its gauges alive.
+/// A registry, and the objects that keep its gauges alive.
 pub struct Ours {
     pub metrics: Metrics,
     _alive: Box<dyn std::any::Any>,
 }
 
-/// Everything in one process, after a virtual minute of viewers and of ml-api's usual faults.
+/// Everything in one process, after a virtual minute of viewers and of ml-api's default faults.
 pub async fn default_topology() -> Ours {
     let mut settings = Settings::load(None, std::iter::empty()).expect("the defaults are valid");
     settings.traffic.enabled = false;
@@ -35,7 +35,7 @@ pub async fn default_topology() -> Ours {
     Ours { metrics, _alive: Box::new((running, scenario)) }
 }
 
-/// So many breakers with all that surrounds them, each after a hundred calls.
+/// This many breakers with all of their series, each after a hundred calls.
 pub async fn breakers(many: usize) -> Ours {
     let metrics = Metrics::new(&[Duration::from_secs(1)]);
     let telemetry = Telemetry { metrics: metrics.clone(), transitions: TransitionLog::new() };

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicU64;
 type Labels = Vec<(String, String)>;
 type Histogram = HistogramWithExemplars<Labels>;
 
-/// Makes histograms with a family's bounds.
+/// Creates histograms with a family's bounds.
 #[derive(Clone, Debug)]
 struct Bounds(Vec<f64>);
 
@@ -25,10 +25,10 @@ impl MetricConstructor<Histogram> for Bounds {
     }
 }
 
-/// Families whose buckets have exemplars in ours.
+/// Families whose buckets have exemplars in our registry.
 const TRACED: [&str; 2] = ["circuit_breaker_call_duration_seconds", "http_server_request_duration_seconds"];
 
-/// A registry that says what `families` say.
+/// A registry with the same values as `families`.
 pub fn mirror(families: &[MetricFamily]) -> Registry {
     let mut registry = Registry::default();
     for family in families {
@@ -65,7 +65,7 @@ fn histograms(family: &MetricFamily) -> Family<Labels, Histogram, Bounds> {
         let mut before = 0;
         for bucket in metric.get_histogram().get_bucket() {
             for _ in before..bucket.cumulative_count() {
-                // As long as a measured duration is written.
+                // A value with as many digits as a measured duration.
                 let value = bucket.upper_bound() * 0.987_654_321;
                 let exemplar =
                     traced.then(|| vec![("trace_id".to_owned(), "0af7651916cd43dd8448eb211c80319c".to_owned())]);
@@ -92,12 +92,12 @@ pub fn scrape(registry: &Registry) -> String {
     out
 }
 
-/// Samples of an exposition, to see that both say the same.
+/// Number of samples in an exposition, to check that both have the same.
 pub fn samples(exposition: &str) -> usize {
     exposition.lines().filter(|line| !line.starts_with('#')).count()
 }
 
-/// A number with thin groups of three.
+/// A number with thin spaces between groups of three digits.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();

@@ -69,7 +69,7 @@ async fn a_boxed_service_of_axum_bodies_is_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_not_be_repeated_is_sent_once_and_its_answer_given() {
+async fn a_request_that_is_not_idempotent_is_sent_once() {
     let (service, calls) = flaky(StatusCode::SERVICE_UNAVAILABLE, 2);
     let layer = PolicyLayer::new(policy()).classify(HttpStatus).clone_request(repeatable_if_empty);
     let answer = layer.layer(service).oneshot(request(Method::POST)).await.unwrap();

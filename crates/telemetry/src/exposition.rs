@@ -1,19 +1,19 @@
-//! What a scraper gets: Prometheus text by default, OpenMetrics with exemplars when it asks.
+//! Expositions for scrapers: Prometheus text by default, OpenMetrics with exemplars on request.
 
 use prometheus::{Encoder, TextEncoder};
 
 use super::metrics::Metrics;
 use super::openmetrics;
 
-/// A scrape's answer.
+/// Response to a scrape.
 pub struct Exposition {
-    /// For the `Content-Type` header; Prometheus 3 refuses an answer without one.
+    /// `Content-Type` header; Prometheus 3 refuses a response without one.
     pub content_type: &'static str,
-    /// The families.
+    /// Encoded families.
     pub body: Vec<u8>,
 }
 
-/// One of the two formats.
+/// Format of an exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Prometheus text, version 0.0.4.
@@ -25,15 +25,15 @@ pub enum Format {
 impl Format {
     /// The format that an `Accept` header prefers.
     ///
-    /// An exemplar in the plain format would fail the whole scrape, so the format is chosen with care:
-    /// OpenMetrics only when it was named and is wanted no less than plain text.
+    /// Exemplars in the plain format would fail the whole scrape, so OpenMetrics is chosen only if it is named and
+    /// preferred no less than plain text.
     #[must_use]
     pub fn accepted(accept: Option<&str>) -> Self {
         if accept.is_some_and(prefers_openmetrics) { Self::OpenMetrics } else { Self::Text }
     }
 }
 
-/// Encodes everything as it stands now.
+/// Encodes all current values.
 #[must_use]
 pub fn encode(metrics: &Metrics, format: Format) -> Exposition {
     let (content_type, body) = match format {

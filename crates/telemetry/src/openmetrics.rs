@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_end_a_value_is_escaped() {
+    fn special_characters_in_values_are_escaped() {
         let mut out = String::new();
         escape(&mut out, "a\"b\\c\nd");
         assert_eq!(out, "a\\\"b\\\\c\\nd");

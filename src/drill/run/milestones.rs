@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn each_milestone_is_told_once() {
+    fn each_milestone_is_reported_once() {
         let (s, mut marks) = (Duration::from_secs, Milestones::default());
         assert_eq!(marks.raised(&look(Some(Phase::Firing)), s(1)), [Milestone::Pending, Milestone::Firing]);
         assert_eq!(marks.raised(&look(Some(Phase::Firing)), s(2)), []);

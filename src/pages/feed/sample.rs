@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_of_a_process_that_began_anew_did_not_shrink() {
+    fn a_counter_reset_gives_no_negative_rate() {
         let (from, to) = (sample(&[("a", 9.0)]), sample(&[("a", 2.0)]));
         assert!(grown(&from, &to, "a").abs() < f64::EPSILON);
     }

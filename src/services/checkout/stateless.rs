@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_stateless_breaker_turns_away_by_the_failed_share_alone() {
+    async fn the_stateless_breaker_rejects_by_failure_ratio_alone() {
         let at_once = |body: String| refusal(Some((200, body, Duration::ZERO)));
         assert_eq!(at_once(ratio("0.5")).await, Some(Duration::from_secs(30)));
         assert_eq!(at_once(ratio("0.49")).await, None);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn decisions_and_what_they_rest_on_are_series() {
+    async fn decisions_and_their_data_are_exported_as_series() {
         let own = r#"breaker="payment-gateway""#;
         let says = async |answer: Option<String>, outcome: &str, rest: [&str; 3]| {
             let (_, series) = decide(answer.map(|body| (200, body, Duration::ZERO))).await;

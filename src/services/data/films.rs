@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_embedded_table_is_whole() {
+    fn the_embedded_table_is_complete() {
         let films = parse(TABLE).unwrap();
         assert!(films.len() >= 150, "{}", films.len());
         let mut seen = HashSet::new();

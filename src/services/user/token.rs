@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_forgery_is_not_told_that_it_expired() {
+    fn an_expired_forgery_is_reported_as_invalid() {
         assert_eq!(verify(&key(), "v1.7.1.AAAA", 2_000), Err(TokenError::Invalid));
     }
 

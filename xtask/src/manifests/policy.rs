@@ -74,7 +74,7 @@ fn every_file_fits_its_types() {
 }
 
 #[test]
-fn the_type_check_is_not_blind() {
+fn the_type_check_finds_errors() {
     let all = deployments::all(&super::source());
     let deployment = of_kind(&all, "Deployment")[0].clone();
     assert_eq!(faults_of(&deployment), Vec::<String>::new());
@@ -159,7 +159,7 @@ fn callers_see_every_pod_unless_a_mesh_spreads_calls() {
 
 /// A caller keeps calling a removed pod until it resolves the name again.
 #[test]
-fn a_pod_outlasts_what_its_callers_believe() {
+fn a_pod_outlasts_its_callers_dns_cache() {
     let stopping = 3 * breakerbox::app::DRAIN.as_secs();
     for deployment in of_kind(&deployments::all(&super::source()), "Deployment") {
         let pod = &deployment["spec"]["template"]["spec"];
@@ -233,7 +233,7 @@ fn promtool_accepts_the_operators_rules() {
 }
 
 #[test]
-fn network_policies_follow_who_calls_whom() {
+fn network_policies_follow_the_calls() {
     let all = super::network::all(&super::source());
     let policy = |wanted: &str| all.iter().find(|policy| name(policy) == wanted).unwrap_or_else(|| panic!("{wanted}"));
     let callers = |service: ServiceName| {

@@ -67,7 +67,7 @@ fn connects(policies: &[&Value], from: &End, to: &End, port: u16) -> bool {
 }
 
 #[test]
-fn network_policies_let_through_what_is_needed_alone() {
+fn network_policies_allow_only_what_is_needed() {
     let source: Source = super::source();
     for overlay in OVERLAYS {
         let Some(all) = built(overlay) else { return };

@@ -162,7 +162,7 @@ fn a_rejection_names_the_breaker_however_it_was_named() {
 
 /// A closed breaker with a count window does not depend on time.
 #[tokio::test]
-async fn a_call_that_needs_no_time_does_not_ask_for_it() {
+async fn a_call_that_needs_no_time_does_not_read_the_clock() {
     #[derive(Clone, Default)]
     struct Counting(Arc<AtomicU32>);
     impl Clock for Counting {
@@ -187,7 +187,7 @@ async fn a_call_that_needs_no_time_does_not_ask_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_sees_what_becomes_of_calls() {
+async fn an_observer_sees_the_outcome_of_calls() {
     struct Log(Arc<Mutex<Vec<String>>>);
     impl Observer for Log {
         fn observe(&self, event: Event<'_>) {
@@ -214,7 +214,7 @@ fn retrying() -> Policy {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_repeated_unless_it_is_said_to_be_idempotent() {
+async fn only_idempotent_calls_are_retried() {
     let (policy, made) = (retrying(), AtomicU32::new(0));
     let op = |_| async {
         made.fetch_add(1, Ordering::Relaxed);
@@ -229,7 +229,7 @@ async fn nothing_is_repeated_unless_it_is_said_to_be_idempotent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closure_says_which_foreign_errors_are_worth_a_retry() {
+async fn a_closure_selects_which_errors_are_retried() {
     let made = AtomicU32::new(0);
     let policy = retrying();
     for (kind, attempts) in [(io::ErrorKind::NotFound, 1), (io::ErrorKind::ConnectionReset, 3)] {
@@ -244,7 +244,7 @@ async fn a_closure_says_which_foreign_errors_are_worth_a_retry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_answer_is_retried_and_the_last_is_given_as_it_is() {
+async fn a_bad_answer_is_retried_and_the_last_one_returned() {
     let policy =
         Policy::builder().attempts(3).circuit_breaker(Breaker::builder().consecutive_failures(3)).build().unwrap();
     let made = AtomicU32::new(0);
@@ -262,7 +262,7 @@ async fn a_bad_answer_is_retried_and_the_last_is_given_as_it_is() {
 
 /// The breaker of a policy uses the clock of the policy.
 #[tokio::test]
-async fn a_policy_goes_by_the_clock_it_is_given() {
+async fn a_policy_uses_the_clock_it_is_given() {
     let clock = ManualClock::new();
     let breaker = Breaker::builder().consecutive_failures(1).open_for(Duration::from_secs(30)).probes(1, 100.0);
     let policy = Policy::builder().circuit_breaker(breaker).clock(clock.clone()).build().unwrap();

@@ -191,7 +191,7 @@ async fn impatient_callers_do_not_trip_a_healthy_dependency() {
 
 /// Nine callers in ten give up before the response; the tenth gets it.
 #[tokio::test(start_paused = true)]
-async fn a_few_answers_speak_for_a_dependency_of_impatient_callers() {
+async fn a_few_answers_count_when_most_callers_give_up() {
     let policy = policy(time_boxed(2));
     for round in 0..2_000 {
         let deadline = Some(clock() + Duration::from_millis(if round % 10 == 9 { 1_000 } else { 200 }));
@@ -326,7 +326,7 @@ async fn adaptive_retries_learn_to_stop_and_report_predictions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_throttle_turns_away_what_would_not_be_accepted() {
+async fn a_throttle_rejects_calls_likely_to_be_refused() {
     let policy = policy(PolicySettings { throttle: Some(ThrottleSettings::default()), ..PolicySettings::default() });
     let tally = Tally::default();
     for _ in 0..500 {
@@ -479,7 +479,7 @@ proptest! {
 
 /// A layer that catches the panic drops the call after the unwinding has ended.
 #[tokio::test(start_paused = true)]
-async fn a_caught_panic_of_the_call_counts_as_well() {
+async fn a_caught_panic_counts_as_a_failure() {
     let policy = policy(PolicySettings { circuit_breaker: Some(in_a_row(1)), ..PolicySettings::default() });
     let call = policy.call_with(Call::idempotent(), &(), |_| async {
         tokio::task::yield_now().await;
@@ -500,7 +500,7 @@ async fn a_caught_panic_of_the_call_counts_as_well() {
 
 /// A panic in another future of the same task drops the call, and says nothing about its dependency.
 #[tokio::test(start_paused = true)]
-async fn a_panic_beside_the_call_is_no_failure_of_it() {
+async fn a_panic_outside_the_call_does_not_count() {
     let policy = policy(PolicySettings { circuit_breaker: Some(in_a_row(1)), ..PolicySettings::default() });
     let tally = Tally::default();
     let unwound = catch_unwind(AssertUnwindSafe(|| {

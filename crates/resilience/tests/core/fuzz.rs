@@ -195,14 +195,14 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_no_settings_or_settings(text in "[a-z-]{0,12} ?=? ?[\"a-z0-9.-]{0,12}\n?\\PC{0,20}") {
+    fn any_text_is_refused_or_gives_valid_settings(text in "[a-z-]{0,12} ?=? ?[\"a-z0-9.-]{0,12}\n?\\PC{0,20}") {
         if let Ok(settings) = toml::from_str::<PolicySettings>(&text) {
             let _ = settings.validate();
         }
     }
 
     #[test]
-    fn any_header_is_a_time_or_nothing(text in "\\PC{0,30}|[0-9]{0,25}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT") {
+    fn any_header_gives_a_duration_or_none(text in "\\PC{0,30}|[0-9]{0,25}|[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8} GMT") {
         let now = Instant::now();
         if let Some(until) = deadline::from_header(&text, now) {
             prop_assert!(until >= now && until <= now + Duration::from_hours(24));
