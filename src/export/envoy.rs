@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::istio::Places;
 use super::{Fate, Relation, Source, attempts, gaps, gaps_page, in_a_row, retried_statuses, seconds, yaml};
 use breakerbox_resilience::breaker::{BreakerSettings, WindowType};
 use breakerbox_resilience::policy::PolicySettings;
@@ -63,14 +64,14 @@ fn cluster(source: &Source, relation: Relation<'_>) -> Value {
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
     });
     let mut threshold = json!({"priority": "DEFAULT"});
-    if let Some(bulkhead) = &policy.bulkhead {
-        threshold["max_connections"] = bulkhead.max_concurrent_calls.into();
-        threshold["max_requests"] = bulkhead.max_concurrent_calls.into();
-        threshold["max_pending_requests"] = 1.into();
-    } else if let Some(pool) = &policy.pool_bulkhead {
-        threshold["max_connections"] = pool.max_size.into();
-        threshold["max_requests"] = pool.max_size.into();
-        threshold["max_pending_requests"] = pool.queue_capacity.max(1).into();
+    if let Some(places) = Places::of(policy) {
+        threshold["max_pending_requests"] = places.pending.into();
+        if let Some(calls) = places.calls {
+            threshold["max_requests"] = calls.into();
+        }
+        // Where the policy has no limit, as many as there can be: Envoy's own is 1024.
+        let both = places.calls.unwrap_or_default().saturating_add(places.pending);
+        threshold["max_connections"] = places.connections.unwrap_or(both).into();
     }
     if attempts(policy) > 1 {
         threshold["retry_budget"] = json!({"budget_percent": {"value": policy.retry_budget.retry_percent.min(100.0)}});

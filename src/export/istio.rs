@@ -36,8 +36,9 @@ const BESIDE_HEADER: &str = "Written by `breakerbox export istio --beside-librar
 const MINORITY: u32 = 50;
 const FAULTS_HEADER: &str = "Written by `breakerbox export istio --faults`; not to be edited.\n\
     The faults that the program injects from the start, injected by the callers' proxies instead.\n\
-    Apply it over policies.yaml or beside-library.yaml, whose VirtualServices it replaces, and end the program's own\n\
-    with `breakerbox fault clear`. A route with a fault has neither timeout nor retries in Istio.";
+    Apply it over policies.yaml or beside-library.yaml, whose VirtualServices it replaces, and end the program's\n\
+    own with `breakerbox fault clear`. A proxy injects before it routes: an injected status is not retried, and\n\
+    an injected delay is not part of a timeout. Calls that are spared keep their retries and timeouts.";
 
 /// Differences that apply whatever the settings.
 const ALWAYS: &[(&str, &str)] = &[
@@ -136,9 +137,14 @@ fn destination_rule(Relation { caller, dependency, policy }: Relation<'_>) -> Va
 
 fn traffic_policy(policy: &PolicySettings) -> Value {
     let mut pool = json!({"tcp": {"connectTimeout": seconds(policy.time_limiter.connect_timeout())}});
-    if let Some((places, waiting)) = places(policy) {
-        pool["tcp"]["maxConnections"] = places.into();
-        pool["http"] = json!({"http1MaxPendingRequests": waiting, "http2MaxRequests": places});
+    if let Some(places) = Places::of(policy) {
+        if let Some(connections) = places.connections {
+            pool["tcp"]["maxConnections"] = connections.into();
+        }
+        pool["http"]["http1MaxPendingRequests"] = places.pending.into();
+        if let Some(calls) = places.calls {
+            pool["http"]["http2MaxRequests"] = calls.into();
+        }
     }
     let mut traffic = json!({"connectionPool": pool});
     if attempts(policy) > 1 {
@@ -158,11 +164,30 @@ fn traffic_policy(policy: &PolicySettings) -> Value {
     traffic
 }
 
-/// The number of concurrent and of waiting calls. A proxy's queue has no maximum wait, so a bulkhead's queue is made as
-/// short as possible.
-fn places(policy: &PolicySettings) -> Option<(u32, u32)> {
-    let bulkhead = policy.bulkhead.as_ref().map(|bulkhead| (bulkhead.max_concurrent_calls, 1));
-    bulkhead.or_else(|| policy.pool_bulkhead.as_ref().map(|pool| (pool.max_size, pool.queue_capacity.max(1))))
+/// What limits calls in a proxy. To it a call is pending while its connection is being made, not only while it waits
+/// for one that is busy: fewer pending calls than places would refuse most of a burst that finds few connections.
+pub(super) struct Places {
+    /// Calls at once; further ones are refused.
+    pub(super) calls: Option<u32>,
+    /// Calls that have no connection yet.
+    pub(super) pending: u32,
+    /// Connections; further calls wait for one. Each worker of a proxy may have one more, whose calls a limit of
+    /// calls at once would refuse, although they have waited.
+    pub(super) connections: Option<u32>,
+}
+
+impl Places {
+    pub(super) fn of(policy: &PolicySettings) -> Option<Self> {
+        let bulkhead = policy.bulkhead.as_ref().map(|bulkhead| {
+            let calls = bulkhead.max_concurrent_calls;
+            Self { calls: Some(calls), pending: calls, connections: None }
+        });
+        bulkhead.or_else(|| {
+            let pool = policy.pool_bulkhead.as_ref()?;
+            let pending = pool.queue_capacity.max(pool.max_size);
+            Some(Self { calls: None, pending, connections: Some(pool.max_size) })
+        })
+    }
 }
 
 fn virtual_service(source: &Source, dependency: ServiceName, fault: Option<&Value>) -> Value {
@@ -342,11 +367,12 @@ fn breaker(policy: &PolicySettings, field: &str) -> Fate {
 
 fn bulkhead(field: &str) -> Fate {
     match field {
-        "max-concurrent-calls" | "max-size" => Fate::Exported("trafficPolicy.connectionPool.http.http2MaxRequests"),
+        "max-concurrent-calls" => Fate::Exported("trafficPolicy.connectionPool.http.http2MaxRequests"),
+        "max-size" => Fate::Exported("trafficPolicy.connectionPool.tcp.maxConnections"),
         "queue-capacity" => Fate::Exported("trafficPolicy.connectionPool.http.http1MaxPendingRequests"),
-        "max-wait-duration" => {
-            Fate::Lost("a proxy's queue has no longest wait: one call may wait, further ones get 503 at once")
-        }
+        "max-wait-duration" => Fate::Lost(
+            "a proxy's queue has no longest wait, so none is exported: calls without a place get 503 at once",
+        ),
         "core-size" => Fate::Lost("a connection pool has one size, which is the largest here"),
         "when-full" => Fate::Lost("calls beyond the queue get 503; a proxy has no caller's thread to run them in"),
         _ => UNKNOWN,

@@ -1,19 +1,15 @@
 //! A real Envoy behaves as the exported configuration says.
 
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::numbers::duration;
 use crate::schema::documents;
 use crate::tools::{root, tool};
+use crate::world::{Child, Upstream, Written};
 
 /// Longer than an ejection plus the interval at which Envoy ends it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,23 +50,6 @@ fn bootstrap(hosts: &[Value], clusters: &[Value], port: u16) -> Value {
     }})
 }
 
-/// A temporary file, removed when dropped.
-struct Written(std::path::PathBuf);
-
-impl Written {
-    fn new(name: &str, content: &Value) -> Self {
-        let path = std::env::temp_dir().join(format!("breakerbox-envoy-{name}-{}.json", std::process::id()));
-        std::fs::write(&path, content.to_string()).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Written {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 #[test]
 fn envoy_accepts_what_each_caller_gets() {
     let Some(envoy) = tool("ENVOY") else { return };
@@ -85,53 +64,26 @@ fn envoy_accepts_what_each_caller_gets() {
     assert_eq!(seen, exported()["virtual_hosts"].as_array().unwrap().len(), "each relation belongs to a caller");
 }
 
-/// A dependency that answers with a set status and counts requests.
-#[derive(Default)]
-struct Upstream {
-    status: AtomicU32,
-    asked: AtomicU64,
-}
-
-async fn serve(upstream: Arc<Upstream>) -> u16 {
-    let answer = |State(own): State<Arc<Upstream>>| async move {
-        own.asked.fetch_add(1, Ordering::Relaxed);
-        StatusCode::from_u16(u16::try_from(own.status.load(Ordering::Relaxed)).unwrap()).unwrap()
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let router = Router::new().fallback(answer).with_state(upstream);
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    port
-}
-
-struct Envoy(std::process::Child);
-
-impl Drop for Envoy {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Envoy retries reads as often as the policy does, and ejects after as many consecutive errors and for as long.
+/// Envoy retries reads as often as the policy does, ejects after as many consecutive errors and for as long, and
+/// accepts a burst of as many calls as the bulkhead has places.
 #[tokio::test]
 async fn envoy_retries_and_ejects_as_the_policy_says() {
     let Some(program) = tool("ENVOY") else { return };
-    let upstream = Arc::new(Upstream { status: AtomicU32::new(200), asked: AtomicU64::new(0) });
-    let at = serve(Arc::clone(&upstream)).await;
+    let upstream = Upstream::start("127.0.0.1").await;
     let (hosts, mut clusters) = of_caller("gateway");
     let own = clusters.iter_mut().find(|cluster| cluster["name"] == "gateway-catalog").unwrap();
     let address = &mut own["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"];
-    *address = json!({"socket_address": {"address": "127.0.0.1", "port_value": at}});
+    *address = json!({"socket_address": {"address": "127.0.0.1", "port_value": upstream.port}});
     let outlier = own["outlier_detection"].clone();
     let in_a_row = outlier["consecutive_5xx"].as_u64().unwrap();
+    let places = own["circuit_breakers"]["thresholds"][0]["max_requests"].as_u64().unwrap();
     let host = hosts.iter().find(|host| host["name"] == "gateway-catalog").unwrap();
     let retries = host["routes"][0]["route"]["retry_policy"]["num_retries"].as_u64().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let file = Written::new("run", &bootstrap(&hosts, &clusters, port));
     let mut command = Command::new(program);
     command.args(["--use-dynamic-base-id", "--log-level", "off", "-c"]).arg(&file.0);
-    let _envoy = Envoy(command.spawn().unwrap());
+    let _envoy = Child(command.spawn().unwrap());
 
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
     let ask = async |method: reqwest::Method| {
@@ -145,11 +97,11 @@ async fn envoy_retries_and_ejects_as_the_policy_says() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let asked = || upstream.asked.swap(0, Ordering::Relaxed);
+    let asked = || upstream.asked();
 
     until(200).await;
     asked();
-    upstream.status.store(500, Ordering::Relaxed);
+    upstream.answer(500);
     assert_eq!((ask(reqwest::Method::POST).await, asked()), (500, 1), "a write is not retried");
     assert_eq!((ask(reqwest::Method::GET).await, asked()), (500, 1 + retries), "a read is retried");
     let mut errors = 2 + retries;
@@ -162,10 +114,15 @@ async fn envoy_retries_and_ejects_as_the_policy_says() {
     let ejected = Instant::now();
     asked();
     assert_eq!((ask(reqwest::Method::GET).await, asked()), (503, 0), "ejected after {in_a_row} errors in a row");
-    upstream.status.store(200, Ordering::Relaxed);
+    upstream.answer(200);
     until(200).await;
     let [base, interval] = ["base_ejection_time", "interval"].map(|key| duration(&outlier[key]).unwrap());
     let out = ejected.elapsed();
     assert!(out + Duration::from_secs(1) > base, "ejected for {out:?} only");
     assert!(out < base + 2 * interval + Duration::from_secs(5), "ejected for {out:?}");
+
+    // A burst opens its connections at the same moment.
+    upstream.take(Duration::from_millis(200));
+    let answers = futures_util::future::join_all((0..places).map(|_| ask(reqwest::Method::POST))).await;
+    assert!(answers.iter().all(|status| *status == 200), "{places} calls at once: {answers:?}");
 }

@@ -4,12 +4,14 @@
 mod committed;
 mod envoy;
 mod fates;
+mod istiod;
 mod numbers;
 #[path = "../support/schema.rs"]
 mod schema;
 #[path = "../stack/tools.rs"]
 #[allow(dead_code, reason = "shared with tests that need more of it")]
 mod tools;
+mod world;
 
 use breakerbox::export::Source;
 use breakerbox::settings::Settings;

@@ -43,9 +43,13 @@ fn each_destination_rule_has_its_policys_numbers() {
         let (tcp, http) = (&traffic["connectionPool"]["tcp"], &traffic["connectionPool"]["http"]);
         assert_eq!(duration(&tcp["connectTimeout"]), Some(policy.time_limiter.connect_timeout()), "{name}");
         let semaphore = policy.bulkhead.as_ref().map(|bulkhead| u64::from(bulkhead.max_concurrent_calls));
-        let places = semaphore.or(policy.pool_bulkhead.as_ref().map(|pool| u64::from(pool.max_size)));
-        assert_eq!(http["http2MaxRequests"].as_u64(), places, "{name}");
-        assert_eq!(tcp["maxConnections"].as_u64(), places, "{name}");
+        let pool = policy.pool_bulkhead.as_ref().map(|pool| u64::from(pool.max_size));
+        assert_eq!(http["http2MaxRequests"].as_u64(), semaphore, "{name}");
+        assert_eq!(tcp["maxConnections"].as_u64(), pool, "{name}: only a queue needs calls to wait for a connection");
+        let queue = policy.pool_bulkhead.as_ref().map(|pool| u64::from(pool.queue_capacity));
+        let pending = http["http1MaxPendingRequests"].as_u64();
+        assert_eq!(pending, semaphore.or(queue), "{name}");
+        assert!(pending >= semaphore.or(pool), "{name}: a burst would not get its connections");
         let budget = retries(policy).map(|_| policy.retry_budget.retry_percent);
         assert_eq!(traffic["retryBudget"]["percent"].as_f64(), budget, "{name}");
         let outlier = &traffic["outlierDetection"];
@@ -183,6 +187,13 @@ fn each_envoy_cluster_has_its_policys_numbers() {
         };
         let (cluster, host) = (named("clusters"), named("virtual_hosts"));
         assert_eq!(duration(&cluster["connect_timeout"]), Some(policy.time_limiter.connect_timeout()));
+        let threshold = &cluster["circuit_breakers"]["thresholds"][0];
+        let places = policy.bulkhead.as_ref().map(|bulkhead| u64::from(bulkhead.max_concurrent_calls));
+        if let Some(places) = places {
+            assert_eq!(threshold["max_requests"], places);
+            assert_eq!(threshold["max_pending_requests"], places, "a burst gets its connections");
+            assert_eq!(threshold["max_connections"], 2 * places, "further calls get 503 and do not wait");
+        }
         let breaker = policy.circuit_breaker.as_ref().unwrap();
         let outlier = &cluster["outlier_detection"];
         assert_eq!(duration(&outlier["base_ejection_time"]), breaker_wait(policy));
