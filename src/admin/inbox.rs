@@ -273,7 +273,7 @@ mod tests {
         let state = inbox.inner.lock().unwrap();
         assert!(state.bytes <= MOST_BYTES && state.alerts.len() > 20, "{} in {}", state.bytes, state.alerts.len());
         assert_eq!(state.bytes, state.alerts.iter().map(Alert::size).sum::<usize>());
-        assert_eq!(state.alerts.back().unwrap().fingerprint, (KEPT - 1).to_string(), "the newest stays");
+        assert_eq!(state.alerts.back().unwrap().fingerprint, (KEPT - 1).to_string(), "the newest is kept");
     }
 
     #[test]

@@ -232,7 +232,7 @@ mod tests {
         let parts = running.parts().clone();
         let broken = || parts.site.faults.snapshot().iter().filter(|target| target.remaining_seconds.is_some()).count();
         tokio::time::sleep(Duration::from_secs(30)).await;
-        assert!(broken() > 0, "the first incident begins after 20 s");
+        assert!(broken() > 0, "the first incident starts after 20 s");
         running.stop().await;
         assert_eq!(broken(), 0);
     }

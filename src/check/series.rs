@@ -90,7 +90,7 @@ mod tests {
         observed.counts.insert(NO_SERVICE, 4.0);
         let findings = examine(&observed);
         let problems: Vec<_> = findings.iter().filter(|finding| finding.level == Level::Problem).collect();
-        assert_eq!(problems.len(), 1, "one cause is said once: {problems:#?}");
+        assert_eq!(problems.len(), 1, "a cause is reported only once: {problems:#?}");
         assert!(problems[0].what.contains("exported_service") && problems[0].to_do.contains("honor_labels"));
     }
 

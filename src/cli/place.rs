@@ -119,7 +119,7 @@ mod tests {
         assert!(refused.contains("is in use by another breakerbox") && !refused.contains('\n'), "{refused}");
         drop(first);
         let again = Place::take(&mut settings(), Some(&named)).unwrap().unwrap();
-        assert!(again.path.is_dir(), "what was named is kept");
+        assert!(again.path.is_dir(), "a given directory is kept");
         drop(again);
         fs::remove_dir_all(named).unwrap();
     }

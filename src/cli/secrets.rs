@@ -106,10 +106,10 @@ mod tests {
         assert_eq!(first.trim().len(), 43, "256 bits");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o400);
         make(&file, None, 0o400).unwrap();
-        assert_eq!(read(), first, "another start keeps it");
+        assert_eq!(read(), first, "a second run keeps it");
         make(&file, Some(OsStr::new("of my own")), 0o444).unwrap();
         assert_eq!(read(), "of my own\n");
-        assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "no temporary file is left");
         fs::remove_dir_all(&directory).unwrap();
         assert_eq!(variable(&file).as_deref(), Some("ADMIN_TOKEN"));
         assert!(mode("0444").is_ok() && mode("0644").is_err() && mode("9").is_err());

@@ -186,7 +186,11 @@ mod tests {
         for _ in 0..30 {
             let turn = replicas.turn();
             let first = replicas.instance(turn).await.unwrap().address;
-            assert_ne!(first, replicas.instance(turn + 1).await.unwrap().address, "a retry or a hedge goes elsewhere");
+            assert_ne!(
+                first,
+                replicas.instance(turn + 1).await.unwrap().address,
+                "a retry or a hedge uses another instance"
+            );
             let std::net::IpAddr::V4(ip) = first.ip() else { unreachable!() };
             counts[ip.octets()[3] as usize] += 1;
         }
@@ -228,7 +232,7 @@ mod tests {
         for number in 1..=3 {
             replicas.refused(instance(number));
         }
-        assert_eq!(all().await.len(), 3, "all of them refuse: one of them may be back");
+        assert_eq!(all().await.len(), 3, "if all refuse, none is skipped");
     }
 
     #[tokio::test(start_paused = true)]

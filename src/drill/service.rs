@@ -314,7 +314,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), ended).await.expect("a drill without a stack ends");
+        tokio::time::timeout(Duration::from_secs(30), ended).await.expect("a drill without a stack must end");
         let run = master.page().run.unwrap();
         assert_eq!((run.outcome.as_deref(), run.why.is_some()), (Some("refused"), true), "{run:?}");
     }

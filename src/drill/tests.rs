@@ -164,7 +164,7 @@ async fn an_alert_that_does_not_resolve_fails_the_drill() {
     let world = Fake::new(Script { resolves: None, ..Script::default() });
     let drill = only(&world).await;
     assert_eq!(drill.why.as_deref(), Some("did not resolve within 85 s after the fault was removed"));
-    assert_eq!(drill.seconds.firing, Some(33.0), "what was seen until then is told");
+    assert_eq!(drill.seconds.firing, Some(33.0), "observations until then are reported");
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,7 +215,7 @@ async fn the_scenario_pauses_between_incidents_and_stops_within_one() {
     let world = Fake::new(Script::default());
     *world.scenario.borrow_mut() = Some(ScenarioSeen { running: false, active: false });
     run(&world).await.unwrap();
-    assert_eq!(changes(&world), [SET, "restore catalog"], "a scenario that stood still is left alone");
+    assert_eq!(changes(&world), [SET, "restore catalog"], "a stopped scenario is not started");
 }
 
 #[tokio::test(start_paused = true)]

@@ -160,13 +160,13 @@ fn gaps_page(source: &Source, what: &str, always: &[(&str, &str)], fate: fn(&Pol
         what.to_lowercase(),
     );
     for (number, (library, other)) in always.iter().enumerate() {
-        writeln!(page, "| {} | {library} | {other} |", number + 1).expect("a String takes it");
+        writeln!(page, "| {} | {library} | {other} |", number + 1).expect("writing to a String never fails");
     }
     for Relation { caller, dependency, policy } in source.relations() {
         writeln!(page, "\n## {caller} → {dependency}\n\n| setting | value | why it is lost |\n|---|---|---|")
-            .expect("a String takes it");
+            .expect("writing to a String never fails");
         for Gap { setting, value, why } in gaps(policy, fate) {
-            writeln!(page, "| `{setting}` | {value} | {why} |").expect("a String takes it");
+            writeln!(page, "| `{setting}` | {value} | {why} |").expect("writing to a String never fails");
         }
     }
     page

@@ -48,7 +48,7 @@ fn block(out: &mut String, value: &Value, depth: usize) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                write!(out, "{indent}{}:", text(key)).expect("a String takes it");
+                write!(out, "{indent}{}:", text(key)).expect("writing to a String never fails");
                 nested(out, value, depth);
             }
         }
@@ -58,9 +58,9 @@ fn block(out: &mut String, value: &Value, depth: usize) {
                 if is_block(item) {
                     block(&mut inner, item, depth + 1);
                     // The first line of the item follows its dash.
-                    write!(out, "{indent}- {}", inner.trim_start()).expect("a String takes it");
+                    write!(out, "{indent}- {}", inner.trim_start()).expect("writing to a String never fails");
                 } else {
-                    write!(out, "{indent}-").expect("a String takes it");
+                    write!(out, "{indent}-").expect("writing to a String never fails");
                     nested(out, item, depth);
                 }
             }
@@ -79,16 +79,16 @@ fn nested(out: &mut String, value: &Value, depth: usize) {
         // An explicit indentation indicator is needed if the text's first line is indented.
         let indicator = if lines.starts_with(' ') { "2" } else { "" };
         let chomp = if lines.ends_with('\n') { "" } else { "-" };
-        writeln!(out, " |{indicator}{chomp}").expect("a String takes it");
+        writeln!(out, " |{indicator}{chomp}").expect("writing to a String never fails");
         for line in lines.lines() {
             if line.is_empty() {
                 out.push('\n');
             } else {
-                writeln!(out, "{indent}{line}").expect("a String takes it");
+                writeln!(out, "{indent}{line}").expect("writing to a String never fails");
             }
         }
     } else {
-        writeln!(out, " {}", inline(value)).expect("a String takes it");
+        writeln!(out, " {}", inline(value)).expect("writing to a String never fails");
     }
 }
 

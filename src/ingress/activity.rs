@@ -123,9 +123,13 @@ mod tests {
         let start = Instant::now();
         let activity = Activity::new(start);
         let deadline = || activity.deadline(&limits);
-        assert_eq!(deadline(), Some((start + limits.head, None)), "silence is no failure");
+        assert_eq!(deadline(), Some((start + limits.head, None)), "an idle connection is no failure");
         activity.read(start + SECOND);
-        assert_eq!(deadline(), Some((start + limits.head, Some(Dropped::SlowHead))), "a trickle gains no time");
+        assert_eq!(
+            deadline(),
+            Some((start + limits.head, Some(Dropped::SlowHead))),
+            "slow bytes do not extend the deadline"
+        );
         activity.head_done(true, start + SECOND);
         assert!(matches!(deadline(), Some((_, Some(Dropped::SlowBody)))));
         activity.body_done(start + SECOND);

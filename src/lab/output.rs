@@ -254,7 +254,7 @@ pub(crate) fn page(title: &str, markdown: &str, drawn: &[Drawn], lang: Lang) -> 
 fn csv(all: &[Results]) -> String {
     let mut out = csv::Writer::from_writer(Vec::new());
     let header = ["experiment", "case", "variant", "settings", "seed", "metric", "value"];
-    out.write_record(header).expect("a vector takes everything");
+    out.write_record(header).expect("writing to a Vec never fails");
     for results in all {
         for case in &results.cases {
             for cell in &case.cells {
@@ -263,13 +263,13 @@ fn csv(all: &[Results]) -> String {
                     for (metric, value) in run.metrics.iter().filter(|(_, value)| value.is_finite()) {
                         let (experiment, seed) = (&results.experiment.name, seed + 1);
                         out.serialize((experiment, &case.name, &cell.variant.name, &settings, seed, metric, value))
-                            .expect("a vector takes everything");
+                            .expect("writing to a Vec never fails");
                     }
                 }
             }
         }
     }
-    String::from_utf8(out.into_inner().expect("a vector takes everything")).expect("it is text")
+    String::from_utf8(out.into_inner().expect("writing to a Vec never fails")).expect("it is text")
 }
 
 #[derive(Serialize)]

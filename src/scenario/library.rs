@@ -138,7 +138,7 @@ mod tests {
             let timeline = drawn(seed);
             assert_eq!(timeline.steps.len(), DRAWABLE.len());
             for step in &timeline.steps {
-                let Action::Fault(target, plan) = &step.action else { panic!("a drawn step breaks something") };
+                let Action::Fault(target, plan) = &step.action else { panic!("a drawn step sets a fault") };
                 plan.validate_at(target.as_str(), crate::services::ServiceName::KEEPS_BOOKS).unwrap();
                 assert!(step.to <= timeline.length);
             }

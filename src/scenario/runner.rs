@@ -469,7 +469,7 @@ mod tests {
         stage.after(10).await;
         let own = FaultPlan { error_rate: 0.5, ttl: Some(Duration::from_secs(60)), ..FaultPlan::default() };
         stage.faults.set("ml-api", own).unwrap();
-        assert!((stage.after(11).await - 0.5).abs() < 1e-9, "the step began");
+        assert!((stage.after(11).await - 0.5).abs() < 1e-9, "the step started");
         stage.scenario.set(Mode::Stopped);
         assert!((stage.after(1).await - 0.5).abs() < 1e-9, "the scenario was stopped");
         // The scenario may set a fault again after it was cleared by hand.
@@ -517,7 +517,7 @@ mod tests {
     async fn a_skip_ends_running_steps_and_starts_the_next() {
         let stage = stage();
         stage.scenario.set(Mode::Running);
-        assert!((stage.after(3).await - 0.3).abs() < 1e-9, "before the first step the baseline holds");
+        assert!((stage.after(3).await - 0.3).abs() < 1e-9, "default faults apply before the first step");
         stage.scenario.skip();
         assert!((stage.after(1).await - 1.0).abs() < 1e-9, "{:?}", stage.scenario.status());
         assert!((20.0..22.0).contains(&stage.scenario.status().position_seconds));
@@ -526,7 +526,7 @@ mod tests {
         stage.scenario.skip();
         assert!((20.0..22.0).contains(&stage.scenario.status().position_seconds));
         assert!(stage.scenario.run_step("rush") && !stage.scenario.run_step("nothing"));
-        assert!((stage.after(1).await - 1.0).abs() < 1e-9, "the outage is under way at 24 s, too");
+        assert!((stage.after(1).await - 1.0).abs() < 1e-9, "the outage is still active at 24 s");
         stage.scenario.set(Mode::Stopped);
         assert!((stage.after(1).await - 0.3).abs() < 1e-9);
         // A stopped scenario starts from the step it is sent to.
@@ -598,6 +598,6 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), begun).await.expect("the local step began");
+        tokio::time::timeout(Duration::from_secs(5), begun).await.expect("the local step started");
     }
 }

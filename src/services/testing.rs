@@ -13,7 +13,7 @@ use tower::ServiceExt;
 pub(crate) async fn send(router: Router, request: Request<Body>) -> (u16, Value) {
     let response = router.oneshot(request).await.expect("routers don't fail");
     let (parts, body) = response.into_parts();
-    let body = body.collect().await.expect("bodies here don't break").to_bytes();
+    let body = body.collect().await.expect("bodies in tests do not fail").to_bytes();
     let json = serde_json::from_slice(&body).unwrap_or_else(|_| panic!("{}: {body:?}", parts.status));
     if parts.status.is_client_error() || parts.status.is_server_error() {
         assert_eq!(parts.headers[header::CONTENT_TYPE], "application/problem+json", "{json}");

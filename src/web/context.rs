@@ -65,7 +65,7 @@ impl Context {
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         if let Some(deadline) = self.deadline {
             let left = deadline::to_header(deadline.saturating_duration_since(Instant::now()));
-            headers.insert(DEADLINE_HEADER, HeaderValue::try_from(left).expect("digits are a header value"));
+            headers.insert(DEADLINE_HEADER, HeaderValue::try_from(left).expect("digits are a valid header value"));
         }
         if !self.protection {
             headers.insert(PROTECTION_HEADER, HeaderValue::from_static("off"));

@@ -90,7 +90,7 @@ fn families() -> String {
         };
         let labels = family.labels.join(", ");
         let (name, unit, help) = (family.name, unit(family), family.help);
-        writeln!(table, "| `{name}` | {kind} | {unit} | {labels} | {help} |").expect("a String takes it");
+        writeln!(table, "| `{name}` | {kind} | {unit} | {labels} | {help} |").expect("writing to a String never fails");
     }
     table
 }
@@ -99,7 +99,7 @@ fn values() -> String {
     let mut table = "| label | of | values |\n|---|---|---|\n".to_owned();
     for (label, of, values) in VALUES {
         let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
-        writeln!(table, "| {label} | {of} | {} |", values.join(", ")).expect("a String takes it");
+        writeln!(table, "| {label} | {of} | {} |", values.join(", ")).expect("writing to a String never fails");
     }
     table
 }

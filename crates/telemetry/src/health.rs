@@ -90,7 +90,7 @@ mod tests {
         let mean = RecentMean::default();
         assert_eq!(mean.seconds(), None);
         mean.add(Duration::from_secs(6));
-        assert_eq!(mean.seconds(), Some(6.0), "one call is all that is known");
+        assert_eq!(mean.seconds(), Some(6.0), "there was only one call");
         for _ in 0..100 {
             mean.add(Duration::from_secs(2));
         }

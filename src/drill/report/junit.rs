@@ -15,7 +15,7 @@ pub fn xml(report: &Report) -> String {
     suite.set_time(time).add_test_cases(report.drills.iter().map(case));
     let mut document = quick_junit::Report::new("breakerbox drill");
     document.set_time(time).add_test_suite(suite);
-    document.to_string().expect("a string takes everything")
+    document.to_string().expect("writing to a String never fails")
 }
 
 fn took(drill: &Drill) -> Duration {
@@ -50,11 +50,11 @@ fn output(drill: &Drill) -> String {
     let mut output = format!("raised by: {}\n", drill.raised_by);
     for (what, time) in times {
         if let Some(time) = time {
-            writeln!(output, "{what}: {time:.1} s").expect("a string takes everything");
+            writeln!(output, "{what}: {time:.1} s").expect("writing to a String never fails");
         }
     }
     for note in &drill.notes {
-        writeln!(output, "note: {note}").expect("a string takes everything");
+        writeln!(output, "note: {note}").expect("writing to a String never fails");
     }
     output
 }

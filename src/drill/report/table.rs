@@ -25,17 +25,17 @@ pub fn summary(report: &Report) -> String {
     text.push_str("seconds from the fault; resolved and delivered from its end\n");
     for drill in &report.drills {
         for line in drill.why.iter().chain(&drill.notes) {
-            writeln!(text, "{}/{}: {line}", drill.alert, drill.severity).expect("a string takes everything");
+            writeln!(text, "{}/{}: {line}", drill.alert, drill.severity).expect("writing to a String never fails");
         }
     }
     for line in &report.not_restored {
-        writeln!(text, "NOT RESTORED: {line}").expect("a string takes everything");
+        writeln!(text, "NOT RESTORED: {line}").expect("writing to a String never fails");
     }
     let outcomes =
         [Outcome::Passed, Outcome::Failed, Outcome::Refused, Outcome::Skipped, Outcome::Interrupted].into_iter();
     let counts = outcomes.filter(|outcome| *outcome == Outcome::Passed || report.count(*outcome) > 0);
     let counts: Vec<_> = counts.map(|outcome| format!("{} {}", report.count(outcome), outcome.word())).collect();
-    writeln!(text, "{}", counts.join(", ")).expect("a string takes everything");
+    writeln!(text, "{}", counts.join(", ")).expect("writing to a String never fails");
     text
 }
 
@@ -79,7 +79,7 @@ pub fn list(plans: &[Plan]) -> String {
             }
             How::Cannot { reason, by_hand, .. } => {
                 write!(cannot, "\n{}\n  {reason}\n  by hand: {by_hand}\n", plan.name())
-                    .expect("a string takes everything");
+                    .expect("writing to a String never fails");
             }
         }
     }

@@ -154,7 +154,7 @@ mod tests {
         let client = Client::bare("checkout", "payment-gateway", transport.clone(), &pool);
         let metrics = Metrics::new(&[]);
         let breaker = Stateless::over(transport, &client, &StatelessSettings::default(), &metrics).unwrap();
-        assert_eq!(series(&metrics).len(), 6, "all from the first scrape");
+        assert_eq!(series(&metrics).len(), 6, "all exist from the first scrape");
         let refusal = breaker.refusal().await;
         (refusal, series(&metrics))
     }

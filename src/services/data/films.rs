@@ -105,6 +105,6 @@ mod tests {
         assert!(parse("").is_err());
         assert!(table("1\tIt\t1927\tClarence G. Badger\t72\tcomedy,slapstick").contains("slapstick"));
         assert!(table("1\tIt\t1927").contains("1927"));
-        assert!(table("2\tIt\t1927\tClarence G. Badger\t72\tcomedy").contains("its place is 1"));
+        assert!(table("2\tIt\t1927\tClarence G. Badger\t72\tcomedy").contains("its id must be 1"));
     }
 }

@@ -60,7 +60,7 @@ fn id(name: &str) -> Option<u32> {
 }
 
 fn digest(salt: &[u8], password: &str) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(salt).expect("HMAC takes a key of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(salt).expect("HMAC accepts a key of any length");
     mac.update(password.as_bytes());
     mac.finalize().into_bytes().into()
 }

@@ -52,7 +52,7 @@ fn template(whose: &str, jobs: &[&str]) -> String {
           dashboard_url: @{{grafana}}/d/breakerbox-stack
 "#
         )
-        .expect("a string takes everything");
+        .expect("writing to a String never fails");
     }
     text
 }

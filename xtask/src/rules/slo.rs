@@ -144,7 +144,7 @@ fn ratios(window: &str) -> String {
           )
 "#
         )
-        .expect("a string takes everything");
+        .expect("writing to a String never fails");
     }
     text
 }
