@@ -157,6 +157,9 @@ function onlyTwin(name: string): boolean {
   return own.length > 0 && passing.every((calls) => calls < 0.05);
 }
 
+/** Name of a node on the page. */
+const titleOf = (name: string): string => (name === 'gateway-bare' ? 'unprotected twin' : name);
+
 /** The texts are separated by spaces, so that the accessible name equals the visible text. */
 function NodeBox({ name }: { name: string }) {
   const { x, y, w } = NODES[name]!;
@@ -178,7 +181,7 @@ function NodeBox({ name }: { name: string }) {
         ? `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)}/s${onlyTwin(name) ? ' by the twin' : ` · ${millis(ms)}`}`
         : 'no calls';
   const fill = on ? share(wrong.plan) : pool && pool.capacity ? pool.in_flight / pool.capacity : 0;
-  const title = twin ? 'unprotected twin' : name;
+  const title = titleOf(name);
   const label = `${title} ${EXTERNAL.includes(name) ? 'external ' : ''}${sub}`;
   const here = chosen.value;
   const kind = `n${twin ? ' twin' : ''}${on ? (usual(wrong) ? ' base' : ' bad') : ''}${wrong?.plan['crash'] ? ' crash' : ''}${
@@ -278,7 +281,7 @@ function List() {
               data-node={name}
               onClick={() => (chosen.value = { kind: 'node', name })}
             >
-              {name}
+              {titleOf(name)}
             </button>
           ))}
       </p>

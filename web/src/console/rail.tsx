@@ -78,7 +78,7 @@ export function Rail() {
         </div>
         {kinds.length > 0 ? (
           <p class="fbs">
-            Calls inside answered by a fallback:{' '}
+            Fallback calls:{' '}
             {kinds.map(([kind, per]) => `${kind === 'popular' ? 'most watched' : kind} ${per.toFixed(1)}/s`).join(', ')}
           </p>
         ) : null}
@@ -122,7 +122,7 @@ export function Rail() {
                   ? 'No alert fires'
                   : 'No Prometheus delivers alerts here'}
               </span>
-              <span class="go">how</span>
+              <span class="go">{alerts.value?.pipeline_alive_since_unix_seconds ? 'show' : 'how'}</span>
             </>
           )}
         </button>
@@ -132,7 +132,7 @@ export function Rail() {
 }
 
 /** Whether several services call a dependency with this name. */
-const ambiguous = (name: string): boolean => EDGES.filter((one) => one.name === name).length > 1;
+export const ambiguous = (name: string): boolean => EDGES.filter((one) => one.name === name).length > 1;
 
 /** The latest transitions; rounds of failed probes since a breaker opened are folded into one line. */
 function folded() {

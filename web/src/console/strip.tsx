@@ -13,6 +13,7 @@ import {
   type Transition,
 } from './feed';
 import { EDGES } from './map';
+import { ambiguous } from './rail';
 import { minute, millis, nextStep, percent, position, shares, span, stepName } from './words';
 import { viewers } from './feed';
 
@@ -209,7 +210,7 @@ function StepMark({ step, row, at }: { step: Step; row: number; at: (seconds: nu
   const state = here >= step.to_seconds ? 'past' : here >= step.from_seconds ? 'now' : 'next';
   return (
     <div
-      class={`step ${state}`}
+      class={`step ${state}${at(step.from_seconds) > 60 ? ' end' : ''}`}
       title={step.note}
       style={{
         left: `${at(step.from_seconds)}%`,
@@ -237,10 +238,6 @@ interface Lane {
 /** Height of a lane, in pixels: one line of text. */
 const LANE = 11;
 
-/** Name of a breaker, with its caller if several services call the same dependency. */
-const named = (service: string, name: string): string =>
-  EDGES.filter((one) => one.name === name).length > 1 ? `${service} → ${name}` : name;
-
 function spells(all: Transition[], service: string, name: string, now: number): Spell[] {
   const own = all.filter((one) => one.service === service && one.breaker === name);
   return own
@@ -251,17 +248,24 @@ function spells(all: Transition[], service: string, name: string, now: number): 
 /** The breakers that were not closed all the time since `from`, in the order of the map. */
 function opened(from: number, now: number): Lane[] {
   return EDGES.map(({ service, name }) => ({
-    name: named(service, name),
+    name: ambiguous(name) ? `${service} → ${name}` : name,
     spells: spells(transitions.value, service, name, now).filter((spell) => spell.to > from),
   })).filter((lane) => lane.spells.length > 0);
 }
 
+/** Start of the last incident: states of one incident follow each other without a gap. */
+const lastIncident = (spells: Spell[]): number =>
+  spells.reduce(
+    (begin, spell, i) => (i > 0 && spell.from - spells[i - 1]!.to > 1 ? spell.from : begin),
+    spells[0]!.from,
+  );
+
 function Ribbon(props: Lane & { row: number; now: number; at: (unix: number) => number }) {
   const { name, spells, row, now, at } = props;
   const top = `${row * LANE}px`;
-  const [first, last] = [Math.max(0, at(spells[0]!.from)), at(spells.at(-1)!.to)];
-  // Beside its ribbon, where there is room for it.
-  const beside = last < 86 || first < 14 ? { left: `${Math.min(last, 86) + 0.4}%` } : { right: `${100.4 - first}%` };
+  const [begin, end] = [at(lastIncident(spells)), at(spells.at(-1)!.to)];
+  // The name stands after the last incident, or before it near the right end.
+  const beside = end < 86 ? { left: `${end + 0.4}%` } : { right: `${100.4 - begin}%` };
   return (
     <>
       <i class="base" style={{ top }} />

@@ -136,7 +136,7 @@ fn story() -> Vec<([u32; 4], Panel)> {
         "Alerts that reach Alertmanager, messages it sends, and messages it could not send. \
          Failed above 0: notifications do not arrive; check its log and the receiver.",
     )
-    .unit("ops")
+    .unit("suffix: /s")
     .between(0.0, None)
     .configure(theme::paint("received", theme::PROTECTED))
     .configure(theme::paint("sent", theme::GOOD))
@@ -222,7 +222,7 @@ fn load() -> Vec<([u32; 4], Panel)> {
         "Viewer journeys by outcome, measured by the load generator, below its target \
          rate. A gap to the dashed line: the load does not get through.",
     )
-    .unit("ops")
+    .unit("suffix: /s")
     .between(0.0, None)
     .stacked()
     .meanings(value::TRAFFIC_OUTCOMES)

@@ -201,7 +201,7 @@ fn by_outcome() -> Panel {
          Green while the payment breaker is open was placed without protection. Sold out and declined are answers, not \
          faults.",
     )
-    .unit("ops")
+    .unit("suffix: /s")
     .between(0.0, None)
     .stacked()
     .aligned()
@@ -286,7 +286,7 @@ fn attempts() -> Panel {
             "Attempts to charge queued orders. Grey was postponed without a call, since the breaker is open; vermilion \
              failed; green is done.",
         )
-        .unit("ops")
+        .unit("suffix: /s")
         .when_empty("No retry queue is scraped"),
         &["dead", "retried", "postponed", "done"],
         |outcome| sum(&[], &rate(&names::RETRY_QUEUE_ATTEMPTS, &[is(label::OUTCOME, outcome)])),
@@ -341,7 +341,7 @@ fn steps() -> Vec<([u32; 4], Panel)> {
         "Steps of orders a second: verify_user, reserve, charge, notify. Void and release undo an order; they are \
          rare while payments work.",
     )
-    .unit("ops")
+    .unit("suffix: /s")
     .between(0.0, None)
     .custom("fillOpacity", json!(0))
     .identities(theme::STEPS)
@@ -353,7 +353,7 @@ fn steps() -> Vec<([u32; 4], Panel)> {
         "Steps at which orders fail: the first affected step is the cause. A failed void is retried until the payment \
          gateway confirms it.",
     )
-    .unit("ops")
+    .unit("suffix: /s")
     .between(0.0, None)
     .custom("fillOpacity", json!(0))
     .identities(theme::STEPS)

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::dashboard::{Dashboard, Section};
 use super::panel::{Kind, Panel};
-use super::query::{any, increase, is, not, quantile_seen, rate, series, share, sum};
+use super::query::{any, increase, is, not, quantile_or_gap, quantile_seen, rate, series, share, sum};
 use super::say;
 use super::table::Table;
 use super::theme;
@@ -30,8 +30,10 @@ pub fn page() -> Dashboard {
         })],
         sections: vec![
             Section::top(callers()),
-            Section::titled("Measured by callers (protected)", seen_by_callers()),
-            Section::titled("Measured by services (traffic of both gateways)", seen_by_services()),
+            Section::titled(
+                "Left: measured by protected callers. Right: measured by the services, which serve both gateways.",
+                [seen_by_callers(), seen_by_services()].concat(),
+            ),
             Section::folded("Traces", traces()),
         ],
     }
@@ -56,7 +58,7 @@ fn callers() -> Vec<([u32; 4], Panel)> {
     let rejected = share(CALL, &rate(calls, &[is(label::OUTCOME, "rejected")]), &rate(calls, &[]));
     let unserved = rate(calls, &[any(label::OUTCOME, &["failure", "timeout", "rejected"])]);
     // Without executed calls there is no share of them: a dash, not 0 %.
-    let errors = executed_share(calls);
+    let errors = format!("{} >= 0", executed_share(calls));
     let took = |q: &str| quantile_seen(q, CALL, durations, &[]);
     let by_caller = Table::new(
         "Every dependency now, as its protected caller sees it",
@@ -68,7 +70,7 @@ fn callers() -> Vec<([u32; 4], Panel)> {
     .label_wide(label::BREAKER, "Dependency", 135)
     .leads_to("Dependency", "This breaker", ONE_BREAKER)
     .number("Rate", sum(CALL, &rate(calls, &executed())), "suffix: /s", 1, 75)
-    .errors("Errors", errors, 75)
+    .protected("Errors", errors, 75)
     .protected("Rejected", rejected, 85)
     .slow_from(SLOW, "p50", took("0.5"), 80)
     .slow_from(SLOW, "p95", took("0.95"), 80)
@@ -78,7 +80,7 @@ fn callers() -> Vec<([u32; 4], Panel)> {
     .sorted("Unserved", true, "No breaker is scraped");
     let requests = &names::HTTP_SERVER_REQUEST_DURATION;
     let failed = || r#"http_response_status_code=~"5..""#.to_owned();
-    let other = || format!("http_route!~\"{ORDERS}\"");
+    let other = no_order;
     let errors = format!(
         "{} / ({} > 0)",
         or_nothing(&sum(SERVICE, &rate(requests, &[failed(), other()])), &sum(SERVICE, &rate(requests, &[other()]))),
@@ -99,11 +101,11 @@ fn callers() -> Vec<([u32; 4], Panel)> {
          fails itself; one with errors only on the left is not reachable, or too slow for its callers. Orders that were \
          refused in the last minute are no errors of a page and have a column of their own.",
     )
-    .label_wide(label::SERVICE, "Service", 150)
+    .label_wide(label::SERVICE, "Service", 170)
     .named("Service")
     .number("Rate", sum(SERVICE, &rate(requests, &[])), "suffix: /s", 1, 70)
     .errors("Errors", errors, 70)
-    .errors("Orders refused", refused, 110)
+    .errors("Orders refused", refused, 115)
     .slow_from(SLOW, "p50", quantile_seen("0.5", SERVICE, requests, &[]), 75)
     .slow_from(SLOW, "p99", quantile_seen("0.99", SERVICE, requests, &[]), 75)
     .number("In flight", sum(SERVICE, &series(&names::HTTP_SERVER_ACTIVE_REQUESTS, &[])), "none", 0, 70)
@@ -115,9 +117,14 @@ fn callers() -> Vec<([u32; 4], Panel)> {
     vec![([0, 0, 24, 6], say::panel(description, lines)), ([0, 6, 13, 13], by_caller), ([13, 6, 11, 13], by_service)]
 }
 
-/// Share of the executed calls that failed, and nothing where none was executed.
+/// Share of the executed calls that failed; NaN, which is a gap in a graph, while none is executed.
 fn executed_share(calls: &Family) -> String {
-    format!("{} / ({} > 0)", sum(CALL, &rate(calls, &broken())), sum(CALL, &rate(calls, &executed())))
+    format!("{} / {}", sum(CALL, &rate(calls, &broken())), sum(CALL, &rate(calls, &executed())))
+}
+
+/// Matches requests that place no order.
+fn no_order() -> String {
+    format!("http_route!~\"{ORDERS}\"")
 }
 
 /// `part`, or 0 where there is a whole without it.
@@ -139,7 +146,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
     let calls = &names::CIRCUIT_BREAKER_CALLS;
     let panels = vec![
         (
-            [0, 0, 8, 9],
+            [0, 0, 12, 8],
             lines(
                 "Calls by dependency, the six busiest",
                 "Executed calls a second. A line that drops to 0 while others go on is an open breaker.",
@@ -150,7 +157,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [8, 0, 8, 9],
+            [0, 8, 12, 8],
             lines(
                 "Errors by dependency, the six highest",
                 "Share of executed calls that failed or timed out. A line is interrupted while its breaker is open and \
@@ -162,7 +169,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [16, 0, 8, 9],
+            [0, 16, 12, 8],
             lines(
                 "p99 by dependency, the six slowest",
                 "The slowest one in a hundred executed calls; a line is interrupted while nothing is executed. A dot opens the \
@@ -170,7 +177,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
                 "s",
                 None,
                 CALL,
-                &format!("({})", quantile_seen("0.99", CALL, &names::CIRCUIT_BREAKER_CALL_DURATION, &[])),
+                &quantile_or_gap("0.99", CALL, &names::CIRCUIT_BREAKER_CALL_DURATION),
             ),
         ),
     ];
@@ -179,10 +186,10 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
 
 fn seen_by_services() -> Vec<([u32; 4], Panel)> {
     let requests = &names::HTTP_SERVER_REQUEST_DURATION;
-    let failed = [r#"http_response_status_code=~"5..""#.to_owned()];
+    let failed = [r#"http_response_status_code=~"5..""#.to_owned(), no_order()];
     let panels = vec![
         (
-            [0, 0, 8, 9],
+            [12, 0, 12, 8],
             lines(
                 "Requests by service from both gateways, the six busiest",
                 "Requests served per second, including retries and hedges of callers, and those of the unprotected \
@@ -194,18 +201,19 @@ fn seen_by_services() -> Vec<([u32; 4], Panel)> {
             ),
         ),
         (
-            [8, 0, 8, 9],
+            [12, 8, 12, 8],
             lines(
-                "Errors by service, the six highest",
-                "Share of 5xx answers. The service nearest to the cause shows it first and most.",
+                "Errors by service without refused orders, the six highest",
+                "Share of 5xx answers. The service nearest to the cause shows it first and most. Refused orders are in the \
+                 table above and on the page Checkout.",
                 "percentunit",
                 Some(1.0),
                 SERVICE,
-                &share(SERVICE, &rate(requests, &failed), &rate(requests, &[])),
+                &share(SERVICE, &rate(requests, &failed), &rate(requests, &[no_order()])),
             ),
         ),
         (
-            [16, 0, 8, 9],
+            [12, 16, 12, 8],
             lines(
                 "p99 by service, the six slowest",
                 "The slowest one in a hundred answers of each service. A dot opens the trace of one \
@@ -213,7 +221,7 @@ fn seen_by_services() -> Vec<([u32; 4], Panel)> {
                 "s",
                 None,
                 SERVICE,
-                &format!("({})", quantile_seen("0.99", SERVICE, requests, &[])),
+                &quantile_or_gap("0.99", SERVICE, requests),
             ),
         ),
     ];

@@ -242,7 +242,7 @@ impl Panel {
         // Nothing at all looks like a line at the bottom, not like one of a hundred.
         if self.kind == Kind::TimeSeries {
             let soft_max = match unit {
-                "none" | "short" | "suffix: /s" | "ops" | "reqps" => Some(1.0),
+                "none" | "short" | "suffix: /s" | "reqps" => Some(1.0),
                 "s" => Some(0.1),
                 _ => None,
             };

@@ -106,12 +106,17 @@ pub fn quantile(q: &str, by: &[&str], family: &Family, matchers: &[String]) -> S
     format!("({}) or ({idle} * 0)", quantile_seen(q, by, family, matchers))
 }
 
-/// A quantile of a histogram by labels, and nothing where nothing was observed: a number of a table's row.
+/// A quantile of a histogram by labels, without a row of a table where nothing was observed.
 pub fn quantile_seen(q: &str, by: &[&str], family: &Family, matchers: &[String]) -> String {
     let mut with_le = by.to_vec();
     with_le.push("le");
     let buckets = sum(&with_le, &format!("rate({}[$__rate_interval])", suffixed(family, "_bucket", matchers)));
     format!("histogram_quantile({q}, {buckets}) >= 0")
+}
+
+/// The same for a graph: NaN, which is a gap, while nothing is observed.
+pub fn quantile_or_gap(q: &str, by: &[&str], family: &Family) -> String {
+    quantile_seen(q, by, family, &[]).trim_end_matches(" >= 0").to_owned()
 }
 
 /// The buckets themselves, for a heatmap.

@@ -140,7 +140,7 @@ pub fn small() -> Query {
     line(
         &format!("topk(2, {some})"),
         Gravity::Note,
-        "A small fault stays on: {{target}} answers {{failed}} of its calls with errors; retries and fallbacks are to absorb them.",
+        "A small fault stays on: {{target}} answers {{failed}} of its calls with errors; retries and fallbacks are there to absorb them.",
     )
 }
 

@@ -234,7 +234,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
         "Notifications from Prometheus",
         "Alerts handed to Alertmanager, and those that were not. Errors or drops above 0: \
          alerts fire and are not delivered.",
-        "ops",
+        "suffix: /s",
         Query::over_time(total("prometheus_notifications_sent_total"), "sent"),
     )
     .configure(theme::paint("sent", theme::GOOD))
@@ -269,7 +269,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
             lines(
                 "Samples stored",
                 "Samples that Prometheus takes in each second: the cost of everything on these pages.",
-                "ops",
+                "suffix: /s",
                 Query::over_time(total("prometheus_tsdb_head_samples_appended_total"), "samples"),
             ),
         ),
