@@ -42,7 +42,7 @@ fn parse(table: &str) -> Result<Vec<Film>, String> {
         let record = record.map_err(|error| error.to_string())?;
         let film = film(&record).ok_or_else(|| format!("not a film: {record:?}"))?;
         if usize::try_from(film.id) != Ok(films.len() + 1) {
-            return Err(format!("{} has id {}, its place is {}", film.title, film.id, films.len() + 1));
+            return Err(format!("{} has id {}, its id must be {}", film.title, film.id, films.len() + 1));
         }
         films.push(film);
     }
