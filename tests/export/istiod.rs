@@ -1,13 +1,13 @@
-//! What the exported files mean once istiod has translated them and an Envoy runs the result.
+//! The exported files, translated by a real istiod and run by a real Envoy.
 //!
 //! ```text
 //! ISTIOD=…/pilot-discovery cargo test -p breakerbox --test export istiod -- --ignored
 //! ```
 //!
-//! istiod reads the committed policies from a file, and the Services and their pods from a stand-in for a cluster's
-//! API server, which has the Services of the overlay and endpoints that are stubs here. A `Sidecar` resource binds
-//! the proxy's listeners to an address of the loopback interface, where iptables would redirect to them. The filters
-//! that only Istio's own build of Envoy has (ALPN, metadata exchange, statistics) are off, and so is mTLS.
+//! istiod reads the committed policies from a file. A minimal API server in this process gives it the Services of the
+//! overlay and their endpoints, which are stubs. A `Sidecar` resource binds the proxy's listeners to a loopback address;
+//! in a pod, iptables redirects to them instead. Off are mTLS and the filters that only Istio's build of Envoy has (ALPN,
+//! metadata exchange, statistics).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -37,18 +37,19 @@ use crate::world::{Child, Upstream};
 
 const NAMESPACE: &str = "breakerbox";
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What a timer and a busy machine add to a wait.
+/// Allowance for timers and a busy machine.
 const LATE: Duration = Duration::from_millis(500);
 
-/// The Services that take requests, as the mesh's overlay has them: with an address.
-fn services() -> Vec<Value> {
+/// The Services for requests as in the mesh overlay, which gives them a cluster address. Here it is the address the
+/// proxy listens on, so that a caller that knows only this address has its requests matched to their routes.
+fn services(address: &str) -> Vec<Value> {
     let mut all = documents(&std::fs::read_to_string(root().join("deploy/kubernetes/base/services.yaml")).unwrap());
     all.retain(|one| {
         one["kind"] == "Service" && one["metadata"]["labels"]["app.kubernetes.io/component"] == "requests"
     });
-    for (number, service) in all.iter_mut().enumerate() {
+    for service in &mut all {
         service["metadata"]["namespace"] = NAMESPACE.into();
-        service["spec"]["clusterIP"] = format!("10.96.0.{}", number + 10).into();
+        service["spec"]["clusterIP"] = address.into();
     }
     all
 }
@@ -57,7 +58,7 @@ fn name_and_port(service: &Value) -> (String, u64) {
     (service["metadata"]["name"].as_str().unwrap().to_owned(), service["spec"]["ports"][0]["port"].as_u64().unwrap())
 }
 
-/// An API server that has these Services and endpoints and nothing else, and never tells of a change.
+/// An API server that has only these Services and endpoints, and never reports a change.
 async fn api_server(services: Vec<Value>, endpoints: Vec<Value>) -> u16 {
     let lists = Arc::new(BTreeMap::from([
         ("/api/v1/services", services),
@@ -77,7 +78,7 @@ async fn api_server(services: Vec<Value>, endpoints: Vec<Value>) -> u16 {
             } else if path == "/version" {
                 Json(json!({"major": "1", "minor": "33", "gitVersion": "v1.33.0"})).into_response()
             } else if query.contains("sendInitialEvents") {
-                // Sends the client back to a list and a watch.
+                // The client then falls back to a list and a watch.
                 failed(422, "Invalid")
             } else if query.contains("watch=true") {
                 Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>()).into_response()
@@ -104,13 +105,13 @@ fn committed(file: &str) -> String {
     std::fs::read_to_string(root().join("deploy/istio").join(file)).unwrap()
 }
 
-/// The resources of these files, the later over the earlier as `kubectl apply` lays them.
+/// The resources of these files; a later one replaces an earlier one of the same name, as `kubectl apply` does.
 fn applied(files: &[String]) -> BTreeMap<(String, String), Value> {
     let key = |one: &Value| [&one["kind"], &one["metadata"]["name"]].map(|part| part.as_str().unwrap().to_owned());
     files.iter().flat_map(|file| documents(file)).map(|one| (key(&one).into(), one)).collect()
 }
 
-/// A proxy beside one caller, with what istiod gives it, in front of stubs.
+/// An Envoy configured by istiod as the sidecar of one caller, with stubs for the pods that it calls.
 struct Mesh {
     pods: BTreeMap<String, Vec<Arc<Upstream>>>,
     ports: BTreeMap<String, u64>,
@@ -192,13 +193,13 @@ impl Mesh {
         std::fs::create_dir_all(folder.join("config")).unwrap();
         let address = format!("127.{}.{}.{}", 64 + process % 64, process / 64 % 256, 1 + number);
 
-        let services = services();
+        let services = services(&address);
         let ports: BTreeMap<_, _> = services.iter().map(name_and_port).collect();
         let mut pods: BTreeMap<String, Vec<Arc<Upstream>>> = BTreeMap::new();
         let mut slices = Vec::new();
         for service in ports.keys() {
             for number in 0..pods_each {
-                // Each has an address of its own, as istiod tells endpoints apart by it, and thus a slice.
+                // istiod identifies endpoints by address, so each pod has its own address and slice.
                 let address = format!("127.0.0.{}", 2 + number);
                 let pod = Upstream::start(&address).await;
                 slices.push(json!({
@@ -666,4 +667,99 @@ async fn beside_the_library_no_retry_and_half_of_the_pods() {
     for _ in 0..100 {
         assert_eq!(mesh.status(&Method::GET, "catalog").await, 500, "a single pod is never out");
     }
+}
+
+/// A gateway with the library on, whose calls go through the proxy.
+struct Gateway {
+    pages: String,
+    metrics: String,
+    client: reqwest::Client,
+    _process: Child,
+}
+
+impl Gateway {
+    async fn start(mesh: &Mesh) -> Self {
+        let [port, admin] = [free_port().await, free_port().await];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_breakerbox"));
+        command.args(["serve", "gateway"]);
+        command.env("BREAKERBOX_ADMIN__LISTEN", format!("127.0.0.1:{admin}"));
+        for (service, port) in &mesh.ports {
+            let variable = format!("BREAKERBOX_SERVICES__{}__URL", service.to_uppercase().replace('-', "_"));
+            command.env(variable, format!("http://{}:{port}", mesh.address));
+        }
+        command.env("BREAKERBOX_SERVICES__GATEWAY__PORT", port.to_string());
+        let own = Self {
+            pages: format!("http://127.0.0.1:{port}/api/movies?page=1"),
+            metrics: format!("http://127.0.0.1:{admin}/metrics"),
+            client: mesh.client.clone(),
+            _process: spawn(&mesh.folder, "gateway", &mut command),
+        };
+        let begun = Instant::now();
+        while own.page().await != 200 {
+            assert!(begun.elapsed() < PATIENCE, "no page: {}", mesh.folder.display());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        own
+    }
+
+    async fn page(&self) -> u16 {
+        self.client.get(&self.pages).send().await.map_or(0, |answer| answer.status().as_u16())
+    }
+
+    /// Whether the breaker of catalog is in this state.
+    async fn breaker_is(&self, state: &str) -> bool {
+        let text = self.client.get(&self.metrics).send().await.unwrap().text().await.unwrap();
+        text.contains(&format!(
+            "circuit_breaker_state{{breaker=\"catalog\",service=\"gateway\",state=\"{state}\"}} 1\n"
+        ))
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs an istiod, by ISTIOD"]
+async fn attempts_of_library_and_mesh_multiply() {
+    let attempts = 1 + retries(&policy("gateway", "catalog"));
+    for (file, wanted) in [("policies.yaml", attempts * attempts), ("beside-library.yaml", attempts)] {
+        let mesh = Mesh::start(&[committed(file)], "gateway", 1).await;
+        let gateway = Gateway::start(&mesh).await;
+        mesh.answers("catalog", 500);
+        mesh.asked("catalog");
+        assert_eq!((gateway.page().await, mesh.asked("catalog")), (200, wanted), "{file}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs an istiod, by ISTIOD"]
+async fn the_mesh_handles_a_bad_pod_and_the_breaker_all() {
+    let mesh = Mesh::start(&[committed("beside-library.yaml")], "gateway", 4).await;
+    let gateway = Gateway::start(&mesh).await;
+    mesh.pods["catalog"][0].answer(500);
+    let begun = Instant::now();
+    while mesh.counted("catalog", "ejections_active").await == 0 {
+        assert_eq!(gateway.page().await, 200);
+        assert!(begun.elapsed() < PATIENCE, "the bad pod is not ejected");
+    }
+    assert!(gateway.breaker_is("closed").await, "one bad pod of four is not the breaker's");
+
+    mesh.answers("catalog", 500);
+    let begun = Instant::now();
+    while !gateway.breaker_is("open").await {
+        assert_eq!(gateway.page().await, 200, "an earlier answer");
+        assert!(begun.elapsed() < PATIENCE, "the breaker does not open");
+    }
+    mesh.asked("catalog");
+    for _ in 0..100 {
+        assert_eq!(gateway.page().await, 200, "an earlier answer");
+    }
+    assert_eq!(mesh.asked("catalog"), 0, "an open breaker lets no call through");
+
+    mesh.answers("catalog", 200);
+    let wait = policy("gateway", "catalog").circuit_breaker.unwrap().wait_duration_in_open_state;
+    let begun = Instant::now();
+    while !gateway.breaker_is("closed").await {
+        assert_eq!(gateway.page().await, 200);
+        assert!(begun.elapsed() < wait + Duration::from_secs(5), "ejections keep the breaker open");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!("the breaker closed {:?} after the dependency recovered", begun.elapsed());
 }

@@ -1,16 +1,16 @@
-//! What stands around a real Envoy: dependencies that answer as they are told, files, and processes.
+//! What a test with a real Envoy needs around it: configurable dependencies, temporary files and child processes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::Value;
+use axum::{Json, Router};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// A dependency that answers with a status, after a while, and counts.
+/// A dependency that answers with a set status and a page without films after a set time, and counts requests.
 pub(crate) struct Upstream {
     pub(crate) port: u16,
     status: AtomicU64,
@@ -20,7 +20,7 @@ pub(crate) struct Upstream {
     most: AtomicU64,
 }
 
-/// Fewer calls under way, also when the caller hung up.
+/// Counts a call as finished when dropped, also when the caller disconnects.
 struct Under<'a>(&'a AtomicU64);
 
 impl Drop for Under<'_> {
@@ -30,7 +30,7 @@ impl Drop for Under<'_> {
 }
 
 impl Upstream {
-    /// One at this address that answers 200 at once.
+    /// Starts one at this address that answers 200 without delay.
     pub(crate) async fn start(address: &str) -> Arc<Self> {
         let listener = TcpListener::bind((address, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -47,7 +47,8 @@ impl Upstream {
             own.most.fetch_max(own.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
             let _under = Under(&own.now);
             tokio::time::sleep(Duration::from_millis(own.millis.load(Ordering::Relaxed))).await;
-            StatusCode::from_u16(u16::try_from(own.status.load(Ordering::Relaxed)).unwrap()).unwrap()
+            let status = u16::try_from(own.status.load(Ordering::Relaxed)).unwrap();
+            (StatusCode::from_u16(status).unwrap(), Json(json!({"items": [], "total": 0, "page": 1, "per_page": 20})))
         };
         let router = Router::new().fallback(answer).with_state(Arc::clone(&own));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -64,18 +65,18 @@ impl Upstream {
         self.millis.store(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
-    /// How often it was asked since this was last looked at.
+    /// Number of requests since the last call of this function.
     pub(crate) fn asked(&self) -> u64 {
         self.asked.swap(0, Ordering::Relaxed)
     }
 
-    /// The most calls it had under way at once since this was last looked at.
+    /// Highest number of concurrent requests since the last call of this function.
     pub(crate) fn most_at_once(&self) -> u64 {
         self.most.swap(0, Ordering::Relaxed)
     }
 }
 
-/// A file of its own; removed when dropped.
+/// A temporary file, removed when dropped.
 pub(crate) struct Written(pub(crate) std::path::PathBuf);
 
 impl Written {
@@ -92,7 +93,7 @@ impl Drop for Written {
     }
 }
 
-/// A process that ends with the test.
+/// A child process, killed when dropped.
 pub(crate) struct Child(pub(crate) std::process::Child);
 
 impl Drop for Child {
