@@ -40,6 +40,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
     let mut lines = say::acting("Its runbook opens from the table below.");
     lines.extend(say::broken());
     lines.extend(say::protects());
+    lines.extend(say::calm());
     lines.extend(say::viewers(say::Orders::InIt));
     lines.extend(delivered());
     lines.push(unnoticed());

@@ -54,7 +54,7 @@ fn at_risk() -> String {
 fn now() -> Vec<([u32; 4], Panel)> {
     let mut lines = say::broken();
     lines.extend(say::protects());
-    lines.push(say::calm());
+    lines.extend(say::calm());
     lines.extend(say::orders());
     lines.extend(draining());
     lines.extend(unprotected());

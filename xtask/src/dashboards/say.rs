@@ -245,7 +245,7 @@ pub fn protects() -> Vec<Query> {
 
 /// What is broken, what protects, and what viewers and buyers get.
 pub fn state() -> Vec<Query> {
-    [broken(), protects(), vec![calm()], viewers(Orders::BelowIt), orders()].concat()
+    [broken(), protects(), calm(), viewers(Orders::BelowIt), orders()].concat()
 }
 
 /// Where a page says what orders become: in the line on viewers, or in one of its own.
@@ -255,12 +255,26 @@ pub enum Orders {
     BelowIt,
 }
 
-/// One line while nothing is broken and every breaker is closed.
-pub fn calm() -> Query {
+/// One line while nothing is broken and every breaker is closed. The alert on open breakers looks back at a window
+/// and outlives them.
+pub fn calm() -> Vec<Query> {
     let closed = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")]));
     let other = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]));
     let quiet = format!("({closed} and ({other} == 0)) unless on () ({})", harmful());
-    counted(&quiet, Gravity::Good, "No dependency is broken, and all {{count}} breakers are closed.")
+    let late = max(&[], &alerts("firing", &[is("alertname", "CircuitBreakerOpen")]));
+    vec![
+        counted(
+            &format!("({quiet}) unless on () {late}"),
+            Gravity::Good,
+            "No dependency is broken, and all {{count}} breakers are closed.",
+        ),
+        counted(
+            &format!("({quiet}) and on () {late}"),
+            Gravity::Good,
+            "No dependency is broken, and all {{count}} breakers are closed again; the alert CircuitBreakerOpen resolves \
+             by itself soon.",
+        ),
+    ]
 }
 
 fn played(service: &str, outcomes: &[&str], offset: &str) -> String {
