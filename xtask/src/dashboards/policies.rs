@@ -55,7 +55,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
     let attempts = sum(&[], &rate(&names::RETRY_ATTEMPTS, &[]));
     let calls = sum(&[], &rate(&names::RETRY_CALLS, &[]));
     let saved = sum(&[], &rate(&names::RETRY_CALLS, &[is(label::OUTCOME, "success_with_retry")]));
-    let full = format!("count(({}) >= 1)", used());
+    let full = format!("count(({}) >= 1)", used(&protected(), ""));
     let tiles = row([
         stepped(
             "Retries per 100 calls",
@@ -82,8 +82,8 @@ fn now() -> Vec<([u32; 4], Panel)> {
         .decimals(1),
         stepped(
             "Bulkheads full now",
-            "Limits on calls at once that are reached: only calls to that dependency wait. The unprotected gateway's \
-             one pool counts, too.",
+            "Limits on calls at once that are reached, at protected callers: only calls to that dependency wait. The \
+             unprotected gateway's one pool is in the graph below.",
             &[(None, theme::NEUTRAL), (Some(1.0), theme::WARN)],
             or_zero(&full),
         ),
@@ -108,13 +108,16 @@ fn now() -> Vec<([u32; 4], Panel)> {
     panels
 }
 
-/// Share of each bulkhead's places that are taken.
-fn used() -> String {
-    format!(
-        "{} / ({} > 0)",
-        max(BULKHEAD, &series(&names::BULKHEAD_IN_FLIGHT, &[])),
-        max(BULKHEAD, &series(&names::BULKHEAD_CAPACITY, &[]))
-    )
+/// Share of each bulkhead's places that are taken, by a measure of the calls in it (`[range]`, or nothing for now).
+fn used(matchers: &[String], range: &str) -> String {
+    let in_flight = series(&names::BULKHEAD_IN_FLIGHT, matchers);
+    let in_flight = if range.is_empty() { in_flight } else { format!("max_over_time({in_flight}{range})") };
+    format!("{} / ({} > 0)", max(BULKHEAD, &in_flight), max(BULKHEAD, &series(&names::BULKHEAD_CAPACITY, matchers)))
+}
+
+/// All bulkheads but the one pool of the unprotected gateway.
+fn protected() -> [String; 1] {
+    [not(label::SERVICE, say::BARE)]
 }
 
 fn retries() -> Vec<([u32; 4], Panel)> {
@@ -301,15 +304,7 @@ fn more_limits() -> Vec<([u32; 4], Panel)> {
 
 fn saturation() -> Panel {
     // Calls are short: what a scrape sees of a bulkhead is 0 nearly always. Its fullest moment between two points counts.
-    let fullest = |matchers: &[String], range: &str| {
-        format!(
-            "{} / ({} > 0)",
-            max(BULKHEAD, &format!("max_over_time({}{range})", series(&names::BULKHEAD_IN_FLIGHT, matchers))),
-            max(BULKHEAD, &series(&names::BULKHEAD_CAPACITY, matchers))
-        )
-    };
-    let protected = [not(label::SERVICE, say::BARE)];
-    let chosen = format!("topk(5, {})", fullest(&protected, "[$__range] @ end()"));
+    let chosen = format!("topk(5, {})", used(&protected(), "[$__range] @ end()"));
     Panel::new(
         Kind::TimeSeries,
         "Bulkheads in use: the five fullest, and the one pool without protection",
@@ -330,11 +325,11 @@ fn saturation() -> Panel {
         ],
     ))
     .ask(Query::over_time(
-        format!("({}) and on (service, bulkhead) ({chosen})", fullest(&protected, "[$__rate_interval]")),
+        format!("({}) and on (service, bulkhead) ({chosen})", used(&protected(), "[$__rate_interval]")),
         POOL,
     ))
     .ask(Query::over_time(
-        max(&[], &fullest(&[is(label::SERVICE, say::BARE)], "[$__rate_interval]")),
+        max(&[], &used(&[is(label::SERVICE, say::BARE)], "[$__rate_interval]")),
         "without protection",
     ))
     .when_empty("No bulkhead is configured")
