@@ -1,7 +1,7 @@
 //! The exported files, translated by a real istiod and run by a real Envoy.
 //!
 //! ```text
-//! ISTIOD=…/pilot-discovery cargo test -p breakerbox --test export istiod -- --ignored
+//! ISTIOD=…/pilot-discovery ISTIOCTL=…/istioctl cargo test -p breakerbox --test export istiod -- --ignored
 //! ```
 //!
 //! istiod reads the committed policies from a file. A minimal API server in this process gives it the Services of the
@@ -39,6 +39,8 @@ const NAMESPACE: &str = "breakerbox";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Allowance for timers and a busy machine.
 const LATE: Duration = Duration::from_millis(500);
+/// A proxy's timers start from a clock that may be some milliseconds behind.
+const EARLY: Duration = Duration::from_millis(20);
 
 /// The Services for requests as in the mesh overlay, which gives them a cluster address. Here it is the address the
 /// proxy listens on, so that a caller that knows only this address has its requests matched to their routes.
@@ -422,6 +424,30 @@ fn checked(policy: &PolicySettings, given: &Given, about: &str) {
     assert_eq!(cluster["common_lb_config"]["healthy_panic_threshold"], json!({}), "{about}: 0 is left out");
 }
 
+#[test]
+#[ignore = "needs an istioctl, by ISTIOCTL"]
+fn istioctl_finds_nothing_wrong() {
+    let istioctl = std::env::var("ISTIOCTL").unwrap_or_else(|_| panic!("ISTIOCTL names no istioctl"));
+    let built = Command::new(tool("KUSTOMIZE").unwrap())
+        .args(["build", "deploy/kubernetes/mesh"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let overlay = std::env::temp_dir().join(format!("breakerbox-mesh-{}.yaml", std::process::id()));
+    std::fs::write(&overlay, built.stdout).unwrap();
+    let files = ["policies", "beside-library", "faults"].map(|name| root().join(format!("deploy/istio/{name}.yaml")));
+    for file in files.iter().chain([&overlay]) {
+        for words in [&["validate", "-f"][..], &["analyze", "--use-kube=false", "--failure-threshold=Info", "-A"]] {
+            let mut command = Command::new(&istioctl);
+            let done = command.args(words).arg(file).env("KUBECONFIG", "/dev/null").output().unwrap();
+            let said = [done.stdout, done.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+            assert!(done.status.success() && !said.contains("may not"), "{words:?} {}: {said}", file.display());
+        }
+    }
+    let _ = std::fs::remove_file(overlay);
+}
+
 #[tokio::test]
 #[ignore = "needs an istiod, by ISTIOD"]
 async fn istiod_gives_each_caller_its_policys_numbers() {
@@ -453,7 +479,7 @@ async fn istiod_gives_callers_without_a_policy_nothing() {
 async fn a_read_is_retried_on_another_pod_and_a_write_is_not() {
     let mesh = Mesh::start(&[committed("policies.yaml")], "gateway", 2).await;
     let retries = retries(&policy("gateway", "catalog"));
-    // Too few errors on a pod to eject it.
+    // Too few errors on a pod to eject it. 429 and 503 have a Retry-After, which a proxy ignores.
     for status in [408, 429, 500, 503] {
         mesh.answers("catalog", status);
         let status = u16::try_from(status).unwrap();
@@ -483,12 +509,12 @@ async fn timeouts_hold_for_each_attempt_and_over_all() {
         mesh.takes(dependency, Duration::from_secs(9));
         let write = mesh.ask(&Method::POST, dependency).await;
         assert_eq!((write.status, mesh.asked(dependency)), (504, 1), "{write:?}");
-        assert!(write.after >= once && write.after < once + LATE, "{write:?}");
+        assert!(write.after + EARLY >= once && write.after < once + LATE, "{write:?}");
         let read = mesh.ask(&Method::GET, dependency).await;
         println!("{caller} → {dependency}: a write 504 after {:?}, a read after {:?}", write.after, read.after);
         assert_eq!((read.status, mesh.asked(dependency)), (504, 1 + retries(&policy)), "{read:?}");
         let all = total.min(once * (1 + u32::try_from(retries(&policy)).unwrap()));
-        assert!(read.after >= all && read.after < all + LATE, "{read:?}");
+        assert!(read.after + EARLY >= all && read.after < all + LATE, "{read:?}");
     }
 }
 
@@ -620,7 +646,7 @@ async fn an_injected_status_is_not_retried_and_spares_the_rest() {
     mesh.takes("ml-api", Duration::from_secs(9));
     let late = spared().await;
     let total = policy.time_limiter.total_timeout.unwrap();
-    assert!(late.status == 504 && late.after >= total && late.after < total + LATE, "{late:?}");
+    assert!(late.status == 504 && late.after + EARLY >= total && late.after < total + LATE, "{late:?}");
 }
 
 #[tokio::test]
@@ -634,7 +660,7 @@ async fn an_injected_delay_is_not_part_of_the_timeout() {
     let mesh = Mesh::start(&[istio::policies(&source), istio::faults(&source)], "recommendation", 1).await;
     let answer = mesh.ask(&Method::GET, "ml-api").await;
     println!("a delay of {delay:?} in front of a timeout of {total:?}: {answer:?}");
-    assert!(answer.status == 200 && answer.after >= delay && answer.after < delay + LATE, "{answer:?}");
+    assert!(answer.status == 200 && answer.after + EARLY >= delay && answer.after < delay + LATE, "{answer:?}");
 }
 
 #[tokio::test]
@@ -747,6 +773,7 @@ async fn the_mesh_handles_a_bad_pod_and_the_breaker_all() {
         assert_eq!(gateway.page().await, 200, "an earlier answer");
         assert!(begun.elapsed() < PATIENCE, "the breaker does not open");
     }
+    assert!(mesh.counted("catalog", "ejections_active").await <= 2, "half of four");
     mesh.asked("catalog");
     for _ in 0..100 {
         assert_eq!(gateway.page().await, 200, "an earlier answer");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::AppendHeaders;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -48,7 +49,10 @@ impl Upstream {
             let _under = Under(&own.now);
             tokio::time::sleep(Duration::from_millis(own.millis.load(Ordering::Relaxed))).await;
             let status = u16::try_from(own.status.load(Ordering::Relaxed)).unwrap();
-            (StatusCode::from_u16(status).unwrap(), Json(json!({"items": [], "total": 0, "page": 1, "per_page": 20})))
+            // With it the library's attempts would end.
+            let later = matches!(status, 429 | 503).then_some([("retry-after", "30")]);
+            let page = Json(json!({"items": [], "total": 0, "page": 1, "per_page": 20}));
+            (StatusCode::from_u16(status).unwrap(), later.map(AppendHeaders), page)
         };
         let router = Router::new().fallback(answer).with_state(Arc::clone(&own));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
