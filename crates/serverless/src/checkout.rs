@@ -25,7 +25,7 @@ use crate::queue::{Queue, QueueError, Retry};
 use crate::stateless::Stateless;
 use crate::store::{Began, Store, StoreError};
 
-/// The breaker's name in the table.
+/// The breaker's name in the store.
 pub const BREAKER: &str = "payment-gateway";
 /// Conditional writes of the breaker are tried this often before its outcome is dropped.
 const TRIES: u32 = 16;
@@ -44,7 +44,7 @@ pub enum Error {
 /// Where the breaker's knowledge comes from.
 #[derive(Clone)]
 pub enum Guard {
-    /// The table's item.
+    /// The store's item.
     Stored(breaker::Settings),
     /// Prometheus.
     Stateless(Stateless),

@@ -127,7 +127,7 @@ impl Dynamo {
             .update_expression(if taken { "SET #l = #l - :one" } else { "SET #l = #l + :one" })
             .expression_attribute_names("#l", "left")
             .expression_attribute_values(":one", number(1));
-        let update = if taken { update.condition_expression("#l >= :one") } else { update };
+        let update = update.condition_expression(if taken { "#l >= :one" } else { "attribute_exists(#l)" });
         let update = update.build().map_err(|error| StoreError::Database(error.to_string()))?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
@@ -161,7 +161,11 @@ impl Store for Dynamo {
 
     async fn release(&self, order: &Order) -> Result<bool, StoreError> {
         let items = vec![self.put_order(order)?, self.take(&order.title, false)?];
-        Ok(matches!(self.transact(items).await?, Transaction::Done))
+        match self.transact(items).await? {
+            Transaction::Done => Ok(true),
+            Transaction::Refused(codes) if codes.first().is_some_and(Option::is_some) => Ok(false),
+            Transaction::Refused(codes) => Err(StoreError::Database(format!("the release was refused: {codes:?}"))),
+        }
     }
 
     async fn stock(&self, title: &str, left: u32) -> Result<(), StoreError> {
@@ -187,9 +191,8 @@ impl Store for Dynamo {
     }
 
     async fn write_breaker(&self, name: &str, record: &Record) -> Result<bool, StoreError> {
-        let state = serde_json::to_value(record.state).unwrap_or_default();
-        let state = state.as_str().unwrap_or_default().to_owned();
-        let item = versioned(&format!("breaker#{name}"), record.version, record, ("state", &state))?;
+        let beside = ("state", record.state.as_str());
+        let item = versioned(&format!("breaker#{name}"), record.version, record, beside)?;
         self.replace(item, record.version).await
     }
 }

@@ -1,5 +1,5 @@
-//! Checkout as functions: API gateway → Lambda → breaker state in `DynamoDB` → payment gateway, with
-//! retries on SQS or in a Step Functions state machine.
+//! Checkout as functions: API gateway → Lambda → breaker state in `DynamoDB`, PostgreSQL or SQLite → payment
+//! gateway, with retries on SQS or in a Step Functions state machine.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -7,6 +7,8 @@
 //! | [`order`] | orders and their states |
 //! | [`store`] | what the functions share: orders, idempotency keys, stock, the breaker's item; conditional writes only |
 //! | [`dynamo`] | that store in one `DynamoDB` table |
+//! | [`sql`] | that store in PostgreSQL or an SQLite file |
+//! | [`any`] | the one of them that a setting chose |
 //! | [`payment`] | the payment gateway's client |
 //! | [`queue`] | the retry queue on SQS |
 //! | [`stateless`] | a breaker that stores nothing and asks Prometheus |
@@ -25,6 +27,7 @@
 //! - **Every write is conditional** on what it was decided on; the loser reads again.
 #![forbid(unsafe_code)]
 
+pub mod any;
 pub mod breaker;
 pub mod checkout;
 pub mod dynamo;
@@ -32,6 +35,7 @@ pub mod order;
 pub mod payment;
 pub mod queue;
 pub mod settings;
+pub mod sql;
 pub mod stateless;
 pub mod steps;
 pub mod store;

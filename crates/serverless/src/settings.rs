@@ -3,11 +3,13 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::any::AnyStore;
 use crate::breaker;
 use crate::checkout::{Checkout, Guard, Limits};
 use crate::dynamo::Dynamo;
 use crate::payment::Payments;
 use crate::queue::Queue;
+use crate::sql::{Location, Sql};
 use crate::stateless::{self, Stateless};
 
 /// A variable that is missing or out of range.
@@ -18,10 +20,17 @@ pub struct SettingsError {
     reason: String,
 }
 
+/// Where the functions' state is.
+#[derive(Clone, Debug)]
+enum Place {
+    Dynamo { table: String },
+    Sql(Location),
+}
+
 /// What the functions are configured with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    table: String,
+    store: Place,
     queue: String,
     dead_letters: String,
     payment_url: String,
@@ -73,7 +82,7 @@ impl Settings {
             }
         };
         Ok(Self {
-            table: text("TABLE")?,
+            store: place(&get)?,
             queue: text("QUEUE_URL")?,
             dead_letters: text("DEAD_LETTERS_URL")?,
             payment_url: text("PAYMENT_URL")?,
@@ -87,11 +96,11 @@ impl Settings {
         })
     }
 
-    /// The checkout that these describe, connected to AWS or to an emulator.
+    /// The checkout that these describe, connected to AWS or to an emulator. A SQL database is opened on first use.
     ///
     /// # Errors
     /// When an HTTP client can't be made.
-    pub async fn checkout(&self) -> Result<Checkout<Dynamo>, reqwest::Error> {
+    pub async fn checkout(&self) -> Result<Checkout<AnyStore>, reqwest::Error> {
         let mut loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
         if let Some(endpoint) = &self.endpoint {
             loader = loader.endpoint_url(endpoint);
@@ -109,10 +118,48 @@ impl Settings {
             max_attempts: self.max_attempts,
             first_delay_millis: millis(self.first_delay),
         };
-        let store = Dynamo::new(aws_sdk_dynamodb::Client::new(&config), &self.table);
+        let store = match &self.store {
+            Place::Dynamo { table } => AnyStore::Dynamo(Dynamo::new(aws_sdk_dynamodb::Client::new(&config), table)),
+            Place::Sql(location) => AnyStore::Sql(Sql::new(location.clone())),
+        };
         let payments = Payments::new(&self.payment_url, self.payment_timeout)?;
         Ok(Checkout::new(store, queues, payments, guard, limits))
     }
+}
+
+/// The store of `STORE`, or of `TABLE`, which names a `DynamoDB` table. What was given is not repeated in errors: it
+/// may have a password in it.
+fn place(get: &impl Fn(&str) -> Option<String>) -> Result<Place, SettingsError> {
+    const ONLY_POSTGRES: &str = "may only be set beside a postgres:// STORE that has no password itself";
+    const STORES: &str = "dynamodb:TABLE, postgres://USER@HOST/DATABASE or sqlite:///FILE";
+    let given = |name| get(name).filter(|text| !text.is_empty());
+    let wrong = |name, reason: String| Err(SettingsError { name, reason });
+    let place = match (given("STORE"), given("TABLE")) {
+        (Some(_), Some(_)) => return wrong("STORE", "TABLE is set, too; set one of them".to_owned()),
+        (None, None) => return wrong("STORE", format!("must be set to {STORES} (or TABLE to a DynamoDB table)")),
+        (None, Some(table)) => Place::Dynamo { table },
+        (Some(store), None) => {
+            let table = store.strip_prefix("dynamodb:").filter(|table| !table.is_empty());
+            let place = table.map(|table| Place::Dynamo { table: table.to_owned() });
+            match place.or_else(|| Location::parse(&store).map(Place::Sql)) {
+                Some(place) => place,
+                None => return wrong("STORE", format!("must be {STORES}")),
+            }
+        }
+    };
+    let Some(file) = given("STORE_PASSWORD_FILE") else { return Ok(place) };
+    let password = match std::fs::read_to_string(&file) {
+        Ok(password) => password.trim().to_owned(),
+        Err(error) => return wrong("STORE_PASSWORD_FILE", format!("{file}: {error}")),
+    };
+    if password.is_empty() {
+        return wrong("STORE_PASSWORD_FILE", format!("{file} is empty"));
+    }
+    let place = match place {
+        Place::Dynamo { .. } => None,
+        Place::Sql(location) => location.with_password(&password).map(Place::Sql),
+    };
+    place.map_or_else(|| wrong("STORE_PASSWORD_FILE", ONLY_POSTGRES.to_owned()), Ok)
 }
 
 fn within(
@@ -140,6 +187,66 @@ mod tests {
         })
     }
 
+    /// Settings with a file that holds this password.
+    fn with_password(store: &str, password: &str) -> Result<Settings, SettingsError> {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let file = std::env::temp_dir().join(format!("breakerbox-password-{}-{number}", std::process::id()));
+        std::fs::write(&file, password).unwrap();
+        let settings = read(&[("TABLE", ""), ("STORE", store), ("STORE_PASSWORD_FILE", file.to_str().unwrap())]);
+        std::fs::remove_file(file).unwrap();
+        settings
+    }
+
+    #[test]
+    fn the_store_is_chosen_by_its_address() {
+        let store = |extra: &[(&str, &str)]| format!("{:?}", read(extra).unwrap().store);
+        assert_eq!(store(&[]), r#"Dynamo { table: "t" }"#);
+        let of = |address| store(&[("TABLE", ""), ("STORE", address)]);
+        assert_eq!(of("dynamodb:orders"), r#"Dynamo { table: "orders" }"#);
+        assert_eq!(of("postgres://shop@db:5432/orders"), "Sql(postgres://db/orders)");
+        assert_eq!(of("sqlite:///var/lib/orders.db"), "Sql(sqlite:///var/lib/orders.db)");
+    }
+
+    #[test]
+    fn errors_about_the_store_name_what_it_may_be() {
+        let error = |extra: &[(&str, &str)]| read(extra).unwrap_err().to_string();
+        let stores = "dynamodb:TABLE, postgres://USER@HOST/DATABASE or sqlite:///FILE";
+        for unknown in ["orders", "dynamodb:", "sqlite::memory:", "mysql://db/orders", "postgres://shop:hu sh@db:x/o"] {
+            assert_eq!(error(&[("TABLE", ""), ("STORE", unknown)]), format!("STORE: must be {stores}"), "{unknown}");
+        }
+        assert_eq!(error(&[("STORE", "dynamodb:t")]), "STORE: TABLE is set, too; set one of them");
+        let missing = error(&[("TABLE", "")]);
+        assert_eq!(missing, format!("STORE: must be set to {stores} (or TABLE to a DynamoDB table)"));
+        assert!(error(&[("STORE_PASSWORD_FILE", "/missing/file")]).starts_with("STORE_PASSWORD_FILE: /missing/file: "));
+        let empty = with_password("postgres://shop@db/orders", "\n").unwrap_err().to_string();
+        assert!(empty.ends_with("is empty"), "{empty}");
+        for store in [
+            "postgres://shop:own@db/orders",
+            "postgres://shop@db/orders?password=own",
+            "sqlite:///orders.db",
+            "dynamodb:orders",
+        ] {
+            let refused = with_password(store, "hush").unwrap_err().to_string();
+            assert!(
+                refused.starts_with("STORE_PASSWORD_FILE: may only be set beside a postgres:// STORE"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for settings in [
+            with_password("postgres://shop@db/orders", "hush\n").unwrap(),
+            read(&[("TABLE", ""), ("STORE", "postgres://shop:hush@db/orders")]).unwrap(),
+            read(&[("TABLE", ""), ("STORE", "postgres://shop@db/orders?password=hush")]).unwrap(),
+        ] {
+            let shown = format!("{settings:?}");
+            assert!(shown.contains("postgres://db/orders") && !shown.contains("hush"), "{shown}");
+        }
+    }
+
     #[test]
     fn defaults_are_three_in_a_row_and_five_minutes() {
         let settings = read(&[]).unwrap();
@@ -153,6 +260,6 @@ mod tests {
         assert_eq!(error(&[("BREAKER_FAILURES", "0")]), "BREAKER_FAILURES: \"0\" must be a whole number, 1–1000");
         assert_eq!(error(&[("BREAKER", "x")]), "BREAKER: \"x\" is unknown; it may be stored or stateless");
         assert_eq!(error(&[("BREAKER", "stateless")]), "PROMETHEUS_URL: must be set");
-        assert_eq!(error(&[("TABLE", "")]), "TABLE: must be set");
+        assert_eq!(error(&[("QUEUE_URL", "")]), "QUEUE_URL: must be set");
     }
 }

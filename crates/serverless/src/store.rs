@@ -1,4 +1,6 @@
-//! What the functions share. Every write is conditional: it names the version it was decided on.
+//! What the functions share: [`Dynamo`](crate::dynamo::Dynamo), or [`Sql`](crate::sql::Sql) for PostgreSQL and SQLite.
+//! Every write is conditional: it names the version it was decided on. `tests/serverless/contract.rs` holds the
+//! stores to what is said here.
 
 use std::future::Future;
 
@@ -40,7 +42,8 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Replaces the order of `order.version - 1`. False when it has another version by now.
     fn update(&self, order: &Order) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Like [`update`](Self::update), and gives the reserved stock back, both or neither.
+    /// Like [`update`](Self::update), and gives the reserved stock back, both or neither. An error when the title
+    /// has no stock to give back to.
     fn release(&self, order: &Order) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Sets the remaining stock of a title.

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use breakerbox_serverless::NOTICE;
+use breakerbox_serverless::any::AnyStore;
 use breakerbox_serverless::checkout::{Checkout, Placed};
-use breakerbox_serverless::dynamo::Dynamo;
 use breakerbox_serverless::order::{NewOrder, Order, Status, validate_key};
 use breakerbox_serverless::settings::Settings;
 use lambda_http::http::{Method, StatusCode};
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-async fn serve(checkout: &Checkout<Dynamo>, request: &Request) -> Response<Body> {
+async fn serve(checkout: &Checkout<AnyStore>, request: &Request) -> Response<Body> {
     let path = request.uri().path().trim_end_matches('/');
     match (request.method(), path.strip_prefix("/orders")) {
         (&Method::POST, Some("")) => place(checkout, request).await,
@@ -38,7 +38,7 @@ async fn serve(checkout: &Checkout<Dynamo>, request: &Request) -> Response<Body>
     }
 }
 
-async fn place(checkout: &Checkout<Dynamo>, request: &Request) -> Response<Body> {
+async fn place(checkout: &Checkout<AnyStore>, request: &Request) -> Response<Body> {
     let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default();
     if let Err(error) = validate_key(key) {
         return problem(StatusCode::BAD_REQUEST, &error.to_string());

@@ -5,9 +5,10 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
+use crate::database::Backend;
 use crate::runtime::Treatment::{Charge, Fail, LoseAnswer};
 use crate::runtime::{Instance, serve};
-use crate::world::{World, root, tool};
+use crate::world::{World, root, tool, unique};
 
 /// The task function, as Step Functions would name it.
 const FUNCTION: &str = "arn:aws:lambda:eu-west-1:123456789012:function:checkout-step";
@@ -25,7 +26,7 @@ async fn execute(world: &World, key: &str) -> Option<String> {
     );
     let address = serve(router).await;
     // The interpreter runs a program for each task; this one hands the input to the function.
-    let task = std::env::temp_dir().join(format!("breakerbox-task-{}-{key}", std::process::id()));
+    let task = std::env::temp_dir().join(format!("breakerbox-task-{}", unique()));
     let script = "#!/usr/bin/env python3\nimport sys, urllib.request\nprint(urllib.request.urlopen('http://ADDRESS/', sys.argv[1].encode()).read().decode())\n";
     std::fs::write(&task, script.replace("ADDRESS", &address.to_string())).unwrap();
     assert!(Command::new("chmod").arg("+x").arg(&task).status().unwrap().success());
@@ -50,17 +51,15 @@ async fn execute(world: &World, key: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&said).split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-#[tokio::test]
-async fn the_state_machine_pays_at_once() {
-    let Some(world) = World::new(&[]).await else { return };
+async fn the_state_machine_pays_at_once(backend: Backend) {
+    let Some(world) = World::new(backend, &[]).await else { return };
     let Some(output) = execute(&world, "machine-1").await else { return };
     assert!(output.contains("status: 'paid'"), "{output}");
     world.books_agree(&["machine-1".to_owned()]).await;
 }
 
-#[tokio::test]
-async fn the_state_machine_waits_out_an_open_breaker() {
-    let Some(world) = World::new(&[("BREAKER_OPEN_MILLIS", "2000")]).await else { return };
+async fn the_state_machine_waits_out_an_open_breaker(backend: Backend) {
+    let Some(world) = World::new(backend, &[("BREAKER_OPEN_MILLIS", "2000")]).await else { return };
     world.gateway.will(&[Fail, Fail, Fail, Charge, Charge]);
     let Some(output) = execute(&world, "machine-2").await else { return };
     assert!(output.contains("status: 'paid'"), "{output}");
@@ -68,11 +67,18 @@ async fn the_state_machine_waits_out_an_open_breaker() {
     world.books_agree(&["machine-2".to_owned()]).await;
 }
 
-#[tokio::test]
-async fn the_state_machine_gives_up_and_undoes() {
-    let Some(world) = World::new(&[("BREAKER_FAILURES", "100"), ("FIRST_DELAY_MILLIS", "1")]).await else { return };
+async fn the_state_machine_gives_up_and_undoes(backend: Backend) {
+    let Some(world) = World::new(backend, &[("BREAKER_FAILURES", "100"), ("FIRST_DELAY_MILLIS", "1")]).await else {
+        return;
+    };
     world.gateway.otherwise(LoseAnswer);
     let Some(output) = execute(&world, "machine-3").await else { return };
     assert!(output.contains("status: 'cancelled'"), "{output}");
     world.books_agree(&["machine-3".to_owned()]).await;
+}
+
+over_each_store! {
+    the_state_machine_pays_at_once,
+    the_state_machine_waits_out_an_open_breaker,
+    the_state_machine_gives_up_and_undoes,
 }

@@ -1,9 +1,31 @@
-//! The functions as AWS runs them: the real binaries behind the Lambda Runtime API, `DynamoDB` and SQS from
-//! an emulator, a payment gateway that fails on purpose.
+//! The functions as AWS runs them: the real binaries behind the Lambda Runtime API, SQS from an emulator, a payment
+//! gateway that fails on purpose, and each of the stores.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+/// Makes a test for each store of each of these functions.
+macro_rules! over_each_store {
+    ($($name:ident),+ $(,)?) => {
+        over_each_store!(over_dynamodb DynamoDb $($name)+);
+        over_each_store!(over_postgres Postgres $($name)+);
+        over_each_store!(over_sqlite Sqlite $($name)+);
+    };
+    ($module:ident $backend:ident $($name:ident)+) => {
+        mod $module {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name(crate::database::Backend::$backend).await;
+                }
+            )+
+        }
+    };
+}
+
+mod contract;
+mod database;
 mod machine;
 mod runtime;
+mod sql;
 mod world;
 
 use std::time::Duration;
@@ -13,14 +35,14 @@ use breakerbox_serverless::order::Status;
 use serde_json::json;
 use tokio::time::sleep;
 
+use database::Backend;
 use runtime::Treatment::{Charge, Decline, Fail, Hang, LoseAnswer};
 use world::{World, place, request, tool};
 
 const NOTICE: &str = "현재 결제 서비스에 일시적인 오류가 발생했습니다. 나중에 다시 시도해 주세요.";
 
-#[tokio::test]
-async fn three_failures_in_a_row_block_payments_for_five_minutes() {
-    let Some(world) = World::new(&[]).await else { return };
+async fn three_failures_in_a_row_block_payments_for_five_minutes(backend: Backend) {
+    let Some(world) = World::new(backend, &[]).await else { return };
     world.gateway.otherwise(Fail);
     let api = world.api().await;
     for number in 0..3 {
@@ -37,9 +59,8 @@ async fn three_failures_in_a_row_block_payments_for_five_minutes() {
     assert!(!world.order("outage-3").await.maybe_charged);
 }
 
-#[tokio::test]
-async fn four_of_five_probes_close_and_queued_orders_are_paid_once() {
-    let Some(world) = World::new(&[("BREAKER_OPEN_MILLIS", "3000")]).await else { return };
+async fn four_of_five_probes_close_and_queued_orders_are_paid_once(backend: Backend) {
+    let Some(world) = World::new(backend, &[("BREAKER_OPEN_MILLIS", "3000")]).await else { return };
     world.gateway.will(&[Fail, Fail, Fail, Charge, Fail]);
     let api = world.api().await;
     let keys: Vec<_> = (0..6).map(|number| format!("recovery-{number}")).collect();
@@ -55,9 +76,8 @@ async fn four_of_five_probes_close_and_queued_orders_are_paid_once() {
     world.books_agree(&keys).await;
 }
 
-#[tokio::test]
-async fn a_lost_answer_is_never_charged_twice() {
-    let Some(world) = World::new(&[]).await else { return };
+async fn a_lost_answer_is_never_charged_twice(backend: Backend) {
+    let Some(world) = World::new(backend, &[]).await else { return };
     world.gateway.will(&[LoseAnswer, Charge]);
     let (status, _) = place(&world.api().await, "lost-answer").await;
     assert_eq!(status, 202);
@@ -67,9 +87,8 @@ async fn a_lost_answer_is_never_charged_twice() {
     world.books_agree(&["lost-answer".to_owned()]).await;
 }
 
-#[tokio::test]
-async fn a_decline_after_a_lost_answer_voids_the_charge() {
-    let Some(world) = World::new(&[]).await else { return };
+async fn a_decline_after_a_lost_answer_voids_the_charge(backend: Backend) {
+    let Some(world) = World::new(backend, &[]).await else { return };
     world.gateway.will(&[LoseAnswer, Decline]);
     place(&world.api().await, "lost-then-declined").await;
     assert_eq!(world.gateway.charged("lost-then-declined"), Some(3_500));
@@ -78,9 +97,8 @@ async fn a_decline_after_a_lost_answer_voids_the_charge() {
     world.books_agree(&["lost-then-declined".to_owned()]).await;
 }
 
-#[tokio::test]
-async fn an_instance_killed_while_charging_is_succeeded() {
-    let Some(world) = World::new(&[]).await else { return };
+async fn an_instance_killed_while_charging_is_succeeded(backend: Backend) {
+    let Some(world) = World::new(backend, &[]).await else { return };
     world.gateway.will(&[Hang]);
     let api = world.api().await;
     let event = request("POST", "/orders", "killed-key", &json!({"title": "parasite", "amount": 3_500}));
@@ -100,9 +118,8 @@ async fn an_instance_killed_while_charging_is_succeeded() {
     world.books_agree(&["killed-key".to_owned()]).await;
 }
 
-#[tokio::test]
-async fn the_same_key_makes_one_order_of_many_instances() {
-    let Some(world) = World::new(&[]).await else { return };
+async fn the_same_key_makes_one_order_of_many_instances(backend: Backend) {
+    let Some(world) = World::new(backend, &[]).await else { return };
     let instances = [world.api().await, world.api().await, world.api().await];
     let (a, b, c) = tokio::join!(
         place(&instances[0], "same-key-1"),
@@ -117,9 +134,8 @@ async fn the_same_key_makes_one_order_of_many_instances() {
     assert_eq!(instances[0].invoke(other).await.unwrap()["statusCode"], 422);
 }
 
-#[tokio::test]
-async fn many_short_lived_instances_share_one_count() {
-    let Some(world) = World::new(&[]).await else { return };
+async fn many_short_lived_instances_share_one_count(backend: Backend) {
+    let Some(world) = World::new(backend, &[]).await else { return };
     world.gateway.otherwise(Fail);
     // Each instance serves one request and dies: none of them sees three failures.
     for number in 0..5 {
@@ -131,10 +147,9 @@ async fn many_short_lived_instances_share_one_count() {
     assert_eq!(world.gateway.calls(), 3);
 }
 
-#[tokio::test]
-async fn an_order_that_never_gets_through_is_given_up() {
+async fn an_order_that_never_gets_through_is_given_up(backend: Backend) {
     let settings = [("MAX_ATTEMPTS", "2"), ("BREAKER_FAILURES", "100")];
-    let Some(world) = World::new(&settings).await else { return };
+    let Some(world) = World::new(backend, &settings).await else { return };
     world.gateway.otherwise(LoseAnswer);
     place(&world.api().await, "given-up").await;
     let worker = world.worker().await;
@@ -143,9 +158,8 @@ async fn an_order_that_never_gets_through_is_given_up() {
     world.books_agree(&["given-up".to_owned()]).await;
 }
 
-#[tokio::test]
-async fn invalid_requests_name_the_field() {
-    let Some(world) = World::new(&[]).await else { return };
+async fn invalid_requests_name_the_field(backend: Backend) {
+    let Some(world) = World::new(backend, &[]).await else { return };
     let api = world.api().await;
     for (key, body, status, named) in [
         ("short", json!({"title": "parasite", "amount": 1}), 400, "Idempotency-Key"),
@@ -160,8 +174,7 @@ async fn invalid_requests_name_the_field() {
     world.store_is_untouched().await;
 }
 
-#[tokio::test]
-async fn the_stateless_breaker_asks_prometheus() {
+async fn the_stateless_breaker_asks_prometheus(backend: Backend) {
     let ratio = std::sync::Arc::new(std::sync::Mutex::new("0.9"));
     let told = std::sync::Arc::clone(&ratio);
     let router = axum::Router::new().route(
@@ -176,13 +189,26 @@ async fn the_stateless_breaker_asks_prometheus() {
     );
     let prometheus = format!("http://{}", runtime::serve(router).await);
     let settings = [("BREAKER", "stateless"), ("PROMETHEUS_URL", &prometheus), ("BREAKER_QUERY", "ratio")];
-    let Some(world) = World::new(&settings).await else { return };
+    let Some(world) = World::new(backend, &settings).await else { return };
     let api = world.api().await;
     let (status, body) = place(&api, "stateless-1").await;
     assert_eq!((status, body["notice"].as_str(), world.gateway.calls()), (202, Some(NOTICE), 0));
     *ratio.lock().unwrap() = "0.1";
     assert_eq!(place(&api, "stateless-2").await.0, 200);
     assert_eq!(world.breaker().await.version, 0, "nothing is stored");
+}
+
+over_each_store! {
+    three_failures_in_a_row_block_payments_for_five_minutes,
+    four_of_five_probes_close_and_queued_orders_are_paid_once,
+    a_lost_answer_is_never_charged_twice,
+    a_decline_after_a_lost_answer_voids_the_charge,
+    an_instance_killed_while_charging_is_succeeded,
+    the_same_key_makes_one_order_of_many_instances,
+    many_short_lived_instances_share_one_count,
+    an_order_that_never_gets_through_is_given_up,
+    invalid_requests_name_the_field,
+    the_stateless_breaker_asks_prometheus,
 }
 
 #[test]

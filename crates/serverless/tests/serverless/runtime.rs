@@ -75,6 +75,20 @@ impl Instance {
         timeout(Duration::from_secs(30), receiver).await.ok()?.ok()
     }
 
+    /// Freezes it, as AWS does between two events.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Ends a freeze.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap().success());
+    }
+
     /// Kills it where it stands.
     pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();

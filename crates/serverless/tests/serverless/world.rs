@@ -1,4 +1,4 @@
-//! One table, two queues, a payment gateway and functions, on emulators.
+//! One store, two queues, a payment gateway and functions.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -7,18 +7,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
+use aws_config::SdkConfig;
+use breakerbox_serverless::any::AnyStore;
 use breakerbox_serverless::breaker::{Record, State};
 use breakerbox_serverless::checkout::BREAKER;
-use breakerbox_serverless::dynamo::Dynamo;
 use breakerbox_serverless::order::{Order, Status};
 use breakerbox_serverless::store::Store;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::database::{Backend, Database};
 use crate::runtime::{Gateway, Instance};
 
-const DEADLINE: Duration = Duration::from_secs(45);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(45);
 
 /// A program that `deploy/serverless/emulators --tools` names. `None`, loudly, when it can't be had; in CI
 /// that is a failure.
@@ -61,7 +62,7 @@ async fn emulator() -> Option<String> {
             let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             // `timeout` ends it even when this process is killed.
             let child = Command::new("timeout")
-                .args(["300", &program, "--host", "127.0.0.1", "--port", &port.to_string()])
+                .args(["600", &program, "--host", "127.0.0.1", "--port", &port.to_string()])
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
@@ -82,6 +83,22 @@ async fn emulator() -> Option<String> {
     Some(address)
 }
 
+/// A configuration of AWS' clients for the emulator.
+pub(crate) async fn emulated() -> Option<SdkConfig> {
+    let credentials = aws_sdk_dynamodb::config::Credentials::new("test", "test", None, None, "test");
+    let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
+        .endpoint_url(emulator().await?)
+        .region(aws_config::Region::new("eu-west-1"))
+        .credentials_provider(credentials);
+    Some(loader.load().await)
+}
+
+/// A name that no other test has.
+pub(crate) fn unique() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("checkout-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 impl Drop for Emulator {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -89,7 +106,8 @@ impl Drop for Emulator {
 }
 
 pub(crate) struct World {
-    pub(crate) store: Dynamo,
+    pub(crate) store: AnyStore,
+    pub(crate) database: Database,
     pub(crate) gateway: Gateway,
     pub(crate) variables: Vec<(String, String)>,
     sqs: aws_sdk_sqs::Client,
@@ -98,38 +116,30 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A table and queues of its own, with ten of one title. `extra` overrides the functions' variables.
-    pub(crate) async fn new(extra: &[(&str, &str)]) -> Option<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let endpoint = emulator().await?;
-        let name = format!("checkout-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let credentials = aws_sdk_dynamodb::config::Credentials::new("test", "test", None, None, "test");
-        let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .endpoint_url(&endpoint)
-            .region(aws_config::Region::new("eu-west-1"))
-            .credentials_provider(credentials)
-            .load()
-            .await;
-        let dynamo = aws_sdk_dynamodb::Client::new(&config);
+    /// A database and queues of its own, with ten of one title. `extra` overrides the functions' variables.
+    pub(crate) async fn new(backend: Backend, extra: &[(&str, &str)]) -> Option<Self> {
+        let config = emulated().await?;
+        let database = Database::new(backend).await?;
+        let name = unique();
         let sqs = aws_sdk_sqs::Client::new(&config);
-        let key = AttributeDefinition::builder().attribute_name("pk").attribute_type(ScalarAttributeType::S);
-        let schema = KeySchemaElement::builder().attribute_name("pk").key_type(KeyType::Hash);
-        let create = dynamo.create_table().table_name(&name).billing_mode(BillingMode::PayPerRequest);
-        let create = create.attribute_definitions(key.build().unwrap()).key_schema(schema.build().unwrap());
-        create.send().await.unwrap();
         let queue = sqs.create_queue().queue_name(&name).send().await.unwrap().queue_url.unwrap();
         let dead = sqs.create_queue().queue_name(format!("{name}-dead")).send().await.unwrap().queue_url.unwrap();
         let gateway = Gateway::default();
         let address = gateway.start().await;
+        // As the template has it.
+        let (variable, store_address) = match backend {
+            Backend::DynamoDb => ("TABLE", database.name()),
+            Backend::Postgres | Backend::Sqlite => ("STORE", database.address()),
+        };
         let mut variables: Vec<(String, String)> = [
-            ("TABLE", name.as_str()),
+            (variable, store_address.as_str()),
             ("QUEUE_URL", &queue),
             ("DEAD_LETTERS_URL", &dead),
             ("PAYMENT_URL", &format!("http://{address}")),
             ("PAYMENT_TIMEOUT_MILLIS", "1500"),
             ("LEASE_MILLIS", "2000"),
             ("FIRST_DELAY_MILLIS", "100"),
-            ("AWS_ENDPOINT_URL", &endpoint),
+            ("AWS_ENDPOINT_URL", config.endpoint_url().unwrap()),
             ("AWS_REGION", "eu-west-1"),
             ("AWS_ACCESS_KEY_ID", "test"),
             ("AWS_SECRET_ACCESS_KEY", "test"),
@@ -138,9 +148,9 @@ impl World {
         .into();
         variables.retain(|(name, _)| extra.iter().all(|(other, _)| other != name));
         variables.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let store = Dynamo::new(dynamo, &name);
+        let store = database.store();
         store.stock("parasite", 10).await.unwrap();
-        Some(Self { store, gateway, variables, sqs, queue, dead_letters: dead })
+        Some(Self { store, database, gateway, variables, sqs, queue, dead_letters: dead })
     }
 
     pub(crate) async fn api(&self) -> Instance {

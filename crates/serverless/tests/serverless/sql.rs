@@ -1,0 +1,166 @@
+//! What only the SQL stores have: connections that die, tables that are made, passwords and certificates.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use breakerbox_serverless::order::Status;
+use breakerbox_serverless::sql::{Location, Sql};
+use breakerbox_serverless::store::Store;
+use sqlx::Row;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::database::{Backend, Database, connect, execute};
+use crate::world::{World, place};
+
+fn sql(url: &str) -> Sql {
+    Sql::new(Location::parse(url).unwrap())
+}
+
+/// A number that PostgreSQL or SQLite answers.
+async fn number(url: &str, query: &'static str) -> i64 {
+    sqlx::query(query).fetch_one(&mut connect(url).await).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn an_instance_has_one_connection() {
+    let Some(database) = Database::new(Backend::Postgres).await else { return };
+    let store = database.store();
+    let mut tasks = JoinSet::new();
+    for _ in 0..16 {
+        let store = store.clone();
+        tasks.spawn(async move { store.left("parasite").await.unwrap() });
+    }
+    tasks.join_all().await;
+    let others = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    assert_eq!(number(&database.address(), others).await, 1);
+}
+
+/// PostgreSQL, or a pooler in front of it, closes what was idle for long.
+#[tokio::test]
+async fn a_connection_that_died_in_a_freeze_is_replaced() {
+    let Some(world) = World::new(Backend::Postgres, &[]).await else { return };
+    let api = world.api().await;
+    assert_eq!(place(&api, "before-freeze").await.0, 200);
+    api.freeze();
+    let address = world.database.address();
+    let ended = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    assert_eq!(number(&address, ended).await, 2, "the instance's and the test's own");
+    api.thaw();
+    assert_eq!(place(&api, "after-freeze").await.0, 200);
+    assert!(world.is("after-freeze", Status::Paid).await);
+    world.books_agree(&["before-freeze".to_owned(), "after-freeze".to_owned()]).await;
+}
+
+/// A network that forgot a connection answers nothing, not even that it is closed.
+#[tokio::test]
+async fn a_connection_that_went_silent_is_replaced() {
+    let Some(database) = Database::new(Backend::Postgres).await else { return };
+    let url = database.address();
+    let behind = url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let store = sql(&url.replace(&behind, &listener.local_addr().unwrap().to_string()));
+    let forget = Arc::new(Notify::new());
+    let forgotten = Arc::clone(&forget);
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let (behind, forgotten) = (behind.clone(), Arc::clone(&forgotten));
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(behind).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    // Both stay open.
+                    () = forgotten.notified() => std::future::pending().await,
+                }
+            });
+        }
+    });
+    store.stock("parasite", 3).await.unwrap();
+    forget.notify_waiters();
+    let since = Instant::now();
+    assert_eq!(store.left("parasite").await.unwrap(), Some(3));
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+}
+
+/// Instances that start at once find no tables, and make them once.
+async fn the_tables_are_made_once(backend: Backend) {
+    let Some(database) = Database::new(backend).await else { return };
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let store = database.store();
+        tasks.spawn(async move { store.left("parasite").await });
+    }
+    for left in tasks.join_all().await {
+        assert_eq!(left.unwrap(), None);
+    }
+    assert_eq!(number(&database.address(), "SELECT COUNT(*) FROM function_migrations").await, 1);
+}
+
+#[tokio::test]
+async fn postgres_tables_are_made_once() {
+    the_tables_are_made_once(Backend::Postgres).await;
+}
+
+#[tokio::test]
+async fn sqlite_tables_are_made_once() {
+    the_tables_are_made_once(Backend::Sqlite).await;
+}
+
+/// An older release must not change tables whose rules it does not know.
+#[tokio::test]
+async fn tables_of_a_newer_release_are_refused() {
+    let database = Database::new(Backend::Sqlite).await.unwrap();
+    database.store().stock("parasite", 3).await.unwrap();
+    let newer = "INSERT INTO function_migrations (version, description, success, checksum, execution_time)
+        VALUES (99, 'later', TRUE, x'00', 0)";
+    execute(&database.address(), newer).await;
+    let error = database.store().left("parasite").await.unwrap_err().to_string();
+    assert!(error.contains("cannot be used by this release") && error.contains("99"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_an_error_until_it_is_back() {
+    let database = Database::new(Backend::Sqlite).await.unwrap();
+    let Database::Sqlite { directory } = &database else { unreachable!() };
+    let store = database.store();
+    store.stock("parasite", 3).await.unwrap();
+    let away = directory.with_extension("away");
+    std::fs::rename(directory, &away).unwrap();
+    // A new instance; the old one has the file open.
+    let other = database.store();
+    other.left("parasite").await.unwrap_err();
+    std::fs::rename(&away, directory).unwrap();
+    assert_eq!(other.left("parasite").await.unwrap(), Some(3));
+}
+
+/// The password of `STORE_PASSWORD_FILE` is what PostgreSQL asks for.
+#[tokio::test]
+async fn a_password_of_a_file_opens_the_database() {
+    let Some(world) = World::new(Backend::Postgres, &[]).await else { return };
+    let url = world.database.address();
+    let user = world.database.name();
+    execute(&url, &format!("CREATE ROLE \"{user}\" LOGIN SUPERUSER PASSWORD 'hu sh@/%41'")).await;
+    // Everybody else is trusted.
+    let rules: String = sqlx::query("SHOW hba_file").fetch_one(&mut connect(&url).await).await.unwrap().get(0);
+    let trusted = std::fs::read_to_string(&rules).unwrap();
+    std::fs::write(&rules, format!("host all \"{user}\" 127.0.0.1/32 scram-sha-256\n{trusted}")).unwrap();
+    execute(&url, "SELECT pg_reload_conf()").await;
+    let file = std::env::temp_dir().join(&user);
+    let url = url.replace("breakerbox@", &format!("{user}@"));
+    let placed = async |password: &str, key: &str| {
+        std::fs::write(&file, password).unwrap();
+        let mut variables = world.variables.clone();
+        variables.retain(|(name, _)| name != "STORE");
+        variables.push(("STORE".to_owned(), url.clone()));
+        variables.push(("STORE_PASSWORD_FILE".to_owned(), file.display().to_string()));
+        let api = crate::runtime::Instance::start(env!("CARGO_BIN_EXE_checkout-api"), &variables).await;
+        place(&api, key).await.0
+    };
+    assert_eq!(placed("another", "wrong-password").await, 503);
+    assert_eq!(placed("hu sh@/%41\n", "right-password").await, 200);
+    std::fs::remove_file(&file).unwrap();
+}
