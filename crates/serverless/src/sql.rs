@@ -92,7 +92,8 @@ impl Location {
         let url = &mut self.options.database_url;
         let has_one = url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password");
         let takes_one = self.dialect == Dialect::Postgres && !has_one;
-        (takes_one && url.set_password(Some(password)).is_ok()).then_some(self)
+        // All but `%` is encoded there.
+        (takes_one && url.set_password(Some(&password.replace('%', "%25"))).is_ok()).then_some(self)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::world::{emulated, unique};
 
 #[allow(dead_code, reason = "the program's own tests use more of it")]
 #[path = "../../../../tests/checkout/postgres.rs"]
-mod postgres;
+pub(crate) mod postgres;
 
 use postgres::Postgres;
 

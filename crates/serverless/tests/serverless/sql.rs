@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakerbox_serverless::order::Status;
+use breakerbox_serverless::settings::Settings;
 use breakerbox_serverless::sql::{Location, Sql};
 use breakerbox_serverless::store::Store;
-use sqlx::Row;
+use sqlx::{AnyConnection, Connection, Row};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::database::postgres::Postgres;
 use crate::database::{Backend, Database, connect, execute};
-use crate::world::{World, place};
+use crate::world::{DEADLINE, World, place, unique};
 
 fn sql(url: &str) -> Sql {
     Sql::new(Location::parse(url).unwrap())
@@ -137,30 +139,49 @@ async fn a_database_that_is_away_is_an_error_until_it_is_back() {
     assert_eq!(other.left("parasite").await.unwrap(), Some(3));
 }
 
-/// The password of `STORE_PASSWORD_FILE` is what PostgreSQL asks for.
+/// What RDS asks for: a password, here from `STORE_PASSWORD_FILE`, and TLS with a certificate that is verified.
 #[tokio::test]
-async fn a_password_of_a_file_opens_the_database() {
-    let Some(world) = World::new(Backend::Postgres, &[]).await else { return };
-    let url = world.database.address();
-    let user = world.database.name();
-    execute(&url, &format!("CREATE ROLE \"{user}\" LOGIN SUPERUSER PASSWORD 'hu sh@/%41'")).await;
-    // Everybody else is trusted.
-    let rules: String = sqlx::query("SHOW hba_file").fetch_one(&mut connect(&url).await).await.unwrap().get(0);
-    let trusted = std::fs::read_to_string(&rules).unwrap();
-    std::fs::write(&rules, format!("host all \"{user}\" 127.0.0.1/32 scram-sha-256\n{trusted}")).unwrap();
-    execute(&url, "SELECT pg_reload_conf()").await;
-    let file = std::env::temp_dir().join(&user);
-    let url = url.replace("breakerbox@", &format!("{user}@"));
-    let placed = async |password: &str, key: &str| {
+async fn a_password_and_a_certificate_open_the_database() {
+    const PASSWORD: &str = "hu sh@/%41";
+    let Some(server) = Postgres::start(&unique()) else { return };
+    let url = server.url("shop");
+    execute(&url, &format!("ALTER ROLE breakerbox PASSWORD '{PASSWORD}'")).await;
+    // Runs in the data directory, as the server's user; those are the default names.
+    let certificate = "COPY (SELECT 1) TO PROGRAM 'openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+        -subj /CN=test -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+        -keyout server.key -out server.crt 2>&1'";
+    execute(&url, certificate).await;
+    execute(&url, "ALTER SYSTEM SET ssl = on").await;
+    let mut connection = connect(&url).await;
+    let data: String = sqlx::query("SHOW data_directory").fetch_one(&mut connection).await.unwrap().get(0);
+    std::fs::write(format!("{data}/pg_hba.conf"), "hostssl all all 127.0.0.1/32 scram-sha-256\n").unwrap();
+    sqlx::query("SELECT pg_reload_conf()").execute(&mut connection).await.unwrap();
+    let since = Instant::now();
+    while AnyConnection::connect(&url).await.is_ok() {
+        assert!(since.elapsed() < DEADLINE, "the rules are not in force");
+    }
+    let file = std::env::temp_dir().join(unique());
+    let opened = async |url: &str, password: &str| {
         std::fs::write(&file, password).unwrap();
-        let mut variables = world.variables.clone();
-        variables.retain(|(name, _)| name != "STORE");
-        variables.push(("STORE".to_owned(), url.clone()));
-        variables.push(("STORE_PASSWORD_FILE".to_owned(), file.display().to_string()));
-        let api = crate::runtime::Instance::start(env!("CARGO_BIN_EXE_checkout-api"), &variables).await;
-        place(&api, key).await.0
+        let settings = Settings::read(|name| match name {
+            "STORE" => Some(url.to_owned()),
+            "STORE_PASSWORD_FILE" => Some(file.display().to_string()),
+            "QUEUE_URL" | "DEAD_LETTERS_URL" | "PAYMENT_URL" => Some("http://127.0.0.1:1".to_owned()),
+            _ => None,
+        });
+        let found = settings.unwrap().checkout().await.unwrap().order("key-1").await;
+        found.map_err(|error| error.to_string())
     };
-    assert_eq!(placed("another", "wrong-password").await, 503);
-    assert_eq!(placed("hu sh@/%41\n", "right-password").await, 200);
+    let verified = format!("{url}?sslmode=verify-full&sslrootcert={data}/server.crt");
+    assert_eq!(opened(&verified, &format!("{PASSWORD}\n")).await, Ok(None));
+    for (url, password, cause) in [
+        (verified.clone(), "another", "password authentication failed"),
+        (format!("{url}?sslmode=disable"), PASSWORD, "no encryption"),
+        (format!("{url}?sslmode=verify-full"), PASSWORD, "certificate"),
+        (verified.replace("127.0.0.1", "localhost"), PASSWORD, "certificate"),
+    ] {
+        let error = opened(&url, password).await.unwrap_err();
+        assert!(error.contains(cause) && !error.contains(password), "{error}");
+    }
     std::fs::remove_file(&file).unwrap();
 }

@@ -46,10 +46,8 @@ pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-struct Emulator(Child);
-
-/// Ends with the test process: tests share one, and no test is the last.
-static EMULATOR: Mutex<Option<(Emulator, String)>> = Mutex::new(None);
+/// The emulator's process and address. Tests share one, and no test is the last.
+static EMULATOR: Mutex<Option<(Child, String)>> = Mutex::new(None);
 
 /// The emulator's address. It is started once for all tests, and ends by itself after them.
 async fn emulator() -> Option<String> {
@@ -60,15 +58,17 @@ async fn emulator() -> Option<String> {
             (address.clone(), false)
         } else {
             let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            // `timeout` ends it even when this process is killed.
-            let child = Command::new("timeout")
-                .args(["600", &program, "--host", "127.0.0.1", "--port", &port.to_string()])
+            // It ends when its input does, which is when this process does, however that comes about.
+            let child = Command::new("sh")
+                .args(["-c", r#""$@" & cat >/dev/null; kill $!"#, "sh"])
+                .args([&program, "--host", "127.0.0.1", "--port", &port.to_string()])
+                .stdin(Stdio::piped())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
             let address = format!("http://127.0.0.1:{port}");
-            *present = Some((Emulator(child), address.clone()));
+            *present = Some((child, address.clone()));
             (address, true)
         }
     };
@@ -97,12 +97,6 @@ pub(crate) async fn emulated() -> Option<SdkConfig> {
 pub(crate) fn unique() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("checkout-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
-}
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-    }
 }
 
 pub(crate) struct World {
