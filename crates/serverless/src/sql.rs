@@ -129,8 +129,7 @@ type Job<A, T> = for<'c> fn(&'c mut AnyConnection, &'c A) -> Work<'c, T>;
 #[derive(Debug)]
 enum Failure {
     Sql(sqlx::Error),
-    Malformed(String),
-    Other(String),
+    Store(StoreError),
 }
 
 impl From<sqlx::Error> for Failure {
@@ -139,12 +138,17 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Sql(error) => Self::Database(error.to_string()),
-            Failure::Malformed(item) => Self::Malformed(item),
-            Failure::Other(why) => Self::Database(why),
+            Failure::Store(error) => error,
         }
     }
 }
@@ -249,7 +253,7 @@ impl Sql {
         migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
         migrator.run_direct(None, &mut *transaction, false).await.map_err(|error| match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Failure::Sql(error),
-            other => Failure::Other(format!("the functions' tables cannot be used by this release: {other}")),
+            other => StoreError::Database(format!("this release cannot use the tables: {other}")).into(),
         })?;
         Ok(transaction.commit().await?)
     }
@@ -292,7 +296,7 @@ impl Store for Sql {
                 let mut transaction = connection.begin_with(*begin).await?;
                 let replaced = item.replace(&mut transaction).await?;
                 if replaced && !add_stock(&mut transaction, &order.title, 1).await? {
-                    return Err(Failure::Other(format!("{} has no stock to give back to", order.title)));
+                    return Err(StoreError::Database(format!("{} has no stock to give back to", order.title)).into());
                 }
                 transaction.commit().await?;
                 Ok(replaced)
@@ -397,7 +401,7 @@ async fn body<T: DeserializeOwned>(
 ) -> Result<Option<T>, Failure> {
     let Some(row) = sqlx::query(table.body).bind(key).fetch_optional(connection).await? else { return Ok(None) };
     let text: String = row.try_get("body")?;
-    let body = serde_json::from_str(&text).map_err(|_| Failure::Malformed(format!("{}#{key}", table.item)))?;
+    let body = serde_json::from_str(&text).map_err(|_| StoreError::Malformed(format!("{}#{key}", table.item)))?;
     Ok(Some(body))
 }
 
@@ -411,5 +415,5 @@ async fn left(connection: &mut AnyConnection, title: &str) -> Result<Option<u32>
     let query = sqlx::query("SELECT remaining FROM function_stock WHERE title = $1").bind(title);
     let Some(row) = query.fetch_optional(connection).await? else { return Ok(None) };
     let left: i64 = row.try_get("remaining")?;
-    u32::try_from(left).map(Some).map_err(|_| Failure::Malformed(format!("stock#{title}")))
+    u32::try_from(left).map(Some).map_err(|_| StoreError::Malformed(format!("stock#{title}")).into())
 }

@@ -121,7 +121,7 @@ async fn tables_of_a_newer_release_are_refused() {
         VALUES (99, 'later', TRUE, x'00', 0)";
     execute(&database.address(), newer).await;
     let error = database.store().left("parasite").await.unwrap_err().to_string();
-    assert!(error.contains("cannot be used by this release") && error.contains("99"), "{error}");
+    assert!(error.contains("this release cannot use") && error.contains("99"), "{error}");
 }
 
 #[tokio::test]
