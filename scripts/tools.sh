@@ -413,7 +413,7 @@ if [ ${#missing[@]} -gt 0 ]; then
         SCHEMATHESIS) say "  $name: the admin port against its OpenAPI document (stack)" ;;
         ENVOY) say "  $name: the exported policies in a real Envoy (export)" ;;
         CHROMIUM) say "  $name: the storefront and the console in a browser (cli, pages)" ;;
-        POSTGRES_BIN) say "  $name: checkout over PostgreSQL, with kills (checkout)" ;;
+        POSTGRES_BIN) say "  $name: checkout over PostgreSQL, with kills (checkout), the functions over it (serverless)" ;;
         KUSTOMIZE) say "  $name: the Kubernetes overlays, as a cluster gets them (xtask)" ;;
         VALGRIND) say "  $name: the instructions of a call against their table (instructions)" ;;
         NODE) say "  $name: the embedded pages are what web/ builds, and the browser tests (pages)" ;;

@@ -127,7 +127,7 @@ impl Dynamo {
             .update_expression(if taken { "SET #l = #l - :one" } else { "SET #l = #l + :one" })
             .expression_attribute_names("#l", "left")
             .expression_attribute_values(":one", number(1));
-        let update = update.condition_expression(if taken { "#l >= :one" } else { "attribute_exists(#l)" });
+        let update = if taken { update.condition_expression("#l >= :one") } else { update };
         let update = update.build().map_err(|error| StoreError::Database(error.to_string()))?;
         Ok(TransactWriteItem::builder().update(update).build())
     }

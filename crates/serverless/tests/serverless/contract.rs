@@ -32,7 +32,7 @@ fn next(order: &Order, status: Status) -> Order {
 }
 
 /// Runs a function on stores of their own, all at once.
-async fn at_once<T: Send + 'static, R: Future<Output = T> + Send + 'static>(
+pub(crate) async fn at_once<T: Send + 'static, R: Future<Output = T> + Send + 'static>(
     database: &Database,
     run: impl Fn(AnyStore, usize) -> R,
 ) -> Vec<T> {
