@@ -14,11 +14,11 @@
 
 use std::{
     cell::Cell,
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use super::window::Place;
+use crate::sync::unique;
 
 /// Breakers that a thread can remember.
 const PLACES: usize = 8;
@@ -31,8 +31,7 @@ pub(super) struct Id(u64);
 
 impl Id {
     pub(super) fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        Self(unique())
     }
 
     #[inline]
