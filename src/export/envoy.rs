@@ -60,8 +60,9 @@ fn cluster(source: &Source, relation: Relation<'_>) -> Value {
             "cluster_name": name(relation),
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
-        // All hosts may be ejected at once, as an open breaker rejects all calls.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        // All hosts may be ejected at once, as all calls are refused while a breaker is open. Without a merge window,
+        // which is a second by default, a host that fails right after its return is out as soon as it is ejected.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
     });
     let mut threshold = json!({"priority": "DEFAULT"});
     if let Some(places) = Places::of(policy) {

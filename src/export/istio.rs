@@ -47,7 +47,10 @@ const ALWAYS: &[(&str, &str)] = &[
         "a breaker covers the dependency as a whole",
         "outlier detection covers each pod; it cannot distinguish one bad pod from all",
     ),
-    ("half-open: a few probes decide", "an ejected pod gets its whole share back at once"),
+    (
+        "half-open: a few probes decide",
+        "an ejected pod gets its whole share back at once, and keeps it for up to a second if it still fails: a proxy merges changes within a second",
+    ),
     ("a rejection has the time until the next probe (`Retry-After`)", "a 503 without it"),
     ("idempotency: a POST with a key is retried, one without is not", "only GET and HEAD are retried here"),
     ("the remaining time of the caller's deadline is passed on (`x-deadline-ms`)", "each hop has a timeout of its own"),

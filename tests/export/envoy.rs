@@ -125,4 +125,12 @@ async fn envoy_retries_and_ejects_as_the_policy_says() {
     upstream.take(Duration::from_millis(200));
     let answers = futures_util::future::join_all((0..places).map(|_| ask(reqwest::Method::POST))).await;
     assert!(answers.iter().all(|status| *status == 200), "{places} calls at once: {answers:?}");
+
+    upstream.answer(500);
+    upstream.take(Duration::ZERO);
+    let mut errors = 0;
+    while ask(reqwest::Method::POST).await != 503 {
+        errors += 1;
+        assert!(errors < 150, "a host that fails right after its return keeps its calls");
+    }
 }
