@@ -342,7 +342,7 @@ fn answered() -> Panel {
     .between(0.0, None)
     .aligned()
     .configure(theme::paint("rejected", theme::colour("rejected")))
-    .configure(theme::paint("fallback served", theme::colour("cache")))
+    .configure(theme::paint("fallback served", theme::GOOD))
     .configure(theme::paint("fallback had nothing, the next one was asked", theme::WARN))
     .ask(Query::over_time(
         or_zero(&sum(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]))),

@@ -113,10 +113,13 @@ fn harmless() -> String {
     )
 }
 
-/// Seconds since `otherwise` was last true, for the series of `now`; half an hour when it was not in that time.
+/// Seconds since `otherwise` was last true, for the series of `now`. When it was not in the last half hour, that,
+/// or the age of the oldest process if that is less.
 fn since(by: &[&str], now: &str, otherwise: &str) -> String {
     let ago = format!("time() - {}", max(by, &format!("max_over_time(timestamp({otherwise})[30m:5s])")));
-    format!("(({now}) * 0 + on ({}) ({ago})) or (({now}) * 0 + 1800)", by.join(", "))
+    let age = format!("max(time() - {})", foreign("process_start_time_seconds", &[]));
+    let at_most = format!("scalar(clamp_max({age}, 1800) or vector(1800))");
+    format!("(({now}) * 0 + on ({}) ({ago})) or (({now}) * 0 + {at_most})", by.join(", "))
 }
 
 /// What each kind of fault makes its target do.
@@ -216,6 +219,20 @@ fn at_breaker(faults: &str) -> String {
     max(&[label::BREAKER], &format!("label_replace({faults}, \"breaker\", \"$1\", \"target\", \"(.+)\")"))
 }
 
+/// One line a fault that has just ended behind a closed breaker: rates still hold what it did.
+fn ended() -> Query {
+    let target = &[label::TARGET];
+    let before = format!("max_over_time(timestamp({})[$__rate_interval:5s])", max(target, &harmful()));
+    let away = series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]);
+    let away = format!("max by (target) (label_replace({away} == 1, \"target\", \"$1\", \"breaker\", \"(.+)\"))");
+    let ago = format!("(time() - {before}) unless on (target) ({}) unless on (target) ({away})", harmful());
+    line(
+        &format!("topk(2, {})", spoken(target, &ago, "span")),
+        Gravity::Note,
+        "{{target}} works again since {{span}} ago: the rates and shares of the last seconds still hold its fault.",
+    )
+}
+
 /// One line a breaker that is not closed: what it does, and what comes.
 pub fn protects() -> Vec<Query> {
     let (open, half_open) = (away("open"), away("half_open"));
@@ -232,7 +249,7 @@ pub fn protects() -> Vec<Query> {
         line(
             &format!("topk(3, {open} unless {on} ({was_hit}))"),
             Gravity::Protected,
-            "The breaker {{service}} → {{breaker}} opened {{span}} ago, and no fault was switched on there: look for the cause \
+            "The breaker {{service}} → {{breaker}} opened {{span}} ago, and no outage was switched on there: look for the cause \
              behind it. Next probe in {{wait}}.",
         ),
         line(
@@ -240,6 +257,7 @@ pub fn protects() -> Vec<Query> {
             Gravity::Note,
             "The breaker {{service}} → {{breaker}} is half-open: a few calls probe whether {{breaker}} is back.",
         ),
+        ended(),
     ]
 }
 
@@ -255,12 +273,17 @@ pub enum Orders {
     BelowIt,
 }
 
+/// The number of breakers, while nothing is broken and all of them are closed.
+fn quiet() -> String {
+    let closed = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")]));
+    let other = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]));
+    format!("({closed} and ({other} == 0)) unless on () ({})", harmful())
+}
+
 /// One line while nothing is broken and every breaker is closed. The alert on open breakers looks back at a window
 /// and outlives them.
 pub fn calm() -> Vec<Query> {
-    let closed = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")]));
-    let other = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]));
-    let quiet = format!("({closed} and ({other} == 0)) unless on () ({})", harmful());
+    let quiet = quiet();
     let late = max(&[], &alerts("firing", &[is("alertname", "CircuitBreakerOpen")]));
     vec![
         counted(
@@ -441,7 +464,20 @@ pub fn in_state(state: &str, severity: &str) -> String {
 
 /// The gravest alert that asks for action, of those the oldest, with its age; the others are only counted.
 fn gravest(severity: &str) -> String {
-    let span = spoken(ALERT, &format!("topk(1, {})", in_state("firing", severity)), "span");
+    let firing = format!("({}) unless on (alertname, service, breaker) ({})", in_state("firing", severity), lagging());
+    named(&spoken(ALERT, &format!("topk(1, {firing})"), "span"))
+}
+
+/// Alerts on open breakers whose breaker is closed by now: their window still holds the time before.
+fn lagging() -> String {
+    let open = max(ALERT, &alerts("firing", &[is("alertname", "CircuitBreakerOpen")]));
+    let closed =
+        max(BREAKER, &format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")])));
+    format!("({open}) and on (service, breaker) ({closed})")
+}
+
+/// Alerts as the sentence names them, with how many others fire.
+fn named(span: &str) -> String {
     let at = format!("label_join({span}, \"at\", \" → \", \"service\", \"breaker\")");
     let at = format!("label_replace({at}, \"at\", \"$1\", \"at\", \"(.*) → \")");
     // Prometheus leaves a rule's template in ALERTS where it expands to nothing.
@@ -450,7 +486,9 @@ fn gravest(severity: &str) -> String {
     let what = format!("label_replace({at}, \"what\", \"$1\", \"alertname\", \"(.+)\")");
     let what =
         format!("label_replace({what}, \"what\", \"{CANNOT_DELIVER}\", \"alertname\", \"{CANNOT_DELIVER_ALERT}\")");
-    let others = format!("label_replace(count_values(\"n\", ({}) - 1), \"others\", \"$1\", \"n\", \"(.*)\")", firing());
+    let lagging = or_zero(&format!("count({})", lagging()));
+    let others = format!("({}) - ({lagging}) - 1", firing());
+    let others = format!("label_replace(count_values(\"n\", {others}), \"others\", \"$1\", \"n\", \"(.*)\")");
     joined(&what, "others", &others)
 }
 
@@ -474,5 +512,12 @@ pub fn acting(next: &str) -> Vec<Query> {
         line(&critical, Gravity::Harm, &legend),
         line(&milder, Gravity::Protected, &legend),
         line(&format!("({}) == 0", firing()), Gravity::Good, "No alert fires that asks for action."),
+        line(
+            // Otherwise the line on calm says it.
+            &format!("topk(2, {}) unless on () ({})", max(BREAKER, &lagging()), quiet()),
+            Gravity::Note,
+            "CircuitBreakerOpen at {{service}} → {{breaker}} still fires although that breaker is closed again: it \
+             resolves by itself soon.",
+        ),
     ]
 }
