@@ -89,7 +89,7 @@ export function Rail() {
           <span>
             {notClosed.length === 0
               ? `all ${breakers.value.length} closed`
-              : `${notClosed.length} of ${breakers.value.length} not closed: ${notClosed.slice(0, 2).join(', ')}${notClosed.length > 2 ? '…' : ''}`}
+              : `${notClosed.length} of ${breakers.value.length} not closed${notClosed.length === 1 ? `: ${notClosed[0]}` : ''}`}
           </span>
         </h2>
         <ul>

@@ -125,7 +125,7 @@ const en = {
   bare: 'Unprotected twin',
   waits: 'waiting',
   stillWaiting: 'still waiting for {p}',
-  stillWhy: 'This side has no timeout. Cancelled here after {n} s.',
+  stillWhy: 'This side has no timeout. The page gives up after {n} s.',
   stillWhyP: 'This side times out within seconds.',
   hist: 'Last answers',
   failH: 'This page could not be loaded',

@@ -262,7 +262,7 @@ function Strip() {
             .map((breaker) => {
               const down = isOpen(breaker);
               return (
-                <li key={`${breaker.service} ${breaker.name}`} class={breaker.state === 'closed' ? '' : 'o'}>
+                <li key={`${breaker.service} ${breaker.name}`} class={down ? 'b' : breaker.state === 'closed' ? '' : 'o'}>
                   <svg viewBox="0 0 16 28" aria-hidden="true">
                     <rect
                       x="2"
