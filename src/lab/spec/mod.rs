@@ -1,4 +1,7 @@
-//! The specification of an experiment: read from TOML and validated.
+//! The specification of an experiment: the format of its TOML file.
+
+mod policies;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,14 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::metrics;
 use crate::faults::{FaultPlan, Latency};
-use crate::scenario::Timeline;
-use crate::settings::policies;
-use breakerbox_resilience::policy::PolicySettings;
-
-/// Longest duration of a run, in virtual time.
-const LONGEST: Duration = Duration::from_hours(48);
 
 /// A language of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -400,41 +396,6 @@ impl Experiment {
         Ok(experiment)
     }
 
-    fn validate(&self) -> Result<(), String> {
-        slug("name", &self.name)?;
-        if !(1..=1000).contains(&self.seeds) || !(1..=1000).contains(&self.quick_seeds) {
-            return Err("seeds: must be within 1–1000".to_owned());
-        }
-        if self.cases.is_empty() {
-            return Err("case: there must be one".to_owned());
-        }
-        for column in &self.columns {
-            metrics::find(column).map_err(|error| format!("columns: {error}"))?;
-        }
-        for (number, case) in self.cases.iter().enumerate() {
-            if self.cases[..number].iter().any(|other| other.name == case.name) {
-                return Err(format!("case {:?}: name: another case has it", case.name));
-            }
-            case.validate().map_err(|error| format!("case {:?}: {error}", case.name))?;
-        }
-        for plot in &self.plots {
-            if let Some(name) = &plot.case
-                && self.case(name).is_none()
-            {
-                return Err(format!("plot {:?}: case: no case {name:?}", plot.title.en));
-            }
-            for metric in [&plot.metric, &plot.against] {
-                if !metric.is_empty() && plot.kind != PlotKind::Timeline {
-                    metrics::find(metric).map_err(|error| format!("plot {:?}: {error}", plot.title.en))?;
-                }
-            }
-            if plot.kind == PlotKind::Timeline {
-                metrics::series(&plot.metric).map_err(|error| format!("plot {:?}: {error}", plot.title.en))?;
-            }
-        }
-        Ok(())
-    }
-
     /// The case with this name.
     #[must_use]
     pub fn case(&self, name: &str) -> Option<&Case> {
@@ -443,137 +404,6 @@ impl Experiment {
 }
 
 impl Case {
-    fn validate(&self) -> Result<(), String> {
-        slug("name", &self.name)?;
-        if self.variant.is_empty() {
-            return Err("variant: there must be one".to_owned());
-        }
-        if !(0.001..=100_000.0).contains(&self.load.rate) {
-            return Err("load.rate: must be within 0.001–100000 journeys per second".to_owned());
-        }
-        if self.load.patience.is_zero() || self.load.patience > Duration::from_hours(1) {
-            return Err("load.patience: must be more than 0s and at most 1h".to_owned());
-        }
-        if self.load.step.iter().any(|step| !(0.0..=100_000.0).contains(&step.rate)) {
-            return Err("load.step: rate: must be within 0–100000 journeys per second".to_owned());
-        }
-        if let Some(site) = &self.site {
-            if let Some(scenario) = &site.scenario
-                && scenario != "default"
-            {
-                Timeline::parse(scenario).map_err(|error| format!("site.scenario: {error}"))?;
-            }
-        } else {
-            self.validate_model()?;
-        }
-        for duration in [Some(self.duration), self.quick].into_iter().flatten() {
-            self.check_duration(duration)?;
-        }
-        for (number, variant) in self.variant.iter().enumerate() {
-            slug("variant.name", &variant.name)?;
-            if self.variant[..number].iter().any(|other| other.name == variant.name) {
-                return Err(format!("variant {:?}: name: another variant has it", variant.name));
-            }
-            if self.site.is_none() {
-                self.policies(variant, &[]).map_err(|error| format!("variant {:?}: {error}", variant.name))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks that the faults fit into a run of this length.
-    pub fn check_duration(&self, duration: Duration) -> Result<(), String> {
-        if duration < Duration::from_secs(1) || duration > LONGEST {
-            return Err("duration: must be within 1s–48h".to_owned());
-        }
-        let ends = self.fault.iter().filter(|step| !step.normal).map(|step| step.at + step.lasts);
-        match ends.max().filter(|end| *end > duration) {
-            Some(end) => Err(format!(
-                "duration: {} is shorter than its faults, which end at {}",
-                humantime::format_duration(duration),
-                humantime::format_duration(end)
-            )),
-            None => Ok(()),
-        }
-    }
-
-    fn validate_model(&self) -> Result<(), String> {
-        if self.dependency.is_empty() {
-            return Err("dependency: there must be one, or [case.site]".to_owned());
-        }
-        for dependency in &self.dependency {
-            let named = |field: &str, why: &str| Err(format!("dependency {:?}: {field}: {why}", dependency.name));
-            if !(1..=1000).contains(&dependency.instances) {
-                return named("instances", "must be within 1–1000");
-            }
-            if dependency.capacity == Some(0) {
-                return named("capacity", "must be at least 1; leave it out for no limit");
-            }
-            let plan = FaultPlan { latency: Some(dependency.latency), ..FaultPlan::default() };
-            plan.validate().map_err(|error| format!("dependency {:?}: {error}", dependency.name))?;
-        }
-        for step in &self.fault {
-            let known = self.dependency.iter().find(|dependency| dependency.name == step.target);
-            let Some(target) = known else {
-                return Err(format!("fault: target: no dependency {:?}", step.target));
-            };
-            if step.instance.is_some_and(|instance| instance >= target.instances) {
-                return Err(format!("fault: instance: {:?} has {} of them", step.target, target.instances));
-            }
-            if !(0.01..=1000.0).contains(&step.slowdown) {
-                return Err("fault: slowdown: must be within 0.01–1000".to_owned());
-            }
-            step.fault.validate().map_err(|error| format!("fault: {error}"))?;
-            let FaultPlan { slow_body, malformed_body_rate, handled_twice_rate, ttl, .. } = &step.fault;
-            if slow_body.is_some() || *malformed_body_rate > 0.0 || *handled_twice_rate > 0.0 || ttl.is_some() {
-                return Err(
-                    "fault: a simulated dependency has error, latency, hang, reset, lost-answer, late-answer and \
-                     crash faults only"
-                        .to_owned(),
-                );
-            }
-        }
-        let names: Vec<_> = self.dependency.iter().map(|dependency| dependency.name.as_str()).collect();
-        let keys = self.variant.iter().flat_map(|variant| variant.policy.keys().chain(variant.fallback.keys()));
-        match keys.chain(self.base.keys()).find(|key| !names.contains(&key.as_str())) {
-            Some(stray) => Err(format!("policy: no dependency {stray:?}; there are {}", names.join(", "))),
-            None => Ok(()),
-        }
-    }
-
-    /// The policies of a variant with one setting changed (`path`, `value`); a dependency without a policy is called
-    /// without protection.
-    pub fn policies(
-        &self,
-        variant: &Variant,
-        changes: &[(&str, &Value)],
-    ) -> Result<BTreeMap<String, PolicySettings>, String> {
-        let mut written = BTreeMap::new();
-        for (dependency, over) in &variant.policy {
-            let mut policy =
-                self.base.get(dependency).cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-            if let Value::Object(over) = over {
-                for (part, value) in over {
-                    lay_over(&mut policy, &[part], value);
-                }
-            }
-            written.insert(dependency.clone(), policy);
-        }
-        for (path, value) in changes {
-            let steps: Vec<&str> = path.split('.').collect();
-            let Some((dependency, rest)) = steps.split_first() else { continue };
-            if let Some(policy) = written.get_mut(*dependency) {
-                lay_over(policy, rest, value);
-            }
-        }
-        let resolve = |(dependency, policy): (String, Value)| {
-            let settings = policies::resolve(Some(&policy)).map_err(|error| format!("policy.{dependency}.{error}"))?;
-            settings.validate().map_err(|error| format!("policy.{dependency}.{error}"))?;
-            Ok((dependency, settings))
-        };
-        written.into_iter().map(resolve).collect()
-    }
-
     /// When the first fault begins and the last one ends.
     #[must_use]
     pub fn incident(&self) -> Option<(Duration, Duration)> {
@@ -583,34 +413,4 @@ impl Case {
         let end = steps().map(|step| step.at + step.lasts).chain(surges().map(|step| step.at + step.lasts)).max()?;
         Some((begin, end))
     }
-}
-
-/// Sets the value at a path; tables are merged, other values are replaced.
-fn lay_over(base: &mut Value, path: &[&str], value: &Value) {
-    if !base.is_object() {
-        *base = Value::Object(serde_json::Map::new());
-    }
-    let Value::Object(table) = base else { return };
-    let Some((first, rest)) = path.split_first() else { return };
-    let place = table.entry((*first).to_owned()).or_insert(Value::Null);
-    match (rest.is_empty(), value) {
-        (false, _) => lay_over(place, rest, value),
-        (true, Value::Object(over)) => {
-            for (key, value) in over {
-                lay_over(place, &[key], value);
-            }
-            if over.is_empty() && place.is_null() {
-                *place = Value::Object(serde_json::Map::new());
-            }
-        }
-        (true, other) => *place = other.clone(),
-    }
-}
-
-fn slug(field: &str, name: &str) -> Result<(), String> {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty() || name.len() > 40 || !name.chars().all(allowed) {
-        return Err(format!("{field}: {name:?} must be 1–40 of a–z, 0–9 and -"));
-    }
-    Ok(())
 }
