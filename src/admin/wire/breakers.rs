@@ -1,25 +1,14 @@
-//! Messages of the admin port: its JSON requests and answers, one type per message.
-//!
-//! The server and all its clients use these types: other processes, the command line, the drill. The `OpenAPI`
-//! document at `/openapi.json` is generated from them. Fields are `snake_case`; where a field comes from the
-//! settings file, its hyphenated spelling is accepted as well.
+//! Messages about breakers: their states, commands, transitions and overall health.
 
-use std::collections::BTreeMap;
-
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::Unreachable;
+use super::keys::with_underscores;
 use crate::client::Client;
-use crate::faults::{FaultPlan, TargetStatus};
 use breakerbox_resilience::breaker::{Command, State};
 use breakerbox_telemetry::{CallTotals, TransitionRecord};
-
-pub use super::inbox::{Alert, AlertStatus, Delivered, Delivery, Overview};
-pub use crate::services::checkout::{DeadLetters, QueueStatus, Replay, Replayed};
-pub use crate::store::DeadLetter;
-pub use crate::web::problem::ProblemBody;
 
 /// Overall state of the breakers on a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -106,7 +95,7 @@ pub struct Breakers {
 
 impl Breakers {
     /// Sorts the breakers, worst health first, and determines the overall state.
-    pub(super) fn sort(&mut self) {
+    pub(in crate::admin) fn sort(&mut self) {
         self.breakers.sort_by(|a, b| a.health_score.total_cmp(&b.health_score));
         let open = self.breakers.iter().filter(|breaker| breaker.state.is_open()).count();
         self.status = match open {
@@ -264,13 +253,6 @@ pub struct HealthSummary {
     pub open: Vec<String>,
 }
 
-/// `GET /healthz` and `GET /readyz`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Liveness {
-    /// `alive` or `ready`.
-    pub status: String,
-}
-
 /// `GET /transitions`: the latest transitions, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Transitions {
@@ -333,252 +315,5 @@ impl From<TransitionRecord> for Transition {
             open_wait_seconds: record.open_wait.map(|wait| wait.as_secs_f64()),
             process: None,
         }
-    }
-}
-
-/// `GET /faults`: every target and its faults.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Faults {
-    /// The targets.
-    pub targets: Vec<FaultTarget>,
-    /// Processes that did not answer; only with `everywhere=true`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unreachable: Option<Vec<Unreachable>>,
-}
-
-/// Current faults of a target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct FaultTarget {
-    /// Name of the target.
-    pub target: String,
-    /// The injected faults.
-    pub plan: FaultPlan,
-    /// Kinds of active faults.
-    pub active: Vec<String>,
-    /// Whether these are the default faults of the settings.
-    pub at_baseline: bool,
-    /// Seconds until the default faults are restored; null if there is no end.
-    pub remaining_seconds: Option<f64>,
-    /// Admin address of its process; only with `everywhere=true`, and not for this process.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub process: Option<String>,
-}
-
-impl From<TargetStatus> for FaultTarget {
-    fn from(status: TargetStatus) -> Self {
-        Self {
-            target: status.target,
-            plan: status.plan,
-            active: status.active.into_iter().map(str::to_owned).collect(),
-            at_baseline: status.at_baseline,
-            remaining_seconds: status.remaining_seconds,
-            process: None,
-        }
-    }
-}
-
-/// `GET /actions`: the latest commands, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Actions {
-    /// The commands.
-    pub actions: Vec<Action>,
-}
-
-/// A command to the admin port, and its result.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Action {
-    /// Time, in seconds since 1970.
-    pub unix_seconds: f64,
-    /// What it changed: `breaker`, `fault`, `scenario`, `queue` or `drill`.
-    pub action: String,
-    /// `done`, `refused`, `unauthorized` or `failed`.
-    pub outcome: String,
-    /// HTTP method.
-    pub method: String,
-    /// Path and query.
-    pub path: String,
-    /// Body, unless it was empty or large.
-    pub body: Option<String>,
-    /// HTTP status of the answer.
-    pub status: u16,
-    /// Address of the client.
-    pub from: Option<String>,
-}
-
-/// `POST /scenario`: selects a scenario and starts it from its beginning.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ScenarioChoice {
-    /// One of the `choices` of `GET /scenario`.
-    pub name: String,
-    /// Seed of a drawn scenario; the same seed always gives the same scenario.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<u64>,
-}
-
-/// A process that did not answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Unreachable {
-    /// Its name in the settings.
-    pub name: String,
-    /// The error.
-    pub why: String,
-}
-
-/// `GET /sd`: a group of Prometheus' HTTP service discovery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct TargetGroup {
-    /// Admin addresses, as `host:port`.
-    pub targets: Vec<String>,
-    /// `__meta_breakerbox_process`: the process's name.
-    pub labels: BTreeMap<String, String>,
-}
-
-/// `GET /`: overview.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Index {
-    /// Name and version.
-    pub program: String,
-    /// Services of this process.
-    pub services: Vec<String>,
-    /// Address of the description of all pages and commands.
-    pub openapi: String,
-    /// Pages.
-    pub read: Vec<String>,
-    /// Pages of all processes that the settings name.
-    pub everywhere: Vec<String>,
-    /// Commands.
-    pub change: Vec<String>,
-}
-
-/// A page that can be merged with the same page of other processes.
-pub trait Page: DeserializeOwned {
-    /// One item of its list.
-    type Item;
-
-    /// Path of the page.
-    const PATH: &'static str;
-
-    /// Its list.
-    fn items(&mut self) -> &mut Vec<Self::Item>;
-
-    /// Sets the process of an item.
-    fn name_process(item: &mut Self::Item, address: &str);
-
-    /// Sets the processes that did not answer.
-    fn name_unreachable(&mut self, unreachable: Vec<Unreachable>);
-}
-
-macro_rules! page {
-    ($page:ty, $item:ty, $path:literal, $list:ident) => {
-        impl Page for $page {
-            type Item = $item;
-
-            const PATH: &'static str = $path;
-
-            fn items(&mut self) -> &mut Vec<$item> {
-                &mut self.$list
-            }
-
-            fn name_process(item: &mut $item, address: &str) {
-                item.process = Some(address.to_owned());
-            }
-
-            fn name_unreachable(&mut self, unreachable: Vec<Unreachable>) {
-                self.unreachable = Some(unreachable);
-            }
-        }
-    };
-}
-
-page!(Breakers, Breaker, "/breakers", breakers);
-page!(Transitions, Transition, "/transitions", transitions);
-page!(Faults, FaultTarget, "/faults", targets);
-
-/// Spelling of settings' keys in JSON.
-pub(super) fn with_underscores(settings: Value) -> Value {
-    renamed(settings, '-', '_').unwrap_or_default()
-}
-
-/// Spelling of settings' keys in the settings file; an error names a key that is given in both.
-pub(super) fn with_hyphens(settings: Value) -> Result<Value, String> {
-    renamed(settings, '_', '-')
-}
-
-fn renamed(settings: Value, from: char, to: char) -> Result<Value, String> {
-    let Value::Object(table) = settings else { return Ok(settings) };
-    let mut own = Map::new();
-    for (key, value) in table {
-        if own.insert(key.replace(from, &to.to_string()), value).is_some() {
-            return Err(format!("{key} is given in two spellings"));
-        }
-    }
-    Ok(Value::Object(own))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn settings_are_read_in_either_spelling() {
-        let file = json!({"failure-rate-threshold": 40, "sliding-window-size": 10});
-        let snake = json!({"failure_rate_threshold": 40, "sliding_window_size": 10});
-        assert_eq!(with_underscores(file.clone()), snake);
-        assert_eq!(with_hyphens(snake).as_ref(), Ok(&file));
-        assert_eq!(with_hyphens(file.clone()), Ok(file));
-        let twice = json!({"failure-rate-threshold": 40, "failure_rate_threshold": 50});
-        assert!(with_hyphens(twice).unwrap_err().contains("two spellings"));
-    }
-
-    #[test]
-    fn states_are_spelled_as_in_series() {
-        for state in State::ALL {
-            let json = serde_json::to_value(BreakerState::from(*state)).unwrap();
-            assert_eq!(json, state.as_str());
-            assert_eq!(State::from(BreakerState::from(*state)), *state);
-        }
-    }
-
-    #[test]
-    fn health_is_judged_by_the_share_of_open_breakers() {
-        let client = |state, health_score| Breaker {
-            service: "s".to_owned(),
-            name: "n".to_owned(),
-            state,
-            generation: 0,
-            health_score,
-            health_points: 100.0 * health_score,
-            calls: BreakerCalls {
-                success: 0,
-                failure: 0,
-                ignored: 0,
-                rejected: 0,
-                success_rate: None,
-                mean_response_seconds: None,
-            },
-            failure_ratio: None,
-            slow_ratio: None,
-            window_calls: 0,
-            failures: 0,
-            slow_calls: 0,
-            late_results: 0,
-            half_open_permits_in_use: 0,
-            open_remaining_seconds: 0.0,
-            settings: Value::Null,
-            process: None,
-        };
-        let judged = |states: &[BreakerState]| {
-            let breakers = states.iter().map(|state| client(*state, 1.0)).collect();
-            let mut page = Breakers { breakers, ..Breakers::default() };
-            page.sort();
-            page.status
-        };
-        let (closed, open) = (BreakerState::Closed, BreakerState::Open);
-        assert_eq!(judged(&[closed, BreakerState::HalfOpen]), Health::Healthy);
-        assert_eq!(judged(&[closed, open, closed]), Health::Degraded);
-        assert_eq!(judged(&[closed, BreakerState::ForcedOpen]), Health::Unhealthy);
     }
 }
