@@ -9,7 +9,7 @@
 //! process was declared dead too early.
 //!
 //! A store opens and migrates its database on first use, not when it is created: a service can start while its database
-//! is unavailable, reports that, and works as soon as the database is back. `connect.rs` describes how statements are
+//! is unavailable, reports that, and works as soon as the database is back. `connect/mod.rs` describes how statements are
 //! executed.
 //!
 //! Time is an argument, in Unix milliseconds. Times that instances share through the store (leases, due times,

@@ -14,39 +14,35 @@
 //! require. Conflicts that the database resolves by refusing one side (serialization failures, deadlocks) are
 //! retried, a bounded number of times.
 
+mod sqlite;
+#[cfg(test)]
+mod tests;
+mod time;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Connection, Row};
+use sqlx::{Any, AnyConnection, AnyPool, Connection};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{StoreError, StoreSettings, Turns, schema};
 use crate::clock::Clock;
+use time::Asked;
 
 /// How long a call waits for a connection, and SQLite for another process's write.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Number and interval of attempts to switch a file to WAL while another process opens it.
-const WAL_TRIES: u32 = 200;
-const WAL_PAUSE: Duration = Duration::from_millis(5);
 /// Number of attempts of a transaction that lost a conflict.
 const CONFLICT_TRIES: u32 = 10;
 /// Longest pause before a retry; a random part of it is waited.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(40);
-/// Maximum age of the database's time. In between it is extrapolated on the monotonic clock.
-const CLOCK_LIFETIME: Duration = Duration::from_secs(5);
-
 /// Data of the write that checks for free disk space.
 const PROBE_BYTES: usize = 128 * 1024;
-/// A slower answer about the database's time says nothing about this machine's clock.
-const PRECISE_ANSWER: Duration = Duration::from_secs(1);
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     Sqlite,
@@ -103,14 +99,6 @@ struct Inner {
     takes: AtomicBool,
 }
 
-#[derive(Clone, Copy)]
-struct Asked {
-    at: Instant,
-    millis: i64,
-    /// Offset of this machine's clock from the database's.
-    ahead: i64,
-}
-
 impl Store {
     /// Creates a store for `url`; the database is opened on first use.
     pub(super) fn new(
@@ -132,7 +120,7 @@ impl Store {
                     format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' })
                 };
                 let options = options.max_connections(1).test_before_acquire(false);
-                (options.after_connect(|connection, _| Box::pin(prepare_sqlite(connection))), url)
+                (options.after_connect(|connection, _| Box::pin(sqlite::prepare(connection))), url)
             }
             Dialect::Postgres => (options.max_connections(settings.connections), url.to_owned()),
         };
@@ -316,57 +304,6 @@ impl Store {
         }
     }
 
-    /// The time that all instances on this database agree on, Unix milliseconds: the database's own. With SQLite it
-    /// is this machine's.
-    pub(super) async fn now(&self) -> Result<i64, StoreError> {
-        let Inner { dialect, clock, .. } = &*self.inner;
-        if *dialect == Dialect::Sqlite {
-            return Ok(clock.unix_millis());
-        }
-        let asked = self.asked();
-        if let Some(asked) = asked
-            && asked.at.elapsed() < CLOCK_LIFETIME
-        {
-            return Ok(asked.now());
-        }
-        let (began, wall) = (Instant::now(), clock.unix_millis());
-        let told = self
-            .read((), |connection, ()| {
-                Box::pin(async move {
-                    let now = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS now";
-                    Ok(sqlx::query(now).fetch_one(&mut *connection).await?.try_get("now")?)
-                })
-            })
-            .await;
-        match (told, asked) {
-            (Ok(millis), _) => {
-                let took = began.elapsed();
-                // The database read its clock at some time in between, so a slow answer is imprecise.
-                let ahead = if took <= PRECISE_ANSWER {
-                    wall + super::millis(took / 2) - millis
-                } else {
-                    asked.map_or(0, |asked| asked.ahead)
-                };
-                let asked = Asked { at: Instant::now(), millis, ahead };
-                *self.inner.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
-                Ok(millis)
-            }
-            // The database is unavailable: its time is extrapolated.
-            (Err(_), Some(asked)) => Ok(asked.now()),
-            (Err(error), None) => Err(error),
-        }
-    }
-
-    /// Offset of this machine's clock from the database's; `None` before the first query, or if both are the same.
-    #[must_use]
-    pub fn skew(&self) -> Option<i64> {
-        self.asked().map(|asked| asked.ahead)
-    }
-
-    fn asked(&self) -> Option<Asked> {
-        *self.inner.asked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether it is lost when this process ends, and is not shared.
     #[must_use]
     pub fn is_in_memory(&self) -> bool {
@@ -402,12 +339,6 @@ impl Store {
 
     fn hold(&self) -> Option<Hold> {
         self.inner.hold_clock.then(Hold::new)
-    }
-}
-
-impl Asked {
-    fn now(&self) -> i64 {
-        self.millis + super::millis(self.at.elapsed())
     }
 }
 
@@ -457,87 +388,4 @@ impl Hold {
 async fn pause(wait: Duration) {
     // Fails only while the program is ending.
     let _ = tokio::task::spawn_blocking(move || std::thread::sleep(wait)).await;
-}
-
-async fn prepare_sqlite(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("PRAGMA busy_timeout = 5000").fetch_all(&mut *connection).await?;
-    // If two processes open a new file at the same moment, one of the changes to WAL fails at once: SQLite's busy
-    // timeout does not apply to it. If the pool handled the error, it would wait by Tokio's clock, which a paused test
-    // holds in the meantime.
-    for attempt in 1..=WAL_TRIES {
-        match sqlx::query("PRAGMA journal_mode = WAL").fetch_all(&mut *connection).await {
-            Err(error) if is_busy(&error) && attempt < WAL_TRIES => pause(WAL_PAUSE).await,
-            done => {
-                done?;
-                break;
-            }
-        }
-    }
-    for pragma in [
-        // Every commit is synced to disk: an order reported as paid stays paid after a power failure.
-        "PRAGMA synchronous = FULL",
-        // In KiB. The working set is the open orders, which are few.
-        "PRAGMA cache_size = -512",
-    ] {
-        sqlx::query(pragma).fetch_all(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-/// Whether SQLite reported a conflict with another process by any of its three codes.
-fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| matches!(&*code, "5" | "261" | "517"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{CheckoutStore, NewOrder, OrderKind};
-    use super::*;
-
-    fn new(id: &str) -> NewOrder<'_> {
-        NewOrder {
-            id,
-            user_id: 7,
-            film_id: 3,
-            kind: OrderKind::Rent,
-            amount: 4_500,
-            retry_later: false,
-            key: id,
-            fingerprint: "f",
-            key_lifetime: Duration::from_hours(1),
-            lease: Duration::from_mins(1),
-            capacity: 0,
-        }
-    }
-
-    /// A size limit on this one connection simulates the disk: `SQLite` answers `SQLITE_FULL` and rolls back by itself.
-    /// The affected connection is closed, and the limit with it: there is space again.
-    #[tokio::test]
-    async fn a_full_disk_is_over_when_there_is_room_again() {
-        let file = std::env::temp_dir().join(format!("breakerbox-full-{}.db", std::process::id()));
-        let _ = std::fs::remove_file(&file);
-        let url = format!("sqlite://{}", file.display());
-        let store = CheckoutStore::new(&url, &StoreSettings::default(), false).unwrap();
-        store.open(&new("before"), 0).await.unwrap();
-        let mut connection = store.store.inner.pool.acquire().await.unwrap();
-        sqlx::query("PRAGMA max_page_count = 1").fetch_all(&mut *connection).await.unwrap();
-        drop(connection);
-        let mut failed = None;
-        for n in 0..500 {
-            if let Err(error) = store.open(&new(&format!("ord_{n}")), 0).await {
-                failed = Some(error);
-                break;
-            }
-        }
-        let failed = failed.expect("the disk is full");
-        assert_eq!(failed.code().as_deref(), Some("13"), "{failed}");
-        let writable = || store.store.inner.writable.load(Ordering::Relaxed);
-        assert!(!writable());
-        store.store.probe().await.unwrap();
-        assert!(writable());
-        store.open(&new("afterwards"), 0).await.unwrap();
-        store.close().await;
-        std::fs::remove_file(&file).unwrap();
-    }
 }
