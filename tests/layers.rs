@@ -196,7 +196,7 @@ fn no_function_takes_a_label_as_text() {
         "crates/serverless/src/bin/checkout-api.rs: respond(kind)",
         "crates/serverless/src/steps.rs: outcome(status)",
         "src/client/span.rs: fail(kind)",
-        "src/drill/plan/catalog.rs: cannot(reason)",
+        "src/drill/plan/catalog/by_hand.rs: cannot(reason)",
         "src/lab/report.rs: meaning(reason)",
         "src/pages/assets.rs: new(kind)",
         "src/scenario/library.rs: plan(kind)",
