@@ -1,0 +1,204 @@
+//! What is broken, and what the breakers in front of it do.
+
+use breakerbox_telemetry::names::{self, label};
+
+use super::{BREAKER, Gravity, counted, joined_by, line, percent, spoken};
+use crate::dashboards::panel::Query;
+use crate::dashboards::query::{alerts, foreign, is, max, not, series, sum};
+
+const FAULT: &[&str] = &[label::TARGET, label::KIND];
+
+/// Faults that break their target: all but errors for a few callers.
+pub fn harmful() -> String {
+    max(
+        FAULT,
+        &format!(
+            "({} == 1) or ({} >= 0.5)",
+            series(&names::FAULT_ACTIVE, &[not(label::KIND, "error")]),
+            series(&names::FAULT_CONFIGURED, &[is(label::KIND, "error")])
+        ),
+    )
+}
+
+fn harmless() -> String {
+    format!(
+        "({} == 0) or ({} < 0.5)",
+        series(&names::FAULT_ACTIVE, &[not(label::KIND, "error")]),
+        series(&names::FAULT_CONFIGURED, &[is(label::KIND, "error")])
+    )
+}
+
+/// Seconds since `otherwise` was last true, for the series of `now`. When it was not in the last half hour, that,
+/// or the age of the oldest process if that is less.
+fn since(by: &[&str], now: &str, otherwise: &str) -> String {
+    let ago = format!("time() - {}", max(by, &format!("max_over_time(timestamp({otherwise})[30m:5s])")));
+    let age = format!("max(time() - {})", foreign("process_start_time_seconds", &[]));
+    let at_most = format!("scalar(clamp_max({age}, 1800) or vector(1800))");
+    format!("(({now}) * 0 + on ({}) ({ago})) or (({now}) * 0 + {at_most})", by.join(", "))
+}
+
+/// What each kind of fault makes its target do.
+const DOES: &[(&str, &str)] = &[
+    ("error", "answers with errors"),
+    ("latency", "answers slowly"),
+    ("hang", "takes calls and never answers"),
+    ("reset", "breaks its connections"),
+    ("slow_body", "sends its answers slowly"),
+    ("malformed_body", "sends answers that nobody can read"),
+    ("crash", "is down"),
+    ("lost_answer", "does its work and loses the answer"),
+    ("late_answer", "answers too late"),
+    ("handled_twice", "handles requests twice"),
+];
+
+/// One line a target that fails for a few callers only: noise that policies absorb.
+pub fn small() -> Query {
+    let few = max(&[label::TARGET], &series(&names::FAULT_CONFIGURED, &[is(label::KIND, "error")]));
+    let some = percent(&[label::TARGET], &format!("(({few} > 0) < 0.5)"), "failed");
+    line(
+        &format!("topk(2, {some})"),
+        Gravity::Note,
+        "A small fault stays on: {{target}} answers {{failed}} of its calls with errors; retries and fallbacks are there to absorb them.",
+    )
+}
+
+/// Instances of the program that answered in the last half hour and do not now, with the time since.
+fn unheard() -> String {
+    let target = &["job", "instance"];
+    let (up, known) = (foreign("up", &[]), series(&names::BUILD_INFO, &[]));
+    let silent = max(target, &format!("({up} == 0) and on (job, instance) max_over_time({known}[30m])"));
+    format!("topk(3, {})", spoken(target, &since(target, &silent, &format!("{up} == 1")), "span"))
+}
+
+/// Every harmful fault with what it does (`does`) and for how long (`span`).
+fn faults() -> String {
+    let timed = spoken(FAULT, &since(FAULT, &harmful(), &harmless()), "span");
+    DOES.iter()
+        .fold(timed, |expr, (kind, text)| format!("label_replace({expr}, \"does\", \"{text}\", \"kind\", \"{kind}\")"))
+}
+
+/// The one state of a breaker that keeps all calls away.
+pub(super) fn is_open() -> String {
+    max(BREAKER, &format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "open")])))
+}
+
+/// One line a fault: what is broken and for how long, and the breaker in front of it while that is open.
+pub fn broken() -> Vec<Query> {
+    let at = "label_replace";
+    let guarded = format!("max by (target) ({at}({}, \"target\", \"$1\", \"breaker\", \"(.+)\"))", is_open());
+    let fault = format!("topk by (breaker) (1, {at}({}, \"breaker\", \"$1\", \"target\", \"(.+)\"))", faults());
+    let fault = format!("{at}({fault}, \"fault\", \"$1\", \"span\", \"(.+)\")");
+    let both = format!("({}) * on (breaker) group_left (does, fault) ({fault})", away("open"));
+    vec![
+        line(
+            &unheard(),
+            Gravity::Harm,
+            "{{job}} {{instance}} does not answer Prometheus, for {{span}}: nothing is known of it.",
+        ),
+        line(
+            &format!("topk(3, {both})"),
+            Gravity::Broken,
+            "{{breaker}} {{does}}, for {{fault}}; the breaker {{service}} → {{breaker}} opened {{span}} ago, so \
+             callers do not wait for it. Next probe in {{wait}}.",
+        ),
+        line(
+            &format!("topk(3, ({}) unless on (target) ({guarded}))", faults()),
+            Gravity::Broken,
+            "{{target}} {{does}}, for {{span}}; no breaker in front of it is open.",
+        ),
+    ]
+}
+
+/// Seconds since each breaker last left its closed state, however many probes failed since then: the one
+/// measure of "open for" on all pages.
+pub fn tripped() -> String {
+    let moves = series(&names::CIRCUIT_BREAKER_TRANSITIONS, &[is(label::FROM, "closed"), is(label::TO, "open")]);
+    let (now, before) = (sum(BREAKER, &moves), sum(BREAKER, &format!("{moves} offset 5s")));
+    format!("(time() - max_over_time(timestamp({now} > {before})[30m:5s]))")
+}
+
+/// Breakers in a state, with the time since they were last closed and the time until they probe.
+fn away(state: &str) -> String {
+    let now = max(BREAKER, &format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, state)])));
+    let closed = format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")]));
+    let left = max(BREAKER, &series(&names::CIRCUIT_BREAKER_OPEN_REMAINING, &[]));
+    let tripped = tripped();
+    let open_for = format!("({tripped} and {now}) or ({})", since(BREAKER, &now, &closed));
+    let span = spoken(BREAKER, &open_for, "span");
+    let wait = spoken(BREAKER, &format!("{left} and ({now})"), "wait");
+    joined_by(BREAKER, &span, "wait", &wait)
+}
+
+/// The targets of faults, as the breakers in front of them are called.
+fn at_breaker(faults: &str) -> String {
+    max(&[label::BREAKER], &format!("label_replace({faults}, \"breaker\", \"$1\", \"target\", \"(.+)\")"))
+}
+
+/// One line a fault that has just ended behind a closed breaker: rates still hold what it did.
+fn ended() -> Query {
+    let target = &[label::TARGET];
+    let before = format!("max_over_time(timestamp({})[$__rate_interval:5s])", max(target, &harmful()));
+    let away = series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]);
+    let away = format!("max by (target) (label_replace({away} == 1, \"target\", \"$1\", \"breaker\", \"(.+)\"))");
+    let ago = format!("(time() - {before}) unless on (target) ({}) unless on (target) ({away})", harmful());
+    line(
+        &format!("topk(2, {})", spoken(target, &ago, "span")),
+        Gravity::Note,
+        "{{target}} works again since {{span}} ago: the rates and shares of the last seconds still hold its fault.",
+    )
+}
+
+/// One line a breaker that is not closed: what it does, and what comes.
+pub fn protects() -> Vec<Query> {
+    let (open, half_open) = (away("open"), away("half_open"));
+    let hit = at_breaker(&harmful());
+    let was_hit = at_breaker(&format!("max_over_time(({})[15m:15s])", harmful()));
+    let on = "on (breaker)";
+    vec![
+        line(
+            &format!("topk(3, ({open} unless {on} ({hit})) and {on} ({was_hit}))"),
+            Gravity::Protected,
+            "The fault of {{breaker}} is over; the breaker {{service}} → {{breaker}}, opened {{span}} ago, is still open: \
+             next probe in {{wait}}.",
+        ),
+        line(
+            &format!("topk(3, {open} unless {on} ({was_hit}))"),
+            Gravity::Protected,
+            "The breaker {{service}} → {{breaker}} opened {{span}} ago, and no outage was switched on there: look for the cause \
+             behind it. Next probe in {{wait}}.",
+        ),
+        line(
+            &format!("topk(3, {half_open})"),
+            Gravity::Note,
+            "The breaker {{service}} → {{breaker}} is half-open: a few calls probe whether {{breaker}} is back.",
+        ),
+        ended(),
+    ]
+}
+
+/// The number of breakers, while nothing is broken and all of them are closed.
+pub(super) fn quiet() -> String {
+    let closed = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")]));
+    let other = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]));
+    format!("({closed} and ({other} == 0)) unless on () ({})", harmful())
+}
+
+/// One line while nothing is broken and every breaker is closed. The alert on open breakers looks back at a window
+/// and outlives them.
+pub fn calm() -> Vec<Query> {
+    let quiet = quiet();
+    let late = max(&[], &alerts("firing", &[is("alertname", "CircuitBreakerOpen")]));
+    vec![
+        counted(
+            &format!("({quiet}) unless on () {late}"),
+            Gravity::Good,
+            "No dependency is broken, and all {{count}} breakers are closed.",
+        ),
+        counted(
+            &format!("({quiet}) and on () {late}"),
+            Gravity::Good,
+            "No dependency is broken, and all {{count}} breakers are closed again; the alert CircuitBreakerOpen resolves \
+             by itself soon.",
+        ),
+    ]
+}
