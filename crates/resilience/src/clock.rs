@@ -7,10 +7,12 @@
 //! that needs no time, or the [`CoarseClock`], saves all of it.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -45,26 +47,19 @@ impl Clock for TokioClock {
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<Moment>);
 
-/// A clock that returns the time of its last [`refresh`](Self::refresh), for calls that last longer than its
-/// steps: reading it is one load. It must be refreshed, for example by a task every millisecond; durations are
-/// accurate to one step. Clones share the time.
+/// A clock that returns the time of its last refresh: reading it is one load. It is meant for calls that last
+/// longer than its steps, because durations are accurate to one step. [`every`](Self::every) starts a thread that
+/// refreshes it; a program that has a timer of its own can create it with [`new`](Self::new) and call
+/// [`refresh`](Self::refresh). Clones share the time.
 ///
 /// ```
-/// use std::time::Duration;
-/// use breakerbox_resilience::clock::CoarseClock;
+/// use std::{io, time::Duration};
+/// use breakerbox_resilience::{CircuitBreaker, clock::CoarseClock};
 ///
-/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-/// let clock = CoarseClock::new();
-/// let refreshed = clock.clone();
-/// let task = tokio::spawn(async move {
-///     let mut step = tokio::time::interval(Duration::from_millis(1));
-///     loop {
-///         step.tick().await;
-///         refreshed.refresh();
-///     }
-/// });
-/// # task.abort();
-/// # });
+/// let clock = CoarseClock::every(Duration::from_millis(1))?;
+/// let breaker = CircuitBreaker::builder("search").time_window(Duration::from_secs(10)).clock(clock).build()?;
+/// assert_eq!(breaker.run(|| Ok::<_, io::Error>("found")).expect("closed"), "found");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct CoarseClock(Arc<Moment>);
@@ -84,6 +79,10 @@ impl Moment {
     #[inline]
     fn now(&self) -> Instant {
         self.origin + Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
+
+    fn refresh(&self) {
+        self.nanos.fetch_max(nanos(self.origin.elapsed()), Ordering::Relaxed);
     }
 }
 
@@ -118,15 +117,36 @@ impl Clock for ManualClock {
 }
 
 impl CoarseClock {
-    /// Creates a clock at the current time.
+    /// Creates a clock at the current time, which stands still until it is refreshed.
     #[must_use]
     pub fn new() -> Self {
         Self(Moment::new(Instant::now()))
     }
 
+    /// Creates a clock that a thread of its own refreshes every `step`, until the last clone is dropped. A
+    /// millisecond suits calls over a network. The operating system adds its timer's slack to each step (50 µs on
+    /// Linux), and more when it has no processor free.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system if it cannot create the thread.
+    pub fn every(step: Duration) -> io::Result<Self> {
+        let clock = Self::new();
+        let moment = Arc::downgrade(&clock.0);
+        thread::Builder::new().name("coarse-clock".into()).spawn(move || {
+            while let Some(moment) = moment.upgrade() {
+                moment.refresh();
+                // The thread must not keep the time alive while it sleeps.
+                drop(moment);
+                thread::sleep(step);
+            }
+        })?;
+        Ok(clock)
+    }
+
     /// Sets the time from the monotonic clock.
     pub fn refresh(&self) {
-        self.0.nanos.fetch_max(nanos(self.0.origin.elapsed()), Ordering::Relaxed);
+        self.0.refresh();
     }
 }
 
@@ -156,6 +176,23 @@ mod tests {
             clock.refresh();
         }
         assert!(clock.now() > first && clock.now() <= Instant::now());
+    }
+
+    #[test]
+    fn a_thread_refreshes_the_clock_until_it_is_dropped() {
+        let clock = CoarseClock::every(Duration::from_micros(100)).unwrap();
+        let (copy, first) = (clock.clone(), clock.now());
+        drop(clock);
+        while copy.now() == first {
+            thread::yield_now();
+        }
+        assert!(copy.now() <= Instant::now());
+        let moment = Arc::downgrade(&copy.0);
+        drop(copy);
+        // The thread holds it for the moment of a refresh at most.
+        while moment.upgrade().is_some() {
+            thread::yield_now();
+        }
     }
 
     #[tokio::test(start_paused = true)]
