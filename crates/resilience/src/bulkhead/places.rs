@@ -11,9 +11,12 @@ use tokio::sync::Semaphore;
 
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// `[waiting: 32 | free: 32]`; while callers wait, no slot is free.
+/// Every call writes the word, so that it has cache lines of its own: otherwise two threads would also take turns at
+/// the settings beside it.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(super) struct Places {
+    /// `[waiting: 32 | free: 32]`; while callers wait, no slot is free.
     word: AtomicU64,
     queue: Semaphore,
     /// Held while a caller joins the queue, leaves it, or gets a slot there.

@@ -11,7 +11,7 @@ use crate::{
 /// A semaphore, a pool, or no limit.
 #[derive(Debug)]
 pub(super) enum Compartment {
-    Semaphore(Bulkhead),
+    Semaphore(Box<Bulkhead>),
     Pool(PoolBulkhead),
     Unlimited,
 }
@@ -26,7 +26,7 @@ pub(super) enum Entered<'a> {
 impl Compartment {
     pub(super) fn new(settings: &PolicySettings) -> Result<Self, SettingsError> {
         Ok(match (&settings.bulkhead, &settings.pool_bulkhead) {
-            (Some(semaphore), _) => Self::Semaphore(Bulkhead::new(semaphore)?),
+            (Some(semaphore), _) => Self::Semaphore(Box::new(Bulkhead::new(semaphore)?)),
             (None, Some(pool)) => Self::Pool(PoolBulkhead::new(pool)?),
             (None, None) => Self::Unlimited,
         })

@@ -25,8 +25,9 @@ const PARTS: u32 = 1_000;
 /// Answers between two measurements; each measurement writes memory that all calls read.
 const SAMPLED: u32 = 16;
 
-/// Recent answers, and the cut attempts since the last one.
+/// Recent answers, and the cut attempts since the last one; on cache lines of its own, because calls write it.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(super) struct Hurry {
     /// Mean and mean deviation of the answers, in microseconds: `[deviation: 32 | mean: 32]`; 0 before
     /// the first.

@@ -21,7 +21,7 @@ use crate::{
 /// No epoch: epochs have 28 bits.
 const NONE: u32 = u32::MAX;
 /// Number of successes of a thread after which it checks whether the window has become healthy.
-const LOOK_EACH: u64 = 64;
+const LOOK_EACH: u64 = 512;
 
 #[derive(Debug)]
 pub(super) struct CountWindow {
@@ -109,7 +109,11 @@ impl CountWindow {
         let reached = totals.calls >= u64::from(book.minimum);
         let healthy = book.bad.is_empty() && totals.calls == u64::from(book.length);
         let filled = if healthy { epoch | HEALTHY } else { epoch };
-        self.filled.store(if reached { filled } else { NONE }, Ordering::Relaxed);
+        let filled = if reached { filled } else { NONE };
+        // Every call reads it.
+        if self.filled.load(Ordering::Relaxed) != filled {
+            self.filled.store(filled, Ordering::Relaxed);
+        }
         Recording::Judge(totals)
     }
 
