@@ -29,10 +29,16 @@ impl Subject {
     ) -> Self {
         let run = move |threads: usize, calls: u64| {
             let start = Barrier::new(threads);
+            let cores = core_affinity::get_core_ids().unwrap_or_default();
             thread::scope(|scope| {
+                let (worker, call, start) = (&worker, &call, &start);
                 let workers: Vec<_> = (0..threads)
-                    .map(|_| {
-                        scope.spawn(|| {
+                    .map(|number| {
+                        let core = cores.get(number).copied();
+                        scope.spawn(move || {
+                            // Beside other work, the system may run both threads on one core by turns, where they
+                            // do not disturb each other.
+                            core.map(core_affinity::set_for_current);
                             let mut worker = worker();
                             start.wait();
                             let began = Instant::now();

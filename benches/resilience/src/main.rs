@@ -51,6 +51,9 @@ fn main() {
         println!("\n### {}\n", case.title());
         table(&subjects, first_peer, quick);
     }
+    println!("\n### A slot of a bulkhead, taken and returned\n");
+    let bulkheads = ours::bulkheads();
+    table(&bulkheads, 1, quick);
     println!("\n### The whole policy around a ready future\n");
     let policies = ours::policies();
     table(&policies, policies.len(), quick);
@@ -63,7 +66,7 @@ fn table(subjects: &[Subject], first_peer: usize, quick: bool) {
     let two = if quick { one.clone() } else { measure(subjects, 2, ROUNDS) };
     let best = |times: &[f64]| times[first_peer..].iter().copied().reduce(f64::min);
     let (best_one, best_two) = (best(&one), best(&two));
-    println!("| | 1 thread, ns | 2 threads, ns | × bare call | best peer ÷ this |");
+    println!("| | 1 thread, ns | 2 threads, ns | × the first row | best peer ÷ this |");
     println!("|---|---:|---:|---:|---:|");
     for (index, subject) in subjects.iter().enumerate() {
         let ahead = match (best_one, best_two) {

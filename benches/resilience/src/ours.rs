@@ -8,7 +8,7 @@ use std::{
 use breakerbox_resilience::{
     CircuitBreaker,
     breaker::{Breaker, BreakerSettings, Command, Outcome, WindowType},
-    bulkhead::BulkheadSettings,
+    bulkhead::{Bulkhead, BulkheadSettings},
     circuit::CircuitBreakerBuilder,
     clock::{Clock, CoarseClock},
     deadline::TimeLimiterSettings,
@@ -16,7 +16,13 @@ use breakerbox_resilience::{
     retry::{Classify, ErrorKind, RetrySettings, Verdict},
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{Case, harness::Subject, peers::ready};
+
+fn coarse_clock() -> CoarseClock {
+    CoarseClock::every(Duration::from_millis(1)).expect("a thread")
+}
 
 fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
@@ -90,8 +96,9 @@ pub fn subjects(case: Case) -> Vec<Subject> {
         let builder = CircuitBreaker::builder("b");
         circuit(name, case, window.into_iter().fold(builder, |builder, span| builder.time_window(span)))
     };
+    let clock = coarse_clock();
     let coarse = |name, window: Option<Duration>| {
-        let builder = CircuitBreaker::builder("b").clock(CoarseClock::new());
+        let builder = CircuitBreaker::builder("b").clock(clock.clone());
         circuit(name, case, window.into_iter().fold(builder, |builder, span| builder.time_window(span)))
     };
     let ten = Some(Duration::from_secs(10));
@@ -135,6 +142,18 @@ fn circuit<C: Clock + Clone + Send + Sync + 'static>(
     Subject::new(name, || (), move |(), index| breaker.run(|| case.result(index)).is_ok())
 }
 
+/// A slot taken and returned, with slots left over.
+pub fn bulkheads() -> Vec<Subject> {
+    let slots = 25;
+    let settings = BulkheadSettings { max_concurrent_calls: slots, ..BulkheadSettings::default() };
+    let ours: &Bulkhead = leak(Bulkhead::new(&settings).expect("valid settings"));
+    let peer: &Semaphore = leak(Semaphore::new(slots as usize));
+    vec![
+        Subject::new("breakerbox, Bulkhead", || (), move |(), _| ours.try_enter().is_some()),
+        Subject::new("tokio, Semaphore", || (), move |(), _| peer.try_acquire().is_ok()),
+    ]
+}
+
 #[derive(Debug)]
 pub struct Failed;
 
@@ -162,7 +181,7 @@ pub fn policy() -> &'static Policy {
 pub fn policies() -> Vec<Subject> {
     let runtime = leak(tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime"));
     let (whole, bare) = (policy(), leak(policy_of_nothing()));
-    let coarse = Policy::builder().settings(settings_of_policy()).clock(CoarseClock::new()).build();
+    let coarse = Policy::builder().settings(settings_of_policy()).clock(coarse_clock()).build();
     let coarse = leak(coarse.expect("valid settings"));
     let subject = |name, policy: &'static Policy| {
         Subject::new(
