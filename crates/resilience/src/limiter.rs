@@ -358,6 +358,7 @@ mod tests {
 
     /// An interval that was rounded down to a nanosecond admitted a million of them.
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours in Miri")]
     fn six_hundred_thousand_in_a_millisecond_are_not_a_million() {
         let now = Instant::now();
         let millisecond = Duration::from_millis(1);
@@ -377,6 +378,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours in Miri")]
     fn many_keys_stay_within_the_bound_and_busy_ones_remain() {
         let now = Instant::now();
         let limiter = KeyedRateLimiter::new(&settings(1, 1), 10_000, now).unwrap();

@@ -175,6 +175,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours in Miri")]
     fn many_keys_stay_within_the_bound() {
         let (registry, now) = registry(5_000);
         for key in 0..12_000 {

@@ -177,6 +177,7 @@ mod tests {
 
     /// One breaker is called by a thread that remembers, its twin by threads that never called anything.
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours in Miri")]
     fn a_breaker_counts_as_its_twin_without_memory() {
         let (origin, rng) = (Instant::now(), Rng::new(7));
         let [breaker, twin] = [1, 1].map(|seed| Breaker::new(timed(1), origin, seed).unwrap());

@@ -71,8 +71,8 @@ impl Policy {
                     hedged(HedgeOutcome::Lost);
                     (Ok(value), end)
                 }
-                // The first has failed: all hope is on the hedge, and if that fails too, the
-                // first error is the one that tells.
+                // The first request has failed, so that the hedge decides. If that fails too, the first error is
+                // returned.
                 Err(error) => match second.await {
                     (Ok(value), end) => {
                         hedged(HedgeOutcome::Won);

@@ -138,6 +138,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours in Miri")]
     fn deadlines_below_what_healthy_answers_take_say_nothing() {
         let hurry = measured((0..100).map(|n| 300 + n % 20));
         assert_eq!((0..100_000).filter(|_| hurry.cut(millis(50), OWN)).count(), 0);

@@ -5,8 +5,9 @@
 //!
 //! The long forms were run to completion in release builds, without a finding: a million sequences against the naive
 //! model (`a_million`, 25 minutes on a busy machine), and a million cases of each property of `fuzz` (four minutes).
-//! Miri was not used, because it needs a component of a nightly toolchain; the crate forbids unsafe code, and loom
-//! explores its atomics.
+//!
+//! `scripts/miri` runs the unit tests and `crowd` in Miri. The crate forbids unsafe code, so that Miri checks its
+//! dependencies' and its use of relaxed atomics; loom explores all interleavings of the latter.
 
 #![allow(
     clippy::unwrap_used,
