@@ -24,6 +24,7 @@ use crate::services::ServiceName;
 use crate::settings::Settings;
 use crate::traffic::{Outcome, Target, Traffic, TrafficSettings};
 use breakerbox_telemetry::TransitionRecord;
+use breakerbox_telemetry::names::{self, Family};
 
 /// How long journeys that started before the end may continue.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -263,17 +264,15 @@ impl World {
 
     /// Reads the figures that only the site's own metrics contain.
     fn read_series(&self, plan: &Plan<'_>, gateway: ServiceName) {
-        let families = self.parts.telemetry.metrics.gather();
-        let sum = |name: &str, wanted: &[(&str, &str)]| -> f64 {
-            let family = families.iter().find(|family| family.name() == name);
-            let matches = |metric: &&prometheus::proto::Metric| {
-                wanted.iter().all(|(label, value)| {
-                    metric.get_label().iter().any(|pair| pair.name() == *label && pair.value() == *value)
-                })
-            };
-            family.map_or(0.0, |family| {
-                family.get_metric().iter().filter(matches).map(|metric| metric.get_counter().get_value()).sum()
-            })
+        let metrics = &self.parts.telemetry.metrics;
+        let sum = |family: &Family, wanted: &[(&str, &str)]| -> f64 {
+            let mut sum = 0.0;
+            metrics.read(&[family], |series| {
+                if wanted.iter().all(|(label, value)| series.label(label) == *value) {
+                    sum += series.value();
+                }
+            });
+            sum
         };
         let own = plan.site.breaker.as_deref().and_then(|name| name.split_once('/'));
         let calls = |outcome: &str| {
@@ -282,9 +281,9 @@ impl World {
                 Some((service, breaker)) => labels.extend([("service", service), ("breaker", breaker)]),
                 None => labels.push(("service", gateway.as_str())),
             }
-            whole(sum("circuit_breaker_calls_total", &labels))
+            whole(sum(&names::CIRCUIT_BREAKER_CALLS, &labels))
         };
-        let revenue = ["kept", "at_risk", "lost"].map(|outcome| sum("checkout_revenue_total", &[("outcome", outcome)]));
+        let revenue = ["kept", "at_risk", "lost"].map(|outcome| sum(&names::CHECKOUT_REVENUE, &[("outcome", outcome)]));
         let mut tally = lock(&self.tally);
         let wasted = calls("failure") + calls("timeout") + calls("cancelled");
         tally.counts.requests = calls("success") + calls("ignored") + wasted;

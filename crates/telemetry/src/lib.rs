@@ -23,6 +23,7 @@ mod openmetrics;
 mod otlp;
 #[cfg(target_os = "linux")]
 mod process;
+mod reading;
 mod records;
 mod spans;
 mod trace;
@@ -52,6 +53,7 @@ pub use metrics::{
     AdminTelemetry, FaultTelemetry, InboxTelemetry, Metrics, RateLimiterTelemetry, ScenarioTelemetry, TrafficTelemetry,
 };
 pub use otlp::{Push, push};
+pub use reading::Reading;
 pub use spans::{sampler, span_layer};
 pub use trace::TraceContext;
 pub use transitions::{TransitionLog, TransitionRecord};

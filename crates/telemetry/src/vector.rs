@@ -14,6 +14,7 @@ use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter};
 use super::exemplars::{Exemplars, TracedHistogram};
 use super::names::{Family, Kind};
 use super::openmetrics;
+use super::reading::{Reader, Reading};
 
 /// A family and its children, one for each combination of label values. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +48,9 @@ pub(super) trait Value: Metric + 'static {
 
     /// Appends its lines.
     fn write(&self, out: &mut String, series: &openmetrics::Series<'_>);
+
+    /// Itself, to be read.
+    fn reader(&self) -> Reader<'_>;
 }
 
 /// A family that can write itself.
@@ -55,6 +59,9 @@ pub(super) trait Exposed: Send + Sync {
 
     /// Appends the family in OpenMetrics format; nothing if it has no children.
     fn write(&self, out: &mut String);
+
+    /// Passes each child to `each`, sorted by labels.
+    fn read(&self, each: &mut dyn FnMut(&Reading<'_>));
 }
 
 impl<V: Value> Vector<V> {
@@ -126,6 +133,13 @@ impl<V: Value> Exposed for Vector<V> {
             child.value.write(out, &openmetrics::Series { name, labels, le, exemplars: child.exemplars.get() });
         }
     }
+
+    fn read(&self, each: &mut dyn FnMut(&Reading<'_>)) {
+        let Inner { family, order, children, .. } = &*self.0;
+        for child in children.read().unwrap_or_else(PoisonError::into_inner).values() {
+            each(&Reading { family, order, values: &child.values, metric: child.value.reader() });
+        }
+    }
 }
 
 impl<V: Value> Collector for Vector<V> {
@@ -170,6 +184,10 @@ impl Value for IntCounter {
     fn write(&self, out: &mut String, series: &openmetrics::Series<'_>) {
         series.counter(out, self.get());
     }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader::Counter(self)
+    }
 }
 
 impl Value for Gauge {
@@ -181,6 +199,10 @@ impl Value for Gauge {
 
     fn write(&self, out: &mut String, series: &openmetrics::Series<'_>) {
         series.gauge(out, self.get());
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader::Gauge(self)
     }
 }
 
@@ -194,6 +216,10 @@ impl Value for Histogram {
 
     fn write(&self, out: &mut String, series: &openmetrics::Series<'_>) {
         series.histogram(out, self.metric().get_histogram());
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader::Histogram(self)
     }
 }
 

@@ -5,77 +5,81 @@
 
 use std::collections::BTreeMap;
 
-use breakerbox_telemetry::{Metrics, names};
-use prometheus::proto::{Metric, MetricFamily};
+use breakerbox_telemetry::names::{self, Family};
+use breakerbox_telemetry::{Metrics, Reading};
 
 /// Values by path.
 pub(super) type Sample = BTreeMap<String, f64>;
 
+/// Families that are read.
+const FAMILIES: [&Family; 11] = [
+    &names::HTTP_SERVER_REQUEST_DURATION,
+    &names::HTTP_SERVER_ACTIVE_REQUESTS,
+    &names::PLAYBACK_REQUESTS,
+    &names::CIRCUIT_BREAKER_CALLS,
+    &names::CIRCUIT_BREAKER_CALL_DURATION,
+    &names::FALLBACK_CALLS,
+    &names::BULKHEAD_IN_FLIGHT,
+    &names::BULKHEAD_CAPACITY,
+    &names::BULKHEAD_QUEUE_LENGTH,
+    &names::CHECKOUT_ORDERS,
+    &names::CHECKOUT_REVENUE,
+];
+
 /// Reads this process's metrics.
 pub(super) fn take(metrics: &Metrics) -> Sample {
     let mut sample = Sample::new();
-    for family in metrics.gather() {
-        read(&family, &mut sample);
-    }
+    metrics.read(&FAMILIES, |series| read(series, &mut sample));
     sample
 }
 
-fn read(family: &MetricFamily, sample: &mut Sample) {
-    let name = family.name();
-    let is = |known: &names::Family| known.name == name;
+fn read(series: &Reading<'_>, sample: &mut Sample) {
+    let is = |family: &Family| series.is(family);
     let mut add = |path: String, value: f64| *sample.entry(path).or_default() += value;
-    for metric in family.get_metric() {
-        let label = |wanted: &str| label(metric, wanted);
-        let service = label("service");
-        let counted = metric.get_counter().get_value();
-        let gauged = metric.get_gauge().get_value();
-        let edge = |what: &str| format!("edge/{service}/{}/{what}", label("breaker"));
-        if is(&names::HTTP_SERVER_REQUEST_DURATION) {
-            let histogram = metric.get_histogram();
-            add(format!("node/{service}/requests"), histogram.get_sample_count() as f64);
-            add(format!("node/{service}/seconds"), histogram.get_sample_sum());
-            if label("http_response_status_code").starts_with('5') {
-                add(format!("node/{service}/errors"), histogram.get_sample_count() as f64);
-            }
-            if service.starts_with("gateway") && is_page(label("http_route")) {
-                for bucket in histogram.get_bucket() {
-                    add(format!("pagetime/{service}/{}", bucket.upper_bound()), bucket.cumulative_count() as f64);
-                }
-                add(format!("pagetime/{service}/inf"), histogram.get_sample_count() as f64);
-            }
-        } else if is(&names::HTTP_SERVER_ACTIVE_REQUESTS) {
-            add(format!("node/{service}/in_flight"), gauged);
-        } else if is(&names::PLAYBACK_REQUESTS) {
-            add(format!("page/{service}/{}", label("outcome")), counted);
-        } else if is(&names::CIRCUIT_BREAKER_CALLS) {
-            add(edge(label("outcome")), counted);
-        } else if is(&names::CIRCUIT_BREAKER_CALL_DURATION) {
-            let histogram = metric.get_histogram();
-            add(edge("seconds"), histogram.get_sample_sum());
-            add(edge("executed"), histogram.get_sample_count() as f64);
-        } else if is(&names::FALLBACK_CALLS) {
-            add(edge(&format!("fallback-{}", label("kind"))), counted);
-        } else if is(&names::BULKHEAD_IN_FLIGHT) {
-            add(format!("pool/{service}/{}/in_flight", label("bulkhead")), gauged);
-        } else if is(&names::BULKHEAD_CAPACITY) {
-            add(format!("pool/{service}/{}/capacity", label("bulkhead")), gauged);
-        } else if is(&names::BULKHEAD_QUEUE_LENGTH) {
-            add(format!("pool/{service}/{}/queued", label("bulkhead")), gauged);
-        } else if is(&names::CHECKOUT_ORDERS) {
-            add(format!("orders/{}", label("outcome")), counted);
-        } else if is(&names::CHECKOUT_REVENUE) {
-            add(format!("revenue/{}", label("outcome")), counted);
+    let label = |wanted: &str| series.label(wanted);
+    let service = label("service");
+    let edge = |what: &str| format!("edge/{service}/{}/{what}", label("breaker"));
+    let pool = |what: &str| format!("pool/{service}/{}/{what}", label("bulkhead"));
+    if is(&names::HTTP_SERVER_REQUEST_DURATION) {
+        let requests = series.count() as f64;
+        add(format!("node/{service}/requests"), requests);
+        add(format!("node/{service}/seconds"), series.value());
+        if label("http_response_status_code").starts_with('5') {
+            add(format!("node/{service}/errors"), requests);
         }
+        if service.starts_with("gateway") && is_page(label("http_route")) {
+            for (bound, count) in series.buckets() {
+                add(format!("pagetime/{service}/{bound}"), count as f64);
+            }
+            add(format!("pagetime/{service}/inf"), requests);
+        }
+    } else if is(&names::HTTP_SERVER_ACTIVE_REQUESTS) {
+        add(format!("node/{service}/in_flight"), series.value());
+    } else if is(&names::PLAYBACK_REQUESTS) {
+        add(format!("page/{service}/{}", label("outcome")), series.value());
+    } else if is(&names::CIRCUIT_BREAKER_CALLS) {
+        add(edge(label("outcome")), series.value());
+    } else if is(&names::CIRCUIT_BREAKER_CALL_DURATION) {
+        add(edge("seconds"), series.value());
+        add(edge("executed"), series.count() as f64);
+    } else if is(&names::FALLBACK_CALLS) {
+        add(edge(&format!("fallback-{}", label("kind"))), series.value());
+    } else if is(&names::BULKHEAD_IN_FLIGHT) {
+        add(pool("in_flight"), series.value());
+    } else if is(&names::BULKHEAD_CAPACITY) {
+        add(pool("capacity"), series.value());
+    } else if is(&names::BULKHEAD_QUEUE_LENGTH) {
+        add(pool("queued"), series.value());
+    } else if is(&names::CHECKOUT_ORDERS) {
+        add(format!("orders/{}", label("outcome")), series.value());
+    } else if is(&names::CHECKOUT_REVENUE) {
+        add(format!("revenue/{}", label("outcome")), series.value());
     }
 }
 
 /// Whether a route is a page that viewers look at.
 fn is_page(route: &str) -> bool {
     matches!(route, "/api/home" | "/api/recommendations") || route.starts_with("/api/movies")
-}
-
-fn label<'a>(metric: &'a Metric, wanted: &str) -> &'a str {
-    metric.get_label().iter().find(|label| label.name() == wanted).map_or("", |label| label.value())
 }
 
 /// Increase of a counter between two samples; zero if its process was restarted.
