@@ -82,25 +82,29 @@ impl Recommender {
     pub fn recommend(&self, watched: &[u32], exclude: &[u32], limit: usize) -> Vec<Suggestion> {
         let seen = places(watched, self.films);
         let hidden = places(exclude, self.films);
+        let watched: Vec<usize> = (0..self.films).filter(|film| seen[*film]).collect();
+        // One list for all films, because this runs for each of them in every request.
+        let mut alike = Vec::with_capacity(watched.len());
         let mut suggestions: Vec<Suggestion> = (0..self.films)
             .filter(|film| !seen[*film] && !hidden[*film])
-            .filter_map(|film| self.suggest(film, &seen))
+            .filter_map(|film| self.suggest(film, &watched, &mut alike))
             .collect();
-        suggestions.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.film_id.cmp(&b.film_id)));
+        suggestions.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.film_id.cmp(&b.film_id)));
         suggestions.truncate(limit);
         suggestions
     }
 
-    fn suggest(&self, film: usize, seen: &[bool]) -> Option<Suggestion> {
+    fn suggest(&self, film: usize, watched: &[usize], alike: &mut Vec<(f32, usize)>) -> Option<Suggestion> {
         let row = &self.likeness[film * self.films..(film + 1) * self.films];
-        let watched = row.iter().enumerate().filter(|(other, _)| seen[*other]);
-        let mut alike: Vec<(f32, usize)> = watched.map(|(other, likeness)| (*likeness, other)).collect();
-        // A stable sort: equals keep their order.
-        alike.sort_by(|a, b| b.0.total_cmp(&a.0));
+        alike.clear();
+        // A film without similarity adds nothing to the sum and is no reason.
+        alike.extend(watched.iter().map(|other| (row[*other], *other)).filter(|(likeness, _)| *likeness > 0.0));
+        // Equals are in the order of their films.
+        alike.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let score =
             alike.iter().take(self.witnesses).map(|(likeness, _)| likeness).sum::<f32>() / self.witnesses as f32;
         let because = id(alike.first()?.1);
-        (score > 0.0).then(|| Suggestion { film_id: id(film), score, because })
+        (score > 0.0).then_some(Suggestion { film_id: id(film), score, because })
     }
 }
 
@@ -211,7 +215,37 @@ mod tests {
         assert!(model.likeness.capacity() * size_of::<f32>() < 256 * 1024);
     }
 
+    /// The model's definition, written without regard to its cost.
+    fn defined(model: &Recommender, watched: &[u32], exclude: &[u32], limit: usize) -> Vec<Suggestion> {
+        let of = |film: u32, other: u32| model.likeness[(film as usize - 1) * model.films + other as usize - 1];
+        let ids = 1..=u32::try_from(model.films).unwrap();
+        let mut all = Vec::new();
+        for film_id in ids.clone().filter(|film| !watched.contains(film) && !exclude.contains(film)) {
+            let mut witnesses: Vec<u32> = ids.clone().filter(|other| watched.contains(other)).collect();
+            witnesses.sort_by(|a, b| of(film_id, *b).total_cmp(&of(film_id, *a)));
+            let best = witnesses.iter().take(model.witnesses).map(|other| of(film_id, *other));
+            let score = best.sum::<f32>() / model.witnesses as f32;
+            if score > 0.0 {
+                all.push(Suggestion { film_id, score, because: witnesses[0] });
+            }
+        }
+        all.sort_by(|a, b| b.score.total_cmp(&a.score));
+        all.truncate(limit);
+        all
+    }
+
     proptest! {
+        #[test]
+        fn recommendations_are_those_of_the_definition(
+            watched in prop::collection::vec(0_u32..200, 0..60),
+            exclude in prop::collection::vec(0_u32..200, 0..60),
+            limit in 0_usize..300,
+        ) {
+            let (_, model) = &*SEEDED;
+            let expected = defined(model, &watched, &exclude, limit);
+            prop_assert_eq!(model.recommend(&watched, &exclude, limit), expected);
+        }
+
         #[test]
         fn nothing_watched_or_excluded_is_ever_recommended(
             watched in prop::collection::vec(0_u32..200, 0..60),
