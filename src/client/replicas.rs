@@ -43,8 +43,8 @@ pub struct Replicas {
 #[derive(Clone)]
 pub(super) struct Instance {
     pub(super) address: SocketAddr,
-    /// The URL with this address instead of the name, without a trailing slash.
-    pub(super) base: Arc<str>,
+    /// The URL with this address instead of the name.
+    pub(super) base: Arc<Url>,
     /// When it may be used again after it refused a connection.
     out: Option<Instant>,
 }
@@ -104,10 +104,10 @@ impl Replicas {
     }
 
     /// The URL of one instance; `None` if the URL's scheme does not allow another host.
-    fn base(&self, address: SocketAddr) -> Option<Arc<str>> {
+    fn base(&self, address: SocketAddr) -> Option<Arc<Url>> {
         let mut url = self.url.clone();
         url.set_ip_host(address.ip()).ok()?;
-        Some(url.as_str().trim_end_matches('/').into())
+        Some(url.into())
     }
 
     async fn refresh(&self) -> std::io::Result<()> {
@@ -207,9 +207,9 @@ mod tests {
         let pair = |host: &str, base: &str| (host.to_owned(), base.to_owned());
         assert_eq!(
             of("http://reader:s3cret@catalog:8082/v1/").await,
-            pair("catalog:8082", "http://reader:s3cret@10.0.0.1:8082/v1")
+            pair("catalog:8082", "http://reader:s3cret@10.0.0.1:8082/v1/")
         );
-        assert_eq!(of("http://catalog").await, pair("catalog", "http://10.0.0.1"));
+        assert_eq!(of("http://catalog").await, pair("catalog", "http://10.0.0.1/"));
     }
 
     #[tokio::test(start_paused = true)]

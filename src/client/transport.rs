@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use reqwest::Url;
 use tower::ServiceExt;
 
 use super::replicas::Replicas;
@@ -53,8 +54,8 @@ pub enum Transport {
     Http {
         /// The pool.
         pool: reqwest::Client,
-        /// The base URL, such as `http://127.0.0.1:8082`, without a trailing slash.
-        base: Arc<str>,
+        /// The base URL, such as `http://127.0.0.1:8082`, parsed once for all requests.
+        base: Arc<Url>,
         /// The instances behind the base URL's host name; none if it is an address.
         replicas: Option<Arc<Replicas>>,
     },
@@ -89,11 +90,10 @@ impl Transport {
             builder = builder.connect_timeout(timeout);
         }
         let pool = builder.build().map_err(|error| error.to_string())?;
-        let base = base.trim_end_matches('/');
-        let url = reqwest::Url::parse(base).map_err(|error| format!("{base:?} is not a URL: {error}"))?;
+        let url = Url::parse(base).map_err(|error| format!("{base:?} is not a URL: {error}"))?;
         // With TLS the host name must stay in the URL, because the certificate is issued for it.
         let replicas = (url.scheme() == "http").then(|| Replicas::new(&url)).flatten();
-        Ok(Self::Http { pool, base: base.into(), replicas })
+        Ok(Self::Http { pool, base: url.into(), replicas })
     }
 
     /// The destination of requests to `dependency` over this transport.
@@ -101,10 +101,9 @@ impl Transport {
         let name = dependency.to_owned();
         match self {
             Self::Http { base, .. } => {
-                let url = reqwest::Url::parse(base).ok();
-                let address = url.as_ref().and_then(|url| url.host_str()).unwrap_or(dependency).to_owned();
-                let port = url.as_ref().and_then(reqwest::Url::port_or_known_default);
-                Peer { name, address, port, base: base.to_string() }
+                let address = base.host_str().unwrap_or(dependency).to_owned();
+                let port = base.port_or_known_default();
+                Peer { name, address, port, base: base.as_str().trim_end_matches('/').to_owned() }
             }
             Self::InProcess(_) => {
                 Peer { name, address: dependency.to_owned(), port: None, base: format!("http://{dependency}") }
@@ -158,21 +157,32 @@ impl Transport {
     }
 }
 
+/// The URL of `path`, which may have a query, below `base`.
+fn below(base: &Url, path: &str) -> Url {
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let mut url = base.clone();
+    match base.path().trim_end_matches('/') {
+        "" => url.set_path(path),
+        prefix => url.set_path(&format!("{prefix}{path}")),
+    }
+    url.set_query(query);
+    url
+}
+
 async fn send_http(
     pool: &reqwest::Client,
-    base: &str,
+    base: &Url,
     request: &Request,
     headers: http::HeaderMap,
 ) -> Result<Reply, TransportError> {
-    let url = format!("{base}{}", request.path);
     let mut response = pool
-        .request(request.method.clone(), url)
+        .request(request.method.clone(), below(base, &request.path))
         .headers(headers)
         .body(request.body.clone())
         .send()
         .await
         .map_err(|error| classify(&error))?;
-    let (status, headers) = (response.status(), response.headers().clone());
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
         if body.len() + chunk.len() > LARGEST_REPLY {
@@ -232,6 +242,18 @@ mod tests {
     use futures_util::future::BoxFuture;
 
     use super::*;
+
+    #[test]
+    fn a_path_is_appended_to_the_base_as_text_would_be() {
+        for base in ["http://catalog:8082", "http://catalog:8082/", "http://reader:s3cret@[::1]/v1/", "https://c/a%20b"]
+        {
+            for path in ["/", "/films/7", "//films", "/films?limit=5&after=a%2Fb", "/f ilm/한?q=한 &x", "/a/../b", "/?"]
+            {
+                let text = format!("{}{path}", base.trim_end_matches('/'));
+                assert_eq!(below(&base.parse().unwrap(), path), text.parse().unwrap(), "{text}");
+            }
+        }
+    }
 
     /// Listens on one port of two loopback addresses; each answers with its own address.
     async fn two() -> u16 {
