@@ -12,6 +12,14 @@ fn no_share() -> Value {
     json!([{ "type": "special", "options": { "match": "null+nan", "result": dash } }])
 }
 
+/// Cells whose text changes colour at these steps.
+fn coloured(steps: &Value) -> [(&'static str, Value); 2] {
+    [
+        ("custom.cellOptions", json!({ "type": "color-text" })),
+        ("thresholds", json!({ "mode": "absolute", "steps": steps })),
+    ]
+}
+
 pub struct Table {
     panel: Panel,
     columns: Vec<(String, &'static str, u32)>,
@@ -92,16 +100,7 @@ impl Table {
     /// Durations that turn amber from a number of seconds on.
     pub fn slow_from(self, from: f64, title: &'static str, expr: String, width: u32) -> Self {
         let steps = json!([{ "value": null, "color": "text" }, { "value": from, "color": theme::WARN }]);
-        self.cells(
-            title,
-            expr,
-            width,
-            &[
-                ("unit", json!("s")),
-                ("custom.cellOptions", json!({ "type": "color-text" })),
-                ("thresholds", json!({ "mode": "absolute", "steps": steps })),
-            ],
-        )
+        self.cells(title, expr, width, &[&[("unit", json!("s"))], &coloured(&steps)[..]].concat())
     }
 
     /// Shares that are green at 0 and change colour as soon as there is something to see.
@@ -115,18 +114,8 @@ impl Table {
     }
 
     fn share(self, title: &'static str, expr: String, width: u32, steps: &Value) -> Self {
-        self.cells(
-            title,
-            expr,
-            width,
-            &[
-                ("unit", json!("percentunit")),
-                ("decimals", json!(1)),
-                ("custom.cellOptions", json!({ "type": "color-text" })),
-                ("thresholds", json!({ "mode": "absolute", "steps": steps })),
-                ("mappings", no_share()),
-            ],
-        )
+        let unit = [("unit", json!("percentunit")), ("decimals", json!(1))];
+        self.cells(title, expr, width, &[&unit[..], &coloured(steps), &[("mappings", no_share())]].concat())
     }
 
     /// Numbers that stand for words, in cells of the words' colours.

@@ -84,10 +84,9 @@ pub(super) fn is_open() -> String {
 
 /// One line a fault: what is broken and for how long, and the breaker in front of it while that is open.
 pub fn broken() -> Vec<Query> {
-    let at = "label_replace";
-    let guarded = format!("max by (target) ({at}({}, \"target\", \"$1\", \"breaker\", \"(.+)\"))", is_open());
-    let fault = format!("topk by (breaker) (1, {at}({}, \"breaker\", \"$1\", \"target\", \"(.+)\"))", faults());
-    let fault = format!("{at}({fault}, \"fault\", \"$1\", \"span\", \"(.+)\")");
+    let guarded = at_target(&is_open());
+    let fault = format!("topk by (breaker) (1, {})", copied(&faults(), label::TARGET, label::BREAKER));
+    let fault = copied(&fault, "span", "fault");
     let both = format!("({}) * on (breaker) group_left (does, fault) ({fault})", away("open"));
     vec![
         line(
@@ -131,7 +130,17 @@ fn away(state: &str) -> String {
 
 /// The targets of faults, as the breakers in front of them are called.
 fn at_breaker(faults: &str) -> String {
-    max(&[label::BREAKER], &format!("label_replace({faults}, \"breaker\", \"$1\", \"target\", \"(.+)\")"))
+    max(&[label::BREAKER], &copied(faults, label::TARGET, label::BREAKER))
+}
+
+/// Breakers as `target`, the label of the faults behind them.
+fn at_target(breakers: &str) -> String {
+    max(&[label::TARGET], &copied(breakers, label::BREAKER, label::TARGET))
+}
+
+/// `expr` with the value of the label `from` in the label `to` as well.
+fn copied(expr: &str, from: &str, to: &str) -> String {
+    format!("label_replace({expr}, \"{to}\", \"$1\", \"{from}\", \"(.+)\")")
 }
 
 /// One line a fault that has just ended behind a closed breaker: rates still hold what it did.
@@ -139,7 +148,7 @@ fn ended() -> Query {
     let target = &[label::TARGET];
     let before = format!("max_over_time(timestamp({})[$__rate_interval:5s])", max(target, &harmful()));
     let away = series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]);
-    let away = format!("max by (target) (label_replace({away} == 1, \"target\", \"$1\", \"breaker\", \"(.+)\"))");
+    let away = at_target(&format!("{away} == 1"));
     let ago = format!("(time() - {before}) unless on (target) ({}) unless on (target) ({away})", harmful());
     line(
         &format!("topk(2, {})", spoken(target, &ago, "span")),
