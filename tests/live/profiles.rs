@@ -12,12 +12,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use breakerbox::services::ServiceName;
 use futures_util::future::join_all;
 use serde_json::Value;
 
 use crate::process::{Process, Scratch, free_ports};
-use crate::stack::{Pace, start_alertmanager, until};
+use crate::stack::{Pace, isolated, prometheus, start_alertmanager, until};
 use crate::tools::Tools;
 
 /// One alert on a cause, one on what viewers experience and one on checkout.
@@ -115,12 +114,7 @@ async fn drilled(tools: &Tools, case: &Case) -> Value {
 }
 
 fn program(scratch: &Scratch, name: &str, admin: &str) -> Process {
-    let mut settings = format!(
-        "[admin]\nlisten = \"{admin}\"\n[traffic]\nrate = 5.0\n[store]\nurl = \"sqlite::memory:\"\n[services]\n"
-    );
-    for service in ServiceName::ALL {
-        writeln!(settings, "{service} = {{ port = 0 }}").unwrap();
-    }
+    let settings = isolated(admin) + "[traffic]\nrate = 5.0\n";
     let mut command = Command::new(env!("CARGO_BIN_EXE_breakerbox"));
     command.arg("--config").arg(scratch.write(&format!("{name}.toml"), &settings));
     command.args(["--no-scenario", "--log", "warn"]);
@@ -153,9 +147,5 @@ fn start_prometheus(
         interval = case.interval,
         job = case.job,
     );
-    let mut command = Command::new(&tools.prometheus);
-    command.arg("--config.file").arg(scratch.write("prometheus.yml", &text));
-    command.arg("--storage.tsdb.path").arg(scratch.path("tsdb"));
-    command.args(["--web.listen-address", own, "--log.level=warn"]);
-    Process::start(command, &scratch.path("prometheus.log"))
+    Process::start(prometheus(tools, scratch, &text, own), &scratch.path("prometheus.log"))
 }

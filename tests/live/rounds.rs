@@ -19,12 +19,11 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
-use breakerbox::services::ServiceName;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::process::{Process, Scratch, free_ports};
-use crate::stack::{changed, until};
+use crate::stack::{self, changed, isolated, prometheus, until};
 use crate::tools::Tools;
 
 const ROUND: f64 = 480.0;
@@ -102,12 +101,8 @@ async fn record(address: &str, heard: Heard, begun: Instant) {
 }
 
 fn start_program(scratch: &Scratch, admin: &str) -> Process {
-    let mut settings = format!("[admin]\nlisten = \"{admin}\"\n[store]\nurl = \"sqlite::memory:\"\n[services]\n");
-    for service in ServiceName::ALL {
-        writeln!(settings, "{service} = {{ port = 0 }}").unwrap();
-    }
     let mut command = Command::new(env!("CARGO_BIN_EXE_breakerbox"));
-    command.arg("--config").arg(scratch.write("rounds.toml", &settings)).args(["--log", "warn"]);
+    command.arg("--config").arg(scratch.write("rounds.toml", &isolated(admin))).args(["--log", "warn"]);
     Process::start(command, &scratch.path("program.log"))
 }
 
@@ -116,12 +111,7 @@ fn start_alertmanager(tools: &Tools, scratch: &Scratch, admin: &str, own: &str, 
     let both = format!(
         "      - url: http://{recorder}/\n        send_resolved: true\n      - url: http://{admin}/alerts/webhook"
     );
-    let config = changed("prometheus/alertmanager.local.yml", &[(webhook, &both)]);
-    let mut command = Command::new(&tools.alertmanager);
-    command.arg("--config.file").arg(scratch.write("alertmanager.yml", &config));
-    command.arg("--storage.path").arg(scratch.path("alertmanager"));
-    command.args(["--web.listen-address", own, "--cluster.listen-address=", "--log.level=warn"]);
-    Process::start(command, &scratch.path("alertmanager.log"))
+    stack::alertmanager(tools, scratch, &changed("prometheus/alertmanager.local.yml", &[(webhook, &both)]), own)
 }
 
 fn start_prometheus(tools: &Tools, scratch: &Scratch, admin: &str, alertmanager: &str, own: &str) -> Process {
@@ -142,11 +132,7 @@ fn start_prometheus(tools: &Tools, scratch: &Scratch, admin: &str, alertmanager:
         text = text.replace("- rules/", &format!("- {}", own.display()));
         text = text.replace("- ../alerts/", &format!("- {}", alerts.display()));
     }
-    let mut command = Command::new(&tools.prometheus);
-    command.arg("--config.file").arg(scratch.write("prometheus.yml", &text));
-    command.arg("--storage.tsdb.path").arg(scratch.path("tsdb"));
-    command.args(["--web.listen-address", own, "--log.level=warn"]);
-    Process::start(command, &scratch.path("prometheus.log"))
+    Process::start(prometheus(tools, scratch, &text, own), &scratch.path("prometheus.log"))
 }
 
 /// The changes between each message and the previous one of its group, without the watchdog.

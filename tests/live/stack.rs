@@ -296,10 +296,8 @@ fn start_prometheus(
         pair.display()
     )
     .unwrap();
-    let mut command = Command::new(&tools.prometheus);
-    command.arg("--config.file").arg(scratch.write("prometheus.yml", &text));
-    command.arg("--storage.tsdb.path").arg(scratch.path("tsdb")).args(["--web.listen-address", own]);
-    command.args(["--enable-feature=exemplar-storage", "--log.level=warn"]);
+    let mut command = prometheus(tools, scratch, &text, own);
+    command.arg("--enable-feature=exemplar-storage");
     if pace == Pace::Fast {
         // It discovers its Alertmanager only after its first alerts, which wait this long to be sent again.
         command.arg("--rules.alert.resend-delay=5s");
@@ -307,14 +305,37 @@ fn start_prometheus(
     Process::start(command, &scratch.path("prometheus.log"))
 }
 
+/// A Prometheus with this configuration, listening at `own`.
+pub(crate) fn prometheus(tools: &Tools, scratch: &Scratch, configuration: &str, own: &str) -> Command {
+    let mut command = Command::new(&tools.prometheus);
+    command.arg("--config.file").arg(scratch.write("prometheus.yml", configuration));
+    command.arg("--storage.tsdb.path").arg(scratch.path("tsdb"));
+    command.args(["--web.listen-address", own, "--log.level=warn"]);
+    command
+}
+
+/// An Alertmanager with this configuration, listening at `own`.
+pub(crate) fn alertmanager(tools: &Tools, scratch: &Scratch, configuration: &str, own: &str) -> Process {
+    let mut command = Command::new(&tools.alertmanager);
+    command.arg("--config.file").arg(scratch.write("alertmanager.yml", configuration));
+    command.arg("--storage.path").arg(scratch.path("alertmanager"));
+    command.args(["--web.listen-address", own, "--cluster.listen-address=", "--log.level=warn"]);
+    Process::start(command, &scratch.path("alertmanager.log"))
+}
+
 pub(crate) fn start_alertmanager(tools: &Tools, scratch: &Scratch, [admin, own]: [&str; 2], pace: Pace) -> Process {
     let mut changes = vec![("127.0.0.1:8090", admin)];
     if pace == Pace::Fast {
         changes.extend([("group_wait: 10s", "group_wait: 1s"), ("group_interval: 15s", "group_interval: 2s")]);
     }
-    let config = scratch.write("alertmanager.yml", &changed("prometheus/alertmanager.local.yml", &changes));
-    let mut command = Command::new(&tools.alertmanager);
-    command.arg("--config.file").arg(config).arg("--storage.path").arg(scratch.path("alertmanager"));
-    command.args(["--web.listen-address", own, "--cluster.listen-address=", "--log.level=warn"]);
-    Process::start(command, &scratch.path("alertmanager.log"))
+    alertmanager(tools, scratch, &changed("prometheus/alertmanager.local.yml", &changes), own)
+}
+
+/// Settings of a process with its own in-memory stores, in which only the admin port is known in advance.
+pub(crate) fn isolated(admin: &str) -> String {
+    let mut text = format!("[admin]\nlisten = \"{admin}\"\n[store]\nurl = \"sqlite::memory:\"\n[services]\n");
+    for service in ServiceName::ALL {
+        writeln!(text, "{service} = {{ port = 0 }}").unwrap();
+    }
+    text
 }
