@@ -113,7 +113,7 @@ fn the_minimal_file_is_self_contained_and_repeats_known_alerts() {
     for (_, name, rule) in minimal {
         assert!(full.contains(name), "{name} has no runbook");
         let recorded: Vec<_> =
-            crate::promql::metrics_in(&rule.expr).into_iter().filter(|found| found.metric.contains(':')).collect();
+            crate::promql::read(&rule.expr).selectors.into_iter().filter(|found| found.metric.contains(':')).collect();
         assert!(recorded.is_empty(), "{name}: {recorded:?}");
     }
 }

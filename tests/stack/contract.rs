@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use breakerbox_telemetry::names::{self, Kind, label, value};
 
 use crate::files::{Rule, TestFile, read, rules, yaml_in};
-use crate::promql::{Use, grouping_labels_in, metrics_in};
+use crate::promql::{self, Selector};
 
 /// Labels and label values of a known series.
 struct Series {
@@ -105,7 +105,7 @@ fn known(rules: &[(String, Rule)]) -> BTreeMap<String, Series> {
     for (_, rule) in rules {
         let Some(record) = &rule.record else { continue };
         let mut made = Series { labels: rule.labels.keys().cloned().collect(), values: BTreeMap::new() };
-        for input in metrics_in(&rule.expr).iter().filter_map(|found| known.get(&found.metric)) {
+        for input in promql::read(&rule.expr).selectors.iter().filter_map(|found| known.get(&found.metric)) {
             made.labels.extend(input.labels.iter().cloned());
             made.values.extend(input.values.iter().map(|(label, set)| (label.clone(), set.clone())));
         }
@@ -116,21 +116,21 @@ fn known(rules: &[(String, Rule)]) -> BTreeMap<String, Series> {
 
 /// The errors in an expression; empty if there are none.
 fn complaints(expr: &str, known: &BTreeMap<String, Series>) -> Vec<String> {
-    let uses = metrics_in(expr);
+    let promql::Query { selectors: uses, grouped, .. } = promql::read(expr);
     let mut wrong: Vec<String> = uses.iter().flat_map(|found| complaints_about(found, known)).collect();
     let labels: BTreeSet<&String> =
         uses.iter().filter_map(|found| known.get(&found.metric)).flat_map(|s| &s.labels).collect();
-    let strange = grouping_labels_in(expr).into_iter().filter(|label| !labels.contains(label));
+    let strange = grouped.into_iter().filter(|label| !labels.contains(label));
     wrong.extend(strange.map(|label| format!("groups by {label}, which no series here has")));
     wrong
 }
 
-fn complaints_about(found: &Use, known: &BTreeMap<String, Series>) -> Vec<String> {
+fn complaints_about(found: &Selector, known: &BTreeMap<String, Series>) -> Vec<String> {
     let Some(series) = known.get(&found.metric) else {
         return vec![format!("{} is neither exported nor recorded", found.metric)];
     };
     let mut wrong = Vec::new();
-    for (label, op, value) in &found.labels {
+    for (label, op, value) in &found.matchers {
         if !series.labels.contains(label) {
             wrong.push(format!("{} has no label {label}", found.metric));
         }
@@ -176,7 +176,7 @@ fn every_annotation_names_only_labels_of_its_expression() {
     let rules = rules();
     let known = known(&rules);
     for (file, rule) in rules.iter().filter(|(_, rule)| rule.alert.is_some()) {
-        let uses = metrics_in(&rule.expr);
+        let uses = promql::read(&rule.expr).selectors;
         let mut labels: BTreeSet<&str> = uses
             .iter()
             .filter_map(|found| known.get(&found.metric))
@@ -206,10 +206,10 @@ fn recorded_names_are_level_metric_operation() {
 fn every_recorded_series_is_used_or_meant_for_dashboards() {
     let rules = rules();
     let mut used: BTreeSet<String> =
-        rules.iter().flat_map(|(_, rule)| metrics_in(&rule.expr)).map(|found| found.metric).collect();
+        rules.iter().flat_map(|(_, rule)| promql::read(&rule.expr).selectors).map(|found| found.metric).collect();
     // A series that no alert uses is for dashboards, and has its own unit test.
     let tests = yaml_in("alerts/tests").into_iter().flat_map(|path| read::<TestFile>(&path).tests);
-    let proven = tests.flat_map(|test| test.expressions).flat_map(|test| metrics_in(&test.expr));
+    let proven = tests.flat_map(|test| test.expressions).flat_map(|test| promql::read(&test.expr).selectors);
     used.extend(proven.map(|found| found.metric));
     let for_dashboards = ["p50_rate2m", "p95_rate2m", "ratio_rate20s", "ratio_rate1m"];
     for name in rules.iter().filter_map(|(_, rule)| rule.record.as_ref()) {

@@ -18,6 +18,7 @@ mod otlp;
 mod process;
 mod prometheus;
 #[path = "../support/promql.rs"]
+#[allow(dead_code, reason = "shared with the dashboards' tests, which need more of it")]
 mod promql;
 mod reference;
 mod runbook;

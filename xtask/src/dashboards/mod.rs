@@ -26,6 +26,7 @@ mod overview;
 mod panel;
 mod policies;
 #[cfg(test)]
+#[path = "../../../tests/support/promql.rs"]
 mod promql;
 #[cfg(test)]
 mod provisioning;
