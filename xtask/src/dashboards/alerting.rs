@@ -22,7 +22,7 @@ pub fn page() -> Dashboard {
         sections: vec![
             Section::top(now()),
             Section::folded("Steps of the scenario, counts and Alertmanager", story()),
-            Section::folded("The load behind it", load()),
+            Section::folded("Load", load()),
         ],
     }
 }
@@ -44,9 +44,9 @@ fn now() -> Vec<([u32; 4], Panel)> {
     lines.extend(say::viewers(say::Orders::InIt));
     lines.extend(delivered());
     lines.push(unnoticed());
-    let description = "The gravest alert that asks for action, what is broken and what protects callers from it, what \
-        viewers get, whether messages arrive, and how long the faults of the shown time went without an alert. Each alert \
-        of the table below leads to its runbook.";
+    let description = "The most severe alert that requires action, what is broken and what protects callers from it, \
+        what viewers get, whether notifications are delivered, and how long faults in the selected time range went \
+        without an alert. Each alert in the table below links to its runbook.";
     vec![
         ([0, 0, 24, 8], say::panel(description, lines)),
         ([0, 8, 24, 6], faults()),
@@ -56,7 +56,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
     ]
 }
 
-/// One line: how many of Alertmanager's messages arrived, in red when some did not.
+/// Line: number of notifications that Alertmanager delivered; red while it cannot deliver.
 fn delivered() -> Vec<Query> {
     let all = |name: &str| sum(&[], &format!("increase({}[$__range])", foreign(name, &[])));
     let (tried, failed) = (all("alertmanager_notifications_total"), all("alertmanager_notifications_failed_total"));
@@ -69,24 +69,24 @@ fn delivered() -> Vec<Query> {
         say::line(
             &format!("({told}) and on () {failing_now}"),
             Gravity::Harm,
-            "Alertmanager cannot deliver now: of {{tried}} messages of the shown time {{arrived}} arrived. Check its \
-             receiver and its log.",
+            "Alertmanager cannot deliver notifications now: {{arrived}} of {{tried}} were delivered in the selected \
+             time range. Check its receiver and its log.",
         ),
         say::line(
             &format!("(({told}) and on () {failing}) unless on () {failing_now}"),
             Gravity::Note,
-            "Alertmanager delivers again: of {{tried}} messages of the shown time {{arrived}} arrived, the others were \
-             tried while the receiver was away.",
+            "Alertmanager delivers again: {{arrived}} of {{tried}} notifications were delivered in the selected time \
+             range; the others were attempted while the receiver was not available.",
         ),
         say::line(
             &format!("({told}) unless on () {failing}"),
             Gravity::Good,
-            "Alertmanager delivers: all {{tried}} messages of the shown time arrived.",
+            "Alertmanager delivers: all {{tried}} notifications in the selected time range were delivered.",
         ),
     ]
 }
 
-/// One line: how much of the time with a fault had no alert. One sample each five seconds.
+/// Line: time with a fault and without an alert, from one sample every five seconds.
 fn unnoticed() -> Query {
     let on = format!("(({}) > bool 0)", or_zero(&sum(&[], &say::harmful())));
     let alone = format!("{on} * (({}) == bool 0)", acting("firing"));
@@ -96,28 +96,25 @@ fn unnoticed() -> Query {
     say::line(
         &say::joined(&alone, "on", &on),
         Gravity::Note,
-        "In the shown time dependencies were broken for {{on}} in all; for {{span}} of that no alert fired that asks for \
-         action, since an alert first waits until its condition has lasted.",
+        "In the selected time range, dependencies were broken for {{on}} in total. For {{span}} of that no alert that \
+         requires action was firing, because an alert fires only after its condition has lasted.",
     )
 }
 
 fn story() -> Vec<([u32; 4], Panel)> {
     let steps = series(&names::SCENARIO_STEP, &[]);
-    let scenario = Panel::new(
-        Kind::StateTimeline,
-        "Scenario",
-        "The steps of the running scenario, as far as the shown time has seen them.",
-    )
-    .unit("none")
-    .words(theme::words(&[(0, "idle", theme::NEUTRAL), (1, "running", theme::WATCHING)]))
-    .ask(Query::over_time(format!("{} > 0", max(&["step"], &steps)), "{{step}}"))
-    .ask(Query::over_time(format!("({}) == 0", or_zero(&sum(&[], &steps))), "no step"))
-    .when_empty("No scenario is loaded");
+    let scenario =
+        Panel::new(Kind::StateTimeline, "Scenario", "Steps of the running scenario within the selected time range.")
+            .unit("none")
+            .words(theme::words(&[(0, "idle", theme::NEUTRAL), (1, "running", theme::WATCHING)]))
+            .ask(Query::over_time(format!("{} > 0", max(&["step"], &steps)), "{{step}}"))
+            .ask(Query::over_time(format!("({}) == 0", or_zero(&sum(&[], &steps))), "no step"))
+            .when_empty("No scenario is loaded");
     let counts = Panel::new(
         Kind::TimeSeries,
         "Faults and alerts",
-        "Purple before amber before red is the order of every detection; the distance between \
-         the first purple and the first red step is the time it took.",
+        "A fault (purple) is detected when an alert is pending (grey) and then fires (amber); the distance between \
+         the first purple and the first amber step is the time to detect.",
     )
     .unit("none")
     .between(0.0, None)
@@ -149,7 +146,7 @@ fn story() -> Vec<([u32; 4], Panel)> {
     vec![([0, 0, 24, 5], scenario), ([0, 5, 24, 7], counts), ([0, 12, 24, 7], manager.aligned())]
 }
 
-/// The runbook that the program serves, at the name of the alert that was clicked.
+/// The runbook that the program serves, at the section of the clicked alert.
 fn runbook() -> String {
     format!("{}#:~:text=${{__value.raw}}", crate::rules::Links::default().runbook)
 }
@@ -159,11 +156,12 @@ fn active() -> Panel {
     let none = |value: &str| format!("label_replace({value}, \"alertname\", \"none is pending or fires\", \"\", \"\")");
     let not_none = not("severity", "none");
     let held = format!("({}) or ({})", say::in_state("firing", &not_none), say::in_state("pending", &not_none));
-    // A severity has a rank, and within it the older alert comes first.
+    // Sorted by severity, then by age.
     let ranked = format!("{} * 1000000 + on (alertname, severity, service, breaker) ({held})", alert_code(by));
     Table::new(
-        "Active alerts: the gravest first, then the oldest",
-        "Alerts that are pending or firing now, and for how long they have been in that state. The runbook of an alert says \
+        "Active alerts: the most severe first, then the oldest",
+        "Alerts that are pending or firing now, and for how long they have been in that state. The runbook of an \
+         alert says \
          what to do.",
     )
     .label("alertname", "Alert")
@@ -183,8 +181,8 @@ fn inbox() -> Panel {
     Panel::new(
         Kind::TimeSeries,
         "Notifications in the inbox",
-        "Alerts that Alertmanager delivered to the program's own webhook. Every firing is \
-         followed by a resolved; one that is missing was lost or is still going on.",
+        "Alerts that Alertmanager delivered to the program's own webhook. Every firing notification is followed by a \
+         resolved one; if that is missing, it was lost or the alert is still firing.",
     )
     .unit("none")
     .between(0.0, None)
@@ -209,26 +207,26 @@ fn load() -> Vec<([u32; 4], Panel)> {
     let touched = Panel::new(
         Kind::TimeSeries,
         "Requests affected by faults",
-        "Requests that a fault affected, by service. An active fault that affects none \
-         has no traffic and cannot be detected.",
+        "Requests that a fault affected, by service. An active fault that affects no requests has no traffic and \
+         cannot be detected.",
     )
     .unit("reqps")
     .between(0.0, None)
     .identities(theme::SERVICES)
     .ask(Query::over_time(sum(&["target"], &rate(&names::FAULT_INJECTED, &[])), "{{target}}"))
-    .when_empty("No fault series: is anything scraped?");
+    .when_empty("No fault series: check that the process is scraped");
     let mut journeys = Panel::new(
         Kind::TimeSeries,
         "Journeys by outcome",
         "Viewer journeys by outcome, measured by the load generator, below its target \
-         rate. A gap to the dashed line: the load does not get through.",
+         rate. A gap below the dashed line: the site does not keep up with the load.",
     )
     .unit("suffix: /s")
     .between(0.0, None)
     .stacked()
     .meanings(value::TRAFFIC_OUTCOMES)
     .configure(theme::by_name(
-        "aimed for",
+        "target rate",
         &[
             ("color", json!({ "mode": "fixed", "fixedColor": theme::NEUTRAL })),
             ("custom.stacking", json!({ "mode": "none", "group": "B" })),
@@ -246,6 +244,6 @@ fn load() -> Vec<([u32; 4], Panel)> {
         ));
     }
     journeys =
-        journeys.ask(Query::over_time(or_zero(&sum(&[], &series(&names::TRAFFIC_RATE, &[gateway]))), "aimed for"));
+        journeys.ask(Query::over_time(or_zero(&sum(&[], &series(&names::TRAFFIC_RATE, &[gateway]))), "target rate"));
     vec![([0, 0, 12, 8], touched), ([12, 0, 12, 8], journeys)]
 }

@@ -1,4 +1,4 @@
-//! What happened, drawn over every graph: the same kinds of event on every page.
+//! Annotations on every graph: the same kinds of event on every page.
 //!
 //! A query compares each series with itself one step earlier, so an event is one line however long
 //! its cause lasts, and a time range of any length shows each event once.
@@ -10,9 +10,9 @@ use super::panel::datasource;
 use super::query::{alerts, foreign, is, max, not, series, sum};
 use super::{say, theme};
 
-/// The events of every page: faults as shaded regions, and a line where a breaker opened. The rest waits behind
-/// its switch. Panels whose lanes already show them (`lanes`)
-/// are spared, and `narrow` graphs (less than half a page) show the regions alone.
+/// The events of every page: faults as shaded regions, and a line where a breaker opened; the other events are switched
+/// off by default. Panels whose lanes already show them (`lanes`) have no annotations, and `narrow` graphs (less than
+/// half a page) have only the regions.
 pub fn all(page: &str, lanes: &[u32], narrow: &[u32]) -> Vec<Value> {
     let mut list = vec![
         json!({
@@ -48,7 +48,7 @@ pub fn all(page: &str, lanes: &[u32], narrow: &[u32]) -> Vec<Value> {
         ),
     ];
     for event in list.iter_mut().skip(1) {
-        // What watches the service does not depend on what is broken in it; it depends on restarts.
+        // Monitoring does not depend on faults of the services, but on restarts.
         if page == WATCH {
             event["enable"] = json!(event["name"] == "Restart");
         }
@@ -60,40 +60,40 @@ pub fn all(page: &str, lanes: &[u32], narrow: &[u32]) -> Vec<Value> {
     list
 }
 
-/// The page of the watch itself.
+/// The page about the monitoring itself.
 const WATCH: &str = "breakerbox-stack";
 
-/// The one event that lasts.
+/// The event that has a duration.
 const FAULT_ON: &str = "Fault on (shaded)";
 
-/// Whether an event is drawn before its switch is touched.
+/// Whether an event is shown by default.
 const ON: bool = true;
 const OFF: bool = false;
 
-/// The load generator's and the fault injector's series belong to no service: only target labels narrow them.
+/// Series of the load generator and of faults belong to no service: only target labels restrict them.
 fn everywhere(family: &Family) -> String {
     series(family, &[])
 }
 
-/// Became 1, from 0 or from nothing.
+/// Series that became 1, from 0 or from no sample.
 fn on(expr: &str) -> String {
     format!("({expr} == 1) unless ({} == 1)", earlier(expr))
 }
 
-/// Is larger than one step ago.
+/// Series that are larger than one step ago.
 fn grown(expr: &str) -> String {
     format!("({expr}) > ({})", earlier(expr))
 }
 
-/// A counter that was restarted is smaller than before, and no event.
+/// Transitions to a state; a counter that was reset is smaller than before, which is not an event.
 fn moved(to: &str) -> String {
-    // A probe that failed keeps the breaker open, a stage passed keeps it half-open: neither is news.
+    // Failed probes and passed stages are left out, because they do not change what callers observe.
     let matchers = [is(label::TO, to), not(label::FROM, if to == "open" { "half_open" } else { to })];
     grown(&sum(&["service", "breaker", "reason"], &series(&names::CIRCUIT_BREAKER_TRANSITIONS, &matchers)))
 }
 
 fn earlier(expr: &str) -> String {
-    // Each expression here has one selector, closed by the only brace of its kind.
+    // Each expression here has exactly one selector, and thus one closing brace.
     expr.replacen('}', "} offset $__interval", 1)
 }
 

@@ -1,4 +1,4 @@
-//! Circuit breakers: which one moved, why, and what its callers got instead.
+//! Circuit breakers: state changes, their reasons, and the answers that callers got instead.
 
 use breakerbox_telemetry::names::{self, Family, label, value};
 use serde_json::json;
@@ -21,8 +21,8 @@ pub fn page() -> Dashboard {
     Dashboard {
         uid: "breakerbox-breakers",
         title: "Circuit breakers",
-        description: "Open breakers, why they tripped, when they probe, and what callers get \
-            meanwhile. Select a breaker above to show only that one.",
+        description: "Open breakers, why they tripped, when they probe, and what callers get in the meantime. Select \
+            a breaker above to show only that one.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: Vec::new(),
         sections: vec![
@@ -40,8 +40,8 @@ fn now() -> Vec<([u32; 4], Panel)> {
     lines.extend(counted());
     lines.extend(say::viewers(say::Orders::InIt));
     lines.push(say::small());
-    let description = "Which breakers are not closed, since when, why they stay open and when they probe; what viewers \
-        get meanwhile. Repair the dependency, not the breaker.";
+    let description = "Which breakers are not closed, since when, why they stay open and when they probe; what \
+        viewers get in the meantime. Repair the dependency, not the breaker.";
     vec![
         ([0, 0, 24, 7], say::panel(description, lines)),
         ([0, 7, 24, 8], states()),
@@ -50,7 +50,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
     ]
 }
 
-/// One line: how many breakers are in their normal state, and what the others keep away.
+/// Line: number of closed breakers, and rate of calls that the others reject.
 fn counted() -> Vec<Query> {
     let closed = say::numbered(&[], &how_many(&["closed"]), "closed", "$1");
     let all = say::numbered(&[], &format!("(({}) > 0)", how_many(value::STATES)), "all", "$1");
@@ -61,7 +61,7 @@ fn counted() -> Vec<Query> {
         say::line(
             &format!("({all}) and on () {same}"),
             Gravity::Good,
-            "All {{all}} breakers are closed, which is normal: every call goes through.",
+            "All {{all}} breakers are closed (normal): every call is sent.",
         ),
         say::line(
             &format!(
@@ -69,13 +69,12 @@ fn counted() -> Vec<Query> {
                 say::joined(&say::joined(&closed, "all", &all), "rejected", &rejected)
             ),
             Gravity::Note,
-            "{{closed}} of {{all}} breakers are closed (normal); calls that the others keep away from what is broken: \
-             {{rejected}} per second.",
+            "{{closed}} of {{all}} breakers are closed (normal); the others reject {{rejected}} calls per second.",
         ),
     ]
 }
 
-/// Breakers in one of these states; of several replicas each counts once.
+/// Number of breakers in one of these states; each counts once, whatever the number of replicas.
 fn how_many(states: &[&str]) -> String {
     let one_hot = series(&names::CIRCUIT_BREAKER_STATE, &[any(label::STATE, states)]);
     or_zero(&sum(&[], &max(BREAKER, &one_hot)))
@@ -86,7 +85,7 @@ fn states() -> Panel {
         Kind::StateTimeline,
         "State of every breaker",
         "One lane per breaker, named caller → dependency. Red: open, amber: half-open, green: \
-         closed. Red and amber by turns: every probe fails, the dependency is still broken.",
+         closed. Red and amber alternating: every probe fails, and the dependency is still broken.",
     )
     .unit("none")
     .words(theme::state_words())
@@ -101,12 +100,12 @@ fn gauge(family: &Family) -> String {
 fn table() -> Panel {
     let closed =
         max(BREAKER, &format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")])));
-    // A failed probe is a transition, too: what is not closed counts from when it was last closed.
+    // A failed probe is a transition, too: for a breaker that is not closed, the time counts from when it last was.
     let moved = format!("(time() - {})", gauge(&names::CIRCUIT_BREAKER_LAST_TRANSITION));
     let since = format!("(({} unless {closed}) or {moved})", say::tripped());
     let left = format!("({} > 0)", gauge(&names::CIRCUIT_BREAKER_OPEN_REMAINING));
     let now = |family: &Family| call_label(&gauge(family));
-    // What the window holds when a breaker opens says nothing of what it keeps away.
+    // While a breaker is open, its window does not describe the calls that it rejects.
     let ratio = |family: &Family| {
         let open = series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "open")]);
         call_label(&format!("(({} >= 0) unless on (service, breaker) ({open} == 1))", gauge(family)))
@@ -115,9 +114,9 @@ fn table() -> Panel {
     let some = |expr: &str| call_label(&format!("({expr} > 0.005)"));
     Table::new(
         "Every breaker now, the open ones first",
-        "State, time since it opened (failed probes do not restart it) or closed, time until an open breaker probes, and the measures of its window beside the limits at \
-         which it trips. A dash is a limit that it does not have, or a measure that cannot be taken: too few calls, or \
-         the breaker is open and lets none through.",
+        "State, time since it opened (failed probes do not restart it) or closed, time until an open breaker probes, \
+         and the ratios of its window beside the limits at which it trips. A dash is a limit that is not configured, \
+         or a ratio that is not defined: too few calls, or an open breaker, which lets no calls pass.",
     )
     .label("call", "Breaker")
     .words("State", call_label(&state_code(BREAKER)), &theme::state_words(), 100)
@@ -142,12 +141,12 @@ fn table() -> Panel {
     .sorted("State", true, "No breaker is scraped")
 }
 
-/// The unprotected gateway has fallbacks to its name and no breaker: only breakers are rows.
+/// Restricts rows to breakers: the unprotected gateway has fallback series and no breaker.
 fn of_breakers(expr: &str) -> String {
     format!("{expr} and {}", gauge(&names::CIRCUIT_BREAKER_WINDOW_CALLS))
 }
 
-/// What makes a breaker open, how that is said, and the measure behind it with its limit.
+/// Each reason for opening, with its text, the measured value and the limit.
 fn trips() -> String {
     let transitions = [is(label::FROM, "closed"), is(label::TO, "open")];
     let by = &[label::SERVICE, label::BREAKER, label::REASON];
@@ -158,7 +157,8 @@ fn trips() -> String {
     let times = say::numbered(by, &format!("(round({times}) > 0)"), "trips", "$1");
     let ago = say::spoken(by, &last, "ago");
     let seen = format!(
-        "({last} * 0 + on (service, breaker, reason) group_left (trips) ({times})) * 0 + on (service, breaker, reason) group_left () ({last})"
+        "({last} * 0 + on (service, breaker, reason) group_left (trips) ({times})) * 0 + on (service, breaker, \
+         reason) group_left () ({last})"
     );
     let seen = format!("({seen}) * on (service, breaker, reason) group_left (ago) ({ago})");
     let of = |reason: &str, measured: &str, limit: &str, window: &str, why: &str| {
@@ -189,7 +189,7 @@ fn trips() -> String {
     let ratio = |measure: &Family, limit: &Family, what: &str| {
         let limit_of = gauge(limit);
         let peak = max(BREAKER, &format!("max_over_time({}[$__range])", series(measure, &[])));
-        // Between two scrapes the measure reached its limit, whatever the scrapes saw.
+        // The value reached its limit, possibly between two scrapes.
         let reached = format!("(({peak} >= {limit_of}) or {limit_of})");
         (percent_of(&reached, "measured", what), percent_of(&limit_of, "limit", what))
     };
@@ -214,7 +214,7 @@ fn trips() -> String {
         of("shared", &nothing("measured"), &nothing("limit"), &nothing("window"), "another replica opened it"),
     ];
     let happened = rows.join(" or ");
-    let none = say::with("vector(0)", "call", "No breaker opened in the shown time");
+    let none = say::with("vector(0)", "call", "No breaker opened in the selected time range");
     format!("sort({}) or on () {none}", call_label(&format!("({happened})")))
 }
 
@@ -225,8 +225,9 @@ fn percent_of(expr: &str, label: &str, what: &str) -> String {
 fn why() -> Panel {
     Table::new(
         "Why each breaker opened, the latest first",
-        "Every reason for which a breaker went from closed to open in the shown time: what was measured, the limit that \
-         it reached, and over which calls. The measure is the largest that a scrape saw, at least the limit.",
+        "Every reason for which a breaker went from closed to open in the selected time range: the measured value, \
+         the limit that it reached, and the calls that it was computed over. The value is the largest one scraped, \
+         and at least the limit.",
     )
     .label("call", "Breaker")
     .sparse_label("ago", "Last opened (ago)", 150)
@@ -239,10 +240,10 @@ fn why() -> Panel {
     .in_order("No breaker is scraped")
 }
 
-/// A measure as a share of the limit at which the breaker trips.
+/// A ratio as a share of the limit at which the breaker trips.
 fn pressure(ratio: &Family, threshold: &Family, reason: &str) -> String {
     let against = format!("({} / {} >= 0)", gauge(ratio), gauge(threshold));
-    // The window is emptied when the breaker opens, often before a scrape saw it full: the trip itself is the proof.
+    // The window is cleared when the breaker opens, often before it was scraped at the limit: a trip implies the limit.
     let tripped = [is(label::FROM, "closed"), is(label::TO, "open"), is(label::REASON, reason)];
     let tripped = sum(BREAKER, &increase(&names::CIRCUIT_BREAKER_TRANSITIONS, &tripped, "$__rate_interval"));
     format!("clamp_max({tripped} > 0, 0) + 1 or {against} or ({} * 0)", gauge(&names::CIRCUIT_BREAKER_WINDOW_CALLS))
@@ -265,9 +266,9 @@ fn against_limit(title: &str, what: &str, expr: &str) -> Panel {
         Kind::TimeSeries,
         title,
         &format!(
-            "{what} as a share of the limit each breaker is configured with: a line that reaches \
-             the dashed one trips its breaker. A trip is drawn at 100 %, also where the window filled between two \
-             scrapes; afterwards the window is empty and the line is at 0."
+            "{what} as a share of each breaker's configured limit: at the dashed line the breaker trips. A trip is \
+             drawn at 100 % even if the limit was reached between two scrapes; afterwards the window is empty and the \
+             line is at 0."
         ),
     )
     .unit("percentunit")
@@ -284,8 +285,8 @@ fn reasons() -> Vec<([u32; 4], Panel)> {
     let mut transitions = Panel::new(
         Kind::TimeSeries,
         "Transitions by reason",
-        "Changes of state and what caused them, counted. Bars that begin with tripped open a breaker; the others are \
-         the way back.",
+        "Number of state changes, by cause. Causes that begin with tripped open a breaker; the others belong to its \
+         recovery.",
     )
     .unit("none")
     .between(0.0, None)
@@ -314,9 +315,8 @@ fn outcomes() -> Panel {
     let mut outcomes = Panel::new(
         Kind::TimeSeries,
         "Calls by outcome",
-        "All calls by outcome. Blue was rejected by an open breaker: no load on the \
-         dependency. Red and brown reached the dependency and failed or timed \
-         out.",
+        "All calls by outcome. Blue calls were rejected by an open breaker and put no load on the dependency. Red and \
+         brown calls reached the dependency and failed or timed out.",
     )
     .unit("suffix: /s")
     .between(0.0, None)
@@ -334,16 +334,16 @@ fn answered() -> Panel {
     Panel::new(
         Kind::TimeSeries,
         "Rejected calls against fallbacks",
-        "Every rejected call should have a fallback answer: fallbacks at or above rejections \
-         is good (they also cover calls that failed). A fallback that had nothing, such as a cache without an entry, \
-         passes the call on to the next one of its chain: the viewer sees an error only when the last one has nothing.",
+        "Every rejected call should get a fallback answer: as many fallbacks as rejections, or more, is good \
+         (fallbacks also answer failed calls). If a fallback has no answer, as a cache without an entry, the next one \
+         in the chain is tried: the viewer sees an error only if the last one has no answer either.",
     )
     .unit("suffix: /s")
     .between(0.0, None)
     .aligned()
     .configure(theme::paint("rejected", theme::colour("rejected")))
     .configure(theme::paint("fallback served", theme::GOOD))
-    .configure(theme::paint("fallback had nothing, the next one was asked", theme::WARN))
+    .configure(theme::paint("fallback without an answer, next one tried", theme::WARN))
     .ask(Query::over_time(
         or_zero(&sum(&[], &rate(&names::CIRCUIT_BREAKER_CALLS, &[is(label::OUTCOME, "rejected")]))),
         "rejected",
@@ -351,7 +351,7 @@ fn answered() -> Panel {
     .ask(Query::over_time(or_zero(&sum(&[], &rate(&names::FALLBACK_CALLS, &[]))), "fallback served"))
     .ask(Query::over_time(
         or_zero(&sum(&[], &rate(&names::FALLBACK_FAILURES, &[]))),
-        "fallback had nothing, the next one was asked",
+        "fallback without an answer, next one tried",
     ))
     .when_empty("No breaker is scraped")
 }
@@ -373,7 +373,7 @@ fn odd() -> Panel {
     .when_empty("No breaker is scraped")
 }
 
-/// The limit of every duration.
+/// The timeout, which limits all durations.
 pub fn timeouts() -> Query {
     Query::over_time(max(&[], &series(&names::CIRCUIT_BREAKER_TIMEOUT, &[])), "timeout of one attempt")
 }
@@ -382,9 +382,8 @@ fn durations() -> Vec<([u32; 4], Panel)> {
     let heat = Panel::new(
         Kind::Heatmap,
         "Durations of executed calls",
-        "Each column is a moment, each row a range of durations, brighter is more calls. A \
-         bright band at the timeout's row is calls that were cut off; two bands are two kinds \
-         of answers. The timeout is a row's exact edge.",
+        "Each column is a moment, each row a range of durations, brighter is more calls. A bright band at the timeout \
+         is calls that were cut off; two bands are two kinds of answers. The timeout is the exact boundary of a row.",
     )
     .unit("s")
     .ask(Query::heat(buckets(&names::CIRCUIT_BREAKER_CALL_DURATION, &[])).with_exemplars())

@@ -1,4 +1,4 @@
-//! Checkout: what orders come to, what a payment outage puts at risk, and how the queue gets it back.
+//! Checkout: outcomes of orders, revenue that a payment outage puts at risk, and its recovery by the queue.
 
 use breakerbox_telemetry::names::{self, label, value};
 use serde_json::json;
@@ -12,17 +12,17 @@ use super::tiles::stepped;
 
 const CALL: &str = "{{service}} → {{breaker}}";
 const QUEUE: &[&str] = &[label::SERVICE, label::QUEUE];
-/// Covers a whole order, independent of the selected breaker.
+/// The selected time range.
 const SHOWN: &str = "$__range";
-/// Grafana's name of the won.
+/// Grafana's unit for won.
 const WON: &str = "currencyKRW";
 
 pub fn page() -> Dashboard {
     Dashboard {
         uid: "breakerbox-checkout",
         title: "Checkout",
-        description: "Orders and revenue: what a payment outage puts at risk, what the queue keeps, and when it \
-            will be empty.",
+        description: "Orders and revenue: what a payment outage puts at risk, what the queue saves, and when the \
+            queue will be empty.",
         lists_targets_by: names::BUILD_INFO.name,
         variables: Vec::new(),
         sections: vec![
@@ -37,9 +37,9 @@ fn revenue(outcome: &str, range: &str) -> String {
     or_zero(&sum(&[], &increase(&names::CHECKOUT_REVENUE, &[is(label::OUTCOME, outcome)], range)))
 }
 
-/// Won of the orders that wait now: as many as the queue holds, at the mean price of the orders whose payment failed
-/// in the last half hour. What counters put at risk is no measure: a queue in memory forgets its orders at a restart,
-/// and the counters' past does not.
+/// Value in won of the waiting orders: their number, times the mean price of the orders whose payment failed
+/// in the last half hour. The counter of revenue at risk cannot be used: a queue in memory loses its orders at a
+/// restart, while the increase of the counter remains.
 fn at_risk() -> String {
     let over = |part: String, orders: &[&str]| {
         let orders = sum(&[], &increase(&names::CHECKOUT_ORDERS, &[any(label::OUTCOME, orders)], "30m"));
@@ -64,33 +64,33 @@ fn now() -> Vec<([u32; 4], Panel)> {
     let mut panels = vec![([0, 0, 24, 7], say::panel(description, lines))];
     let tiles = [
         stepped(
-            "Orders taken, protected shop",
+            "Orders accepted, protected shop",
             "Share of the orders at the protected gateway that are paid at once or wait in the queue, in the last \
-             minute. The others are refused: they cannot be charged, and their buyers did not ask to wait.",
+             minute. The others are refused: they cannot be charged, and their buyers chose not to wait.",
             &[(None, theme::WARN), (Some(0.995), theme::GOOD)],
             format!("1 - {}", say::refused()),
         )
         .unit("percentunit")
         .decimals(0),
         money(
-            "Kept by the queue in the shown time",
-            "Revenue of the shown time, of orders whose payment failed at first and that the queue got paid later. Only the \
-             protected shop has the queue.",
+            "Saved by the queue in the selected time range",
+            "Revenue from orders whose payment failed at first and that were paid later from the queue. Only the \
+             protected shop has a queue.",
             theme::colour("kept"),
             revenue("kept", SHOWN),
         ),
         money(
-            "At risk now in the queue, about",
-            "Orders that wait in the queue now, at the mean price of the orders whose payment failed in the last half \
-             hour. They are kept when the payment gateway is back in time, and lost otherwise. A queue in memory forgets \
-             its orders at a restart; then they are in none of these numbers.",
+            "At risk in the queue now (estimate)",
+            "Orders that are in the queue now, at the mean price of the orders whose payment failed in the last half \
+             hour. They are saved if the payment gateway recovers in time, and lost otherwise. A queue in memory \
+             loses its orders at a restart; these numbers do not include them.",
             theme::WARN,
             at_risk(),
         ),
         money(
-            "Lost in the shown time, both shops",
-            "Revenue of the shown time, of orders at the protected and the unprotected shop for which no payment was received: refused, declined in the queue, or \
-             given up. The graph of orders shows which.",
+            "Lost in the selected time range, both shops",
+            "Revenue from orders at both shops that were not paid: refused, declined in the queue, or abandoned. The \
+             graph of orders shows which.",
             theme::BAD,
             revenue("lost", SHOWN),
         ),
@@ -105,12 +105,12 @@ fn now() -> Vec<([u32; 4], Panel)> {
     panels
 }
 
-/// A sum that is grey while there is none.
+/// A sum of money, grey while it is 0.
 fn money(title: &str, description: &str, colour: &str, expr: String) -> Panel {
     stepped(title, description, &[(None, theme::NEUTRAL), (Some(1000.0), colour)], expr).unit(WON)
 }
 
-/// One line while orders wait: whether the queue gets shorter.
+/// Line while orders wait: whether the queue gets shorter.
 fn draining() -> Vec<Query> {
     let depth = format!("({} > 0)", say::depth());
     let shrinks = format!("({} < -0.001)", max(&[], &growth()));
@@ -123,23 +123,23 @@ fn draining() -> Vec<Query> {
         say::line(
             &format!("{wait} and on () ({depth}) and on () ({open} == 1)"),
             Gravity::Note,
-            "The queue is not draining: it waits for the breaker in front of payments, which probes in {{wait}}; closed by \
-             hand, it drains at once.",
+            "The queue is not draining: the breaker in front of payments is open and probes in {{wait}}. To drain the \
+             queue now, close the breaker.",
         ),
         say::line(
             &format!("{empty} unless on () ({open} == 1)"),
             Gravity::Good,
-            "The queue is draining, done in about {{empty}}.",
+            "The queue is draining: about {{empty}} left.",
         ),
         say::line(
             &format!("{depth} unless on () ({shrinks}) unless on () ({open} == 1)"),
             Gravity::Note,
-            "The queue is not draining yet, though payments are allowed.",
+            "The queue is not draining yet, although the breaker admits payments.",
         ),
     ]
 }
 
-/// One line while payments are blocked and go on: the other side has no breaker.
+/// Line while payments are blocked by the breaker and the unprotected shop, which has none, continues.
 fn unprotected() -> Vec<Query> {
     let open =
         series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "open"), is(label::BREAKER, "payment-gateway")]);
@@ -147,11 +147,12 @@ fn unprotected() -> Vec<Query> {
     vec![say::line(
         &format!("({paid} > 0) and on () ({open} == 1)"),
         Gravity::Note,
-        "Money and orders below are of both shops: what is paid at once now comes from the unprotected one, which has no breaker.",
+        "Revenue and orders below include both shops: orders that are paid at once now come from the unprotected one, \
+         which has no breaker.",
     )]
 }
 
-/// Of several instances over one database each sees the whole queue.
+/// Depth of the queue; each of several instances over one database reports the whole queue.
 fn depth() -> String {
     max(QUEUE, &series(&names::RETRY_QUEUE_DEPTH, &[]))
 }
@@ -160,8 +161,8 @@ fn states() -> Panel {
     Panel::new(
         Kind::StateTimeline,
         "Breakers of an order",
-        "The breakers of an order's calls. Red at checkout → payment-gateway: no order is charged, orders that may \
-         wait are queued; any other in red: orders are refused.",
+        "The breakers of an order's calls. Red at checkout → payment-gateway: no order is charged, and orders that \
+         may wait are queued. Any other breaker in red: orders are refused.",
     )
     .unit("none")
     .words(theme::state_words())
@@ -170,14 +171,14 @@ fn states() -> Panel {
     .when_empty("No breaker of checkout is scraped")
 }
 
-/// Calls by checkout or to it.
+/// Restricts rows to calls by checkout or to it.
 fn of_checkout(by_call: &str) -> String {
     let orders = max(&["service"], &series(&names::RETRY_QUEUE_CAPACITY, &[]));
     let callee = format!("label_join({orders}, \"breaker\", \"\", \"service\")");
     format!("({by_call} and on (service) {orders}) or ({by_call} and on (breaker) {callee})")
 }
 
-/// A stack of one series for each value, the first at the bottom.
+/// Stacked series, one for each value, the first at the bottom.
 fn stack(panel: Panel, values: &[&str], ask: impl Fn(&str) -> String) -> Panel {
     let mut panel = panel.between(0.0, None).stacked().meanings(values);
     for value in values {
@@ -196,10 +197,10 @@ fn by_outcome() -> Panel {
     ];
     let mut panel = Panel::new(
         Kind::TimeSeries,
-        "Orders of both shops by what became of them",
-        "Orders per second of the protected and the unprotected shop. Brown is put in the queue and comes back later in sky blue; red was refused. \
-         Green while the payment breaker is open was placed without protection. Sold out and declined are answers, not \
-         faults.",
+        "Orders of both shops by outcome",
+        "Orders per second of the protected and the unprotected shop. Brown: queued, and paid later as sky blue. Red: \
+         refused. Green while the payment breaker is open: orders at the unprotected shop. Sold out and declined are \
+         regular answers, not faults.",
     )
     .unit("suffix: /s")
     .between(0.0, None)
@@ -218,8 +219,8 @@ fn earned() -> Panel {
         Panel::new(
             Kind::TimeSeries,
             "Revenue per minute, both shops together",
-            "Revenue of the last minute that was paid at once, kept by the queue, or lost. What the queue saved \
-             shows as sky blue after an outage.",
+            "Revenue of the last minute that was paid at once, saved by the queue, or lost. Revenue that the queue \
+             saved is sky blue, after an outage.",
         )
         .unit(WON)
         .aligned()
@@ -227,7 +228,7 @@ fn earned() -> Panel {
         &["lost", "kept", "paid"],
         |outcome| sum(&[], &increase(&names::CHECKOUT_REVENUE, &[is(label::OUTCOME, outcome)], "1m")),
     )
-    // A lost hedge is nothing to worry about; lost money is.
+    // `lost` is neutral for hedges, but not for revenue.
     .configure(theme::paint("lost", theme::BAD))
 }
 
@@ -237,13 +238,13 @@ fn queue() -> Vec<([u32; 4], Panel)> {
 
 fn waiting() -> Panel {
     let full = max(QUEUE, &series(&names::RETRY_QUEUE_CAPACITY, &[]));
-    // A limit far above the line would flatten it: it is drawn from half of it on.
+    // A limit far above the line would flatten it, so it is drawn only when the queue is at least half full.
     let near = format!("{full} and ({} > {full} / 2)", depth());
     Panel::new(
         Kind::TimeSeries,
         "Orders waiting in the queue",
-        "Queued orders. Rises while the payment gateway is down and falls when it is back. From half full on, the dashed \
-         line shows the capacity of the queue: beyond it orders are refused.",
+        "Queued orders. The number rises while the payment gateway is down and falls after it has recovered. When the \
+         queue is at least half full, the dashed line shows its capacity, above which orders are refused.",
     )
     .unit("short")
     .between(0.0, None)
@@ -260,8 +261,8 @@ fn age() -> Panel {
     Panel::new(
         Kind::TimeSeries,
         "Age of the oldest order",
-        "How long the oldest one has waited. A straight climb of a second each second: nothing leaves the queue; \
-         RetryQueueStalled fires after 7 minutes of it.",
+        "Time that the oldest order has waited. If it rises by a second each second, no order leaves the queue; \
+         RetryQueueStalled fires after 7 minutes.",
     )
     .unit("suffix: min")
     .between(0.0, None)
@@ -273,7 +274,7 @@ fn age() -> Panel {
     .when_empty("No retry queue is scraped")
 }
 
-/// How fast the queue grew in the last seconds, orders each second.
+/// Growth of the queue in the last seconds, in orders per second.
 fn growth() -> String {
     format!("deriv({}[$__rate_interval])", series(&names::RETRY_QUEUE_DEPTH, &[]))
 }
@@ -283,8 +284,8 @@ fn attempts() -> Panel {
         Panel::new(
             Kind::TimeSeries,
             "Attempts of the worker",
-            "Attempts to charge queued orders. Grey was postponed without a call, since the breaker is open; vermilion \
-             failed; green is done.",
+            "Attempts to charge queued orders. Grey: postponed without a call, because the breaker is open; \
+             vermilion: failed; green: done.",
         )
         .unit("suffix: /s")
         .when_empty("No retry queue is scraped"),
@@ -297,7 +298,7 @@ fn waited() -> Panel {
     let mut panel = Panel::new(
         Kind::TimeSeries,
         "Time in the queue",
-        "How long orders had waited when they were final. It follows the length of the outage; much longer \
+        "Time from queueing an order to its final state. It follows the length of the outage; a much longer time \
          means that the queue drains too slowly.",
     )
     .unit("suffix: min")
@@ -319,8 +320,8 @@ fn given_up() -> Panel {
     Panel::new(
         Kind::TimeSeries,
         "Dead letters and refused orders",
-        "Orders that need manual action, and orders of the last minute that a full queue refused. Both are 0 in normal \
-         operation and in a short outage.",
+        "Orders that need manual action, and orders refused in the last minute because the queue was full. Both are 0 \
+         in normal operation and in a short outage.",
     )
     .unit("short")
     .between(0.0, None)
@@ -338,7 +339,7 @@ fn steps() -> Vec<([u32; 4], Panel)> {
     let finished = Panel::new(
         Kind::TimeSeries,
         "Steps done",
-        "Steps of orders a second: verify_user, reserve, charge, notify. Void and release undo an order; they are \
+        "Steps of orders per second: verify_user, reserve, charge, notify. Void and release undo an order; they are \
          rare while payments work.",
     )
     .unit("suffix: /s")
@@ -363,8 +364,8 @@ fn steps() -> Vec<([u32; 4], Panel)> {
         Panel::new(
             Kind::TimeSeries,
             "Requests by idempotency key",
-            "Sky blue was answered from the first request's result: a double click or a repeat that was not charged \
-             again. A mismatch is one key for two orders: a client's mistake.",
+            "Sky blue: answered with the result of the first request, such as a double click or a retry, which was \
+             not charged again. A mismatch is one key for two orders, an error of the client.",
         )
         .unit("reqps")
         .when_empty("No checkout is scraped"),
@@ -375,8 +376,8 @@ fn steps() -> Vec<([u32; 4], Panel)> {
         Panel::new(
             Kind::TimeSeries,
             "Payment ledger",
-            "Requests by their effect on the payment gateway's ledger. Charged again is the same order charged twice: \
-             it must stay at 0; replayed was prevented by the idempotency key.",
+            "Requests by their effect on the payment gateway's ledger. Charged again: an order was charged twice, \
+             which must never happen. Replayed: the idempotency key prevented that.",
         )
         .unit("reqps")
         .when_empty("The payment gateway is not scraped"),

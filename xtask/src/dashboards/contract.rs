@@ -1,5 +1,5 @@
-//! The pages and the program agree: every metric, label and value that a query names is one that
-//! `telemetry::names` exports, and is used the way its kind asks for.
+//! Dashboards and program agree: every metric, label and value in a query is one that
+//! `telemetry::names` exports, and is used according to its kind.
 
 use breakerbox_telemetry::names::{self, Family, Kind, label, value};
 use serde_json::Value;
@@ -8,10 +8,10 @@ use super::lint::{annotations, panels, queries, text};
 use super::pages;
 use super::promql::{self, Selector};
 
-/// What Prometheus, Alertmanager and every client library export: name, and the labels used here.
+/// Series of Prometheus, Alertmanager and every client library: name, and the labels used here.
 const SURROUNDINGS: &[(&str, &[&str])] = &[
     ("up", &[]),
-    // Alerts carry the labels of what they are about.
+    // Alerts have the labels of their series.
     ("ALERTS", &["alertname", "alertstate", "severity", label::SERVICE, label::BREAKER]),
     ("ALERTS_FOR_STATE", &["alertname", "severity", label::SERVICE, label::BREAKER]),
     ("scrape_duration_seconds", &[]),
@@ -39,7 +39,7 @@ const SURROUNDINGS: &[(&str, &[&str])] = &[
 /// Labels that a target gets from the scrape.
 const TARGET: &[&str] = &["job", "instance"];
 
-/// The family behind a series name, which of a histogram has one of three endings.
+/// The family of a series; names of a histogram's series have one of three suffixes.
 fn family_of(metric: &str) -> Option<&'static Family> {
     names::ALL.iter().find(|family| match family.kind {
         Kind::Histogram => {
@@ -58,7 +58,7 @@ fn labels_of(metric: &str) -> Option<Vec<&'static str>> {
     Some(own.iter().chain(TARGET).copied().chain(bucket).collect())
 }
 
-/// The values a label can have, when they are a closed set.
+/// The values of a label, if they are a closed set.
 fn values_of(metric: &str, name: &str) -> Option<&'static [&'static str]> {
     let family = family_of(metric)?;
     let known = match (family.name, name) {
@@ -104,7 +104,7 @@ fn check_selector(selector: &Selector, at: &str) {
     }
 }
 
-/// A counter means something only as a difference; a gauge has no rate.
+/// A counter is only used as a difference; a gauge has no rate.
 fn check_kind(selector: &Selector, at: &str) {
     let metric = selector.metric.as_str();
     let differs = matches!(selector.function.as_deref(), Some("rate" | "increase"));
@@ -134,7 +134,7 @@ fn every_query_names_what_is_exported_and_fits_its_kind() {
             let at = format!("{} / {}", page.uid, text(panel, "title"));
             for query in queries(panel) {
                 let read = promql::read(text(query, "expr"));
-                // Compared with itself a moment ago, a counter says when something happened.
+                // A counter may be compared with its own value a moment ago, to detect an event.
                 let compared = text(query, "expr").contains("} offset 5s");
                 for selector in &read.selectors {
                     check_selector(selector, &at);
@@ -154,7 +154,7 @@ fn every_query_names_what_is_exported_and_fits_its_kind() {
     }
 }
 
-/// Labels grouped by exist; labels in a legend were not aggregated away.
+/// Labels in groupings exist; labels in a legend were not aggregated away.
 fn check_labels(read: &promql::Query, query: &Value, at: &str) {
     let mut known: Vec<String> = read.made.clone();
     for selector in &read.selectors {

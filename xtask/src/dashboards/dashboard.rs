@@ -1,4 +1,4 @@
-//! A page: its variables, annotations and links are those of every other page; its sections are its own.
+//! A dashboard: variables, annotations and links are the same on all of them; sections differ.
 
 use breakerbox_telemetry::names;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::annotations;
 use super::panel::{Panel, datasource};
 
-/// The Grafana these files were written for.
+/// Version of Grafana that the files are written for.
 pub const GRAFANA: &str = "13.2.3";
 
 /// A page of panels.
@@ -14,16 +14,16 @@ pub struct Dashboard {
     pub uid: &'static str,
     pub title: &'static str,
     pub description: &'static str,
-    /// The series whose `job` and `instance` this page offers.
+    /// The series whose values of `job` and `instance` can be selected.
     pub lists_targets_by: &'static str,
-    /// Variables of this page alone.
+    /// Additional variables.
     pub variables: Vec<Value>,
     pub sections: Vec<Section>,
 }
 
-/// Panels under one heading. Places count from the section's own top.
+/// Panels under one heading. Positions are relative to the top of the section.
 pub struct Section {
-    /// `None` for what stands at the top of the page without one.
+    /// `None` for the section at the top of the page.
     pub heading: Option<Heading>,
     pub panels: Vec<([u32; 4], Panel)>,
 }
@@ -31,7 +31,7 @@ pub struct Section {
 pub struct Heading {
     pub title: &'static str,
     pub collapsed: bool,
-    /// The variable whose every chosen value gets a section of its own.
+    /// The variable for each of whose selected values the section is repeated.
     pub repeat: Option<&'static str>,
 }
 
@@ -44,12 +44,12 @@ impl Section {
         Self { heading: Some(Heading { title, collapsed: false, repeat: None }), panels }
     }
 
-    /// Folded until it is opened.
+    /// Collapsed by default.
     pub fn folded(title: &'static str, panels: Vec<([u32; 4], Panel)>) -> Self {
         Self { heading: Some(Heading { title, collapsed: true, repeat: None }), panels }
     }
 
-    /// Folded until it is opened, once for each value of a variable.
+    /// Collapsed by default, and repeated for each value of a variable.
     pub fn repeated(title: &'static str, variable: &'static str, panels: Vec<([u32; 4], Panel)>) -> Self {
         Self { heading: Some(Heading { title, collapsed: true, repeat: Some(variable) }), panels }
     }
@@ -79,7 +79,7 @@ impl Dashboard {
         })
     }
 
-    /// Ids of the panels of one sort, in the order of the page.
+    /// Ids of the panels of one kind, in the order of the page.
     fn ids(&self, wanted: fn([u32; 4], &Panel) -> bool) -> Vec<u32> {
         let of = |(number, section): (u32, &Section)| -> Vec<u32> {
             let numbered = (first_id(number) + 1..).zip(&section.panels);
@@ -125,10 +125,10 @@ impl Dashboard {
     }
 }
 
-/// The width of a graph that has one beside it.
+/// Width of a graph that has another one beside it.
 const HALF: u32 = 12;
 
-/// Ids name a panel in links: those of one section stay when another one grows.
+/// Links refer to panels by id, so the ids of one section do not change when another one grows.
 fn first_id(section: u32) -> u32 {
     section * 100 + 1
 }

@@ -1,4 +1,4 @@
-//! Dependencies and traces: who calls whom, how well that goes, and one request's way through it all.
+//! Dependencies and traces: rate, errors and duration of calls between services, and traces of single requests.
 
 use breakerbox_telemetry::names::{self, Family, label};
 use serde_json::json;
@@ -25,7 +25,7 @@ pub fn page() -> Dashboard {
         lists_targets_by: names::BUILD_INFO.name,
         variables: vec![json!({
             "name": "jaeger_datasource", "label": "Jaeger data source", "type": "datasource", "query": "jaeger", "regex": "",
-            "description": "Where traces are kept.", "hide": 0, "refresh": 1, "multi": false, "includeAll": false,
+            "description": "The Jaeger that stores the traces.", "hide": 0, "refresh": 1, "multi": false, "includeAll": false,
             "current": { "text": "Jaeger", "value": "jaeger", "selected": true }, "options": [], "skipUrlSync": false,
         })],
         sections: vec![
@@ -47,24 +47,25 @@ fn broken() -> Vec<String> {
     vec![any(label::OUTCOME, &["failure", "timeout"])]
 }
 
-/// Seconds from which on an answer of a dependency is slow: in calm times none takes a tenth of that.
+/// Seconds from which an answer of a dependency is slow; in normal operation answers take less than a tenth of that.
 const SLOW: f64 = 0.25;
 
-/// Where orders are placed, at the gateways and at checkout: an error there is a refused order.
+/// Routes of orders at the gateways and at checkout: an error there is a refused order.
 const ORDERS: &str = "/api/checkout|/orders";
 
 fn callers() -> Vec<([u32; 4], Panel)> {
     let (calls, durations) = (&names::CIRCUIT_BREAKER_CALLS, &names::CIRCUIT_BREAKER_CALL_DURATION);
     let rejected = share(CALL, &rate(calls, &[is(label::OUTCOME, "rejected")]), &rate(calls, &[]));
     let unserved = rate(calls, &[any(label::OUTCOME, &["failure", "timeout", "rejected"])]);
-    // Without executed calls there is no share of them: a dash, not 0 %.
+    // Without executed calls the share is not defined: a dash, not 0 %.
     let errors = format!("{} >= 0", executed_share(calls));
     let took = |q: &str| quantile_seen(q, CALL, durations, &[]);
     let by_caller = Table::new(
-        "Every dependency now, as its protected caller sees it",
-        "Calls that were executed, the share that failed or timed out, the share the breaker rejected (amber: protected, and \
-         not served live), and durations (amber: slow). Those with most calls failed or rejected come first; a dash is a \
-         measure without a call. Click a dependency to see its breaker alone.",
+        "Every dependency now, measured by its protected caller",
+        "Calls that were executed, the share that failed or timed out, the share the breaker rejected (amber: \
+         protected, and \
+         not served live), and durations (amber: slow). Dependencies with most failed or rejected calls come first; a \
+         dash means that there were no calls. Click a dependency to see its breaker.",
     )
     .label_wide(label::SERVICE, "Caller", 125)
     .label_wide(label::BREAKER, "Dependency", 135)
@@ -86,7 +87,7 @@ fn callers() -> Vec<([u32; 4], Panel)> {
         or_nothing(&sum(SERVICE, &rate(requests, &[failed(), other()])), &sum(SERVICE, &rate(requests, &[other()]))),
         sum(SERVICE, &rate(requests, &[other()]))
     );
-    // Checkout itself serves the orders of both gateways: only the gateways tell protected buyers from the others.
+    // Checkout serves the orders of both gateways: only the gateways distinguish protected from unprotected orders.
     let at_orders = is(label::HTTP_ROUTE, "/api/checkout");
     let refused = format!(
         "{} / ({} > 0)",
@@ -98,9 +99,9 @@ fn callers() -> Vec<([u32; 4], Panel)> {
     );
     let by_service = Table::new(
         "Every service now, from the traffic of both gateways",
-        "Requests measured by the services themselves, whichever gateway they came through. A dependency with errors here \
-         fails itself; one with errors only on the left is not reachable, or too slow for its callers. Orders that were \
-         refused in the last minute are no errors of a page and have a column of their own.",
+        "Requests measured by the services themselves, from both gateways. A dependency with errors here fails \
+         itself; one with errors only on the left is not reachable, or too slow for its callers. Orders refused in \
+         the last minute do not count as failed pages and have a separate column.",
     )
     .label_wide(label::SERVICE, "Service", 170)
     .named("Service")
@@ -113,8 +114,8 @@ fn callers() -> Vec<([u32; 4], Panel)> {
     .sorted("Errors", true, "No service is scraped");
     let mut lines = say::state();
     lines.push(say::small());
-    let description = "What is broken, which breakers stand in front of it, and what viewers get; below, every dependency \
-        as its callers and as the services see it.";
+    let description = "What is broken, which breakers are in front of it, and what viewers get; below, every \
+        dependency as measured by its callers and by the service itself.";
     vec![([0, 0, 24, 6], say::panel(description, lines)), ([0, 6, 13, 13], by_caller), ([13, 6, 11, 13], by_service)]
 }
 
@@ -123,12 +124,12 @@ fn executed_share(calls: &Family) -> String {
     format!("{} / {}", sum(CALL, &rate(calls, &broken())), sum(CALL, &rate(calls, &executed())))
 }
 
-/// Matches requests that place no order.
+/// Matches requests that do not place an order.
 fn no_order() -> String {
     format!("http_route!~\"{ORDERS}\"")
 }
 
-/// `part`, or 0 where there is a whole without it.
+/// `part`, or 0 where only `whole` has a series.
 fn or_nothing(part: &str, whole: &str) -> String {
     format!("(({part}) or ({whole} * 0))")
 }
@@ -150,7 +151,7 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
             [0, 0, 12, 8],
             lines(
                 "Calls by dependency, the six busiest",
-                "Executed calls a second. A line that drops to 0 while others go on is an open breaker.",
+                "Executed calls per second. A line that drops to 0 while others continue indicates an open breaker.",
                 "suffix: /s",
                 None,
                 CALL,
@@ -161,8 +162,8 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
             [0, 8, 12, 8],
             lines(
                 "Errors by dependency, the six highest",
-                "Share of executed calls that failed or timed out. A line is interrupted while its breaker is open and \
-                 nothing is executed; a dot in the gap is a probe that failed.",
+                "Share of executed calls that failed or timed out. A line has a gap while its breaker is open and no \
+                 calls are executed; a dot in the gap is a failed probe.",
                 "percentunit",
                 Some(1.0),
                 CALL,
@@ -173,7 +174,8 @@ fn seen_by_callers() -> Vec<([u32; 4], Panel)> {
             [0, 16, 12, 8],
             lines(
                 "p99 by dependency, the six slowest",
-                "The slowest one in a hundred executed calls; a line is interrupted while nothing is executed. A dot opens the \
+                "The slowest one in a hundred executed calls; a line has a gap while no calls are executed. A dot \
+                 opens the \
                  trace of one real call.",
                 "s",
                 None,
@@ -205,7 +207,8 @@ fn seen_by_services() -> Vec<([u32; 4], Panel)> {
             [12, 8, 12, 8],
             lines(
                 "Errors by service without refused orders, the six highest",
-                "Share of 5xx answers. The service nearest to the cause shows it first and most. Refused orders are in the \
+                "Share of 5xx answers. The service nearest to the cause shows it first and most. Refused orders are \
+                 in the \
                  table above and on the page Checkout.",
                 "percentunit",
                 Some(1.0),
@@ -233,20 +236,20 @@ fn traces() -> Vec<([u32; 4], Panel)> {
     let map = Panel::new(
         Kind::NodeGraph,
         "Service map",
-        "Who calls whom, as the traces show it. An edge that is missing was not called since Jaeger started; compare \
-         with the topology in the README.",
+        "Calls between services, from traces. If an edge is missing, there was no such call since Jaeger started; \
+         compare with the topology in ARCHITECTURE.md.",
     )
     .unit("none")
     .ask_jaeger("dependencyGraph", "")
-    .when_empty("No trace has arrived: is an OTLP endpoint set?");
+    .when_empty("No traces: check that an OTLP endpoint is set");
     let search = Panel::new(
         Kind::Table,
         "Recent requests",
-        "The latest traces of the gateway. Open one to see every attempt, fallback and breaker decision of that request, \
-         and where its time went.",
+        "The latest traces of the gateway. A trace shows every attempt, fallback and breaker decision of a request, \
+         and their durations.",
     )
     .unit("none")
     .ask_jaeger("search", "gateway")
-    .when_empty("No trace has arrived: is an OTLP endpoint set?");
+    .when_empty("No traces: check that an OTLP endpoint is set");
     vec![([0, 0, 12, 11], map), ([12, 0, 12, 11], search)]
 }

@@ -1,4 +1,4 @@
-//! Lanes that several pages share: what was broken, and which alerts noticed.
+//! Lanes that several pages share: active faults, and active alerts.
 
 use breakerbox_telemetry::names::{self, label, value};
 use serde_json::Value;
@@ -16,20 +16,20 @@ pub fn fault_code() -> String {
     max(&[label::TARGET], &coded.join(" or "))
 }
 
-/// Errors for a few callers and errors for nearly all are different stories, and one kind of fault.
+/// Code of an error fault that affects at least half of the requests.
 const MOST_FAIL: i32 = 11;
 
-/// By what is configured, not by what is hit: behind an open breaker nothing is.
+/// By the configured share, because behind an open breaker no requests are affected.
 fn most_fail() -> String {
-    // Without `kind`, or `or` would take it for what `active` has said already.
+    // Without the label `kind`, because otherwise `or` would treat it as a duplicate of `active`.
     let configured = series(&names::FAULT_CONFIGURED, &[is(label::KIND, "error")]);
     format!("{} >= 0.5", max(&[label::TARGET], &configured))
 }
 
-/// How the codes of faults are shown.
+/// Names and colours of the codes of faults.
 pub fn fault_words() -> Value {
     let spoken: Vec<_> = value::FAULT_KINDS.iter().map(|kind| spoken(kind)).collect();
-    let mut words = vec![(0, "well", theme::GOOD), (MOST_FAIL, "outage", theme::FAULT)];
+    let mut words = vec![(0, "healthy", theme::GOOD), (MOST_FAIL, "outage", theme::FAULT)];
     words.extend((1..).zip(&spoken).map(|(code, kind)| (code, kind.as_str(), shade(kind))));
     theme::words(&words)
 }
@@ -42,28 +42,27 @@ fn shade(kind: &str) -> &'static str {
     if kind == "some errors" { theme::FAINT_FAULT } else { theme::FAULT }
 }
 
-/// 0 while nothing is switched on anywhere, otherwise nothing.
+/// 0 while no fault is active; otherwise no series.
 pub fn no_fault() -> String {
     format!("{} == 0", sum(&[], &series(&names::FAULT_ACTIVE, &[])))
 }
 
-/// Lanes of what was switched on, and when.
+/// Lanes of active faults.
 pub fn faults() -> Panel {
     Panel::new(
         Kind::StateTimeline,
         "Cause: active faults",
         "One lane per service with an injected fault, from injection to end; paler while less than half of its \
-         answers are errors. The strip below shows the breakers' reaction, the one under it the effect on \
-         viewers.",
+         answers are errors. The panels below show the reaction of the breakers and the effect on viewers.",
     )
     .unit("none")
     .words(fault_words())
     .ask(Query::over_time(format!("{} > 0", fault_code()), "{{target}}"))
-    .ask(Query::over_time(no_fault(), "no fault is on"))
-    .when_empty("No fault series: is anything scraped?")
+    .ask(Query::over_time(no_fault(), "no fault"))
+    .when_empty("No fault series: check that the process is scraped")
 }
 
-/// How grave an alert is that fires: red asks for somebody at once, blue for nobody.
+/// States and severities of alerts: red requires immediate action, blue requires none.
 pub fn alert_words() -> Value {
     theme::words(&[
         (0, "quiet", theme::GOOD),
@@ -74,7 +73,7 @@ pub fn alert_words() -> Value {
     ])
 }
 
-/// Alerts as numbers of `alert_words`.
+/// Alerts as codes of `alert_words`.
 pub fn alert_code(by: &[&str]) -> String {
     let coded = [
         format!("{} * 4", alerts("firing", &[is("severity", "critical")])),
@@ -91,8 +90,9 @@ pub fn alert_timeline() -> Panel {
     Panel::new(
         Kind::StateTimeline,
         "Alerts: grey pending, blue info, amber warning, red critical",
-        "One lane per alert that was active in the shown time: grey while its condition is being confirmed (pending), \
-         then the colour of its severity while it fires. Red asks somebody to act at once, blue nobody.",
+        "One lane per alert that was active in the selected time range: grey while its condition is being confirmed \
+         (pending), \
+         then the colour of its severity while it fires. Red requires immediate action, blue requires none.",
     )
     .unit("none")
     .words(alert_words())
@@ -101,7 +101,7 @@ pub fn alert_timeline() -> Panel {
     .when_empty("No alert was pending or firing")
 }
 
-/// 0 while none of these alerts is there and the program is: nothing can be said of the time before.
+/// 0 while the program is scraped and none of these alerts is active; otherwise no series.
 pub fn quiet(alerts: &str) -> String {
     let there = max(&[], &series(&names::BUILD_INFO, &[]));
     format!("(({}) == 0) and on () {there}", or_zero(&sum(&[], alerts)))

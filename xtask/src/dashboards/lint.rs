@@ -1,4 +1,4 @@
-//! What every page owes its reader, and what Grafana's dashboard-linter asks for.
+//! Requirements on every dashboard, including those of Grafana's dashboard-linter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{pages, promql, theme};
 
-/// Every panel of a page, those of folded sections included, headings left out.
+/// Every panel of a page, including those of collapsed sections, without headings.
 pub fn panels(page: &Value) -> Vec<&Value> {
     all(page).into_iter().filter(|panel| panel["type"] != "row").collect()
 }
@@ -24,13 +24,13 @@ fn all(page: &Value) -> Vec<&Value> {
     out
 }
 
-/// What a panel asks Prometheus.
+/// The Prometheus queries of a panel.
 pub fn queries(panel: &Value) -> Vec<&Value> {
     let targets = panel["targets"].as_array().into_iter().flatten();
     targets.filter(|target| target["datasource"]["type"] == "prometheus").collect()
 }
 
-/// The events that ask a data source.
+/// The annotations that query a data source.
 pub fn annotations(page: &Value) -> Vec<&Value> {
     let list = page["annotations"]["list"].as_array().expect("every page has annotations");
     list.iter().filter(|event| event["builtIn"].is_null()).collect()
@@ -40,7 +40,7 @@ pub fn text<'a>(of: &'a Value, key: &str) -> &'a str {
     of[key].as_str().unwrap_or_else(|| panic!("{key} is missing in {of}"))
 }
 
-/// Runs a check on every panel, with a name to complain by.
+/// Runs a check on every panel; the text names it in errors.
 fn each_panel(check: impl Fn(&Value, &str)) {
     for page in pages() {
         let json = page.json();
@@ -166,7 +166,7 @@ fn every_selector_obeys_the_variables_at_the_top() {
                         selector.metric
                     );
                 }
-                // A value with a regex's characters in it is escaped only where it stands alone behind =~.
+                // Grafana escapes a value with special characters of a regex only if it is the entire value of a `=~`.
                 for (label, op, value) in selector.matchers.iter().filter(|(_, _, value)| value.contains('$')) {
                     assert!(
                         op == "=~" && *value == format!("${label}"),
@@ -181,7 +181,7 @@ fn every_selector_obeys_the_variables_at_the_top() {
 
 #[test]
 fn every_variable_in_a_query_exists() {
-    // `$1` is what a regular expression found, and no name that a variable can have.
+    // `$1` is a capture group, not a variable.
     const BUILT_IN: &[&str] = &["__rate_interval", "__interval", "__range", "1"];
     for page in pages() {
         let json = page.json();
@@ -206,7 +206,7 @@ fn panels_lie_side_by_side_and_have_names_of_their_own() {
             assert!(ids.insert(panel["id"].as_u64().unwrap()), "{}: two panels have id {}", page.uid, panel["id"]);
             assert!(titles.insert(text(panel, "title")), "{}: two panels are called {}", page.uid, panel["title"]);
         }
-        // What is folded takes its place only when it is opened, and then it moves what is below.
+        // A collapsed section takes up space only when it is opened, and then moves the panels below.
         let open: Vec<_> = json["panels"].as_array().unwrap().iter().collect();
         let folded = open.iter().map(|row| row["panels"].as_array().into_iter().flatten().collect::<Vec<_>>());
         for group in folded.chain([open.clone()]) {
@@ -260,8 +260,8 @@ fn few_events_are_drawn_before_a_switch_is_used() {
     }
 }
 
-/// What may be red: it harms viewers, orders or the watch itself. An open breaker is the one exception,
-/// since its red is what the whole trade knows.
+/// Values that may be red: harm to viewers, orders or the monitoring itself. An open breaker is the only exception,
+/// because red is the established colour for it.
 const HARM: &[&str] = &[
     "error",
     "failed pages, 5 minutes",
@@ -277,17 +277,17 @@ const HARM: &[&str] = &[
     "errors",
 ];
 
-/// Panels whose numbers turn red from a step on.
+/// Panels whose numbers turn red from a threshold on.
 const RED_FROM_A_STEP: &[&str] = &[
-    "In one sentence",
-    "Lost in the shown time, both shops",
+    "Summary",
+    "Lost in the selected time range, both shops",
     "Error budgets left",
     "The four routes with most errors in the last minute",
     "Rate, errors, duration by route",
     "Every service now, from the traffic of both gateways",
 ];
 
-/// What is painted red in a panel, by name or word; a step of a threshold has the panel's own.
+/// Names of a panel's red series and words; a red threshold has the panel's title.
 fn reds(panel: &Value) -> Vec<String> {
     let (field, mut found) = (&panel["fieldConfig"], Vec::new());
     let stepped = |of: &Value| of["steps"].as_array().into_iter().flatten().any(|step| step["color"] == theme::BAD);
@@ -320,7 +320,7 @@ fn red_is_only_for_harm() {
     each_panel(|panel, at| {
         for red in reds(panel) {
             let known = HARM.contains(&red.as_str()) || RED_FROM_A_STEP.contains(&red.as_str());
-            assert!(known, "{at}: {red:?} is red and harms nobody");
+            assert!(known, "{at}: {red:?} is red, but is not harm");
         }
     });
 }
@@ -403,7 +403,7 @@ fn links_between_pages_lead_somewhere() {
     });
 }
 
-/// Everything in a page that is a text, wherever it stands.
+/// All texts of a page, at any depth.
 fn texts(of: &Value) -> Vec<&str> {
     match of {
         Value::String(text) => vec![text],
@@ -415,7 +415,7 @@ fn texts(of: &Value) -> Vec<&str> {
 
 #[test]
 fn an_imported_page_finds_other_jobs_and_data_sources() {
-    // What a variable starts with is replaced by what is there; anything else would be asked for as it stands.
+    // Grafana replaces the initial value of a variable by an existing one; any other text is used unchanged.
     const OWN_UIDS: &[&str] = &["prometheus", "jaeger"];
     for page in pages() {
         let json = page.json();
@@ -441,7 +441,7 @@ fn an_imported_page_finds_other_jobs_and_data_sources() {
     }
 }
 
-/// Every data source that a panel or an event names, at any depth.
+/// Every data source of a panel or an annotation, at any depth.
 fn sources(of: &Value) -> Vec<&Value> {
     match of {
         Value::Array(list) => list.iter().flat_map(sources).collect(),

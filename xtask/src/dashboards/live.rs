@@ -4,8 +4,8 @@
 //! PROMETHEUS_URL=http://127.0.0.1:9090 cargo test -p xtask -- --ignored
 //! ```
 //!
-//! A panel without data cannot be trusted. The test holds at any moment, also in a system
-//! at rest: there panels show 0.
+//! Every panel must have data. The test passes at any moment, also in a system
+//! at rest, where panels show 0.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::lint::{annotations, panels, queries, text};
 use super::pages;
 
-/// What Grafana puts in the place of its variables when everything is chosen and 15 minutes are shown.
+/// Values of Grafana's variables if all values are selected and the time range is 15 minutes.
 const EVERYTHING: &[(&str, &str)] = &[
     ("$__rate_interval", "20s"),
     ("$__interval", "5s"),
@@ -56,7 +56,7 @@ impl Prometheus {
         if body["status"] == "success" { Ok(body["data"].clone()) } else { Err(body["error"].to_string()) }
     }
 
-    /// How many values that are numbers the query gives, over the last minutes or now.
+    /// Number of values other than NaN that the query returns, over the last minutes or now.
     async fn points(&self, expr: &str, instant: bool) -> Result<usize, String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|e| e.to_string())?.as_secs();
         let (start, end, expr) = ((now - 120).to_string(), now.to_string(), plain(expr));
@@ -99,7 +99,7 @@ async fn every_panel_has_data() {
             }
         }
         for event in annotations(&json) {
-            // Nothing need have happened, but the question must be one.
+            // There may be no events, but the query must be valid.
             if let Err(error) = prometheus.points(text(event, "expr"), false).await {
                 wrong.push(format!("{} / {}: {error}", page.uid, text(event, "name")));
             }

@@ -1,4 +1,4 @@
-//! One breaker in detail: its own numbers, with its own limits as dashed lines.
+//! One breaker in detail, with its limits as dashed lines.
 
 use breakerbox_telemetry::names::{self, Family, label};
 

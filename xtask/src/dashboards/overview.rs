@@ -1,7 +1,7 @@
-//! Streaming overview, the home page: what is broken, what viewers feel, what the breakers did.
+//! Streaming overview, the home page: faults, their effect on viewers, and the reaction of the breakers.
 //!
-//! A sentence says it; strips on one time axis show it: cause, answer, effect, alerts. Beside them stands the same
-//! gateway without protection. Everything else is folded.
+//! A summary on top; below it, on one time axis, cause, reaction, effect and alerts, and a comparison with the same
+//! gateway without protection. All other panels are collapsed.
 
 use breakerbox_telemetry::names::{self, label, value};
 use serde_json::json;
@@ -41,9 +41,9 @@ fn now() -> Vec<([u32; 4], Panel)> {
         (
             [0, 0, 24, 7],
             say::panel(
-                "What is broken and since when, what protects viewers and what they get, compared with the same gateway \
-                 without protection; better or worse. Purple is broken on purpose, amber is protected, red is harm, \
-                 green is well.",
+                "What is broken and since when, what protects viewers, what they get, and its trend, compared with \
+                 the same gateway without protection. Purple is an injected fault, amber is protected, red is harm to \
+                 viewers, green is healthy.",
                 lines,
             ),
         ),
@@ -55,8 +55,10 @@ fn now() -> Vec<([u32; 4], Panel)> {
             [0, 34, 8, 7],
             beside(
                 "Pages that fail",
-                "Share of pages that failed, at the protected gateway and at the same gateway without protection, under \
-                 the same traffic. The gap is what the protection prevents. Orders are not pages: see Checkout.",
+                "Share of pages that failed, at the protected gateway and at the same gateway without protection, \
+                 under \
+                 the same traffic. The difference is the benefit of the protection. Orders are not pages: see \
+                 Checkout.",
                 "percentunit",
                 Some(1.0),
                 |service| {
@@ -72,8 +74,8 @@ fn now() -> Vec<([u32; 4], Panel)> {
             [8, 34, 8, 7],
             beside(
                 "Slowest answers (p99)",
-                "One answer in a hundred takes longer than this. Without protection callers wait for what is broken; \
-                 with it they stop waiting.",
+                "One answer in a hundred takes longer than this. Without protection callers wait for the broken \
+                 dependency; with protection they do not.",
                 "s",
                 None,
                 |service| quantile("0.99", &[], &names::HTTP_SERVER_REQUEST_DURATION, &[is(label::SERVICE, service)]),
@@ -83,8 +85,8 @@ fn now() -> Vec<([u32; 4], Panel)> {
             [16, 34, 8, 7],
             beside(
                 "Requests inside the gateway",
-                "Requests that are being answered or wait. Without protection one pool of 20 places serves everything: \
-                 when a dependency hangs, every page waits behind it, also those that do not need it.",
+                "Requests in flight or waiting. Without protection one pool of 20 slots serves all requests: when a \
+                 dependency hangs, every page waits for it, including pages that do not need it.",
                 "suffix: req",
                 None,
                 |service| {
@@ -96,7 +98,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
     ]
 }
 
-/// Another page, with the time and the variables of this one.
+/// Link to another dashboard, with the time range and variables of this one.
 fn there(page: &str) -> String {
     format!("/d/breakerbox-{page}?${{__url_time_range}}&${{__all_variables}}")
 }
@@ -110,20 +112,20 @@ fn worst_routes() -> Panel {
     let worst = format!("topk(4, {errors})");
     Table::new(
         "The four routes with most errors in the last minute",
-        "Routes of the protected gateway; all are in the folded row Routes. An order that cannot be charged and whose \
-         buyer did not ask to wait is refused with an error: that is no failed page.",
+        "Routes of the protected gateway; the collapsed row Routes has all of them. An order that cannot be charged \
+         and whose buyer chose not to wait is refused with an error; it does not count as a failed page.",
     )
     .label(label::HTTP_ROUTE, "Route")
     .orders_named("Route")
     .errors("Errors", worst.clone(), 120)
     .number("Rate", format!("{} and ({worst})", sum(by, &rate(family, &at_gateway()))), "reqps", 1, 120)
-    .sorted("Errors", true, "No route was asked yet")
+    .sorted("Errors", true, "No request yet")
 }
 
 fn states() -> Panel {
     Panel::new(
         Kind::StateTimeline,
-        "Answer: breaker states",
+        "Reaction: breaker states",
         "One lane per breaker, named caller → dependency. Red is open (calls answered at once \
          from the fallback), amber half-open (probing), green closed. Of several replicas, \
          the worst state.",
@@ -149,7 +151,7 @@ fn pages() -> Panel {
     .aligned()
     .meanings(value::PLAYBACK_OUTCOMES)
     .when_empty("No viewer traffic is measured");
-    // The worst at the bottom, where its height can be read.
+    // Errors at the bottom, where their height can be read.
     for outcome in value::PLAYBACK_OUTCOMES.iter().rev() {
         let matchers = [is(label::SERVICE, GATEWAY), is(label::OUTCOME, outcome)];
         panel = panel.ask(Query::over_time(sum(&[], &rate(&names::PLAYBACK_REQUESTS, &matchers)), outcome));
@@ -171,11 +173,11 @@ fn beside(title: &str, description: &str, unit: &str, max: Option<f64>, measure:
         .when_empty("Neither gateway is scraped")
 }
 
-/// What each objective counts as bad, and what it is called here.
+/// Bad outcomes of each objective, and its name here.
 const OBJECTIVES: &[(&str, &str, &[&str])] =
     &[("availability", "failed pages", &["error"]), ("quality", "failed or fallback pages", &["error", "degraded"])];
 
-/// Share of the pages within a window that are bad for an objective, as a share of what it allows.
+/// Bad pages of an objective within a window, as a share of its error budget.
 fn spent(slo: &str, bad: &[&str], range: &str) -> String {
     let at = is(label::SERVICE, GATEWAY);
     let bad = sum(&[], &increase(&names::PLAYBACK_REQUESTS, &[at.clone(), any(label::OUTCOME, bad)], range));
@@ -188,8 +190,8 @@ fn service_level() -> Vec<([u32; 4], Panel)> {
     let mut left = Panel::new(
         Kind::Gauge,
         "Error budgets left",
-        "What is left, over the shown time, of the pages that the objectives allow to fail, and of those that they allow \
-         to fail or to come from a fallback. At 0 the objective is missed: avoid risky changes until it recovers.",
+        "Remaining share of the pages that may fail, and of the pages that may fail or come from a fallback, over the \
+         selected time range. At 0 the objective is missed: avoid risky changes until it recovers.",
     )
     .unit("percentunit")
     .decimals(0)
@@ -199,8 +201,8 @@ fn service_level() -> Vec<([u32; 4], Panel)> {
     let mut burn = Panel::new(
         Kind::TimeSeries,
         "Budget burn",
-        "Burn rate of the error budgets over 5 minutes and over 1 \
-         hour. At 1 a budget lasts exactly its period; above 14.4 in both, an alert fires.",
+        "Burn rate of the error budgets over 5 minutes and over 1 hour. At 1 a budget lasts exactly its period; above \
+         14.4 over both windows an alert fires.",
     )
     .unit("suffix: ×")
     .between(0.0, None)
@@ -223,8 +225,8 @@ fn service_level() -> Vec<([u32; 4], Panel)> {
     let mut latency = Panel::new(
         Kind::TimeSeries,
         "Answer time with traces",
-        "p50, p95 and p99 of the protected gateway. A dot is one real request: it opens that \
-         request's trace. p99 that rises alone points at one slow dependency.",
+        "p50, p95 and p99 of the protected gateway. A dot is one request and opens its trace. A p99 that rises alone \
+         indicates one slow dependency.",
     )
     .unit("s")
     .between(0.0, None)

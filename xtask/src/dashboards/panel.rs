@@ -1,10 +1,10 @@
-//! A panel and what it asks, as typed values that become Grafana's JSON.
+//! A panel and its queries, as types that are converted to Grafana's JSON.
 
 use serde_json::{Map, Value, json};
 
 use super::theme;
 
-/// What a panel looks like; its options come with it.
+/// Type of a panel, which determines its options.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     TimeSeries,
@@ -53,17 +53,17 @@ impl Query {
         Self { expr: expr.into(), legend: legend.to_owned(), form, exemplars: false, step: "" }
     }
 
-    /// Values over the shown time.
+    /// Values over the selected time range.
     pub fn over_time(expr: impl Into<String>, legend: &str) -> Self {
         Self::new(expr, legend, Form::Range)
     }
 
-    /// The value at the end of the shown time.
+    /// The value at the end of the selected time range.
     pub fn now(expr: impl Into<String>, legend: &str) -> Self {
         Self::new(expr, legend, Form::Instant)
     }
 
-    /// One column of a table; rows are told apart by their labels.
+    /// One column of a table, whose rows are identified by labels.
     pub fn column(expr: impl Into<String>) -> Self {
         Self::new(expr, "", Form::Table)
     }
@@ -73,13 +73,13 @@ impl Query {
         Self::new(expr, "{{le}}", Form::Heatmap).counting()
     }
 
-    /// One point for each `$__rate_interval`, so that what is counted within it is counted once.
+    /// One point per `$__rate_interval`, so that each event is counted once.
     pub fn counting(mut self) -> Self {
         self.step = "$__rate_interval";
         self
     }
 
-    /// Dots that open the traces behind the numbers.
+    /// Adds exemplars, which open traces.
     pub fn with_exemplars(mut self) -> Self {
         self.exemplars = true;
         self
@@ -105,24 +105,24 @@ fn ref_id(index: usize) -> String {
     char::from(b'A' + u8::try_from(index).expect("a panel has less than 26 queries")).to_string()
 }
 
-/// The data source the variable at the top of the page names.
+/// The data source that is selected at the top of the page.
 pub fn datasource() -> Value {
     json!({ "type": "prometheus", "uid": "${datasource}" })
 }
 
-/// The store of traces, on the one page that asks it.
+/// The data source of traces.
 pub fn jaeger() -> Value {
     json!({ "type": "jaeger", "uid": "${jaeger_datasource}" })
 }
 
-/// One panel, before it has a place.
+/// A panel without a position.
 #[derive(Clone)]
 pub struct Panel {
     kind: Kind,
     title: String,
     description: String,
     queries: Vec<Query>,
-    /// Questions to Jaeger, of a panel that does not ask Prometheus.
+    /// Queries to Jaeger, of a panel without queries to Prometheus.
     traces: Vec<Value>,
     defaults: Map<String, Value>,
     custom: Map<String, Value>,
@@ -133,7 +133,7 @@ pub struct Panel {
 }
 
 impl Panel {
-    /// A panel of this kind. `description` says how to read it and what to do.
+    /// A panel of this kind. `description` explains how to read it and what to do.
     pub fn new(kind: Kind, title: &str, description: &str) -> Self {
         let mut panel = Self {
             kind,
@@ -205,7 +205,7 @@ impl Panel {
         self.defaults.insert("thresholds".into(), steps(&[(None, theme::GOOD)]));
     }
 
-    /// Whether the panel is made of lanes of states.
+    /// Whether the panel is a state timeline.
     pub fn is_lanes(&self) -> bool {
         self.kind == Kind::StateTimeline
     }
@@ -215,22 +215,23 @@ impl Panel {
         self
     }
 
-    /// Asks for the series that were above 0 in the shown time; when there are none, one line says so.
+    /// Queries the series that were above 0 in the selected time range; if there are none, a line named `none` is
+    /// shown.
     pub fn ask_eventful(self, by: &[&str], expr: &str, legend: &str, none: &str) -> Self {
         let happened = super::query::eventful(by, expr);
         let query = Query::over_time(happened, legend);
-        // Each bucket keeps the trace of a call that fell into it.
+        // Each bucket has the trace of one of its calls.
         self.ask(if expr.contains("_bucket{") { query.with_exemplars() } else { query })
             .ask(Query::over_time(format!("vector(0) unless on () ({})", super::query::happened(expr)), none))
             .configure(theme::paint(none, theme::NEUTRAL))
     }
 
-    /// Whether the panel is drawn over time and stands beside others: too narrow for more than shaded regions.
+    /// Whether the panel is a graph beside others: too narrow for annotations other than shaded regions.
     pub fn is_narrow_graph(&self) -> bool {
         self.kind == Kind::TimeSeries && self.custom["axisWidth"] == json!(NUMBERS_WIDTH)
     }
 
-    /// Asks Jaeger: `search` for traces, or the `dependencyGraph` of services.
+    /// Queries Jaeger: `search` for traces, or the `dependencyGraph` of services.
     pub fn ask_jaeger(mut self, kind: &str, service: &str) -> Self {
         self.traces.push(json!({
             "refId": ref_id(self.traces.len()), "datasource": jaeger(), "queryType": kind, "service": service, "limit": 20,
@@ -239,7 +240,7 @@ impl Panel {
     }
 
     pub fn unit(mut self, unit: &str) -> Self {
-        // Nothing at all looks like a line at the bottom, not like one of a hundred.
+        // A series without values is drawn at the bottom of the scale, not at its middle.
         if self.kind == Kind::TimeSeries {
             let soft_max = match unit {
                 "none" | "short" | "suffix: /s" | "reqps" => Some(1.0),
@@ -251,7 +252,7 @@ impl Panel {
         self.default("unit", json!(unit))
     }
 
-    /// The scale's ends; a measure that can grow for ever has only the lower one.
+    /// Ends of the scale; an unbounded value has only a lower one.
     pub fn between(self, min: f64, max: Option<f64>) -> Self {
         let panel = self.default("min", json!(min));
         if let Some(max) = max { panel.default("max", json!(max)) } else { panel }
@@ -261,17 +262,17 @@ impl Panel {
         self.default("decimals", json!(decimals))
     }
 
-    /// What to say when there is nothing to show.
+    /// Text that is shown without data.
     pub fn when_empty(self, text: &str) -> Self {
         self.default("noValue", json!(text))
     }
 
-    /// Colours by value: the first step starts at the bottom.
+    /// Colours by value; the first step has no lower bound.
     pub fn steps(self, list: &[(Option<f64>, &str)]) -> Self {
         self.default("thresholds", steps(list))
     }
 
-    /// Numbers shown as words.
+    /// Texts that are shown instead of numbers.
     pub fn words(self, mappings: Value) -> Self {
         self.default("mappings", mappings)
     }
@@ -296,31 +297,31 @@ impl Panel {
         self
     }
 
-    /// Series named after these meanings have their fixed colours.
+    /// Series with the names of these meanings have fixed colours.
     pub fn meanings(mut self, names: &[&str]) -> Self {
         self.overrides.extend(names.iter().map(|name| theme::paint(name, theme::colour(name))));
         self
     }
 
-    /// Series named after services or dependencies have the colours of those.
+    /// Series with the names of services or dependencies have their colours.
     pub fn identities(mut self, list: &[(&str, &str)]) -> Self {
         self.overrides.extend(theme::identities(list));
         self
     }
 
-    /// Areas on top of each other: together they are the whole.
+    /// Stacked areas, whose sum is the total.
     pub fn stacked(self) -> Self {
         self.custom("stacking", json!({ "mode": "normal", "group": "A" }))
             .custom("fillOpacity", json!(75))
             .custom("lineWidth", json!(1))
     }
 
-    /// The same left edge as the state timelines above and below, so that a moment is one vertical line.
+    /// The same left margin as the state timelines above and below, so that a moment is one vertical line.
     pub fn aligned(self) -> Self {
         self.custom("axisWidth", json!(AXIS_WIDTH))
     }
 
-    /// A dashed line that others are measured against.
+    /// A dashed line that shows a limit.
     pub fn limit(self, name: &str) -> Self {
         self.configure(theme::by_name(
             name,
@@ -332,7 +333,7 @@ impl Panel {
         ))
     }
 
-    /// Columns of several queries joined into rows by their labels, named and in this order; others are left out.
+    /// Columns of several queries, joined into rows by labels, with these names and in this order; others are left out.
     /// The last entry is a width; 0 leaves it to Grafana.
     pub fn columns(mut self, list: &[(&str, &str, u32)]) -> Self {
         let rename: Map<_, _> = list.iter().map(|(from, to, _)| ((*from).to_owned(), json!(to))).collect();
@@ -350,7 +351,7 @@ impl Panel {
         self
     }
 
-    /// Where to look next.
+    /// Link to a related dashboard.
     pub fn link(mut self, title: &str, url: &str) -> Self {
         self.links.push(json!({ "title": title, "url": url, "targetBlank": false }));
         self
@@ -374,9 +375,9 @@ impl Panel {
     }
 }
 
-/// Room for the longest lane name left of a timeline.
+/// Width for the longest lane name left of a timeline.
 pub const AXIS_WIDTH: u32 = 225;
-/// Room for the longest number left of a graph that stands beside others.
+/// Width for the longest number left of a graph that has others beside it.
 pub const NUMBERS_WIDTH: u32 = 75;
 
 fn steps(list: &[(Option<f64>, &str)]) -> Value {

@@ -1,4 +1,4 @@
-//! Resilience policies: what retries, bulkheads, hedges, limits and fallbacks cost and save.
+//! Resilience policies: costs and benefits of retries, bulkheads, hedges, limits and fallbacks.
 
 use breakerbox_telemetry::names::{self, label, value};
 use serde_json::json;
@@ -25,11 +25,11 @@ pub fn page() -> Dashboard {
         variables: Vec::new(),
         sections: vec![
             Section::top(now()),
-            Section::titled("Retries: try again what failed", retries()),
+            Section::titled("Retries: repeat failed calls", retries()),
             Section::folded("More about retries", more_retries()),
-            Section::titled("Fallbacks: another answer in place of the live one", fallbacks()),
+            Section::titled("Fallbacks: substitute answers", fallbacks()),
             Section::folded("More about fallbacks", more_fallbacks()),
-            Section::titled("Bulkheads limit calls at once; hedges ask a second time", limits()),
+            Section::titled("Bulkheads limit concurrent calls; hedges send a second attempt", limits()),
             Section::folded("More about limits", more_limits()),
         ],
     }
@@ -40,7 +40,7 @@ fn by_value(panel: Panel, values: &[&'static str], ask: impl Fn(&str) -> String)
     let mut panel = panel.between(0.0, None).stacked();
     for value in values {
         let name = theme::plain(value);
-        // An open breaker whose fallback answers harms nobody.
+        // An open breaker with a fallback does no harm.
         let colour = if *value == "open" { theme::PROTECTED } else { theme::colour(value) };
         panel =
             panel.configure(theme::paint(name, colour)).ask(Query::over_time(or_zero(&sum(&[], &ask(value))), name));
@@ -48,9 +48,9 @@ fn by_value(panel: Panel, values: &[&'static str], ask: impl Fn(&str) -> String)
     panel
 }
 
-/// One number for each policy, and the sentence above it.
+/// One number per policy, below the summary.
 fn now() -> Vec<([u32; 4], Panel)> {
-    let description = "What is broken and what viewers get; below, what each policy does about it now.";
+    let description = "What is broken and what viewers get; below, the current activity of each policy.";
     let mut panels = vec![([0, 0, 24, 6], say::panel(description, say::state()))];
     let attempts = sum(&[], &rate(&names::RETRY_ATTEMPTS, &[]));
     let calls = sum(&[], &rate(&names::RETRY_CALLS, &[]));
@@ -59,14 +59,15 @@ fn now() -> Vec<([u32; 4], Panel)> {
     let tiles = row([
         stepped(
             "Retries per 100 calls",
-            "Attempts after the first, for every 100 calls. Amber from 10 on: retries add load to what is in trouble.",
+            "Attempts after the first, for every 100 calls. Amber from 10 on: retries add load to a failing \
+             dependency.",
             &[(None, theme::NEUTRAL), (Some(10.0), theme::WARN)],
             or_zero(&format!("100 * {attempts} / ({calls} > 0)")),
         )
         .decimals(0),
         stepped(
             "Calls saved by a retry",
-            "Calls per second that failed at first and succeeded when they were tried again.",
+            "Calls per second that failed at first and succeeded after a retry.",
             &[(None, theme::NEUTRAL), (Some(0.05), theme::GOOD)],
             or_zero(&saved),
         )
@@ -74,7 +75,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
         .decimals(1),
         stepped(
             "Answers from a fallback",
-            "Answers per second from a cache, a replica or a list, in place of a live one.",
+            "Answers per second from a cache, a replica or a list instead of the dependency.",
             &[(None, theme::NEUTRAL), (Some(0.05), theme::WARN)],
             or_zero(&sum(&[], &rate(&names::FALLBACK_CALLS, &[]))),
         )
@@ -82,14 +83,15 @@ fn now() -> Vec<([u32; 4], Panel)> {
         .decimals(1),
         stepped(
             "Bulkheads full now",
-            "Limits on calls at once that are reached, at protected callers: only calls to that dependency wait. The \
-             unprotected gateway's one pool is in the graph below.",
+            "Bulkheads of protected callers that have reached their limit: only calls to that dependency wait. The \
+             graph below includes the single pool of the unprotected gateway.",
             &[(None, theme::NEUTRAL), (Some(1.0), theme::WARN)],
             or_zero(&full),
         ),
         stepped(
             "Hedges that won",
-            "Hedges per second: a call that took long was sent a second time, and the second one answered first.",
+            "Hedges per second that answered first: a slow call was sent a second time, and the second attempt was \
+             faster.",
             &[(None, theme::NEUTRAL), (Some(0.05), theme::GOOD)],
             or_zero(&sum(&[], &rate(&names::HEDGE_REQUESTS, &[is(label::OUTCOME, "won")]))),
         )
@@ -97,7 +99,7 @@ fn now() -> Vec<([u32; 4], Panel)> {
         .decimals(1),
         stepped(
             "Refused by the rate limit",
-            "Requests per second that were answered with 429 before any work was done.",
+            "Requests per second that were rejected with 429 before any work was done.",
             &[(None, theme::NEUTRAL), (Some(0.05), theme::WARN)],
             or_zero(&sum(&[], &rate(&names::RATE_LIMITER_REQUESTS, &[is(label::OUTCOME, "limited")]))),
         )
@@ -115,7 +117,7 @@ fn used(matchers: &[String], range: &str) -> String {
     format!("{} / ({} > 0)", max(BULKHEAD, &in_flight), max(BULKHEAD, &series(&names::BULKHEAD_CAPACITY, matchers)))
 }
 
-/// All bulkheads but the one pool of the unprotected gateway.
+/// All bulkheads except the single pool of the unprotected gateway.
 fn protected() -> [String; 1] {
     [not(label::SERVICE, say::BARE)]
 }
@@ -133,8 +135,8 @@ fn ended() -> Panel {
         Panel::new(
             Kind::TimeSeries,
             "Calls by retry outcome",
-            "Sky blue succeeded after a retry; indigo was not retried because the budget was empty. Red \
-             after retries: the dependency is down, and retrying only adds load.",
+            "Sky blue: succeeded after a retry. Indigo: not retried, because the budget was empty. Red: failed after \
+             all retries; the dependency is down, and retries only add load.",
         )
         .unit("suffix: /s")
         .when_empty("No call went through a retry policy"),
@@ -156,8 +158,8 @@ fn amplified() -> Panel {
     Panel::new(
         Kind::TimeSeries,
         "Retries per 100 calls, by breaker",
-        "Attempts after the first, for every 100 calls; breakers without any are left out. A line that climbs with a \
-         dependency's errors is how retry storms begin; the retry budget stops it.",
+        "Attempts after the first, for every 100 calls; breakers without any are left out. A line that rises with the \
+         errors of a dependency is the beginning of a retry storm; the retry budget limits it.",
     )
     .unit("none")
     .between(0.0, None)
@@ -172,8 +174,7 @@ fn causes() -> Panel {
         Panel::new(
             Kind::TimeSeries,
             "Retries by cause",
-            "Attempts after the first, by the error that was retried. Rate-limited ones mean: \
-             send fewer requests.",
+            "Attempts after the first, by the error that was retried. If many are rate limited, send fewer requests.",
         )
         .unit("suffix: /s")
         .when_empty("No call went through a retry policy"),
@@ -203,7 +204,7 @@ fn budget() -> Panel {
 }
 
 fn prediction() -> Panel {
-    // Retries are rare in good times: five minutes of them make a share that means something.
+    // Retries are rare in normal operation: a share needs five minutes of them.
     let succeeded = increase(&names::RETRY_PREDICTED_SUCCESS, &[is(label::OUTCOME, "success")], "5m");
     let predicted = mean(&names::RETRY_PREDICTED_SUCCESS, "5m");
     let actual = or_zero(&share(&[], &succeeded, &increase(&names::RETRY_PREDICTED_SUCCESS, &[], "5m")));
@@ -231,8 +232,8 @@ fn more_fallbacks() -> Vec<([u32; 4], Panel)> {
     let mut age = Panel::new(
         Kind::TimeSeries,
         "Age of cached answers",
-        "Age of cached answers that were served as fallbacks. Rising steadily: the \
-         cache is not refreshed while the dependency is down; check the maximum age that is acceptable.",
+        "Age of cached answers that were served as fallbacks. If it rises steadily, the cache is not refreshed \
+         because the dependency is down; check whether that age is acceptable.",
     )
     .unit("suffix: min")
     .between(0.0, None)
@@ -252,9 +253,8 @@ fn kinds() -> Panel {
         Panel::new(
             Kind::TimeSeries,
             "Fallbacks by kind",
-            "Answers served in place of the live one. Cached answers are earlier answers for the same \
-             viewer; popular ones are the same for all; a notice is an answer without \
-             content.",
+            "Answers served instead of a live one. Cached answers are earlier answers for the same viewer; popular \
+             titles are the same for all viewers; a notice is an answer without content.",
         )
         .unit("suffix: /s")
         .when_empty("No fallback is configured"),
@@ -268,9 +268,8 @@ fn reasons() -> Panel {
         Panel::new(
             Kind::TimeSeries,
             "Fallbacks by reason",
-            "Reasons for fallbacks. Blue is an open breaker, which costs no time. A viewer waited \
-             for each timeout: if there are many, shorten the timeout or let the breaker trip \
-             earlier.",
+            "Reasons for fallbacks. Blue: the breaker is open, which costs no time. For each timeout a viewer waited: \
+             if there are many, shorten the timeout or let the breaker trip earlier.",
         )
         .unit("suffix: /s")
         .when_empty("No fallback is configured"),
@@ -303,14 +302,14 @@ fn more_limits() -> Vec<([u32; 4], Panel)> {
 }
 
 fn saturation() -> Panel {
-    // Calls are short: what a scrape sees of a bulkhead is 0 nearly always. Its fullest moment between two points counts.
+    // Calls are short, so that most scrapes find a bulkhead empty: the graph shows the maximum between two points.
     let chosen = format!("topk(5, {})", used(&protected(), "[$__range] @ end()"));
     Panel::new(
         Kind::TimeSeries,
-        "Bulkheads in use: the five fullest, and the one pool without protection",
-        "Used share of each bulkhead's limit, the fullest moment. One at 100 % beside idle ones shows the \
-         isolation: only calls to that dependency wait. The unprotected gateway has one pool \
-         for all (dashed): when it is full, every page waits.",
+        "Bulkheads in use: the five fullest, and the unprotected pool",
+        "Maximum used share of each bulkhead's limit. One at 100 % beside idle ones shows the isolation: only calls \
+         to that dependency wait. The unprotected gateway has a single pool (dashed): when it is full, every page \
+         waits.",
     )
     .unit("percentunit")
     .between(0.0, Some(1.0))
@@ -339,8 +338,8 @@ fn waiting() -> Panel {
     Panel::new(
         Kind::TimeSeries,
         "Calls waiting for a bulkhead",
-        "Calls in each bulkhead's queue. A queue that does not empty only adds waiting: \
-         reject earlier or find out what is slow.",
+        "Calls in each bulkhead's queue. A queue that does not drain only adds waiting time: reject earlier, or find \
+         out which dependency is slow.",
     )
     .unit("short")
     .between(0.0, None)
@@ -372,8 +371,8 @@ fn hedges() -> Panel {
         Panel::new(
             Kind::TimeSeries,
             "Hedged attempts",
-            "Second attempts sent while the first was slow. Green answered first: time saved for \
-             that viewer. Mostly lost: the hedge delay is too short and only adds load.",
+            "Second attempts that were sent because the first was slow. Green: the second attempt was faster and \
+             saved time. If most are lost, the hedge delay is too short and hedges only add load.",
         )
         .unit("suffix: /s")
         .when_empty("No hedging is configured"),
@@ -387,8 +386,7 @@ fn limiter() -> Panel {
         Panel::new(
             Kind::TimeSeries,
             "Ingress rate limit",
-            "Requests at the gateway's rate limiter. Amber was answered with 429 before any work \
-             was done, because it exceeded the limit.",
+            "Requests at the gateway's rate limiter. Amber: rejected with 429 before any work was done.",
         )
         .unit("reqps")
         .when_empty("No rate limiter is configured"),

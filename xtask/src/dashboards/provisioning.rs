@@ -1,4 +1,4 @@
-//! The files that bring data sources and pages into Grafana fit the pages.
+//! Tests that Grafana's provisioning files agree with the dashboards.
 
 use std::fs;
 

@@ -1,9 +1,8 @@
-//! PromQL, written once and the same way everywhere.
+//! Building blocks of the PromQL queries.
 //!
 //! Every selector carries the dashboard's `job` and `instance`, and `service` and `breaker` where the
-//! family has them, so that a variable at the top of the page narrows every panel under it.
-//! Ratios and quantiles answer 0 in a system at rest: an idle service has no errors and no latency,
-//! and a panel that says so is better than one that says nothing.
+//! family has them, so that a variable at the top of the page restricts every panel.
+//! Ratios and quantiles are 0 in a system at rest: a panel that shows 0 is better than one without data.
 
 use breakerbox_telemetry::names::{self, Family, Kind, label};
 
@@ -43,7 +42,7 @@ fn suffixed(family: &Family, suffix: &str, matchers: &[String]) -> String {
     format!("{}{suffix}{{{}}}", family.name, all.join(", "))
 }
 
-/// A series of the surroundings (`up`, `process_*`, `prometheus_*` ...), which only carries a target's labels.
+/// A series that is not the program's own (`up`, `process_*`, `prometheus_*` …) and has only the labels of a target.
 pub fn foreign(name: &str, matchers: &[String]) -> String {
     let mut all = vec![r#"job=~"$job""#.to_owned(), r#"instance=~"$instance""#.to_owned()];
     all.extend_from_slice(matchers);
@@ -66,7 +65,7 @@ pub fn rate(family: &Family, matchers: &[String]) -> String {
     format!("rate({}[$__rate_interval])", counted(family, matchers))
 }
 
-/// How many within `range`, for windows that are part of a definition (`1h` of a burn rate).
+/// Increase within `range`, for windows that are part of a definition (`1h` of a burn rate).
 pub fn increase(family: &Family, matchers: &[String], range: &str) -> String {
     format!("increase({}[{range}])", counted(family, matchers))
 }
@@ -94,7 +93,7 @@ pub fn aggregate(op: &str, by: &[&str], expr: &str) -> String {
     if by.is_empty() { format!("{op}({expr})") } else { format!("{op} by ({}) ({expr})", by.join(", ")) }
 }
 
-/// `part` of `whole` (0-1) by labels, 0 where there is no whole.
+/// `part` as a share of `whole` (0-1) by labels, 0 where `whole` is 0.
 pub fn share(by: &[&str], part: &str, whole: &str) -> String {
     let (part, whole) = (sum(by, part), sum(by, whole));
     format!("({part} / ({whole} > 0)) or ({whole} * 0)")
@@ -137,7 +136,7 @@ pub fn judged(by: &[&str], ratio: &str) -> String {
     format!("({} >= 0) or ({window} * 0)", max(by, ratio))
 }
 
-/// A breaker's state as a number of `theme::STATE_CODES`; of several replicas, the one in the gravest state.
+/// A breaker's state as a number of `theme::STATE_CODES`; of several replicas, the most severe state.
 pub fn state_code(by: &[&str]) -> String {
     let coded: Vec<_> = STATE_CODES
         .iter()
@@ -146,13 +145,13 @@ pub fn state_code(by: &[&str]) -> String {
     max(by, &coded.join(" or "))
 }
 
-/// Of `expr` only the series that were above 0 at some time of the shown one, and of those the six highest:
-/// a legend names what happened and is shorter than its graph.
+/// The series of `expr` that were above 0 within the selected time range, and of those the six highest:
+/// a longer legend would not fit.
 pub fn eventful(by: &[&str], expr: &str) -> String {
     format!("({expr}) and on ({}) topk(6, {})", by.join(", "), happened(expr))
 }
 
-/// What was above 0 at some time of the shown one; the same at each of its moments.
+/// The series of `expr` that were above 0 within the selected time range, at each of its moments.
 pub fn happened(expr: &str) -> String {
     format!("max_over_time(({expr})[$__range:10s] @ end()) > 0")
 }

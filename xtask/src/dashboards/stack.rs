@@ -1,4 +1,4 @@
-//! Stack health: is what watches the service itself alive, and what does everything cost?
+//! Stack health: state of the monitoring, and resource usage of all processes.
 
 use breakerbox_telemetry::names::{self};
 use serde_json::json;
@@ -38,12 +38,13 @@ fn per_target(name: &str) -> String {
 }
 
 fn now() -> Vec<([u32; 4], Panel)> {
-    let description = "Whether every process answers, whether rules and notifications work, and whether something was \
-        restarted. A process that was never listed is not missed: compare with how many you started.";
+    let description = "Whether every process answers, whether rules and notifications work, and whether a process was \
+        restarted. A process that Prometheus was not configured to scrape is not shown: compare with the number of \
+        processes you started.";
     vec![([0, 0, 24, 5], say::panel(description, health())), ([0, 5, 24, 6], lanes()), ([0, 11, 24, 6], table())]
 }
 
-/// What works and what does not, a line each.
+/// State of processes, rules and notifications, one line each.
 fn health() -> Vec<Query> {
     let (up, down) = (foreign("up", &[]), format!("{} == 0", max(TARGET, &foreign("up", &[]))));
     let silent = |span: &str| say::spoken(TARGET, span, "span");
@@ -64,12 +65,12 @@ fn health() -> Vec<Query> {
         say::line(
             &format!("topk(3, {})", silent(&format!("{heard} and ({down})"))),
             Gravity::Harm,
-            "{{job}} {{instance}} does not answer, for {{span}}: its panels show the past.",
+            "{{job}} {{instance}} has not answered for {{span}}: its panels show old data.",
         ),
         say::counted(
             &format!("(count({up}) unless on () ({down}))"),
             Gravity::Good,
-            "All {{count}} processes that Prometheus knows answer it.",
+            "All {{count}} processes that Prometheus scrapes answer.",
         ),
         say::counted(
             &format!("(round({failed}) > 0)"),
@@ -79,17 +80,18 @@ fn health() -> Vec<Query> {
         say::counted(
             &format!("(round({dropped}) > 0)"),
             Gravity::Harm,
-            "{{count}} alerts did not reach Alertmanager in the last seconds: nobody hears of them.",
+            "{{count}} alerts did not reach Alertmanager in the last seconds: no notification is sent for them.",
         ),
         say::counted(
             &format!("(ceil({undelivered}) > 0)"),
             Gravity::Harm,
-            "Alertmanager could not deliver {{count}} messages in the last seconds: alerts fire and nobody hears of them.",
+            "Alertmanager could not deliver {{count}} messages in the last seconds: their receivers do not get these \
+             notifications.",
         ),
         say::counted(
             &format!("(round({lost}) > 0) unless on () ({undelivered} > 0)"),
             Gravity::Note,
-            "Alertmanager delivers again; attempts of the shown time that failed: {{count}}.",
+            "Alertmanager delivers again; attempts that failed in the selected time range: {{count}}.",
         ),
         say::line(
             &format!("({failed} == 0) and on () ({dropped} == 0) and on () ({undelivered} == 0)"),
@@ -100,8 +102,8 @@ fn health() -> Vec<Query> {
         say::line(
             &format!("topk(3, {})", say::spoken(TARGET, &format!("({away} > 0) unless ({down})"), "span")),
             Gravity::Protected,
-            "{{job}} {{instance}} did not answer for {{span}} of the shown time: nothing was measured then, alerts and \
-             graphs have a gap.",
+            "{{job}} {{instance}} did not answer for {{span}} of the selected time range: no data was collected then, \
+             so alerts and graphs have a gap.",
         ),
         say::line(
             &format!("topk(3, {})", say::spoken(TARGET, &format!("({young} < 600)"), "span")),
@@ -111,7 +113,7 @@ fn health() -> Vec<Query> {
         say::counted(
             &format!("({versions} > 1)"),
             Gravity::Protected,
-            "{{count}} versions of the program run side by side: an update is under way or was not finished.",
+            "{{count}} versions of the program run side by side: an update is in progress or was not completed.",
         ),
     ]
 }
@@ -172,8 +174,8 @@ fn processes() -> Vec<([u32; 4], Panel)> {
             [0, 0, 12, 9],
             lines(
                 "Memory",
-                "Resident memory of each process. Each breaker's memory is bounded: under steady load \
-                 these lines are flat.",
+                "Resident memory of each process. The memory of a breaker is bounded: under steady load these lines \
+                 are flat.",
                 "bytes",
                 Query::over_time(per_target("process_resident_memory_bytes"), AT),
             ),
@@ -192,8 +194,8 @@ fn processes() -> Vec<([u32; 4], Panel)> {
             [0, 9, 8, 9],
             lines(
                 "File descriptors in use",
-                "Open files and sockets as a share of what the process may have. Rising during an \
-                 outage: calls pile up that should have been rejected.",
+                "Open files and sockets as a share of the process's limit. Rising during an outage: calls accumulate \
+                 that should have been rejected.",
                 "percentunit",
                 Query::over_time(used, AT),
             ),
@@ -202,7 +204,7 @@ fn processes() -> Vec<([u32; 4], Panel)> {
             [8, 9, 8, 9],
             lines(
                 "Scrape time",
-                "How long each scrape takes. Close to the scrape interval, scrapes are missed.",
+                "Duration of each scrape. Close to the scrape interval, scrapes are missed.",
                 "s",
                 Query::over_time(per_target("scrape_duration_seconds"), AT),
             ),
@@ -211,7 +213,8 @@ fn processes() -> Vec<([u32; 4], Panel)> {
             [16, 9, 8, 9],
             lines(
                 "Scrape interval",
-                "Time between two scrapes of a target (p99), by the interval that Prometheus is configured with. Load the \
+                "Time between two scrapes of a target (p99), by the interval that Prometheus is configured with. Load \
+                 the \
                  rules made for that interval, and set it as the scrape interval of Grafana's data source: rates here \
                  cover four of them.",
                 "s",
@@ -232,7 +235,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
     let total = |name: &str| or_zero(&sum(&[], &per_second(name)));
     let notify = lines(
         "Notifications from Prometheus",
-        "Alerts handed to Alertmanager, and those that were not. Errors or drops above 0: \
+        "Alerts sent to Alertmanager, and those that could not be sent. Errors or drops above 0: \
          alerts fire and are not delivered.",
         "suffix: /s",
         Query::over_time(total("prometheus_notifications_sent_total"), "sent"),
@@ -257,9 +260,9 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
         (
             [0, 0, 12, 8],
             lines(
-                "Rule groups: time used of time allowed",
-                "How much of its interval each rule group needs. At 100 % evaluations are skipped and \
-                 alerts come late.",
+                "Rule groups: evaluation time, share of the interval",
+                "Evaluation time of each rule group as a share of its interval. At 100 % evaluations are skipped and \
+                 alerts fire late.",
                 "percentunit",
                 Query::over_time(on_time, "{{group}}"),
             ),
@@ -268,7 +271,7 @@ fn watchers() -> Vec<([u32; 4], Panel)> {
             [12, 0, 12, 8],
             lines(
                 "Samples stored",
-                "Samples that Prometheus takes in each second: the cost of everything on these pages.",
+                "Samples that Prometheus stores per second: the cost of all data on these dashboards.",
                 "suffix: /s",
                 Query::over_time(total("prometheus_tsdb_head_samples_appended_total"), "samples"),
             ),

@@ -1,4 +1,4 @@
-//! A table of what is true now: rows are told apart by labels, each number is a query of its own.
+//! A table of current values: rows are identified by labels, and each column of numbers is a separate query.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::panel::{Kind, Panel, Query};
 use super::query::call_label;
 use super::{say, theme};
 
-/// No share is neither good nor bad.
+/// A share that is not defined is shown as a neutral dash.
 fn no_share() -> Value {
     let dash = json!({ "text": "–", "color": theme::NEUTRAL, "index": 0 });
     json!([{ "type": "special", "options": { "match": "null+nan", "result": dash } }])
@@ -37,34 +37,34 @@ impl Table {
         self
     }
 
-    /// A column of a label's values, as wide as the longest.
+    /// A column of a label's values, with a width for the longest.
     pub fn label_wide(self, label: &str, title: &'static str, width: u32) -> Self {
         let mut table = self.label(label, title);
         table.columns.last_mut().expect("a column was just added").2 = width;
         table
     }
 
-    /// A label that some rows don't have: their cells say so briefly.
+    /// A column of a label that some rows do not have; their cells show a dash.
     pub fn sparse_label(self, label: &str, title: &'static str, width: u32) -> Self {
         let mut table = self.label(label, title).with(title, &[("noValue", json!("–"))]);
         table.columns.last_mut().expect("a column was just added").2 = width;
         table
     }
 
-    /// A column of services: the twin without protection is called what it is.
+    /// Shows the name of the gateway without protection as text.
     pub fn named(self, title: &str) -> Self {
         let twin = json!({ "gateway-bare": { "text": "gateway, unprotected", "index": 0 } });
         self.with(title, &[("mappings", json!([{ "type": "value", "options": twin }]))])
     }
 
-    /// A column of routes: errors at the one for orders are refused orders and no failed pages.
+    /// Marks the route of orders, whose errors are refused orders and not failed pages.
     pub fn orders_named(self, title: &str) -> Self {
         let orders =
             json!({ "/api/checkout": { "text": "/api/checkout (errors are refused orders, not pages)", "index": 0 } });
         self.with(title, &[("mappings", json!([{ "type": "value", "options": orders }]))])
     }
 
-    /// A column of alerts: a name, and what it says.
+    /// Adds its meaning to the name of each alert.
     pub fn alerts_named(self, title: &str) -> Self {
         let meanings = crate::rules::meanings().into_iter().zip(0..);
         let options: serde_json::Map<_, _> = meanings
@@ -75,35 +75,35 @@ impl Table {
         self.with(title, &[("mappings", json!([{ "type": "value", "options": options }]))])
     }
 
-    /// Prometheus leaves a rule's template in `ALERTS` where it expands to nothing.
+    /// Hides unexpanded templates: in `ALERTS` Prometheus keeps a template that expands to an empty text.
     pub fn without_templates(self, title: &str) -> Self {
         let nothing = json!({ "pattern": "/^\\{\\{.*/", "result": { "text": "–", "index": 0 } });
         self.with(title, &[("mappings", json!([{ "type": "regex", "options": nothing }]))])
     }
 
-    /// Shares that are normal at 0 and amber above: protection, not harm.
+    /// A column of shares that are green at 0 and amber above: protection, not harm.
     pub fn protected(self, title: &'static str, expr: String, width: u32) -> Self {
         let steps = json!([{ "value": null, "color": theme::GOOD }, { "value": 0.0001, "color": theme::WARN }]);
         self.share(title, expr, width, &steps)
     }
 
-    /// A column of numbers; rows of several queries meet where their labels are equal.
+    /// A column of numbers; rows of several queries are joined where their labels are equal.
     pub fn number(self, title: &'static str, expr: String, unit: &str, decimals: u8, width: u32) -> Self {
         self.cells(title, expr, width, &[("unit", json!(unit)), ("decimals", json!(decimals))])
     }
 
-    /// Durations, to as many digits as they deserve.
+    /// A column of durations, with digits according to their magnitude.
     pub fn seconds(self, title: &'static str, expr: String, width: u32) -> Self {
         self.cells(title, expr, width, &[("unit", json!("s"))])
     }
 
-    /// Durations that turn amber from a number of seconds on.
+    /// A column of durations that are amber from a number of seconds on.
     pub fn slow_from(self, from: f64, title: &'static str, expr: String, width: u32) -> Self {
         let steps = json!([{ "value": null, "color": "text" }, { "value": from, "color": theme::WARN }]);
         self.cells(title, expr, width, &[&[("unit", json!("s"))], &coloured(&steps)[..]].concat())
     }
 
-    /// Shares that are green at 0 and change colour as soon as there is something to see.
+    /// A column of shares that are green at 0, amber above and red from 10 % on.
     pub fn errors(self, title: &'static str, expr: String, width: u32) -> Self {
         let steps = json!([
             { "value": null, "color": theme::GOOD },
@@ -118,20 +118,20 @@ impl Table {
         self.cells(title, expr, width, &[&unit[..], &coloured(steps), &[("mappings", no_share())]].concat())
     }
 
-    /// Numbers that stand for words, in cells of the words' colours.
+    /// A column of codes, shown as words in coloured cells.
     pub fn words(self, title: &'static str, expr: String, words: &Value, width: u32) -> Self {
         let filled = json!({ "type": "color-background", "mode": "basic" });
         self.cells(title, expr, width, &[("mappings", words.clone()), ("custom.cellOptions", filled)])
     }
 
-    /// What numbers cannot say: a limit that does not exist is exported as NaN.
+    /// Shows NaN, the value of a limit that does not exist, as this text.
     pub fn nan_means(self, title: &str, text: &str) -> Self {
         let mapping =
             json!([{ "type": "special", "options": { "match": "nan", "result": { "text": text, "index": 0 } } }]);
         self.with(title, &[("mappings", mapping)])
     }
 
-    /// A column's cells lead to another page.
+    /// Links the cells of a column to another page.
     pub fn leads_to(self, title: &str, link: &str, url: &str) -> Self {
         self.with(title, &[("links", json!([{ "title": link, "url": url, "targetBlank": false }]))])
     }
@@ -149,12 +149,12 @@ impl Table {
         self
     }
 
-    /// A column of durations as people say them (100 s, 13 min): a text, so it cannot be sorted by.
+    /// A column of durations as text (100 s, 13 min), by which the table cannot be sorted.
     pub fn span(self, title: &'static str, by: &[&str], expr: &str, width: u32) -> Self {
         self.said(title, width, |label| call_label(&say::spoken(by, expr, label)))
     }
 
-    /// The same for rows that are told apart by other labels than a call's.
+    /// The same for rows that are identified by other labels than those of a call.
     pub fn span_by(self, title: &'static str, by: &[&str], expr: &str, width: u32) -> Self {
         self.said(title, width, |label| say::spoken(by, expr, label))
     }
@@ -167,19 +167,19 @@ impl Table {
         self.with(title, &[("noValue", json!("–"))])
     }
 
-    /// A column to sort by that nobody needs to see.
+    /// Hides a column that is only used for sorting.
     pub fn hidden(self, title: &str) -> Self {
         self.with(title, &[("custom.hideFrom", json!({ "viz": true }))])
     }
 
-    /// Rows whose columns are all labels of one query, in its order.
+    /// Rows from one query, whose columns are all labels, in the order of its result.
     pub fn rows(mut self, expr: String) -> Self {
         self.numbers += 1;
         self.panel = self.panel.ask(Query::column(expr));
         self
     }
 
-    /// The panel, in the order of its query.
+    /// The panel, in the order of its query's result.
     pub fn in_order(self, when_empty: &str) -> Panel {
         let columns: Vec<_> =
             self.columns.iter().map(|(field, title, width)| (field.as_str(), *title, *width)).collect();

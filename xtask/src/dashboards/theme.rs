@@ -1,6 +1,6 @@
 //! One colour for one meaning, on every page.
 //!
-//! The colours are chosen to stay apart for protanopes, deuteranopes and tritanopes and to stand out
+//! The colours can be distinguished by protanopes, deuteranopes and tritanopes, and have enough contrast
 //! against Grafana's dark and light panels alike; the tests at the end calculate both.
 
 use serde_json::{Value, json};
@@ -8,29 +8,29 @@ use serde_json::{Value, json};
 pub const GOOD: &str = "#12A37A";
 pub const WARN: &str = "#CC8400";
 pub const BAD: &str = "#C62D42";
-/// A breaker under command, not under its own rules.
+/// A breaker in a state set by an operator.
 pub const FORCED: &str = "#D264A8";
 pub const DISABLED: &str = "#75797F";
 pub const WATCHING: &str = "#3A6FD8";
-/// What was broken on purpose: the cause, beside the red of its effects.
+/// Injected faults.
 pub const FAULT: &str = "#9B59D0";
-/// Broken on purpose, a little.
+/// Injected faults that affect less than half of the requests.
 pub const FAINT_FAULT: &str = "#8C7BA8";
 pub const PROTECTED: &str = "#3A86E0";
 pub const BARE: &str = "#D264A8";
 pub const NEUTRAL: &str = "#75797F";
-/// A limit that something is measured against.
+/// Limits.
 pub const LIMIT: &str = NEUTRAL;
 const SKY: &str = "#4FA8DC";
 const TEAL: &str = "#1B9AAA";
 const BROWN: &str = "#A9743A";
 const VERMILION: &str = "#E0603C";
-/// As far from the purple of faults as from the blue of protection.
+/// Distinct from the purple of faults and from the blue of protection.
 const INDIGO: &str = "#5B6BE0";
-/// Apart from the pink of what is unprotected.
+/// Distinct from the pink of the unprotected gateway.
 const SALMON: &str = "#D98C7A";
 
-/// Label values, and legends made of fixed words, that mean the same on every page.
+/// Label values and fixed legends that have the same meaning on every page.
 pub const MEANINGS: &[(&str, &str)] = &[
     // What a viewer got.
     ("ok", GOOD),
@@ -132,7 +132,7 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ("timeout of one attempt", LIMIT),
 ];
 
-/// Label values of the program, in words for a legend.
+/// Label values, and their texts in legends.
 pub const PLAIN: &[(&str, &str)] = &[
     ("consecutive_failures", "tripped: failures in a row"),
     ("failure_rate", "tripped: too many failed"),
@@ -176,12 +176,12 @@ pub const PLAIN: &[(&str, &str)] = &[
     ("limited", "refused with 429"),
 ];
 
-/// A label value in words.
+/// The text of a label value.
 pub fn plain(value: &'static str) -> &'static str {
     PLAIN.iter().find(|(name, _)| *name == value).map_or(value, |(_, words)| words)
 }
 
-/// Who is who: a service has the colour of calls to it. None of these is a colour of health.
+/// Colours of services, which are also those of calls to them. None is a colour of health.
 pub const SERVICES: &[(&str, &str)] = &[
     ("gateway", "#5F7F9F"),
     ("gateway-bare", BARE),
@@ -195,7 +195,7 @@ pub const SERVICES: &[(&str, &str)] = &[
     ("notification", NEUTRAL),
 ];
 
-/// What breakers stand in front of.
+/// Colours of the dependencies of breakers.
 pub const DEPENDENCIES: &[(&str, &str)] = &[
     ("user", PROTECTED),
     ("user-primary", SKY),
@@ -209,7 +209,7 @@ pub const DEPENDENCIES: &[(&str, &str)] = &[
     ("notification", NEUTRAL),
 ];
 
-/// Each breaker has a colour of its own, none of them a colour of health.
+/// Colours of breakers, none of them a colour of health.
 pub const BREAKERS: &[(&str, &str)] = &[
     ("gateway → catalog", "#8F9B2A"),
     ("gateway → checkout", TEAL),
@@ -224,7 +224,8 @@ pub const BREAKERS: &[(&str, &str)] = &[
     ("user → user-replica", "#5F7F9F"),
 ];
 
-/// What has a bulkhead and no breaker: the bare gateway's one pool for all, and the one that checkout's calls share.
+/// Colours of pools without a breaker: the single pool of the unprotected gateway, and the one that checkout's calls
+/// share.
 pub const POOLS: &[(&str, &str)] = &[("gateway-bare → shared", BARE), ("checkout → shared", TEAL)];
 
 /// The steps of an order.
@@ -268,7 +269,7 @@ pub fn identities(list: &[(&str, &str)]) -> Vec<Value> {
     all
 }
 
-/// A name within a regular expression.
+/// A name, escaped for a regular expression.
 fn escaped(name: &str) -> String {
     name.replace('/', "\\/").replace('{', "\\{").replace('}', "\\}")
 }
@@ -278,18 +279,18 @@ pub fn colour(meaning: &str) -> &'static str {
     MEANINGS.iter().find(|(name, _)| *name == meaning).unwrap_or_else(|| panic!("no colour is fixed for {meaning:?}")).1
 }
 
-/// A series of this name always has this colour.
+/// An override that sets the colour of the series with this name.
 pub fn paint(name: &str, colour: &str) -> Value {
     by_name(name, &[("color", json!({ "mode": "fixed", "fixedColor": colour }))])
 }
 
-/// Properties of the series or column of this name.
+/// An override of properties of the series or column with this name.
 pub fn by_name(name: &str, properties: &[(&str, Value)]) -> Value {
     let properties: Vec<_> = properties.iter().map(|(id, value)| json!({ "id": id, "value": value })).collect();
     json!({ "matcher": { "id": "byName", "options": name }, "properties": properties })
 }
 
-/// Numbers that stand for words, with their colours.
+/// A mapping of codes to words and colours.
 pub fn words(list: &[(i32, &str, &str)]) -> Value {
     let options: serde_json::Map<_, _> = list
         .iter()
@@ -305,7 +306,7 @@ pub fn words(list: &[(i32, &str, &str)]) -> Value {
 pub const STATE_CODES: &[(i32, &str)] =
     &[(0, "closed"), (1, "half_open"), (2, "open"), (3, "forced_open"), (4, "disabled"), (5, "metrics_only")];
 
-/// How the codes of states are shown.
+/// Names and colours of the codes of states.
 pub fn state_words() -> Value {
     let spoken: Vec<_> =
         STATE_CODES.iter().map(|(code, state)| (*code, state.replace('_', "-"), colour(state))).collect();

@@ -2,7 +2,7 @@
 
 use super::panel::{Kind, Panel, Query};
 
-/// A number with colours of its own.
+/// A number with its own thresholds and colours.
 pub fn stepped(title: &str, description: &str, steps: &[(Option<f64>, &str)], expr: String) -> Panel {
     Panel::new(Kind::Stat, title, description)
         .unit("none")

@@ -1,4 +1,4 @@
-//! The alerts that ask for action.
+//! The alerts that require action: severity warning and critical.
 
 use breakerbox_telemetry::names::{self, label};
 
@@ -12,17 +12,17 @@ pub fn undelivered() -> String {
     format!("increase({}[$__rate_interval])", foreign("alertmanager_notifications_failed_total", &[]))
 }
 
-/// How many alerts fire that ask somebody to act.
+/// Number of firing alerts that require action.
 pub fn firing() -> String {
     let calling = alerts("firing", &[not("severity", "none"), not("severity", "info")]);
     or_zero(&format!("count(count by (alertname, service, breaker) ({calling}))"))
 }
 
-/// What tells alerts apart.
+/// Labels that identify an alert.
 pub const ALERT: &[&str] = &["alertname", "severity", label::SERVICE, label::BREAKER];
 
-/// Seconds for which alerts have been in a state. A firing one was pending before, and `ALERTS_FOR_STATE` counts
-/// from there: it serves only what has fired for half an hour or longer.
+/// Seconds for which alerts have been in a state. A firing alert was pending before, and `ALERTS_FOR_STATE` counts
+/// from there, so it is used only for alerts that have been firing for half an hour or longer.
 pub fn in_state(state: &str, severity: &str) -> String {
     let held = max(ALERT, &format!("time() - ALERTS_FOR_STATE{{{severity}}}"));
     let all = |offset: &str| max(ALERT, &format!("{}{offset}", alerts(state, &[severity.to_owned()])));
@@ -30,13 +30,13 @@ pub fn in_state(state: &str, severity: &str) -> String {
     format!("((time() - {began}) and ({now})) or ({held} and ({now}))", now = all(""))
 }
 
-/// The gravest alert that asks for action, of those the oldest, with its age; the others are only counted.
+/// The most severe alert that requires action, of these the oldest, with its age; the others are counted.
 fn gravest(severity: &str) -> String {
     let firing = format!("({}) unless on (alertname, service, breaker) ({})", in_state("firing", severity), lagging());
     named(&spoken(ALERT, &format!("topk(1, {firing})"), "span"))
 }
 
-/// Alerts on open breakers whose breaker is closed by now: their window still holds the time before.
+/// Alerts on open breakers whose breaker is closed again: their window still includes the time before.
 fn lagging() -> String {
     let open = max(ALERT, &alerts("firing", &[is("alertname", "CircuitBreakerOpen")]));
     let closed =
@@ -44,7 +44,7 @@ fn lagging() -> String {
     format!("({open}) and on (service, breaker) ({closed})")
 }
 
-/// Alerts as the sentence names them, with how many others fire.
+/// Alerts with the text that names them, and the number of other firing alerts.
 fn named(span: &str) -> String {
     let at = format!("label_join({span}, \"at\", \" → \", \"service\", \"breaker\")");
     let at = format!("label_replace({at}, \"at\", \"$1\", \"at\", \"(.*) → \")");
@@ -60,11 +60,11 @@ fn named(span: &str) -> String {
     joined(&what, "others", &others)
 }
 
-/// An alert whose name does not say what it means.
+/// An alert that is shown by its meaning instead of its name.
 const CANNOT_DELIVER_ALERT: &str = "NotificationFailing";
 const CANNOT_DELIVER: &str = "Alertmanager cannot deliver notifications";
 
-/// One line: the gravest alert that asks for action, in the colour of its severity; `next` is where to go on.
+/// Line: the most severe alert that requires action, in the colour of its severity; `next` says where its runbook is.
 pub fn acting(next: &str) -> Vec<Query> {
     let critical = gravest(r#"severity="critical""#);
     let milder = format!(
@@ -73,15 +73,15 @@ pub fn acting(next: &str) -> Vec<Query> {
         alerts("firing", &[is("severity", "critical")])
     );
     let legend = format!(
-        "Act on {{{{what}}}} ({{{{severity}}}}){{{{at}}}}, firing for {{{{span}}}}. {next} Other alerts that ask \
-         for action: {{{{others}}}}."
+        "Act on {{{{what}}}} ({{{{severity}}}}){{{{at}}}}, firing for {{{{span}}}}. {next} Other alerts that require \
+         action: {{{{others}}}}."
     );
     vec![
         line(&critical, Gravity::Harm, &legend),
         line(&milder, Gravity::Protected, &legend),
-        line(&format!("({}) == 0", firing()), Gravity::Good, "No alert fires that asks for action."),
+        line(&format!("({}) == 0", firing()), Gravity::Good, "No alert that requires action is firing."),
         line(
-            // Otherwise the line on calm says it.
+            // Otherwise the line of `calm` has it.
             &format!("topk(2, {}) unless on () ({})", max(BREAKER, &lagging()), quiet()),
             Gravity::Note,
             "CircuitBreakerOpen at {{service}} → {{breaker}} still fires although that breaker is closed again: it \

@@ -1,9 +1,9 @@
-//! The sentence on top of a page: what is broken and since when, what viewers get, what protects them, and
+//! The summary on top of a page: what is broken and since when, what viewers get, what protects them, and
 //! whether it gets better.
 //!
-//! A stat panel shows the names of series, and PromQL makes names out of numbers: `count_values` turns a
-//! value into a label. So each line is a query that has a series only while its line is true, whose value
-//! is its gravity, and whose legend is the line.
+//! A stat panel shows the names of series, and PromQL can put numbers into names: `count_values` turns a
+//! value into a label. So each line is a query that has a series only while the line is true; the value of the series
+//! is the severity of the line, and its legend is the text.
 
 mod acting;
 mod outages;
@@ -24,7 +24,7 @@ pub const GATEWAY: &str = "gateway";
 pub const BARE: &str = "gateway-bare";
 pub const BREAKER: &[&str] = &[label::SERVICE, label::BREAKER];
 
-/// How a line is coloured: its series has this value.
+/// Severity of a line: the value of its series, which determines the colour.
 #[derive(Clone, Copy)]
 pub enum Gravity {
     Good = 0,
@@ -34,9 +34,9 @@ pub enum Gravity {
     Broken = 4,
 }
 
-/// The panel itself. Its first line is the worst that can be said.
+/// The panel, with its lines in the given order.
 pub fn panel(description: &str, lines: Vec<Query>) -> Panel {
-    let panel = Panel::new(Kind::Stat, "In one sentence", description)
+    let panel = Panel::new(Kind::Stat, "Summary", description)
         .unit("none")
         .option("textMode", json!("name"))
         .option("orientation", json!("horizontal"))
@@ -53,12 +53,12 @@ pub fn panel(description: &str, lines: Vec<Query>) -> Panel {
     lines.into_iter().fold(panel, Panel::ask)
 }
 
-/// One line while `expr` has a series: `legend` is the text, with the labels of `expr` in it.
+/// A line that is shown while `expr` has a series; `legend` is its text, which may contain labels of `expr`.
 pub fn line(expr: &str, gravity: Gravity, legend: &str) -> Query {
     Query::now(format!("({expr}) * 0 + {}", gravity as u8), legend)
 }
 
-/// `expr` with a label of a fixed text.
+/// `expr` with a label that has a fixed text.
 pub fn with(expr: &str, label: &str, text: &str) -> String {
     format!("label_replace({expr}, \"{label}\", \"{text}\", \"\", \"\")")
 }
@@ -74,7 +74,7 @@ pub fn counted(expr: &str, gravity: Gravity, legend: &str) -> Query {
     line(&numbered(&[], expr, "count", "$1"), gravity, legend)
 }
 
-/// Seconds as people say them: 100 s, 13 min.
+/// A duration in seconds as text: `100 s`, `13 min`.
 pub fn spoken(by: &[&str], expr: &str, label: &str) -> String {
     let mut kept = by.to_vec();
     kept.push(label);
@@ -100,7 +100,7 @@ fn joined_by(by: &[&str], left: &str, more: &str, right: &str) -> String {
     format!("({left}) * on ({}) group_left ({more}) ({right})", by.join(", "))
 }
 
-/// What is broken, what protects, and what viewers and buyers get.
+/// The lines about faults, breakers, viewers and orders.
 pub fn state() -> Vec<Query> {
     [broken(), protects(), calm(), viewers(Orders::BelowIt), orders()].concat()
 }

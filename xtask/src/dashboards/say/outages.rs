@@ -1,4 +1,4 @@
-//! What is broken, and what the breakers in front of it do.
+//! Lines about faults, and about the breakers in front of their targets.
 
 use breakerbox_telemetry::names::{self, label};
 
@@ -28,8 +28,8 @@ fn harmless() -> String {
     )
 }
 
-/// Seconds since `otherwise` was last true, for the series of `now`. When it was not in the last half hour, that,
-/// or the age of the oldest process if that is less.
+/// Seconds since `otherwise` was last true, for the series of `now`. If it was not true in the last half hour: half an
+/// hour, or the age of the oldest process if that is less.
 fn since(by: &[&str], now: &str, otherwise: &str) -> String {
     let ago = format!("time() - {}", max(by, &format!("max_over_time(timestamp({otherwise})[30m:5s])")));
     let age = format!("max(time() - {})", foreign("process_start_time_seconds", &[]));
@@ -37,32 +37,33 @@ fn since(by: &[&str], now: &str, otherwise: &str) -> String {
     format!("(({now}) * 0 + on ({}) ({ago})) or (({now}) * 0 + {at_most})", by.join(", "))
 }
 
-/// What each kind of fault makes its target do.
+/// Effect of each kind of fault on its target.
 const DOES: &[(&str, &str)] = &[
     ("error", "answers with errors"),
     ("latency", "answers slowly"),
-    ("hang", "takes calls and never answers"),
+    ("hang", "accepts calls and never answers"),
     ("reset", "breaks its connections"),
     ("slow_body", "sends its answers slowly"),
-    ("malformed_body", "sends answers that nobody can read"),
+    ("malformed_body", "sends malformed answers"),
     ("crash", "is down"),
-    ("lost_answer", "does its work and loses the answer"),
+    ("lost_answer", "processes requests and loses the answers"),
     ("late_answer", "answers too late"),
     ("handled_twice", "handles requests twice"),
 ];
 
-/// One line a target that fails for a few callers only: noise that policies absorb.
+/// One line per target with an error rate below one half, which policies absorb.
 pub fn small() -> Query {
     let few = max(&[label::TARGET], &series(&names::FAULT_CONFIGURED, &[is(label::KIND, "error")]));
     let some = percent(&[label::TARGET], &format!("(({few} > 0) < 0.5)"), "failed");
     line(
         &format!("topk(2, {some})"),
         Gravity::Note,
-        "A small fault stays on: {{target}} answers {{failed}} of its calls with errors; retries and fallbacks are there to absorb them.",
+        "Background fault: {{target}} answers {{failed}} of its calls with errors, which retries and fallbacks should \
+         absorb.",
     )
 }
 
-/// Instances of the program that answered in the last half hour and do not now, with the time since.
+/// Instances of the program that answered in the last half hour and do not answer now, with the time since then.
 fn unheard() -> String {
     let target = &["job", "instance"];
     let (up, known) = (foreign("up", &[]), series(&names::BUILD_INFO, &[]));
@@ -70,19 +71,19 @@ fn unheard() -> String {
     format!("topk(3, {})", spoken(target, &since(target, &silent, &format!("{up} == 1")), "span"))
 }
 
-/// Every harmful fault with what it does (`does`) and for how long (`span`).
+/// Every harmful fault with its effect (`does`) and its duration (`span`).
 fn faults() -> String {
     let timed = spoken(FAULT, &since(FAULT, &harmful(), &harmless()), "span");
     DOES.iter()
         .fold(timed, |expr, (kind, text)| format!("label_replace({expr}, \"does\", \"{text}\", \"kind\", \"{kind}\")"))
 }
 
-/// The one state of a breaker that keeps all calls away.
+/// Breakers in the open state, the one that rejects all calls.
 pub(super) fn is_open() -> String {
     max(BREAKER, &format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "open")])))
 }
 
-/// One line a fault: what is broken and for how long, and the breaker in front of it while that is open.
+/// One line per fault: its target, effect and duration, and the breaker in front of the target while it is open.
 pub fn broken() -> Vec<Query> {
     let guarded = at_target(&is_open());
     let fault = format!("topk by (breaker) (1, {})", copied(&faults(), label::TARGET, label::BREAKER));
@@ -92,7 +93,7 @@ pub fn broken() -> Vec<Query> {
         line(
             &unheard(),
             Gravity::Harm,
-            "{{job}} {{instance}} does not answer Prometheus, for {{span}}: nothing is known of it.",
+            "{{job}} {{instance}} has not answered Prometheus for {{span}}: its state is unknown.",
         ),
         line(
             &format!("topk(3, {both})"),
@@ -116,7 +117,7 @@ pub fn tripped() -> String {
     format!("(time() - max_over_time(timestamp({now} > {before})[30m:5s]))")
 }
 
-/// Breakers in a state, with the time since they were last closed and the time until they probe.
+/// Breakers in a state, with the time since they were last closed and the time until their next probe.
 fn away(state: &str) -> String {
     let now = max(BREAKER, &format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, state)])));
     let closed = format!("{} == 1", series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")]));
@@ -128,7 +129,7 @@ fn away(state: &str) -> String {
     joined_by(BREAKER, &span, "wait", &wait)
 }
 
-/// The targets of faults, as the breakers in front of them are called.
+/// The targets of faults as `breaker`, the label of the breakers in front of them.
 fn at_breaker(faults: &str) -> String {
     max(&[label::BREAKER], &copied(faults, label::TARGET, label::BREAKER))
 }
@@ -143,7 +144,7 @@ fn copied(expr: &str, from: &str, to: &str) -> String {
     format!("label_replace({expr}, \"{to}\", \"$1\", \"{from}\", \"(.+)\")")
 }
 
-/// One line a fault that has just ended behind a closed breaker: rates still hold what it did.
+/// One line per fault that has just ended behind a closed breaker: rates still include its effect.
 fn ended() -> Query {
     let target = &[label::TARGET];
     let before = format!("max_over_time(timestamp({})[$__rate_interval:5s])", max(target, &harmful()));
@@ -153,11 +154,11 @@ fn ended() -> Query {
     line(
         &format!("topk(2, {})", spoken(target, &ago, "span")),
         Gravity::Note,
-        "{{target}} works again since {{span}} ago: the rates and shares of the last seconds still hold its fault.",
+        "{{target}} recovered {{span}} ago: rates and shares of the last seconds still include its fault.",
     )
 }
 
-/// One line a breaker that is not closed: what it does, and what comes.
+/// One line per breaker that is not closed: its state, and when it probes.
 pub fn protects() -> Vec<Query> {
     let (open, half_open) = (away("open"), away("half_open"));
     let hit = at_breaker(&harmful());
@@ -167,14 +168,15 @@ pub fn protects() -> Vec<Query> {
         line(
             &format!("topk(3, ({open} unless {on} ({hit})) and {on} ({was_hit}))"),
             Gravity::Protected,
-            "The fault of {{breaker}} is over; the breaker {{service}} → {{breaker}}, opened {{span}} ago, is still open: \
+            "The fault of {{breaker}} is over; the breaker {{service}} → {{breaker}}, opened {{span}} ago, is still \
+             open: \
              next probe in {{wait}}.",
         ),
         line(
             &format!("topk(3, {open} unless {on} ({was_hit}))"),
             Gravity::Protected,
-            "The breaker {{service}} → {{breaker}} opened {{span}} ago, and no outage was switched on there: look for the cause \
-             behind it. Next probe in {{wait}}.",
+            "The breaker {{service}} → {{breaker}} opened {{span}} ago, and no outage is injected there: look for the \
+             cause in the dependency. Next probe in {{wait}}.",
         ),
         line(
             &format!("topk(3, {half_open})"),
@@ -185,15 +187,15 @@ pub fn protects() -> Vec<Query> {
     ]
 }
 
-/// The number of breakers, while nothing is broken and all of them are closed.
+/// The number of breakers, while no dependency is broken and all of them are closed.
 pub(super) fn quiet() -> String {
     let closed = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[is(label::STATE, "closed")]));
     let other = sum(&[], &series(&names::CIRCUIT_BREAKER_STATE, &[not(label::STATE, "closed")]));
     format!("({closed} and ({other} == 0)) unless on () ({})", harmful())
 }
 
-/// One line while nothing is broken and every breaker is closed. The alert on open breakers looks back at a window
-/// and outlives them.
+/// One line while no dependency is broken and every breaker is closed. The alert on open breakers covers a window
+/// and resolves later than they close.
 pub fn calm() -> Vec<Query> {
     let quiet = quiet();
     let late = max(&[], &alerts("firing", &[is("alertname", "CircuitBreakerOpen")]));
@@ -206,7 +208,8 @@ pub fn calm() -> Vec<Query> {
         counted(
             &format!("({quiet}) and on () {late}"),
             Gravity::Good,
-            "No dependency is broken, and all {{count}} breakers are closed again; the alert CircuitBreakerOpen resolves \
+            "No dependency is broken, and all {{count}} breakers are closed again; the alert CircuitBreakerOpen \
+             resolves \
              by itself soon.",
         ),
     ]

@@ -1,4 +1,4 @@
-//! What viewers and buyers get.
+//! Lines about results for viewers and buyers.
 
 use breakerbox_telemetry::names::{self, label};
 
@@ -7,7 +7,7 @@ use super::{BARE, GATEWAY, Gravity, joined, line, numbered, percent, with};
 use crate::dashboards::panel::Query;
 use crate::dashboards::query::{any, increase, is, max, or_zero, quantile, rate, series, share, sum};
 
-/// Where a page says what orders become: in the line on viewers, or in one of its own.
+/// Place of the outcome of orders on a page: in the line about viewers, or in a line of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Orders {
     InIt,
@@ -24,10 +24,10 @@ fn played(service: &str, outcomes: &[&str], offset: &str) -> String {
     format!("({})", some.replace("[$__rate_interval]", &format!("[$__rate_interval]{offset}")))
 }
 
-/// A share from which on it is spoken of.
+/// Minimum share that is mentioned.
 const SEEN: f64 = 0.005;
 
-/// What the same viewers get without protection: failed pages, or late ones, or the same.
+/// Results of the same traffic without protection: failed pages, late pages, or no difference.
 fn twin() -> String {
     let failed = played(BARE, &["error"], "");
     let slowest = |service: &str| {
@@ -42,7 +42,7 @@ fn twin() -> String {
     format!("{fails} or on () {waits} or on () {same} or on () vector(1)")
 }
 
-/// How `expr` compares with half a minute ago; a few points of a hundred are no change.
+/// Change since half a minute ago; up to three percentage points count as steady.
 fn trend(now: &str, before: &str) -> String {
     let change = format!("({now} - {before})");
     format!(
@@ -53,13 +53,13 @@ fn trend(now: &str, before: &str) -> String {
     )
 }
 
-/// What happens to orders, for the sentence on pages: a refused order is no failed page.
+/// Share of refused orders, for the line about pages: a refused order is not a failed page.
 fn beside_pages() -> String {
     let refused = numbered(&[], &format!("round(100 * ({} >= {SEEN}))", refused()), "orders", " Orders: $1 % refused.");
     format!("{refused} or on () vector(1)")
 }
 
-/// One line: what viewers get, what they would get without protection, better or worse.
+/// One line: results for viewers, their trend, and the results without protection.
 pub fn viewers(said: Orders) -> Vec<Query> {
     let in_it = if said == Orders::InIt { "{{orders}}" } else { "" };
     let beside = |expr: String| if in_it.is_empty() { expr } else { joined(&expr, "orders", &beside_pages()) };
@@ -68,20 +68,21 @@ pub fn viewers(said: Orders) -> Vec<Query> {
     let twin = twin();
     let trend_of = |outcome: &str| trend(&played(GATEWAY, &[outcome], ""), &played(GATEWAY, &[outcome], " offset 30s"));
     let traffic = sum(&[], &rate(&names::PLAYBACK_REQUESTS, &[is(label::SERVICE, GATEWAY)]));
-    // The trend is of what the line names first: errors may fall while fallbacks take their place.
+    // The trend of the share that the line names first: errors may fall while fallbacks take their place.
     let told = |first: &str, outcome: &str| beside(joined(&joined(first, "trend", &trend_of(outcome)), "twin", &twin));
     let well = format!(
         "({}) and on () ({traffic} > 0) and on () ({fallbacks} < {SEEN}) and on () ({errors} < {SEEN})",
         beside(joined("vector(1)", "twin", &twin))
     );
-    // Pages alone are well: nothing is green while a breaker is open or orders are refused.
+    // Good pages alone are not enough for green: no breaker is open, and no orders are refused.
     let uneasy = format!("(({} == 1) or ({} >= {SEEN}))", max(&[], &is_open()), refused());
     vec![
         line(
             &format!("({}) and on () ({errors} >= {SEEN})", joined(&told(&failed, "error"), "degraded", &degraded)),
             Gravity::Harm,
             &format!(
-                "In the last seconds {{{{failed}}}} of pages failed{{{{trend}}}} and {{{{degraded}}}} came from a fallback.{in_it}{{{{twin}}}}"
+                "In the last seconds {{{{failed}}}} of pages failed{{{{trend}}}} and {{{{degraded}}}} came from a \
+                 fallback.{in_it}{{{{twin}}}}"
             ),
         ),
         line(
@@ -91,20 +92,21 @@ pub fn viewers(said: Orders) -> Vec<Query> {
             ),
             Gravity::Protected,
             &format!(
-                "In the last seconds {{{{degraded}}}} of pages came from a fallback{{{{trend}}}}, none failed.{in_it}{{{{twin}}}}"
+                "In the last seconds {{{{degraded}}}} of pages came from a fallback{{{{trend}}}}, and none \
+                 failed.{in_it}{{{{twin}}}}"
             ),
         ),
         line(
             &format!("({well}) unless on () {uneasy}"),
             Gravity::Good,
-            "Viewers get every page up to date, none fails.{{twin}}",
+            "All pages are up to date, and none fails.{{twin}}",
         ),
         line(
             &format!("({well}) and on () {uneasy}"),
             Gravity::Note,
-            &format!("Viewers get their pages up to date for now, none fails.{in_it}{{{{twin}}}}"),
+            &format!("All pages are still up to date, and none fails.{in_it}{{{{twin}}}}"),
         ),
-        line(&format!("{traffic} == 0"), Gravity::Note, "No viewer is on the site."),
+        line(&format!("{traffic} == 0"), Gravity::Note, "There is no viewer traffic."),
     ]
 }
 
@@ -124,7 +126,7 @@ pub fn depth() -> String {
     sum(&[], &max(&[label::SERVICE, label::QUEUE], &series(&names::RETRY_QUEUE_DEPTH, &[])))
 }
 
-/// One line: what orders become.
+/// One line about the outcome of orders.
 pub fn orders() -> Vec<Query> {
     let (depth, share) = (depth(), refused());
     let (waiting, failed) = (numbered(&[], &format!("({depth} > 0)"), "waiting", "$1"), percent(&[], &share, "failed"));
@@ -132,23 +134,23 @@ pub fn orders() -> Vec<Query> {
         line(
             &format!("({}) and on () ({share} < {SEEN})", joined(&waiting, "failed", &failed)),
             Gravity::Protected,
-            "Orders that wait in the queue to be charged when payments work again: {{waiting}}; none is refused now.",
+            "Orders waiting in the queue to be charged when payments work again: {{waiting}}; none is refused now.",
         ),
         line(
             &format!("({}) and on () ({share} >= {SEEN})", joined(&waiting, "failed", &failed)),
             Gravity::Harm,
-            "In the last minute {{failed}} of orders were refused, their buyers did not ask to wait; {{waiting}} others wait in \
-             the queue to be charged.",
+            "In the last minute {{failed}} of orders were refused, because their buyers chose not to wait; \
+             {{waiting}} others are in the queue and will be charged later.",
         ),
         line(
             &format!("{failed} and on () ({share} >= {SEEN}) and on () ({depth} == 0)"),
             Gravity::Harm,
-            "In the last minute {{failed}} of orders were refused; none waits in the queue.",
+            "In the last minute {{failed}} of orders were refused, and none waits in the queue.",
         ),
         line(
             &format!("({share} < {SEEN}) and on () ({depth} == 0)"),
             Gravity::Good,
-            "Orders go through: none is refused, none waits in the queue.",
+            "Orders are paid: none is refused, and none waits in the queue.",
         ),
     ]
 }
