@@ -31,8 +31,8 @@ pub(super) async fn health(State(admin): State<Admin>, scope: Query<Scope>) -> J
 #[utoipa::path(
     patch,
     path = "/breakers/{service}/{name}",
-    params(("service" = String, Path, description = "Service that calls"),
-           ("name" = String, Path, description = "Dependency that is called")),
+    params(("service" = String, Path, description = "The calling service"),
+           ("name" = String, Path, description = "The called dependency")),
     request_body = BreakerChange,
     responses((status = 200, body = Breaker), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
               (status = 404, body = ProblemBody)),

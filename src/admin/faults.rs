@@ -24,7 +24,7 @@ pub(super) async fn faults(State(admin): State<Admin>, Query(scope): Query<Scope
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetQuery {
-    /// Keeps faults that were set by hand.
+    /// Keeps the current faults if they were set by hand.
     #[serde(default)]
     scenario: bool,
 }
@@ -33,7 +33,7 @@ pub(super) struct SetQuery {
 #[utoipa::path(
     put,
     path = "/faults/{target}",
-    params(("target" = String, Path, description = "A service, or a store of one"), SetQuery),
+    params(("target" = String, Path, description = "A service, or one of its stores"), SetQuery),
     request_body = FaultPlan,
     responses((status = 200, body = Faults), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)),
 )]
@@ -83,7 +83,7 @@ pub(super) struct ClearQuery {
 #[utoipa::path(
     delete,
     path = "/faults/{target}",
-    params(("target" = String, Path, description = "A service, or a store of one"), ClearQuery),
+    params(("target" = String, Path, description = "A service, or one of its stores"), ClearQuery),
     responses((status = 200, body = Faults), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)),
 )]
 pub(super) async fn clear_fault(

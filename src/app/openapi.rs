@@ -47,7 +47,7 @@ fn document() -> OpenApi {
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
             "Metrics, health, circuit breakers, faults, the scenario, the retry queue and delivered alerts. Reading \
-             is free; every other method needs the admin token when one is set.",
+             needs no token; every other method needs the admin token if one is set.",
         ))
         .contact(None::<ContactBuilder>.map(ContactBuilder::build))
         .build();

@@ -26,29 +26,29 @@ use crate::web::problem::{Body, Problem};
 /// Maximum number of stages kept per run.
 const STAGES: usize = 60;
 
-/// `GET /drills`: what can be drilled, and the drill that runs or ran last.
+/// `GET /drills`: the plan for each alert, and the current or latest drill.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Drills {
-    /// Prometheus whose alerts are proved.
+    /// Address of the Prometheus whose alerts are drilled.
     pub prometheus: String,
-    /// Every alert.
+    /// All plans.
     pub plans: Vec<DrillPlan>,
-    /// The drill that runs, or ran last.
+    /// The current drill, or the latest one.
     pub run: Option<DrillRun>,
 }
 
-/// An alert, and how it is proved.
+/// The plan of a drill.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DrillPlan {
     /// `alertname`.
     pub alert: String,
     /// Its severity.
     pub severity: String,
-    /// How it is raised, or why it cannot be raised from here.
+    /// The steps that raise the alert, or the reason why it cannot be drilled from here.
     pub how: String,
     /// Whether it can be drilled from here.
     pub possible: bool,
-    /// From the first step until the rule's expression holds, in seconds.
+    /// Time from the first step until the rule's expression is true, in seconds.
     pub ramp_seconds: f64,
 }
 
@@ -57,36 +57,36 @@ pub struct DrillPlan {
 pub struct DrillRun {
     /// `alertname`.
     pub alert: String,
-    /// Its severity, when one was named.
+    /// Its severity, if the drill was restricted to one.
     pub severity: Option<String>,
-    /// When it began, seconds since 1970.
+    /// Start time, in seconds since 1970.
     pub began_unix_seconds: f64,
-    /// What happened, in order.
+    /// The stages reached, in order.
     pub stages: Vec<DrillStage>,
-    /// What it waits for now.
+    /// The condition that it currently waits for.
     pub waiting: Option<String>,
-    /// How it ended: `passed`, `failed`, `refused`, `skipped` or `interrupted`; null while it runs.
+    /// Result: `passed`, `failed`, `refused`, `skipped` or `interrupted`; null while it runs.
     pub outcome: Option<String>,
-    /// Why it did not pass.
+    /// Reason, if it did not pass.
     pub why: Option<String>,
 }
 
-/// One thing that happened in a drill.
+/// A stage of a drill.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DrillStage {
-    /// When, seconds since 1970.
+    /// Time, in seconds since 1970.
     pub unix_seconds: f64,
-    /// What.
+    /// Description.
     pub text: String,
 }
 
-/// `POST /drills`: the alert to prove.
+/// `POST /drills`: the alert to drill.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrillOrder {
     /// `alertname`.
     pub alert: String,
-    /// One of its rules; all of them when it is left out.
+    /// Severity of the rule to drill; all of the alert's rules when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<String>,
 }
@@ -112,7 +112,7 @@ impl Drillmaster {
         Router::new().route("/drills", get(drills).post(start).delete(stop)).with_state(self.clone())
     }
 
-    /// Stops the drill that runs; it puts back what it changed.
+    /// Stops the current drill, which restores the previous state.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -246,7 +246,7 @@ impl From<&Plan> for DrillPlan {
     }
 }
 
-/// What can be drilled, and the drill that runs or ran last.
+/// The plan for each alert, and the current or latest drill.
 #[utoipa::path(get, path = "/drills", responses((status = 200, body = Drills)))]
 async fn drills(State(master): State<Drillmaster>) -> Json<Drills> {
     Json(master.page())
@@ -265,7 +265,7 @@ async fn start(State(master): State<Drillmaster>, Body(order): Body<DrillOrder>)
     Ok(Json(master.page()))
 }
 
-/// Stops the drill that runs; it puts back what it changed.
+/// Stops the current drill, which restores the previous state.
 #[utoipa::path(delete, path = "/drills", responses((status = 200, body = Drills), (status = 401, body = ProblemBody)))]
 async fn stop(State(master): State<Drillmaster>) -> Json<Drills> {
     master.stop();

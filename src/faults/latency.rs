@@ -51,31 +51,31 @@ pub enum Latency {
     },
 }
 
-/// A distribution of delays, as JSON spells it.
+/// A distribution of delays, in JSON.
 #[derive(utoipa::ToSchema)]
 #[schema(as = Latency)]
 #[serde(rename_all = "snake_case")]
 #[allow(dead_code, reason = "describes `Latency`, whose durations are texts in JSON")]
 pub(super) enum LatencySchema {
-    /// Always the same, such as `2s`.
+    /// A constant delay, such as `2s`.
     Fixed(String),
-    /// Any between the two with the same chance.
+    /// Uniformly distributed.
     Uniform {
-        /// Shortest.
+        /// Minimum.
         min: String,
-        /// Longest.
+        /// Maximum.
         max: String,
     },
-    /// Most near the median, some far above.
+    /// Log-normally distributed: most near the median, some far above.
     LogNormal {
-        /// Half are shorter.
+        /// Median.
         median: String,
         /// Standard deviation of the logarithm, 0–5.
         sigma: f64,
     },
     /// A heavy tail: `P(delay > x) = (scale / x)^shape`.
     Pareto {
-        /// Shortest.
+        /// Minimum.
         scale: String,
         /// 0.1–10; the smaller, the heavier the tail.
         shape: f64,

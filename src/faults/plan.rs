@@ -14,63 +14,63 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Default delay of a late answer.
 const LATE_BY: Duration = Duration::from_secs(5);
 
-/// What goes wrong at a service. Shares are 0–1 of its requests and are drawn independently.
+/// The faults of a target. Shares are 0–1 of its requests and are drawn independently.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FaultPlan {
-    /// Share answered with `status`.
+    /// Share of requests answered with the error `status`.
     #[serde(alias = "error-rate", skip_serializing_if = "is_zero")]
     pub error_rate: f64,
     /// Status of injected errors, 400–599; 503 when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// How long requests are held back.
+    /// Delay added before the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<LatencySchema>)]
     pub latency: Option<Latency>,
-    /// Share held back; all when left out.
+    /// Share of requests that are delayed; all when left out.
     #[serde(alias = "latency-rate", skip_serializing_if = "Option::is_none")]
     pub latency_rate: Option<f64>,
-    /// Share never answered.
+    /// Share of requests that are never answered.
     #[serde(alias = "hang-rate", skip_serializing_if = "is_zero")]
     pub hang_rate: f64,
-    /// Share whose connection is reset.
+    /// Share of requests whose connection is reset.
     #[serde(alias = "reset-rate", skip_serializing_if = "is_zero")]
     pub reset_rate: f64,
-    /// Answers that trickle.
+    /// Slow transfer of response bodies.
     #[serde(alias = "slow-body", skip_serializing_if = "Option::is_none")]
     pub slow_body: Option<SlowBody>,
-    /// Share whose answer is cut off in its middle, with a length that says it's whole.
+    /// Share of answers that are truncated although `Content-Length` announces the whole body.
     #[serde(alias = "malformed-body-rate", skip_serializing_if = "is_zero")]
     pub malformed_body_rate: f64,
-    /// Share that is done and whose answer is lost. This and the next three are carried out by the service
-    /// itself, and only by one that can: no edge knows whether work was done.
+    /// Share of requests that are processed and whose answer is lost. The service itself has to apply this fault and
+    /// the next three, so only some targets support them.
     #[serde(alias = "lost-answer-rate", skip_serializing_if = "is_zero")]
     pub lost_answer_rate: f64,
-    /// Share that is done and answered late.
+    /// Share of requests that are processed and answered late.
     #[serde(alias = "late-answer-rate", skip_serializing_if = "is_zero")]
     pub late_answer_rate: f64,
-    /// How late; 5 s when left out.
+    /// Delay of late answers; 5 s when left out.
     #[serde(alias = "late-by", with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "2s")]
     pub late_by: Option<Duration>,
-    /// Share that is handled twice, as when a proxy in between sends it again.
+    /// Share of requests that are processed twice, as when a proxy repeats a request.
     #[serde(alias = "handled-twice-rate", skip_serializing_if = "is_zero")]
     pub handled_twice_rate: f64,
     /// The service stops listening.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub crash: bool,
-    /// After this the target's baseline is back; never when left out.
+    /// Time until the target's default faults are restored; unlimited when left out.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "60s")]
     pub ttl: Option<Duration>,
 }
 
-/// Answers that trickle.
+/// Slow transfer of response bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SlowBody {
-    /// How fast.
+    /// Rate of the transfer, in bytes per second.
     #[serde(alias = "bytes-per-second")]
     pub bytes_per_second: u32,
     /// Share of answers, 0–1; all when left out.

@@ -40,15 +40,15 @@ const FIRST: Duration = Duration::from_secs(20);
 const APART: Duration = Duration::from_secs(65);
 const LASTS: Duration = Duration::from_secs(40);
 
-/// A scenario that can be chosen.
+/// A scenario that can be selected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ScenarioOption)]
 pub struct Choice {
     /// Its name.
     pub name: String,
-    /// What it is about.
+    /// A short description.
     pub note: String,
-    /// Whether it is drawn from a seed.
+    /// Whether it is generated from a seed.
     pub seeded: bool,
 }
 

@@ -19,7 +19,7 @@ pub fn routes(scenario: Scenario) -> Router {
         .with_state(scenario)
 }
 
-/// The scenario as it stands.
+/// Current state of the scenario.
 #[utoipa::path(
     get,
     path = "/scenario",
@@ -29,7 +29,7 @@ async fn status(State(scenario): State<Scenario>) -> Json<Status> {
     Json(scenario.status())
 }
 
-/// Puts another scenario in its place, which runs from its beginning.
+/// Selects another scenario and starts it from its beginning.
 #[utoipa::path(
     post,
     path = "/scenario",
@@ -86,7 +86,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 #[utoipa::path(
     post,
     path = "/scenario/step/{name}",
-    params(("name" = String, Path, description = "a step of `GET /scenario`")),
+    params(("name" = String, Path, description = "Name of a step in `GET /scenario`")),
     responses((status = 200, body = Status), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)),
 )]
 async fn step(State(scenario): State<Scenario>, Path(name): Path<String>) -> Result<Json<Status>, Problem> {

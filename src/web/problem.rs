@@ -26,20 +26,20 @@ pub struct Problem {
     retry_after: Option<u64>,
 }
 
-/// An error answer as it is sent (RFC 9457).
+/// The body of an error response (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemBody {
-    /// Its HTTP status.
+    /// The HTTP status.
     pub status: u16,
-    /// What that status is called.
+    /// Name of the status.
     pub title: String,
-    /// What went wrong.
+    /// Description of the error.
     pub detail: String,
-    /// The field of the request that is wrong, if one is.
+    /// The invalid field of the request, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// When to try again, in seconds.
+    /// Time to wait before a retry, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<u64>,
 }

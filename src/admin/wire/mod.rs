@@ -47,9 +47,9 @@ pub struct Actions {
 pub struct Action {
     /// Time, in seconds since 1970.
     pub unix_seconds: f64,
-    /// What it changed: `breaker`, `fault`, `scenario`, `queue` or `drill`.
+    /// Subject of the change: `breaker`, `fault`, `scenario`, `queue` or `drill`.
     pub action: String,
-    /// `done`, `refused`, `unauthorized` or `failed`.
+    /// Result: `done`, `refused`, `unauthorized` or `failed`.
     pub outcome: String,
     /// HTTP method.
     pub method: String,

@@ -9,63 +9,63 @@ use crate::faults::FaultPlan;
 use crate::scenario::library::Choice;
 use crate::scenario::timeline::{Action, Step};
 
-/// What a scenario is doing.
+/// Whether a scenario runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Its position moves.
+    /// The position advances.
     Running,
-    /// It stays where it is, faults included.
+    /// The position stays, and active faults remain.
     Paused,
-    /// Its faults are gone; the next start is at the beginning.
+    /// No faults; starts again from the beginning.
     Stopped,
 }
 
-/// A scenario as it stands.
+/// Current state of a scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ScenarioStatus)]
 pub struct Status {
     /// Its name.
     pub name: String,
-    /// What it is doing.
+    /// Whether it runs.
     pub mode: Mode,
-    /// Rounds that were finished.
+    /// Number of completed rounds.
     pub rounds: u64,
-    /// Seconds into the present round.
+    /// Position in the current round, in seconds.
     pub position_seconds: f64,
-    /// Seconds that a round takes.
+    /// Length of a round, in seconds.
     pub length_seconds: f64,
     /// Names of the steps that are active.
     pub active: Vec<String>,
-    /// Whether it begins anew at its end.
+    /// Whether it repeats.
     pub looped: bool,
-    /// Its steps, in the order they begin.
+    /// Its steps, by start time.
     pub steps: Vec<StepStatus>,
-    /// Faults of a target between its steps, in place of those of the settings.
+    /// Faults of each target between steps, which replace the default faults of the settings.
     pub calm: BTreeMap<String, FaultPlan>,
-    /// What it was drawn from, if it was drawn.
+    /// Seed of a random scenario.
     pub seed: Option<u64>,
-    /// Scenarios that can take its place.
+    /// Scenarios that can be selected instead.
     pub choices: Vec<Choice>,
 }
 
-/// A step, as the time line shows it.
+/// A step of a scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = ScenarioStep)]
 pub struct StepStatus {
     /// Its name.
     pub name: String,
-    /// What a learner should look at.
+    /// Hint: what to observe during this step.
     pub note: String,
-    /// What it breaks, if it breaks something.
+    /// Target of the fault, unless the step sets the load.
     pub target: Option<String>,
-    /// How.
+    /// The fault.
     pub fault: Option<FaultPlan>,
-    /// The load it sets instead, journeys per second.
+    /// The load that the step sets, in journeys per second.
     pub rate: Option<f64>,
-    /// When it begins within a round.
+    /// Start within a round, in seconds.
     pub from_seconds: f64,
-    /// When it ends.
+    /// End within a round, in seconds.
     pub to_seconds: f64,
 }
 

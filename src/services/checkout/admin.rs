@@ -29,13 +29,13 @@ pub fn admin_routes(state: CheckoutState) -> Router {
 pub struct QueueStatus {
     /// Its name.
     pub queue: String,
-    /// Orders that wait.
+    /// Number of waiting orders.
     pub depth: i64,
-    /// Most that may wait.
+    /// Maximum number of waiting orders.
     pub capacity: u32,
     /// Dead letters.
     pub dead: i64,
-    /// How long the oldest order has been waiting, in seconds.
+    /// Age of the oldest waiting order, in seconds.
     pub oldest_item_age_seconds: f64,
 }
 
@@ -48,22 +48,22 @@ pub struct DeadLetters {
     pub dead: Vec<DeadLetter>,
 }
 
-/// `POST /queue/replay`: which dead letters get their attempts back.
+/// `POST /queue/replay`: the dead letters to replay, either one order or all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Replay {
     /// One order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_id: Option<String>,
-    /// Every dead one.
+    /// Replays all dead letters.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
 }
 
-/// How many dead letters got their attempts back.
+/// Number of dead letters that were replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Replayed {
-    /// How many.
+    /// Number of dead letters.
     pub replayed: u64,
 }
 
@@ -97,7 +97,7 @@ async fn dead(State(state): State<CheckoutState>) -> Result<Json<DeadLetters>, P
     Ok(Json(DeadLetters { queue: QUEUE.to_owned(), dead: letters }))
 }
 
-/// Gives dead letters their attempts back.
+/// Replays dead letters: queues them again, with new attempts.
 #[utoipa::path(
     post,
     path = "/queue/replay",

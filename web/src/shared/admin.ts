@@ -113,12 +113,12 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What can be drilled, and the drill that runs or ran last. */
+        /** The plan for each alert, and the current or latest drill. */
         get: operations["drills"];
         put?: never;
         /** Starts a drill. */
         post: operations["start"];
-        /** Stops the drill that runs; it puts back what it changed. */
+        /** Stops the current drill, which restores the previous state. */
         delete: operations["stop"];
         options?: never;
         head?: never;
@@ -272,7 +272,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Gives dead letters their attempts back. */
+        /** Replays dead letters: queues them again, with new attempts. */
         post: operations["replay"];
         delete?: never;
         options?: never;
@@ -304,10 +304,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The scenario as it stands. */
+        /** Current state of the scenario. */
         get: operations["status"];
         put?: never;
-        /** Puts another scenario in its place, which runs from its beginning. */
+        /** Selects another scenario and starts it from its beginning. */
         post: operations["choose"];
         delete?: never;
         options?: never;
@@ -389,7 +389,7 @@ export interface components {
     schemas: {
         /** @description A command to the admin port, and its result. */
         Action: {
-            /** @description What it changed: `breaker`, `fault`, `scenario`, `queue` or `drill`. */
+            /** @description Subject of the change: `breaker`, `fault`, `scenario`, `queue` or `drill`. */
             action: string;
             /** @description Body, unless it was empty or large. */
             body?: string | null;
@@ -397,7 +397,7 @@ export interface components {
             from?: string | null;
             /** @description HTTP method. */
             method: string;
-            /** @description `done`, `refused`, `unauthorized` or `failed`. */
+            /** @description Result: `done`, `refused`, `unauthorized` or `failed`. */
             outcome: string;
             /** @description Path and query. */
             path: string;
@@ -629,24 +629,24 @@ export interface components {
         Delivery: {
             alerts?: components["schemas"]["Delivered"][];
         };
-        /** @description `POST /drills`: the alert to prove. */
+        /** @description `POST /drills`: the alert to drill. */
         DrillOrder: {
             /** @description `alertname`. */
             alert: string;
-            /** @description One of its rules; all of them when it is left out. */
+            /** @description Severity of the rule to drill; all of the alert's rules when left out. */
             severity?: string | null;
         };
-        /** @description An alert, and how it is proved. */
+        /** @description The plan of a drill. */
         DrillPlan: {
             /** @description `alertname`. */
             alert: string;
-            /** @description How it is raised, or why it cannot be raised from here. */
+            /** @description The steps that raise the alert, or the reason why it cannot be drilled from here. */
             how: string;
             /** @description Whether it can be drilled from here. */
             possible: boolean;
             /**
              * Format: double
-             * @description From the first step until the rule's expression holds, in seconds.
+             * @description Time from the first step until the rule's expression is true, in seconds.
              */
             ramp_seconds: number;
             /** @description Its severity. */
@@ -658,39 +658,39 @@ export interface components {
             alert: string;
             /**
              * Format: double
-             * @description When it began, seconds since 1970.
+             * @description Start time, in seconds since 1970.
              */
             began_unix_seconds: number;
-            /** @description How it ended: `passed`, `failed`, `refused`, `skipped` or `interrupted`; null while it runs. */
+            /** @description Result: `passed`, `failed`, `refused`, `skipped` or `interrupted`; null while it runs. */
             outcome?: string | null;
-            /** @description Its severity, when one was named. */
+            /** @description Its severity, if the drill was restricted to one. */
             severity?: string | null;
-            /** @description What happened, in order. */
+            /** @description The stages reached, in order. */
             stages: components["schemas"]["DrillStage"][];
-            /** @description What it waits for now. */
+            /** @description The condition that it currently waits for. */
             waiting?: string | null;
-            /** @description Why it did not pass. */
+            /** @description Reason, if it did not pass. */
             why?: string | null;
         };
-        /** @description One thing that happened in a drill. */
+        /** @description A stage of a drill. */
         DrillStage: {
-            /** @description What. */
+            /** @description Description. */
             text: string;
             /**
              * Format: double
-             * @description When, seconds since 1970.
+             * @description Time, in seconds since 1970.
              */
             unix_seconds: number;
         };
-        /** @description `GET /drills`: what can be drilled, and the drill that runs or ran last. */
+        /** @description `GET /drills`: the plan for each alert, and the current or latest drill. */
         Drills: {
-            /** @description Every alert. */
+            /** @description All plans. */
             plans: components["schemas"]["DrillPlan"][];
-            /** @description Prometheus whose alerts are proved. */
+            /** @description Address of the Prometheus whose alerts are drilled. */
             prometheus: string;
             run?: null | components["schemas"]["DrillRun"];
         };
-        /** @description What goes wrong at a service. Shares are 0–1 of its requests and are drawn independently. */
+        /** @description The faults of a target. Shares are 0–1 of its requests and are drawn independently. */
         FaultPlan: {
             /**
              * @description The service stops listening.
@@ -699,30 +699,30 @@ export interface components {
             crash: boolean;
             /**
              * Format: double
-             * @description Share answered with `status`.
+             * @description Share of requests answered with the error `status`.
              * @default 0
              */
             error_rate: number;
             /**
              * Format: double
-             * @description Share that is handled twice, as when a proxy in between sends it again.
+             * @description Share of requests that are processed twice, as when a proxy repeats a request.
              * @default 0
              */
             handled_twice_rate: number;
             /**
              * Format: double
-             * @description Share never answered.
+             * @description Share of requests that are never answered.
              * @default 0
              */
             hang_rate: number;
             /**
              * Format: double
-             * @description Share that is done and answered late.
+             * @description Share of requests that are processed and answered late.
              * @default 0
              */
             late_answer_rate: number;
             /**
-             * @description How late; 5 s when left out.
+             * @description Delay of late answers; 5 s when left out.
              * @default null
              * @example 2s
              */
@@ -731,26 +731,26 @@ export interface components {
             latency: null | components["schemas"]["Latency"];
             /**
              * Format: double
-             * @description Share held back; all when left out.
+             * @description Share of requests that are delayed; all when left out.
              * @default null
              */
             latency_rate: number | null;
             /**
              * Format: double
-             * @description Share that is done and whose answer is lost. This and the next three are carried out by the service
-             *     itself, and only by one that can: no edge knows whether work was done.
+             * @description Share of requests that are processed and whose answer is lost. The service itself has to apply this fault and
+             *     the next three, so only some targets support them.
              * @default 0
              */
             lost_answer_rate: number;
             /**
              * Format: double
-             * @description Share whose answer is cut off in its middle, with a length that says it's whole.
+             * @description Share of answers that are truncated although `Content-Length` announces the whole body.
              * @default 0
              */
             malformed_body_rate: number;
             /**
              * Format: double
-             * @description Share whose connection is reset.
+             * @description Share of requests whose connection is reset.
              * @default 0
              */
             reset_rate: number;
@@ -763,7 +763,7 @@ export interface components {
              */
             status: number | null;
             /**
-             * @description After this the target's baseline is back; never when left out.
+             * @description Time until the target's default faults are restored; unlimited when left out.
              * @default null
              * @example 60s
              */
@@ -823,22 +823,22 @@ export interface components {
             /** @description Services of this process. */
             services: string[];
         };
-        /** @description A distribution of delays, as JSON spells it. */
+        /** @description A distribution of delays, in JSON. */
         Latency: {
-            /** @description Always the same, such as `2s`. */
+            /** @description A constant delay, such as `2s`. */
             fixed: string;
         } | {
-            /** @description Any between the two with the same chance. */
+            /** @description Uniformly distributed. */
             uniform: {
-                /** @description Longest. */
+                /** @description Maximum. */
                 max: string;
-                /** @description Shortest. */
+                /** @description Minimum. */
                 min: string;
             };
         } | {
-            /** @description Most near the median, some far above. */
+            /** @description Log-normally distributed: most near the median, some far above. */
             log_normal: {
-                /** @description Half are shorter. */
+                /** @description Median. */
                 median: string;
                 /**
                  * Format: double
@@ -849,7 +849,7 @@ export interface components {
         } | {
             /** @description A heavy tail: `P(delay > x) = (scale / x)^shape`. */
             pareto: {
-                /** @description Shortest. */
+                /** @description Minimum. */
                 scale: string;
                 /**
                  * Format: double
@@ -864,7 +864,7 @@ export interface components {
             status: string;
         };
         /**
-         * @description What a scenario is doing.
+         * @description Whether a scenario runs.
          * @enum {string}
          */
         Mode: "running" | "paused" | "stopped";
@@ -878,30 +878,30 @@ export interface components {
              */
             pipeline_alive_since_unix_seconds?: number | null;
         };
-        /** @description An error answer as it is sent (RFC 9457). */
+        /** @description The body of an error response (RFC 9457). */
         Problem: {
-            /** @description What went wrong. */
+            /** @description Description of the error. */
             detail: string;
-            /** @description The field of the request that is wrong, if one is. */
+            /** @description The invalid field of the request, if there is one. */
             field?: string | null;
             /**
              * Format: int64
-             * @description When to try again, in seconds.
+             * @description Time to wait before a retry, in seconds.
              */
             retry_after_seconds?: number | null;
             /**
              * Format: int32
-             * @description Its HTTP status.
+             * @description The HTTP status.
              */
             status: number;
-            /** @description What that status is called. */
+            /** @description Name of the status. */
             title: string;
         };
         /** @description `GET /queue`: the retry queue. */
         QueueStatus: {
             /**
              * Format: int32
-             * @description Most that may wait.
+             * @description Maximum number of waiting orders.
              */
             capacity: number;
             /**
@@ -911,29 +911,29 @@ export interface components {
             dead: number;
             /**
              * Format: int64
-             * @description Orders that wait.
+             * @description Number of waiting orders.
              */
             depth: number;
             /**
              * Format: double
-             * @description How long the oldest order has been waiting, in seconds.
+             * @description Age of the oldest waiting order, in seconds.
              */
             oldest_item_age_seconds: number;
             /** @description Its name. */
             queue: string;
         };
-        /** @description `POST /queue/replay`: which dead letters get their attempts back. */
+        /** @description `POST /queue/replay`: the dead letters to replay, either one order or all. */
         Replay: {
-            /** @description Every dead one. */
+            /** @description Replays all dead letters. */
             all?: boolean;
             /** @description One order. */
             order_id?: string | null;
         };
-        /** @description How many dead letters got their attempts back. */
+        /** @description Number of dead letters that were replayed. */
         Replayed: {
             /**
              * Format: int64
-             * @description How many.
+             * @description Number of dead letters.
              */
             replayed: number;
         };
@@ -947,84 +947,84 @@ export interface components {
              */
             seed?: number | null;
         };
-        /** @description A scenario that can be chosen. */
+        /** @description A scenario that can be selected. */
         ScenarioOption: {
             /** @description Its name. */
             name: string;
-            /** @description What it is about. */
+            /** @description A short description. */
             note: string;
-            /** @description Whether it is drawn from a seed. */
+            /** @description Whether it is generated from a seed. */
             seeded: boolean;
         };
-        /** @description A scenario as it stands. */
+        /** @description Current state of a scenario. */
         ScenarioStatus: {
             /** @description Names of the steps that are active. */
             active: string[];
-            /** @description Faults of a target between its steps, in place of those of the settings. */
+            /** @description Faults of each target between steps, which replace the default faults of the settings. */
             calm: {
                 [key: string]: components["schemas"]["FaultPlan"];
             };
-            /** @description Scenarios that can take its place. */
+            /** @description Scenarios that can be selected instead. */
             choices: components["schemas"]["ScenarioOption"][];
             /**
              * Format: double
-             * @description Seconds that a round takes.
+             * @description Length of a round, in seconds.
              */
             length_seconds: number;
-            /** @description Whether it begins anew at its end. */
+            /** @description Whether it repeats. */
             looped: boolean;
-            /** @description What it is doing. */
+            /** @description Whether it runs. */
             mode: components["schemas"]["Mode"];
             /** @description Its name. */
             name: string;
             /**
              * Format: double
-             * @description Seconds into the present round.
+             * @description Position in the current round, in seconds.
              */
             position_seconds: number;
             /**
              * Format: int64
-             * @description Rounds that were finished.
+             * @description Number of completed rounds.
              */
             rounds: number;
             /**
              * Format: int64
-             * @description What it was drawn from, if it was drawn.
+             * @description Seed of a random scenario.
              */
             seed?: number | null;
-            /** @description Its steps, in the order they begin. */
+            /** @description Its steps, by start time. */
             steps: components["schemas"]["ScenarioStep"][];
         };
-        /** @description A step, as the time line shows it. */
+        /** @description A step of a scenario. */
         ScenarioStep: {
             fault?: null | components["schemas"]["FaultPlan"];
             /**
              * Format: double
-             * @description When it begins within a round.
+             * @description Start within a round, in seconds.
              */
             from_seconds: number;
             /** @description Its name. */
             name: string;
-            /** @description What a learner should look at. */
+            /** @description Hint: what to observe during this step. */
             note: string;
             /**
              * Format: double
-             * @description The load it sets instead, journeys per second.
+             * @description The load that the step sets, in journeys per second.
              */
             rate?: number | null;
-            /** @description What it breaks, if it breaks something. */
+            /** @description Target of the fault, unless the step sets the load. */
             target?: string | null;
             /**
              * Format: double
-             * @description When it ends.
+             * @description End within a round, in seconds.
              */
             to_seconds: number;
         };
-        /** @description Answers that trickle. */
+        /** @description Slow transfer of response bodies. */
         SlowBody: {
             /**
              * Format: int32
-             * @description How fast.
+             * @description Rate of the transfer, in bytes per second.
              */
             bytes_per_second: number;
             /**
@@ -1335,9 +1335,9 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Service that calls */
+                /** @description The calling service */
                 service: string;
-                /** @description Dependency that is called */
+                /** @description The called dependency */
                 name: string;
             };
             cookie?: never;
@@ -1609,12 +1609,12 @@ export interface operations {
     set_fault: {
         parameters: {
             query?: {
-                /** @description Keeps faults that were set by hand. */
+                /** @description Keeps the current faults if they were set by hand. */
                 scenario?: boolean;
             };
             header?: never;
             path: {
-                /** @description A service, or a store of one */
+                /** @description A service, or one of its stores */
                 target: string;
             };
             cookie?: never;
@@ -1678,7 +1678,7 @@ export interface operations {
             };
             header?: never;
             path: {
-                /** @description A service, or a store of one */
+                /** @description A service, or one of its stores */
                 target: string;
             };
             cookie?: never;
@@ -2092,7 +2092,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description a step of `GET /scenario` */
+                /** @description Name of a step in `GET /scenario` */
                 name: string;
             };
             cookie?: never;
