@@ -248,7 +248,7 @@ async fn ready(State(admin): State<Admin>) -> Result<Json<Liveness>, Problem> {
     }
     for probe in &admin.inner.parts.probes {
         let asked = tokio::time::timeout(PROBE, probe()).await;
-        if let Err(why) = asked.unwrap_or_else(|_| Err("a store doesn't answer".to_owned())) {
+        if let Err(why) = asked.unwrap_or_else(|_| Err("a database does not answer".to_owned())) {
             return Err(Problem::unavailable(format!("not ready: {why}"), None));
         }
     }

@@ -70,7 +70,7 @@ impl AdminSettings {
         }
         if !self.listen.ip().is_loopback() && self.token.is_none() && !self.allow_remote_without_token {
             return Err(format!(
-                "admin.listen: {} is reachable from other machines, where anybody could break this one: set \
+                "admin.listen: {} is reachable from other machines, where anyone could inject faults: set \
                  BREAKERBOX_ADMIN_TOKEN, or admin.allow-remote-without-token = true if that is meant",
                 self.listen
             ));

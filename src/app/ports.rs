@@ -32,7 +32,7 @@ impl<'a> Ports<'a> {
                 descriptors.now
             }
             Err(error) => {
-                tracing::warn!(%error, "limit of file descriptors not known");
+                tracing::warn!(%error, "the limit of file descriptors could not be read");
                 needed
             }
         };

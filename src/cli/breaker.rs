@@ -16,19 +16,19 @@ pub(super) enum Action {
     List,
     /// Reject every call until the next command
     ForceOpen(Target),
-    /// Close it and resume normal operation
+    /// Close the breaker and resume normal operation
     Close(Target),
-    /// Let every call through without counting
+    /// Let every call pass and record none
     Disable(Target),
-    /// Let every call through and keep counting
+    /// Let every call pass and record all
     MetricsOnly(Target),
-    /// Close it with an empty window
+    /// Close the breaker and clear its window
     Reset(Target),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Target {
-    /// The breaker, as `service/dependency`: gateway/recommendation
+    /// The breaker, as `service/dependency`, such as gateway/recommendation
     #[arg(value_name = "SERVICE/DEPENDENCY")]
     breaker: String,
 }

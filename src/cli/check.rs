@@ -1,4 +1,4 @@
-//! `breakerbox check`: what a Prometheus makes of these metrics and rules, and what to do about it.
+//! `breakerbox check`: checks how a Prometheus scrapes these metrics and evaluates these rules.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ pub(super) struct CheckArgs {
     /// Bearer token of Prometheus
     #[arg(long, env = "BREAKERBOX_PROMETHEUS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     prometheus_token: Option<String>,
-    /// Fail on hints as well as on problems
+    /// Exit 1 on hints as well as on problems
     #[arg(long)]
     strict: bool,
     /// Print the findings as JSON

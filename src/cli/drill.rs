@@ -18,7 +18,7 @@ use crate::{admin, app};
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct DrillArgs {
-    /// Alerts to prove: `CircuitBreakerOpen`, or `CircuitBreakerOpen/critical` for one of its rules
+    /// Alerts to drill: `CircuitBreakerOpen`, or `CircuitBreakerOpen/critical` for one of its rules
     #[arg(value_name = "ALERT", required_unless_present_any = ["all", "list"], conflicts_with = "all")]
     alerts: Vec<String>,
     /// Drill every alert that can be drilled
@@ -38,16 +38,16 @@ pub(super) struct DrillArgs {
     /// Bearer token of Prometheus
     #[arg(long, env = "BREAKERBOX_PROMETHEUS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     prometheus_token: Option<String>,
-    /// Address of Alertmanager, to see whether a notification was muted
+    /// Address of Alertmanager, to detect muted notifications
     #[arg(long, env = "BREAKERBOX_ALERTMANAGER_URL", value_name = "URL")]
     alertmanager: Option<String>,
     /// A label that your Prometheus adds to Breakerbox's targets, such as `cluster="one"` (repeatable)
     #[arg(long, value_name = "LABEL=\"VALUE\"", value_parser = matcher)]
     matcher: Vec<(String, String)>,
-    /// Skip drills of more than three minutes, and poll four times a second
+    /// Skip drills that take more than three minutes, and poll four times a second
     #[arg(long)]
     fast: bool,
-    /// Include drills of more than half an hour; named alerts are always drilled
+    /// Include drills that take more than half an hour; named alerts are always drilled
     #[arg(long, conflicts_with = "fast")]
     long: bool,
     /// Time to fire, and to resolve: `2m`, `2m/5m`, or for one alert `NoTraffic=2m/30s` (repeatable)
@@ -56,7 +56,7 @@ pub(super) struct DrillArgs {
     /// Time limit for the notification
     #[arg(long, value_name = "TIME", default_value = "90s", value_parser = humantime::parse_duration)]
     notify_budget: Duration,
-    /// Fail when notifications can't be seen
+    /// Fail if notifications cannot be observed
     #[arg(long)]
     require_notification: bool,
     /// A command that raises the named alert, for alerts that a drill cannot raise by itself

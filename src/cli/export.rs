@@ -19,10 +19,10 @@ enum Format {
     Istio {
         #[command(flatten)]
         output: Output,
-        /// The default faults, as Istio fault injection
+        /// Export the default faults, as Istio fault injection, instead of the policies
         #[arg(long, conflicts_with = "gaps")]
         faults: bool,
-        /// For callers that keep the library on: without retries, and ejecting no more than half of the pods
+        /// Policies for callers that also use the library: no retries, and at most half of the pods are ejected
         #[arg(long, conflicts_with_all = ["gaps", "faults"])]
         beside_library: bool,
     },
@@ -40,7 +40,7 @@ enum Format {
 
 #[derive(Debug, Args)]
 struct Output {
-    /// Print the settings that cannot be expressed there instead, as a Markdown page
+    /// Print the settings that the target cannot express, as a Markdown page, instead of the export
     #[arg(long)]
     gaps: bool,
 }

@@ -166,7 +166,7 @@ fn latency(text: &str) -> Result<Value, String> {
             let (scale, shape) = pair(",")?;
             Ok(json!({"pareto": {"scale": duration(scale)?, "shape": number(shape)?}}))
         }
-        other => Err(format!("{other:?} is no distribution; there are fixed, uniform, log-normal and pareto")),
+        other => Err(format!("{other:?} is not a distribution; must be fixed, uniform, log-normal or pareto")),
     }
 }
 

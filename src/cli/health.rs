@@ -11,7 +11,7 @@ use crate::admin::wire::Liveness;
 pub(super) struct HealthArgs {
     #[command(flatten)]
     admin: AdminArgs,
-    /// Check whether it is ready for requests, not only alive
+    /// Check that the process is ready for requests, not only alive
     #[arg(long)]
     ready: bool,
 }

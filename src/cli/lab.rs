@@ -25,9 +25,9 @@ enum LabCommand {
     Run(RunArgs),
     /// Run all built-in experiments and write the evaluation report, in English and Korean
     Report(ReportArgs),
-    /// Search settings for your own dependency
+    /// Search for suitable settings for your own dependency
     Tune(TuneArgs),
-    /// Repeat the failures of a live run with other settings
+    /// Simulate the failures of a live run with different settings
     Replay(ReplayArgs),
 }
 
@@ -49,13 +49,13 @@ impl From<Language> for Lang {
 
 #[derive(Debug, Args)]
 struct HowArgs {
-    /// Runs of each variant, each with its own seed
+    /// Number of runs of each variant, each with its own seed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     seeds: Option<u32>,
-    /// Runs in parallel [default: the number of processors]
+    /// Number of parallel runs [default: the number of processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     jobs: Option<u16>,
-    /// Fewer seeds, shorter runs and coarser grids
+    /// Use fewer seeds, shorter runs and coarser grids
     #[arg(long)]
     quick: bool,
 }
@@ -101,10 +101,10 @@ struct ProfileArgs {
     /// Failed share of calls in the normal state, 0–1
     #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
     failures: f64,
-    /// How long callers wait
+    /// Maximum time that a caller waits for an answer
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
     patience: Duration,
-    /// Calls must not be repeated
+    /// The calls are not idempotent, so no retries are considered
     #[arg(long)]
     not_idempotent: bool,
 }
@@ -139,18 +139,18 @@ struct TuneArgs {
     /// Time range of the queries to Prometheus
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration, requires = "prometheus")]
     window: Duration,
-    /// The caller's name in series and settings
+    /// Name of the caller in series and settings
     #[arg(long, value_name = "NAME", default_value = "caller")]
     caller: String,
-    /// The dependency's name in series and settings
+    /// Name of the dependency in series and settings
     #[arg(long, value_name = "NAME", default_value = "dependency")]
     dependency: String,
-    /// Cost of a wasted request, in lost calls
+    /// Cost of a wasted request, relative to a failed call
     #[arg(long, value_name = "N", default_value_t = 0.1)]
     waste_weight: f64,
     #[command(flatten)]
     how: HowArgs,
-    /// Write settings, Resilience4j's YAML and the table into this folder as well
+    /// Also write the settings, Resilience4j's YAML and the table into this folder
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
@@ -323,7 +323,7 @@ fn run_experiments(args: &RunArgs) -> Done {
     failed_claims(&all)
 }
 
-/// A claim of an experiment that does not hold is a failure: the prose around it is wrong.
+/// A false claim of an experiment is a failure, because the text of its report relies on it.
 fn failed_claims(all: &[Results]) -> Done {
     let mut failed = Vec::new();
     for results in all {

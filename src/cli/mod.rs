@@ -69,10 +69,10 @@ BREAKERBOX_SERVICES__GATEWAY__PORT=9080 sets services.gateway.port. `breakerbox 
 
 #[derive(Debug, Args)]
 struct SettingsArgs {
-    /// Settings file (TOML); settings that it leaves out keep their defaults
+    /// Settings file (TOML); a setting that is not in it keeps its default
     #[arg(long, global = true, env = "BREAKERBOX_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Seed of everything random: faults, traffic, jitter
+    /// Seed of all randomness: faults, traffic, jitter
     #[arg(long, global = true, value_name = "N")]
     seed: Option<u64>,
     /// Format of log lines
@@ -90,60 +90,60 @@ struct SettingsArgs {
 enum Command {
     /// Run everything in one process (the default command)
     Up(UpArgs),
-    /// Run one or more services, without viewers
+    /// Run one or more services, without simulated viewers
     Serve {
         /// Names of the services
         #[arg(required = true, value_name = "SERVICE")]
         services: Vec<ServiceName>,
     },
-    /// Run viewers and the timeline of faults against services that run elsewhere
+    /// Run simulated viewers and the timeline of faults against services in other processes
     Traffic(UpArgs),
     /// Inject and clear faults in a running process
     Fault(fault::FaultArgs),
-    /// Show, pause, resume or move the timeline of faults of a running process
+    /// Show and control the timeline of faults (the scenario) of a running process
     Scenario(scenario::ScenarioArgs),
-    /// Show and command the breakers of a running process
+    /// Show and control the circuit breakers of a running process
     Breaker(breaker::BreakerArgs),
-    /// Prove that alerts fire, are delivered and resolve, with a running process and a Prometheus
+    /// Prove that alerts fire, are delivered and resolve, using a running process and a Prometheus
     Drill(Box<drill::DrillArgs>),
-    /// Check the targets, rules and labels of a Prometheus, and say how to fix problems
+    /// Check the targets, rules and labels of a Prometheus, and explain how to fix problems
     Check(check::CheckArgs),
     /// Compare policies under the same faults in virtual time, and write a report
     Lab(Box<lab::LabArgs>),
-    /// Show the retry queue of a running checkout, and replay dead letters
+    /// Show the retry queue of a running checkout service, and replay dead letters
     Queue(queue::QueueArgs),
-    /// Exit 0 if the process on this machine is healthy
+    /// Check that a process is healthy: the exit code is 0 if it is
     Health(health::HealthArgs),
     /// Export the policies for Istio, Envoy or Resilience4j
     Export(export::ExportArgs),
-    /// Generate the secrets of a deployment, or show one
+    /// Generate the secrets of a deployment, or print one
     Secrets(secrets::SecretsArgs),
-    /// Print every effective setting, as TOML
+    /// Print all effective settings, as TOML
     Settings,
-    /// Print a shell's completions
+    /// Print the completion script of a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
+    /// Print the manual page (roff)
     Man,
 }
 
 #[derive(Debug, Default, Args)]
 struct UpArgs {
-    /// Journeys per second
+    /// Rate of the simulated viewers, in journeys per second
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
-    /// No viewers
+    /// Run without simulated viewers
     #[arg(long)]
     no_traffic: bool,
-    /// No timeline of faults
+    /// Run without the timeline of faults
     #[arg(long)]
     no_scenario: bool,
-    /// A timeline of faults instead of the default one (TOML)
+    /// File with a timeline of faults (TOML) that replaces the default one
     #[arg(long, value_name = "FILE", conflicts_with = "no_scenario")]
     scenario: Option<PathBuf>,
-    /// Added to every port that is not 0, to run a second process on the same machine
+    /// Number added to every port that is not 0, to run a second process on the same machine
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=50_000))]
     port_offset: Option<u16>,
     /// Directory of the databases, kept at exit [default: a temporary directory, removed at exit]

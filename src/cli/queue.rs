@@ -14,17 +14,17 @@ pub(super) type QueueArgs = Remote<Action>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// Show how many orders wait, for how long, and how many are dead letters
+    /// Show the number of waiting orders, the age of the oldest, and the number of dead letters
     List,
-    /// List the dead letters: orders that ran out of attempts, and why
+    /// List the dead letters (orders that are out of attempts) with their errors
     Dead,
-    /// Replay dead letters, with new attempts
+    /// Replay dead letters: queue them again with new attempts
     #[command(group = ArgGroup::new("which").required(true))]
     Replay {
         /// Id of the order
         #[arg(group = "which")]
         order: Option<String>,
-        /// All dead letters
+        /// Replay all dead letters
         #[arg(long, group = "which")]
         all: bool,
     },

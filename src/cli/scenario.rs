@@ -15,20 +15,20 @@ pub(super) type ScenarioArgs = Remote<Action>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// List its steps and its position
+    /// List the steps, and the current position
     List,
-    /// Pause it; active faults stay
+    /// Pause; active faults stay
     Pause,
-    /// Resume or start it
+    /// Resume, or start from the beginning after `stop`
     Resume,
-    /// Go to the beginning of the next step
+    /// Go to the start of the next step
     Skip,
-    /// Go to the beginning of a step
+    /// Go to the start of a step
     Step {
         /// Name of the step, as shown by `list`
         name: String,
     },
-    /// Stop it and clear its faults; `resume` starts from the beginning
+    /// Stop, and clear the faults of the scenario
     Stop,
 }
 

@@ -20,10 +20,10 @@ pub(super) struct SecretsArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a random secret into each of these files that is not there yet
+    /// Create each of these files, unless it exists, with a random secret
     ///
-    /// A file's name in capitals, such as `ADMIN_TOKEN` for admin-token, may be a variable that holds the
-    /// secret instead; that one is written even if the file is there.
+    /// If an environment variable with the name of the file in capitals is set, such as `ADMIN_TOKEN` for admin-token,
+    /// its value is written instead, even if the file exists.
     Make {
         /// Paths of the files
         #[arg(required = true, value_name = "FILE")]

@@ -47,7 +47,7 @@ fn side(results: &Results, words: &[&str]) -> Result<(f64, String), String> {
     for (index, word) in words.iter().enumerate() {
         if index % 2 == 1 {
             if !matches!(*word, "+" | "-" | "*" | "/") {
-                return Err(format!("{word:?} is no operator"));
+                return Err(format!("{word:?} is not an operator"));
             }
             operator = word;
             figures.push((*word).to_owned());

@@ -145,7 +145,7 @@ impl Report<'_> {
                 let (file, name) = about.split_once(' ').ok_or("code: a file and a function")?;
                 excerpt(file, name)
             }
-            _ => Err(format!("{place:?} is unknown")),
+            _ => Err(format!("unknown placeholder {place:?}")),
         }
     }
 
@@ -285,7 +285,8 @@ fn summary(moves: &[Moved], length: f64, lang: Lang) -> String {
     let share = not_closed / length * 100.0;
     match lang {
         Lang::En => format!(
-            "\nIn {length:.0} s the breaker opened {opens} times, {failed} of them because its probes failed, and was not closed for \
+            "\nIn {length:.0} s the breaker opened {opens} times, {failed} of them because its probes failed, and was \
+             not closed for \
              {not_closed:.0} s ({share:.0} % of the run).\n"
         ),
         Lang::Ko => format!(

@@ -42,7 +42,7 @@ impl Actuator {
     pub async fn restore(&self, target: &str) {
         if self.faults.target(target).is_some() {
             if let Err(error) = self.faults.restore_by_scenario(target) {
-                tracing::warn!(target, %error, "fault not ended");
+                tracing::warn!(target, %error, "fault not cleared");
             }
             return;
         }

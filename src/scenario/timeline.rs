@@ -205,7 +205,7 @@ fn check(step: WrittenStep, length: Duration) -> Result<Step, String> {
 fn broken_by(target: Target, fault: &FaultPlan) -> Result<FaultPlan, String> {
     fault.validate_at(target.as_str(), ServiceName::KEEPS_BOOKS).map_err(|error| error.to_string())?;
     if fault.ttl.is_some() {
-        return Err("ttl: the scenario says how long it lasts".to_owned());
+        return Err("ttl: must be left out; the step's `for` sets the duration".to_owned());
     }
     Ok(fault.clone())
 }

@@ -198,7 +198,7 @@ impl Settings {
             if let Some(stray) = of.keys().find(|dependency| !policies.contains_key(&(*service, **dependency))) {
                 let known: Vec<_> = policies.keys().map(|(s, d)| format!("{s}.{d}")).collect();
                 return Err(format!(
-                    "policies.{service}.{stray}: no such dependency is protected; there are {}",
+                    "policies.{service}.{stray}: not a protected dependency of this service; must be one of {}",
                     known.join(", ")
                 ));
             }

@@ -23,7 +23,9 @@ pub(crate) fn resolve(written: Option<&Value>) -> Result<PolicySettings, String>
         None => PolicySettings::default(),
         Some(Value::String(name)) => preset(&name)
             .ok_or_else(|| format!("preset: {name:?} is unknown; there are {}", preset_names().join(", ")))?,
-        Some(other) => return Err(format!("preset: {other} is not a name; there are {}", preset_names().join(", "))),
+        Some(other) => {
+            return Err(format!("preset: unknown preset {other}; must be one of {}", preset_names().join(", ")));
+        }
     };
     if let Some(Value::Object(pool)) = written.get_mut("pool-bulkhead") {
         from_pool_preset(pool)?;

@@ -67,7 +67,7 @@ impl InternalSettings {
         }
         if !self.host.is_loopback() && self.token.is_none() && !self.allow_remote_without_token {
             return Err(format!(
-                "internal.host: {} is reachable from other machines, where anybody could place orders in any viewer's \
+                "internal.host: {} is reachable from other machines, where anyone could place orders in any viewer's \
                  name: set BREAKERBOX_INTERNAL__TOKEN to a secret that all services share, or \
                  internal.allow-remote-without-token = true if that is meant",
                 self.host

@@ -17,7 +17,7 @@ fn renamed(settings: Value, from: char, to: char) -> Result<Value, String> {
     let mut own = Map::new();
     for (key, value) in table {
         if own.insert(key.replace(from, &to.to_string()), value).is_some() {
-            return Err(format!("{key} is given in two spellings"));
+            return Err(format!("{key} is set twice, with hyphens and with underscores"));
         }
     }
     Ok(Value::Object(own))

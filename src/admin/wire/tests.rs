@@ -12,7 +12,7 @@ fn settings_are_read_in_either_spelling() {
     assert_eq!(with_hyphens(snake).as_ref(), Ok(&file));
     assert_eq!(with_hyphens(file.clone()), Ok(file));
     let twice = json!({"failure-rate-threshold": 40, "failure_rate_threshold": 50});
-    assert!(with_hyphens(twice).unwrap_err().contains("two spellings"));
+    assert!(with_hyphens(twice).unwrap_err().contains("set twice"));
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl CheckoutState {
     pub async fn work(self, stopped: watch::Receiver<bool>) {
         let Inner { settings, wake, gate, .. } = &*self.inner;
         if let Err(error) = self.inner.store.check().await {
-            tracing::error!(%error, "checkout's database was refused");
+            tracing::error!(%error, "checkout's database cannot be used");
         }
         let places = usize::try_from(settings.queue.concurrency).unwrap_or(1);
         let all = async {

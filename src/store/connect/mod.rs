@@ -108,7 +108,7 @@ impl Store {
         hold_clock: bool,
     ) -> Result<Self, String> {
         install_default_drivers();
-        let dialect = Dialect::of(url).ok_or_else(|| format!("{url:?} is no database that is known"))?;
+        let dialect = Dialect::of(url).ok_or_else(|| format!("{url:?} is not the URL of a supported database"))?;
         let options = AnyPoolOptions::new().acquire_timeout(PATIENCE).idle_timeout(None).max_lifetime(None);
         let in_memory = dialect == Dialect::Sqlite && url.contains(":memory:");
         let (options, url) = match dialect {

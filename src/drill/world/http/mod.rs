@@ -61,7 +61,7 @@ impl Place {
             Url::parse(url).map_err(|error| format!("{what} {url:?}: {error}, such as http://127.0.0.1:9090"))?;
         if parsed.scheme() != "http" {
             return Err(format!(
-                "{what} {url:?}: only http is spoken here; put `kubectl port-forward`, `ssh -L` or a local proxy in between"
+                "{what} {url:?}: only http:// is supported; use `kubectl port-forward`, `ssh -L` or a local proxy"
             ));
         }
         Ok(Self { what, url: url.trim_end_matches('/').to_owned(), token: token.cloned() })
