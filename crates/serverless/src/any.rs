@@ -1,4 +1,4 @@
-//! The store that a setting chose.
+//! The store that is selected by a setting.
 
 use crate::breaker::Record;
 use crate::dynamo::Dynamo;
@@ -9,9 +9,9 @@ use crate::store::{Began, Store, StoreError};
 /// One of the stores.
 #[derive(Clone, Debug)]
 pub enum AnyStore {
-    /// In `DynamoDB`.
+    /// `DynamoDB`.
     Dynamo(Dynamo),
-    /// In PostgreSQL or SQLite.
+    /// PostgreSQL or SQLite.
     Sql(Sql),
 }
 

@@ -7,28 +7,28 @@
 //! # Semantics
 //!
 //! - *Closed*: `failure_threshold` failures in a row open it; a success resets the count.
-//! - *Open*: for `open_millis`, every call is rejected and learns how long that still takes.
-//! - *Half-open*: at most `permitted_calls` probes in all. It closes when the share of successes can no
+//! - *Open*: for `open_millis`, every call is rejected, with the remaining time.
+//! - *Half-open*: at most `permitted_calls` probes in total. It closes when the share of successes can no
 //!   longer fall below `success_rate`, and reopens as soon as that share can't be reached any more.
 //!   A probe whose instance died expires after `probe_millis`, and counts as a failure.
 //!
-//! Each permit carries the generation of the state that issued it. An outcome of another generation
-//! changes nothing: a call that began before the trip says nothing about the probes after it.
+//! Each permit carries the generation of the state that issued it. An outcome with another generation
+//! is ignored: a call that began before the trip must not count as a probe after it.
 
 use serde::{Deserialize, Serialize};
 
 /// Thresholds; the defaults are those of the payment gateway.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Failures in a row that open it, at least 1.
+    /// Number of consecutive failures that opens the breaker, at least 1.
     pub failure_threshold: u32,
-    /// How long it stays open, milliseconds.
+    /// Duration of the open state, milliseconds.
     pub open_millis: u64,
-    /// Probes in one half-open state, at least 1.
+    /// Maximum number of probes in one half-open state, at least 1.
     pub permitted_calls: u32,
     /// Share of probes that must succeed, 0–1.
     pub success_rate: f64,
-    /// After this long without an outcome a probe counts as failed, milliseconds.
+    /// Time after which a probe without an outcome counts as failed, milliseconds.
     pub probe_millis: u64,
 }
 
@@ -38,7 +38,7 @@ impl Default for Settings {
     }
 }
 
-/// Whether calls pass.
+/// State of the breaker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum State {
@@ -47,13 +47,13 @@ pub enum State {
     Closed,
     /// Calls are rejected.
     Open,
-    /// A few probes pass.
+    /// A limited number of probes pass.
     #[serde(rename = "HALF_OPEN")]
     HalfOpen,
 }
 
 impl State {
-    /// As it is stored.
+    /// Spelling in the store.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,25 +68,25 @@ impl State {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
-    /// Grows by one with each write; the condition of the next one.
+    /// Incremented by each write, which is conditional on the previous value.
     pub version: u64,
-    /// Grows by one with each change of state.
+    /// Incremented by each change of state.
     pub generation: u64,
-    /// Whether calls pass.
+    /// The state.
     pub state: State,
-    /// Failures in a row while closed.
+    /// Consecutive failures while closed.
     pub failures_in_a_row: u32,
-    /// When it half-opens, Unix milliseconds; 0 unless open.
+    /// End of the open state, Unix milliseconds; 0 in other states.
     pub open_until: u64,
     /// Probes that succeeded in this half-open state.
     pub probes_succeeded: u32,
     /// Probes that failed in this half-open state.
     pub probes_failed: u32,
-    /// When each running probe expires, Unix milliseconds.
+    /// Expiry of each running probe, Unix milliseconds.
     pub probes_running: Vec<u64>,
 }
 
-/// A call may be made; its outcome must be recorded with this.
+/// Permission for one call, whose outcome must be recorded with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit {
     generation: u64,
@@ -94,31 +94,31 @@ pub struct Permit {
     probe: Option<u64>,
 }
 
-/// What was decided about a call.
+/// Decision about a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
-    /// It may be made, once the record is stored (when there is one to store).
+    /// The call may be made after the record, if there is one, is stored.
     Admitted(Permit, Option<Record>),
-    /// It may not.
+    /// The call is rejected.
     Rejected {
-        /// Milliseconds until the next probe may be made.
+        /// Milliseconds until the next probe is permitted.
         retry_after: u64,
-        /// The state after expiring probes of dead instances.
+        /// The record after probes of dead instances have expired, if it changed.
         next: Option<Record>,
     },
 }
 
-/// How a call ended.
+/// Outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Answered: a declined card is an answer, too.
+    /// Answered; a declined card is an answer.
     Success,
     /// Failed, timed out, or of unknown outcome.
     Failure,
 }
 
 impl Record {
-    /// Whether a call may be made at `now` (Unix milliseconds).
+    /// Decides whether a call may be made at `now` (Unix milliseconds).
     #[must_use]
     pub fn admit(&self, settings: &Settings, now: u64) -> Decision {
         match self.state {
@@ -131,7 +131,7 @@ impl Record {
                 let settled = self.given_up(settings, now);
                 match settled.state {
                     State::HalfOpen => settled.probe(settings, now),
-                    // Only failures were added, so it reopened.
+                    // Expired probes are failures, so the new state is open.
                     _ => {
                         Decision::Rejected { retry_after: settled.open_until.saturating_sub(now), next: Some(settled) }
                     }
@@ -140,7 +140,7 @@ impl Record {
         }
     }
 
-    /// The record after a call; `None` when it stays as it is.
+    /// The record after a call; `None` if it does not change.
     #[must_use]
     pub fn after(&self, permit: Permit, outcome: Outcome, settings: &Settings, now: u64) -> Option<Self> {
         if permit.generation != self.generation {
@@ -174,7 +174,7 @@ impl Record {
         Self { version: self.version, generation: self.generation + 1, state, open_until, ..Self::default() }
     }
 
-    /// One more probe, if the limit allows it.
+    /// Admits another probe, if the limit allows it.
     fn probe(mut self, settings: &Settings, now: u64) -> Decision {
         let used =
             self.probes_succeeded + self.probes_failed + u32::try_from(self.probes_running.len()).unwrap_or(u32::MAX);
@@ -182,7 +182,7 @@ impl Record {
             let first = self.probes_running.iter().min().copied().unwrap_or(now);
             return Decision::Rejected { retry_after: first.saturating_sub(now).max(1), next: None };
         }
-        // The deadline doubles as the probe's name, so no two may be equal.
+        // The expiry also identifies the probe, so it must be unique.
         let mut deadline = now + settings.probe_millis;
         while self.probes_running.contains(&deadline) {
             deadline += 1;
@@ -191,7 +191,7 @@ impl Record {
         Decision::Admitted(Permit { generation: self.generation, probe: Some(deadline) }, Some(self))
     }
 
-    /// Counts probes whose instance is gone as failed.
+    /// Counts expired probes as failed.
     fn given_up(&self, settings: &Settings, now: u64) -> Self {
         let mut next = self.clone();
         let before = next.probes_running.len();
@@ -200,7 +200,7 @@ impl Record {
         next.judged(settings, now)
     }
 
-    /// Closes or reopens as soon as the remaining probes can't change the verdict.
+    /// Closes or reopens as soon as the remaining probes cannot change the result.
     fn judged(self, settings: &Settings, now: u64) -> Self {
         let all = f64::from(settings.permitted_calls);
         let best = all - f64::from(self.probes_failed);

@@ -1,20 +1,20 @@
-//! The saga: reserve, ask the breaker, charge, settle.
+//! The saga: reserve, get a permit from the breaker, charge, settle.
 //!
 //! # Theory of operation
 //!
 //! 1. A *safety message* for the order goes to the queue, delayed by one lease. If this instance dies at
-//!    any later point, that message brings the order to a worker; if the order never came to be, or is
+//!    any later point, that message brings the order to a worker; if the order was never stored, or is
 //!    final by then, the message is dropped.
 //! 2. The order is stored and its stock reserved in one transaction. Its id is the idempotency key, so
 //!    the same request again finds it.
-//! 3. The order is claimed by a lease; of two instances one wins the conditional write.
-//! 4. The breaker is asked. Rejected: the order waits as `queued`, and the customer gets the notice.
-//! 5. The order says `charging` *before* the gateway is called, with the order's id as idempotency key.
+//! 3. The order is claimed by a lease; of two instances, the conditional write succeeds for one.
+//! 4. The breaker decides. Rejected: the order waits as `queued`, and the customer gets the notice.
+//! 5. The order is stored as `charging` *before* the gateway is called, with its id as idempotency key.
 //! 6. Charged: `paid`. Declined: a possible charge of an earlier attempt is voided, the stock
-//!    released, `cancelled`. Anything else: in doubt, `queued`.
+//!    released, `cancelled`. Any other result: in doubt, `queued`.
 //!
-//! A worker does 3–6 again for each message; after too many attempts the order is voided and cancelled,
-//! or, when even that can't be confirmed, `dead`, with a message in the dead-letter queue.
+//! A worker repeats 3–6 for each message; after too many attempts the order is voided and cancelled,
+//! or, if the void cannot be confirmed, `dead`, with a message in the dead-letter queue.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,12 +25,12 @@ use crate::queue::{Queue, QueueError, Retry};
 use crate::stateless::Stateless;
 use crate::store::{Began, Store, StoreError};
 
-/// The breaker's name in the store.
+/// Name of the breaker in the store.
 pub const BREAKER: &str = "payment-gateway";
-/// Conditional writes of the breaker are tried this often before its outcome is dropped.
+/// Maximum number of conditional writes of the breaker before the outcome is dropped.
 const TRIES: u32 = 16;
 
-/// Why a request could not be served.
+/// Error of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The store failed.
@@ -41,10 +41,10 @@ pub enum Error {
     Queue(#[from] QueueError),
 }
 
-/// Where the breaker's knowledge comes from.
+/// Source of the breaker's decisions.
 #[derive(Clone)]
 pub enum Guard {
-    /// The store's item.
+    /// The item in the store.
     Stored(breaker::Settings),
     /// Prometheus.
     Stateless(Stateless),
@@ -53,35 +53,35 @@ pub enum Guard {
 /// Durations and limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long an instance may work on an order, milliseconds; longer than the function's own time-out.
+    /// Lease of an order, milliseconds; longer than the function's timeout.
     pub lease_millis: u64,
     /// Attempts before an order becomes a dead letter.
     pub max_attempts: u32,
-    /// Wait after the first attempt in doubt, milliseconds; doubles up to 15 minutes.
+    /// Wait after the first attempt in doubt, milliseconds; doubles with each attempt up to 15 minutes.
     pub first_delay_millis: u64,
 }
 
 /// Result of placing a new order.
 #[derive(Debug)]
 pub enum Placed {
-    /// It is final, or was before.
+    /// The order is final.
     Final(Order),
-    /// It waits; the customer may ask again after so many milliseconds.
+    /// The order waits; the customer may ask again after this many milliseconds.
     Waiting(Order, u64),
     /// The key was used for another order.
     Conflict,
-    /// Nothing left.
+    /// Sold out.
     SoldOut,
-    /// No such title.
+    /// Unknown title.
     UnknownTitle,
 }
 
-/// What an attempt came to.
+/// Result of an attempt.
 #[derive(Debug)]
 pub enum Progress {
-    /// Nothing more to do.
+    /// The order is final.
     Final(Order),
-    /// Blocked, in doubt, or in other hands: try again after so many milliseconds.
+    /// Blocked, in doubt, or leased to another instance: try again after this many milliseconds.
     Waiting(Order, u64),
 }
 
@@ -90,7 +90,7 @@ pub enum Progress {
 pub struct Checkout<S> {
     store: S,
     queue: Queue,
-    /// Where orders go that could not be finished.
+    /// The queue of orders that could not be completed.
     dead_letters: Queue,
     payments: Payments,
     guard: Guard,
@@ -105,7 +105,7 @@ pub fn unix_millis() -> u64 {
 }
 
 impl<S: Store> Checkout<S> {
-    /// A checkout of these parts.
+    /// Creates a checkout.
     #[must_use]
     pub fn new(store: S, [queue, dead_letters]: [Queue; 2], payments: Payments, guard: Guard, limits: Limits) -> Self {
         Self { store, queue, dead_letters, payments, guard, limits }
@@ -116,7 +116,7 @@ impl<S: Store> Checkout<S> {
         Ok(self.store.order(key).await?)
     }
 
-    /// Takes an order, or finds the one that this key made before.
+    /// Places an order, or returns the one with this key.
     pub async fn place(&self, key: &str, wanted: &NewOrder) -> Result<Placed, Error> {
         // A stored answer needs neither queue nor stock.
         if let Some(existing) = self.store.order(key).await? {
@@ -136,7 +136,7 @@ impl<S: Store> Checkout<S> {
         })
     }
 
-    /// Stores the order and takes its stock.
+    /// Stores the order and reserves its stock.
     pub async fn reserve(&self, key: &str, wanted: &NewOrder) -> Result<Began, Error> {
         let order = Order {
             id: key.to_owned(),
@@ -161,7 +161,7 @@ impl<S: Store> Checkout<S> {
         }
     }
 
-    /// One message of the retry queue. `Ok` means that the message is done with.
+    /// Processes a message of the retry queue. `Ok` means that it can be deleted.
     pub async fn retry(&self, retry: &Retry) -> Result<(), Error> {
         let Some(progress) = self.attempt(&retry.order).await? else { return Ok(()) };
         let Progress::Waiting(order, delay) = progress else { return Ok(()) };
@@ -173,7 +173,7 @@ impl<S: Store> Checkout<S> {
         Ok(())
     }
 
-    /// Undoes what an order may have begun and ends it. `None` when there is no such order.
+    /// Compensates an order and makes it final. `None` if there is no such order.
     pub async fn give_up(&self, id: &str) -> Result<Option<Order>, Error> {
         let Some(order) = self.store.order(id).await? else { return Ok(None) };
         if order.status.is_final() {
@@ -190,7 +190,7 @@ impl<S: Store> Checkout<S> {
         Ok(Some(ended))
     }
 
-    /// Claims an order, asks the breaker, charges, and settles. `None` when there is no such order.
+    /// Claims an order, gets a permit from the breaker, charges, and settles. `None` if there is no such order.
     pub async fn attempt(&self, id: &str) -> Result<Option<Progress>, Error> {
         let Some(order) = self.store.order(id).await? else { return Ok(None) };
         if order.status.is_final() {
@@ -202,7 +202,7 @@ impl<S: Store> Checkout<S> {
             return Ok(Some(Progress::Waiting(order, wait)));
         }
         let mut order = order;
-        // An attempt whose instance died after it announced the charge is in doubt.
+        // If an instance died after it stored the intent to charge, the charge is in doubt.
         order.maybe_charged |= order.status == Status::Charging;
         order.lease_until = now + self.limits.lease_millis;
         order.version += 1;
@@ -226,7 +226,7 @@ impl<S: Store> Checkout<S> {
         order.attempts += 1;
         order.version += 1;
         if !self.store.update(&order).await? {
-            // The lease ran out and another instance took over; it decides.
+            // The lease has expired and another instance has taken over.
             return Ok(self.store.order(&order.id).await?.unwrap_or(order));
         }
         let charge = self.payments.charge(&order.id, order.amount).await;
@@ -244,8 +244,7 @@ impl<S: Store> Checkout<S> {
         Ok(order)
     }
 
-    /// Writes a new status and ends the lease. An order that ended meanwhile stays as it ended, except
-    /// that a charge that went through is the truth.
+    /// Writes a new status and ends the lease. An order that became final in the meantime is not changed.
     async fn settled(&self, order: Order, status: Status, change: impl Fn(&mut Order)) -> Result<Order, Error> {
         let mut present = order;
         loop {
@@ -269,7 +268,7 @@ impl<S: Store> Checkout<S> {
         }
     }
 
-    /// A permit, or the milliseconds until one may be had.
+    /// A permit, or the milliseconds until a call may be permitted.
     async fn admit(&self) -> Result<Result<Option<Permit>, u64>, Error> {
         let settings = match &self.guard {
             Guard::Stored(settings) => settings,
@@ -292,11 +291,11 @@ impl<S: Store> Checkout<S> {
                 }
             }
         }
-        // So many others write at once that this one may wait a moment.
+        // Too many concurrent writes: the order waits for a moment.
         Ok(Err(1_000))
     }
 
-    /// Tells the breaker how a call ended.
+    /// Records the outcome of a call.
     async fn record(&self, permit: Option<Permit>, charge: Charge) -> Result<(), Error> {
         let (Guard::Stored(settings), Some(permit)) = (&self.guard, permit) else { return Ok(()) };
         for _ in 0..TRIES {

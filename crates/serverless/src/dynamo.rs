@@ -6,8 +6,8 @@
 //! | `stock#TITLE` | `left` |
 //! | `breaker#NAME` | `version`, `body` (the record as JSON), `state` |
 //!
-//! The body is one JSON attribute, since no query ever selects by its fields; what conditions and
-//! alarms need stands beside it. Reads are strongly consistent: a stale breaker would let calls through.
+//! The body is one JSON attribute, because no query selects by its fields; attributes that conditions and
+//! alarms need are separate. Reads are strongly consistent: a stale breaker would let calls pass.
 
 use std::collections::HashMap;
 
@@ -22,19 +22,19 @@ use crate::breaker::Record;
 use crate::order::Order;
 use crate::store::{Began, Store, StoreError};
 
-/// Transactions that conflict with others are tried this often.
+/// Maximum number of attempts of a transaction that conflicts with others.
 const TRIES: u32 = 8;
 
 type Item = HashMap<String, AttributeValue>;
 
-/// The table's client.
+/// A client of the table.
 #[derive(Clone, Debug)]
 pub struct Dynamo {
     client: Client,
     table: String,
 }
 
-/// What a transaction came to.
+/// Result of a transaction.
 enum Transaction {
     Done,
     /// The code of each item's failed condition, in order.
@@ -42,7 +42,7 @@ enum Transaction {
 }
 
 impl Dynamo {
-    /// A store in `table`, which must have the string key `pk`.
+    /// Creates a store in `table`, which must have the string key `pk`.
     #[must_use]
     pub fn new(client: Client, table: &str) -> Self {
         Self { client, table: table.to_owned() }
@@ -53,7 +53,7 @@ impl Dynamo {
         Ok(request.send().await.map_err(|error| database(&error))?.item)
     }
 
-    /// Writes an item if the one before has the version before, or, for version 1, if there is none.
+    /// Writes an item if the stored one has the previous version, or, for version 1, if there is none.
     async fn replace(&self, item: Item, version: u64) -> Result<bool, StoreError> {
         let mut request = self.client.put_item().table_name(&self.table).set_item(Some(item));
         request = match version {
@@ -76,7 +76,7 @@ impl Dynamo {
         }
     }
 
-    /// Runs a transaction; one that collides with another is tried again.
+    /// Runs a transaction; one that conflicts with another is retried.
     async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Transaction, StoreError> {
         let mut tries = 0;
         loop {
@@ -119,7 +119,7 @@ impl Dynamo {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// Takes one of a title's stock, or gives it back.
+    /// Changes the stock of a title by one.
     fn take(&self, title: &str, taken: bool) -> Result<TransactWriteItem, StoreError> {
         let update = Update::builder()
             .table_name(&self.table)

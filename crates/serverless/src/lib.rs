@@ -5,26 +5,26 @@
 //! |---|---|
 //! | [`breaker`] | the circuit breaker as a pure function of one stored item |
 //! | [`order`] | orders and their states |
-//! | [`store`] | what the functions share: orders, idempotency keys, stock, the breaker's item; conditional writes only |
+//! | [`store`] | shared state: orders, idempotency keys, stock, the breaker's item; conditional writes only |
 //! | [`dynamo`] | that store in one `DynamoDB` table |
 //! | [`sql`] | that store in PostgreSQL or an SQLite file |
-//! | [`any`] | the one of them that a setting chose |
-//! | [`payment`] | the payment gateway's client |
+//! | [`any`] | the store that is selected by a setting |
+//! | [`payment`] | client of the payment gateway |
 //! | [`queue`] | the retry queue on SQS |
-//! | [`stateless`] | a breaker that stores nothing and asks Prometheus |
-//! | [`checkout`] | the saga: reserve, ask the breaker, charge, settle |
+//! | [`stateless`] | a breaker without stored state, which queries Prometheus |
+//! | [`checkout`] | the saga: reserve, get a permit from the breaker, charge, settle |
 //! | [`steps`] | the same steps, one at a time, for Step Functions |
-//! | [`settings`] | everything above, from environment variables |
+//! | [`settings`] | settings of all of these, from environment variables |
 //!
-//! # What holds across instances
+//! # Guarantees across instances
 //!
 //! An instance may be frozen or killed between any two statements, and many run at once. So:
 //!
-//! - **The intent is durable before the side effect.** An order says `charging` before the gateway is called.
-//! - **Every charge carries the order's id as its idempotency key**, so repeating it is safe.
-//! - **Unknown is not declined.** A time-out, a 5xx or a broken connection leaves the order `queued`;
-//!   only an answer that nothing was charged, with no earlier attempt in doubt, cancels it.
-//! - **Every write is conditional** on what it was decided on; the loser reads again.
+//! - **The intent is durable before the side effect.** An order is stored as `charging` before the gateway is called.
+//! - **Every charge carries the order's id as its idempotency key**, so that repeating it is safe.
+//! - **Unknown is not declined.** A timeout, a 5xx or a broken connection leaves the order `queued`;
+//!   it is cancelled only if the gateway answers that nothing was charged and no earlier attempt is in doubt.
+//! - **Every write is conditional** on the version that it was based on; if it fails, the item is read again.
 #![forbid(unsafe_code)]
 
 pub mod any;

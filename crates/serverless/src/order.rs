@@ -2,28 +2,28 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a customer asks for.
+/// A request for an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewOrder {
-    /// What is bought: 1–64 characters of `a-z`, `0-9` and `-`.
+    /// Title to buy: 1–64 characters of `a-z`, `0-9` and `-`.
     pub title: String,
     /// Price in won, 1–10 000 000.
     pub amount: i64,
 }
 
-/// A field that was refused.
+/// An invalid field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct InvalidOrder {
     /// Its name.
     pub field: &'static str,
-    /// What it may be.
+    /// Its allowed values.
     pub reason: &'static str,
 }
 
 impl NewOrder {
-    /// Whether the order can be taken.
+    /// Validates the request.
     pub fn validate(&self) -> Result<(), InvalidOrder> {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if self.title.is_empty() || self.title.len() > 64 || !self.title.chars().all(plain) {
@@ -36,7 +36,7 @@ impl NewOrder {
     }
 }
 
-/// Whether an idempotency key can be used: 8–64 visible ASCII characters, chosen by the client.
+/// Validates an idempotency key: 8–64 visible ASCII characters, chosen by the client.
 pub fn validate_key(key: &str) -> Result<(), InvalidOrder> {
     if (8..=64).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(())
@@ -45,7 +45,7 @@ pub fn validate_key(key: &str) -> Result<(), InvalidOrder> {
     }
 }
 
-/// How far an order is.
+/// Status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -53,7 +53,7 @@ pub enum Status {
     Reserved,
     /// A charge may have been made: the request is about to be sent, or its outcome is unknown.
     Charging,
-    /// It waits for the retry queue; whether a charge may have been made is said by `maybe_charged`.
+    /// It waits in the retry queue; `maybe_charged` tells whether a charge may have been made.
     Queued,
     /// Paid. Final.
     Paid,
@@ -64,13 +64,13 @@ pub enum Status {
 }
 
 impl Status {
-    /// Whether no function changes it any more.
+    /// Whether the status is final.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Paid | Self::Cancelled | Self::Dead)
     }
 
-    /// As it is stored and answered.
+    /// Spelling in the store and in answers.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -87,21 +87,21 @@ impl Status {
 /// A stored order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// Derived from the idempotency key; the payment gateway's idempotency key, too.
+    /// The idempotency key, which is also that of the charge.
     pub id: String,
-    /// Grows by one with each write; the condition of the next one.
+    /// Incremented by each write, which is conditional on the previous value.
     pub version: u64,
-    /// What is bought.
+    /// The title.
     pub title: String,
     /// Price in won.
     pub amount: i64,
-    /// How far it is.
+    /// The status.
     pub status: Status,
-    /// Whether an attempt of unknown outcome was made at any time.
+    /// Whether any attempt so far has an unknown outcome.
     pub maybe_charged: bool,
     /// Attempts that reached, or may have reached, the payment gateway.
     pub attempts: u32,
-    /// Until when the function that works on it may be alive, Unix milliseconds.
+    /// End of the lease of the function that works on it, Unix milliseconds.
     pub lease_until: u64,
 }
 

@@ -1,7 +1,7 @@
-//! The payment gateway's client.
+//! Client of the payment gateway.
 //!
 //! One attempt, with a connect timeout and a total timeout, and the order's id as `Idempotency-Key`.
-//! There is no retry here: the queue and the state machine retry, after the breaker was asked again.
+//! There is no retry here: the queue and the state machine retry, each time with a new permit from the breaker.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use serde::Serialize;
 
 use crate::breaker::Outcome;
 
-/// What an attempt came to.
+/// Result of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charge {
-    /// The gateway says that it was charged.
+    /// Charged, according to the gateway.
     Charged,
-    /// The gateway says that nothing was charged (402).
+    /// Not charged, according to the gateway (402).
     Declined,
-    /// No answer that says so: it may have been charged, or not.
+    /// No conclusive answer: it may have been charged.
     Unknown,
-    /// The connection was never made, so nothing was sent.
+    /// No connection, so that nothing was sent.
     NotSent,
 }
 
 impl Charge {
-    /// What the breaker makes of it: a declined card is no failure of the gateway.
+    /// The outcome for the breaker: a declined card is not a failure of the gateway.
     #[must_use]
     pub fn outcome(self) -> Outcome {
         match self {
@@ -47,20 +47,20 @@ struct Request<'a> {
 }
 
 impl Payments {
-    /// A client of the gateway at `url`, each attempt of which takes at most `timeout`.
+    /// Creates a client of the gateway at `url`; an attempt takes at most `timeout`.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder().connect_timeout(timeout / 2).timeout(timeout).build()?;
         Ok(Self { client, url: url.trim_end_matches('/').to_owned() })
     }
 
-    /// Voids the charge of an order, if any. True when nothing is charged any more, which is also
-    /// the answer when nothing ever was; false when the gateway did not say so.
+    /// Voids the charge of an order, if there is one. True if the gateway confirms that nothing is charged; also if
+    /// nothing ever was.
     pub async fn void(&self, order: &str) -> bool {
         let answer = self.client.delete(format!("{}/charges/{order}", self.url)).send().await;
         answer.is_ok_and(|answer| answer.status().is_success() || answer.status() == reqwest::StatusCode::NOT_FOUND)
     }
 
-    /// Charges an order once, however often this is called with the same id.
+    /// Charges an order. Repeated calls with the same id charge it once.
     pub async fn charge(&self, order: &str, amount: i64) -> Charge {
         let request = self.client.post(format!("{}/charges", self.url)).header("Idempotency-Key", order);
         match request.json(&Request { order, amount }).send().await {

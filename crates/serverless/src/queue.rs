@@ -1,31 +1,31 @@
-//! The retry queue on SQS: one message names one order.
+//! The retry queue on SQS: one message per order.
 //!
 //! The queue's redrive policy moves a message that was received too often to the dead-letter queue.
-//! A message that only waits for the breaker is sent anew with a delay instead of being received over
-//! and over, so waiting uses up no attempts.
+//! A message that only waits for the breaker is sent again with a delay instead of being received
+//! repeatedly, so that waiting does not count as an attempt.
 
 use aws_sdk_sqs::Client;
 use serde::{Deserialize, Serialize};
 
-/// SQS delays a message by at most this many seconds.
+/// Maximum delay of a message in SQS, in seconds.
 const LONGEST_DELAY: u64 = 900;
 
-/// A message's body.
+/// Body of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retry {
-    /// The order to finish.
+    /// The order to continue.
     pub order: String,
     /// Attempts before the order becomes a dead letter, counted by the queue's worker.
     #[serde(default)]
     pub tries: u32,
 }
 
-/// The queue could not take the message.
+/// The message could not be sent.
 #[derive(Debug, thiserror::Error)]
 #[error("queue: {0}")]
 pub struct QueueError(String);
 
-/// The queue's client.
+/// A client of the queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
     client: Client,
@@ -33,13 +33,13 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The queue at `url`.
+    /// Creates a client of the queue at `url`.
     #[must_use]
     pub fn new(client: Client, url: &str) -> Self {
         Self { client, url: url.to_owned() }
     }
 
-    /// Sends a message that is seen after `delay_millis`, at most 15 minutes.
+    /// Sends a message that is delivered after `delay_millis`, at most 15 minutes.
     pub async fn send(&self, retry: &Retry, delay_millis: u64) -> Result<(), QueueError> {
         let body = serde_json::to_string(retry).map_err(|error| QueueError(error.to_string()))?;
         let seconds = i32::try_from(delay_millis.div_ceil(1_000).min(LONGEST_DELAY)).unwrap_or(i32::MAX);

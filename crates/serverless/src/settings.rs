@@ -1,4 +1,4 @@
-//! Settings from environment variables, as functions get them.
+//! Settings from environment variables.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -20,14 +20,14 @@ pub struct SettingsError {
     reason: String,
 }
 
-/// Where the functions' state is.
+/// Location of the functions' state.
 #[derive(Clone, Debug)]
 enum Place {
     Dynamo { table: String },
     Sql(Location),
 }
 
-/// What the functions are configured with.
+/// Settings of the functions.
 #[derive(Clone, Debug)]
 pub struct Settings {
     store: Place,
@@ -36,12 +36,12 @@ pub struct Settings {
     payment_url: String,
     payment_timeout: Duration,
     breaker: breaker::Settings,
-    /// Set when the breaker asks Prometheus.
+    /// Set if the breaker queries Prometheus.
     stateless: Option<stateless::Settings>,
     max_attempts: u32,
     lease: Duration,
     first_delay: Duration,
-    /// An emulator's address instead of AWS'.
+    /// Address of an emulator, instead of AWS.
     endpoint: Option<String>,
 }
 
@@ -49,7 +49,7 @@ impl Settings {
     /// Reads the variables through `get`.
     ///
     /// # Errors
-    /// Names the variable that is missing, unreadable or out of range.
+    /// If a variable is missing, unreadable or out of range; the error names it.
     pub fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let text = |name: &'static str| {
             get(name).filter(|text| !text.is_empty()).ok_or(SettingsError { name, reason: "must be set".to_owned() })
@@ -96,10 +96,11 @@ impl Settings {
         })
     }
 
-    /// The checkout that these describe, connected to AWS or to an emulator. A SQL database is opened on first use.
+    /// Creates the checkout with these settings, connected to AWS or to an emulator. A SQL database is opened on first
+    /// use.
     ///
     /// # Errors
-    /// When an HTTP client can't be made.
+    /// If an HTTP client cannot be created.
     pub async fn checkout(&self) -> Result<Checkout<AnyStore>, reqwest::Error> {
         let mut loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
         if let Some(endpoint) = &self.endpoint {
@@ -127,8 +128,8 @@ impl Settings {
     }
 }
 
-/// The store of `STORE`, or of `TABLE`, which names a `DynamoDB` table. What was given is not repeated in errors: it
-/// may have a password in it.
+/// The store of `STORE`, or of `TABLE`, which names a `DynamoDB` table. Errors do not contain the value, because it may
+/// include a password.
 fn place(get: &impl Fn(&str) -> Option<String>) -> Result<Place, SettingsError> {
     const ONLY_POSTGRES: &str = "may only be set beside a postgres:// STORE that has no password itself";
     const STORES: &str = "dynamodb:TABLE, postgres://USER@HOST/DATABASE or sqlite:///FILE";

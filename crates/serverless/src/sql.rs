@@ -1,4 +1,4 @@
-//! The store in SQL, by one code path: PostgreSQL, or an SQLite file for functions on one machine.
+//! The store in SQL, with one code path: PostgreSQL, or an SQLite file for functions on one machine.
 //!
 //! | table | columns |
 //! |---|---|
@@ -6,18 +6,18 @@
 //! | `function_stock` | `title`, `remaining` |
 //! | `function_breakers` | `name`, `version`, `state`, `body` (the record as JSON) |
 //!
-//! An order and its stock are written in one transaction; everything else is one statement.
+//! An order and its stock are written in one transaction; all other changes are single statements.
 //!
 //! # Connections
 //!
 //! An instance serves one event at a time and is frozen in between. A pool's idle connections and background work
 //! would not survive that, so an instance has **one** connection, which is opened on first use:
 //!
-//! - A PostgreSQL connection may have died during the freeze, in the worst case without a word. It is used after it
-//!   answered a ping within a second; otherwise another one is opened.
-//! - A connection on which anything failed is closed: whether its transaction ended is uncertain. So is one whose
-//!   caller gave up waiting.
-//! - No session setting is made, so that a pooler can hand the server's connection to others between transactions.
+//! - A PostgreSQL connection may have died during the freeze, possibly without notice. It is used only if it answers a
+//!   ping within a second; otherwise another one is opened.
+//! - A connection is closed after any failure, because it is uncertain whether its transaction has ended; also if its
+//!   caller has stopped waiting.
+//! - No session settings are used, so that a pooler can share the server's connections between transactions.
 //!
 //! Conflicts that the database resolves by refusing one side (serialization failures, deadlocks, a busy SQLite file)
 //! are retried, a bounded number of times.
@@ -40,19 +40,19 @@ use crate::breaker::Record;
 use crate::order::Order;
 use crate::store::{Began, Store, StoreError};
 
-/// How long an operation may take, with connecting and retries. Shorter than a function's time-out.
+/// Time limit of an operation, including connecting and retries. Shorter than a function's timeout.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long an idle connection may take to show that it is alive.
+/// Time limit of the ping of an idle connection.
 const PING: Duration = Duration::from_secs(1);
 /// Number of attempts of an operation that lost a conflict, and the first pause between them, which doubles.
 const TRIES: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Versions, names and statements. None is ever changed once released; the next one is added at the end.
+/// Versions, names and statements. A released migration is never changed; new ones are added at the end.
 const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "checkout", include_str!("../migrations/0001_checkout.sql"))];
-/// The migrations that were run.
+/// Table of applied migrations.
 const MIGRATIONS_TABLE: &str = "function_migrations";
-/// Any number that nothing else in the database locks.
+/// Key of the advisory lock; an arbitrary number.
 const MIGRATION_LOCK: i64 = 0x0066_6e73;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ enum Dialect {
     Sqlite,
 }
 
-/// Where a SQL database is.
+/// Location of a SQL database.
 #[derive(Clone)]
 pub struct Location {
     dialect: Dialect,
@@ -69,7 +69,7 @@ pub struct Location {
 }
 
 impl Location {
-    /// Reads `postgres://USER:PASSWORD@HOST/DATABASE` or `sqlite:///FILE`. `None` for anything else.
+    /// Parses `postgres://USER:PASSWORD@HOST/DATABASE` or `sqlite:///FILE`; `None` if it is neither.
     #[must_use]
     pub fn parse(url: &str) -> Option<Self> {
         let dialect = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
@@ -86,18 +86,18 @@ impl Location {
         Some(Self { dialect, options })
     }
 
-    /// The same with a password. `None` when it has one, or is no PostgreSQL URL.
+    /// The same with a password. `None` if it already has one, or is not a PostgreSQL URL.
     #[must_use]
     pub fn with_password(mut self, password: &str) -> Option<Self> {
         let url = &mut self.options.database_url;
         let has_one = url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password");
         let takes_one = self.dialect == Dialect::Postgres && !has_one;
-        // All but `%` is encoded there.
+        // Every special character except `%` is encoded.
         (takes_one && url.set_password(Some(&password.replace('%', "%25"))).is_ok()).then_some(self)
     }
 }
 
-/// Without the password, wherever in the URL it stands.
+/// Omits the password, at any place in the URL.
 impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = &self.options.database_url;
@@ -105,17 +105,17 @@ impl fmt::Debug for Location {
     }
 }
 
-/// The database's client. Clones share its connection.
+/// A client of the database. Clones share its connection.
 #[derive(Clone, Debug)]
 pub struct Sql {
     location: Location,
     held: Arc<Mutex<Held>>,
 }
 
-/// What lasts from one operation to the next.
+/// State between operations.
 #[derive(Debug, Default)]
 struct Held {
-    /// Absent while an operation uses it, and after one failed.
+    /// `None` while an operation uses it, and after one has failed.
     connection: Option<AnyConnection>,
     migrated: bool,
 }
@@ -125,7 +125,7 @@ type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'c>>
 /// A function of a connection and of arguments that live until the last attempt.
 type Job<A, T> = for<'c> fn(&'c mut AnyConnection, &'c A) -> Work<'c, T>;
 
-/// Why an operation failed.
+/// Error of an operation.
 #[derive(Debug)]
 enum Failure {
     Sql(sqlx::Error),
@@ -154,24 +154,24 @@ impl From<Failure> for StoreError {
 }
 
 impl Failure {
-    /// Whether the database refused this one of two that were in each other's way.
+    /// Whether the database refused the operation because of a conflict with another one.
     fn is_conflict(&self) -> bool {
         let Self::Sql(error) = self else { return false };
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        // PostgreSQL: serialization failure, deadlock. SQLite: busy, in its three ways to say so.
+        // PostgreSQL: serialization failure, deadlock. SQLite: busy, by its three codes.
         code.is_some_and(|code| matches!(&*code, "40001" | "40P01" | "5" | "261" | "517"))
     }
 }
 
 impl Sql {
-    /// A store at `location`; the database is opened, and its tables made, on first use.
+    /// Creates a store at `location`; the database is opened, and its tables are created, on first use.
     #[must_use]
     pub fn new(location: Location) -> Self {
         install_default_drivers();
         Self { location, held: Arc::default() }
     }
 
-    /// Runs an operation, again after conflicts.
+    /// Runs an operation, and retries it after conflicts.
     async fn run<A: Sync, T>(&self, args: A, job: Job<A, T>) -> Result<T, StoreError> {
         let attempts = async {
             let mut held = self.held.lock().await;
@@ -190,7 +190,7 @@ impl Sql {
         timeout(PATIENCE, attempts).await.unwrap_or_else(late)
     }
 
-    /// Runs an operation once. The connection is kept only if that went well.
+    /// Runs an operation once. The connection is kept only if it succeeds.
     async fn attempt<A, T>(&self, held: &mut Held, args: &A, job: Job<A, T>) -> Result<T, Failure> {
         let mut connection = match self.alive(held.connection.take()).await {
             Some(connection) => connection,
@@ -205,7 +205,7 @@ impl Sql {
         Ok(done)
     }
 
-    /// The connection, if it can be used.
+    /// The connection, if it is usable.
     async fn alive(&self, connection: Option<AnyConnection>) -> Option<AnyConnection> {
         let mut connection = connection?;
         let alive = match self.location.dialect {
@@ -218,7 +218,7 @@ impl Sql {
     async fn connect(&self) -> Result<AnyConnection, Failure> {
         let mut connection = self.location.options.connect().await?;
         if self.location.dialect == Dialect::Sqlite {
-            // Readers and the writer don't wait for each other.
+            // In WAL mode, readers and the writer do not block each other.
             sqlx::query("PRAGMA journal_mode = WAL").fetch_all(&mut connection).await?;
         }
         Ok(connection)
@@ -229,7 +229,7 @@ impl Sql {
         match self.location.dialect {
             // A deferred transaction that reads first can't become a writer once another process wrote.
             Dialect::Sqlite => "BEGIN IMMEDIATE",
-            // What the statements here require, regardless of the database's default.
+            // Required by the statements here, regardless of the database's default.
             Dialect::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
         }
     }
@@ -248,7 +248,7 @@ impl Sql {
             Migration::new(*version, (*name).into(), MigrationType::Simple, SqlStr::from_static(statements), false)
         });
         let mut migrator = Migrator::with_migrations(migrations.collect());
-        // Its own lock ends with its statement, before this transaction is committed.
+        // The statement's own lock is released at its end, before this transaction is committed.
         migrator.set_locking(false);
         migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
         migrator.run_direct(None, &mut *transaction, false).await.map_err(|error| match error {
@@ -335,7 +335,7 @@ impl Store for Sql {
 /// Statements of a table whose rows are replaced on the condition of their version.
 #[derive(Debug)]
 struct Table {
-    /// Its items' name in errors.
+    /// Name of its items in errors.
     item: &'static str,
     body: &'static str,
     insert: &'static str,
@@ -363,7 +363,7 @@ struct Item<'a> {
     table: &'static Table,
     key: &'a str,
     version: i64,
-    /// What operators select by.
+    /// Column by which operators select rows.
     word: &'static str,
     body: String,
 }
@@ -386,7 +386,7 @@ impl<'a> Item<'a> {
         Self::new(&ORDERS, &order.id, order.version, order.status.as_str(), order)
     }
 
-    /// Writes the row if the one before has the version before, or, for version 1, if there is none.
+    /// Writes the row if the stored one has the previous version, or, for version 1, if there is none.
     async fn replace(&self, connection: &mut AnyConnection) -> Result<bool, Failure> {
         let statement = if self.version == 1 { self.table.insert } else { self.table.update };
         let query = sqlx::query(statement).bind(self.key).bind(self.version).bind(self.word).bind(self.body.as_str());
@@ -405,7 +405,7 @@ async fn body<T: DeserializeOwned>(
     Ok(Some(body))
 }
 
-/// Changes a title's stock. False when there is too little, or no such title.
+/// Changes a title's stock. False if there is too little, or no such title.
 async fn add_stock(connection: &mut AnyConnection, title: &str, number: i64) -> Result<bool, Failure> {
     let statement = "UPDATE function_stock SET remaining = remaining + $2 WHERE title = $1 AND remaining + $2 >= 0";
     Ok(sqlx::query(statement).bind(title).bind(number).execute(connection).await?.rows_affected() > 0)

@@ -1,9 +1,9 @@
-//! A breaker that stores nothing: it asks Prometheus how the payment gateway did lately.
+//! A breaker without stored state: it queries Prometheus for the recent failure ratio of the payment gateway.
 //!
-//! Good where even one conditional write for each call is too much. It is late by a scrape interval,
-//! has no half-open state (while it rejects everything there is nothing to measure; once the window has
-//! passed it lets calls through again), and needs all instances' numbers in one Prometheus, for functions
-//! by remote write or the OTLP receiver. When Prometheus does not answer in time, calls pass.
+//! Useful if even one conditional write per call is too much. Its decisions lag by a scrape interval; it has no
+//! half-open state (while it rejects all calls there are no samples, and after the window has passed calls pass again);
+//! and it needs the samples of all instances in one Prometheus, for functions by remote write or the OTLP receiver. If
+//! Prometheus does not answer in time, calls pass.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use serde_json::Value;
 /// Thresholds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Prometheus' address, such as `http://127.0.0.1:9090`.
+    /// Address of Prometheus, such as `http://127.0.0.1:9090`.
     pub prometheus: String,
-    /// An instant query whose only sample is the share of failures, 0–1. NaN or no sample lets calls pass.
+    /// An instant query whose only sample is the failure ratio, 0–1. With NaN or without a sample, calls pass.
     pub query: String,
-    /// Share of failures from which calls are rejected, 0–1.
+    /// Failure ratio from which calls are rejected, 0–1.
     pub threshold: f64,
-    /// How long a rejected caller should wait, milliseconds: the query's window.
+    /// Time that a rejected caller should wait, milliseconds: the window of the query.
     pub retry_after: u64,
-    /// How long Prometheus may take.
+    /// Timeout of the query.
     pub timeout: Duration,
 }
 
@@ -32,12 +32,12 @@ pub struct Stateless {
 }
 
 impl Stateless {
-    /// A breaker with these thresholds.
+    /// Creates a breaker with these thresholds.
     pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
         Ok(Self { client: reqwest::Client::builder().timeout(settings.timeout).build()?, settings })
     }
 
-    /// `Err` with the milliseconds to wait when calls are rejected.
+    /// Decides about a call; `Err` has the milliseconds to wait.
     pub async fn admit(&self) -> Result<(), u64> {
         match self.failure_ratio().await {
             Some(ratio) if ratio >= self.settings.threshold => Err(self.settings.retry_after),

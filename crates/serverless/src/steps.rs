@@ -1,7 +1,7 @@
-//! The saga's steps for Step Functions: one task each, the state machine does the waiting.
+//! The steps of the saga for Step Functions, one task each; the state machine waits between them.
 //!
 //! `deploy/serverless/checkout.asl.json` calls this function with `{"step": …, "key": …}` and branches on
-//! `status`. Waiting in the state machine costs nothing, needs no queue, and may last a year.
+//! `status`. Waiting in the state machine is free, needs no queue, and may last a year.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,47 +10,47 @@ use crate::checkout::{Checkout, Error, Progress};
 use crate::order::{NewOrder, Order, Status};
 use crate::store::{Began, Store};
 
-/// A task's input.
+/// Input of a task.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {
-    /// Store the order and take its stock.
+    /// Store the order and reserve its stock.
     Reserve {
         /// The idempotency key.
         key: String,
-        /// What is bought.
+        /// The title and its price.
         order: NewOrder,
     },
-    /// Ask the breaker and charge.
+    /// Get a permit from the breaker, and charge.
     Charge {
         /// The idempotency key.
         key: String,
     },
-    /// Undo all completed steps.
+    /// Compensate all completed steps.
     GiveUp {
         /// The idempotency key.
         key: String,
     },
 }
 
-/// A task's output.
+/// Output of a task.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Answer {
     /// The order's status, or `sold-out`, `unknown-title`, `conflict`, `missing`.
     pub status: &'static str,
-    /// Seconds to wait before the next attempt; 0 when there is none.
+    /// Seconds to wait before the next attempt; 0 if there is none.
     pub wait_seconds: u64,
     /// Attempts so far.
     pub attempts: u32,
-    /// Message to the customer while it waits.
+    /// Message to the customer while the order waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notice: Option<&'static str>,
 }
 
-/// Does one step. Each can be repeated: Step Functions delivers tasks at least once.
+/// Executes one step. Steps can be repeated, because Step Functions delivers tasks at least once.
 ///
 /// # Errors
-/// When the store or the queue fails; the state machine retries the task.
+/// If the store or the queue fails; the state machine retries the task.
 pub async fn run<S: Store>(checkout: &Checkout<S>, step: Step) -> Result<Answer, Error> {
     Ok(match step {
         Step::Reserve { key, order } => match checkout.reserve(&key, &order).await? {

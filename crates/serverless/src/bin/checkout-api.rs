@@ -1,4 +1,4 @@
-//! The function behind the API gateway: `POST /orders` and `GET /orders/{key}`.
+//! Lambda function of the API gateway: `POST /orders` and `GET /orders/{key}`.
 #![forbid(unsafe_code)]
 
 use breakerbox_serverless::NOTICE;
@@ -10,7 +10,7 @@ use lambda_http::http::{Method, StatusCode};
 use lambda_http::{Body, Error, Request, Response, run, service_fn, tracing};
 use serde_json::{Value, json};
 
-/// An order is two short fields.
+/// Maximum size of a request body; an order has two short fields.
 const LONGEST_BODY: usize = 4 * 1_024;
 
 #[tokio::main]

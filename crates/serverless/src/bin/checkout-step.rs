@@ -1,4 +1,4 @@
-//! The function behind the state machine's tasks.
+//! Lambda function of the state machine's tasks.
 #![forbid(unsafe_code)]
 
 use breakerbox_serverless::settings::Settings;

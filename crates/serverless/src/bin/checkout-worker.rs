@@ -1,5 +1,4 @@
-//! The function behind the retry queue. It reports each message that failed, so that the others of its
-//! batch are done with.
+//! Lambda function of the retry queue. It reports each failed message, so that the others of its batch are deleted.
 #![forbid(unsafe_code)]
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
@@ -20,7 +19,7 @@ async fn main() -> Result<(), Error> {
                 let retry = serde_json::from_str::<Retry>(&message.body.unwrap_or_default());
                 let done = match retry {
                     Ok(retry) => checkout.retry(&retry).await.map_err(|error| error.to_string()),
-                    // Received too often, it ends in the dead-letter queue by the redrive policy.
+                    // After too many receptions the redrive policy moves it to the dead-letter queue.
                     Err(error) => Err(error.to_string()),
                 };
                 if let Err(error) = done {

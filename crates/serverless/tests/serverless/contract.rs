@@ -1,4 +1,4 @@
-//! What the trait promises, of each store.
+//! Tests of the trait's contract, with each store.
 
 use breakerbox_serverless::any::AnyStore;
 use breakerbox_serverless::breaker::{Record, State};
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use crate::database::{Backend, Damage, Database};
 use crate::world::DEADLINE;
 
-/// Instances at once.
+/// Number of concurrent instances.
 const INSTANCES: usize = 8;
 
 fn order(id: &str, title: &str) -> Order {
@@ -26,12 +26,12 @@ fn order(id: &str, title: &str) -> Order {
     }
 }
 
-/// The order with its next version, changed so that it can be told from others.
+/// The next version of the order, with a change that identifies it.
 fn next(order: &Order, status: Status) -> Order {
     Order { version: order.version + 1, status, attempts: order.attempts + 1, ..order.clone() }
 }
 
-/// Runs a function on stores of their own, all at once.
+/// Runs a function concurrently, each time with its own store.
 pub(crate) async fn at_once<T: Send + 'static, R: Future<Output = T> + Send + 'static>(
     database: &Database,
     run: impl Fn(AnyStore, usize) -> R,
@@ -51,7 +51,7 @@ async fn an_order_takes_stock_once(backend: Backend) {
     assert_eq!(store.begin(&first).await.unwrap(), Began::New);
     assert_eq!(store.left("parasite").await.unwrap(), Some(0));
     assert_eq!(store.order("key-1").await.unwrap(), Some(first.clone()));
-    // The key decides, even for another title and when nothing is left.
+    // The key decides, even with another title or without stock.
     let paid = next(&first, Status::Paid);
     assert!(store.update(&paid).await.unwrap());
     for again in [&first, &order("key-1", "unknown")] {
@@ -63,7 +63,7 @@ async fn an_order_takes_stock_once(backend: Backend) {
         assert_eq!(store.order(refused).await.unwrap(), None, "{refused}");
     }
     assert_eq!((store.left("parasite").await.unwrap(), store.left("unknown").await.unwrap()), (Some(0), None));
-    // A refused key is free.
+    // The key of a refused order can be used again.
     store.stock("parasite", 1).await.unwrap();
     assert_eq!(store.begin(&order("key-2", "parasite")).await.unwrap(), Began::New);
 }
@@ -76,7 +76,7 @@ async fn a_stale_version_changes_nothing(backend: Backend) {
     store.begin(&first).await.unwrap();
     let second = next(&first, Status::Charging);
     assert!(store.update(&second).await.unwrap());
-    // Decided on the first version, on one that is not there yet, and on no version.
+    // Based on the first version, on a version that does not exist yet, and on none.
     for stale in [next(&first, Status::Queued), next(&next(&second, Status::Queued), Status::Paid), first.clone()] {
         assert!(!store.update(&stale).await.unwrap(), "{stale:?}");
         assert!(!store.release(&stale).await.unwrap(), "{stale:?}");
@@ -167,7 +167,8 @@ async fn one_of_many_with_the_same_key_places_it(backend: Backend) {
     assert_eq!(store.left("parasite").await.unwrap(), Some(9));
 }
 
-/// A caller that goes away at any point leaves an order with its stock, or neither; the store works on.
+/// If a caller disconnects at any point, the order and its stock are both stored or neither is; the store keeps
+/// working.
 async fn abandoned_calls_leave_no_half_order(backend: Backend) {
     const CALLS: u32 = 24;
     let Some(database) = Database::new(backend).await else { return };
@@ -186,7 +187,7 @@ async fn abandoned_calls_leave_no_half_order(backend: Backend) {
             () = patience => {}
         }
     }
-    // The databases may still be at work on what was abandoned.
+    // The databases may still be processing the abandoned calls.
     let since = Instant::now();
     loop {
         let mut stored = 0;

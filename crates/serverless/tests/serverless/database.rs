@@ -28,31 +28,31 @@ pub(crate) enum Backend {
     Sqlite,
 }
 
-/// A database of a test's own.
+/// A separate database for a test.
 pub(crate) enum Database {
     DynamoDb { client: aws_sdk_dynamodb::Client, table: String },
     Postgres { url: String, _server: Arc<Postgres> },
     Sqlite { directory: PathBuf },
 }
 
-/// An item that no function wrote.
+/// An invalid item.
 #[derive(Clone, Copy)]
 pub(crate) enum Damage {
-    /// An order that can't be read.
+    /// An unreadable order.
     Order(&'static str),
-    /// A breaker that can't be read.
+    /// An unreadable breaker.
     Breaker(&'static str),
-    /// Stock that can't be read.
+    /// Unreadable stock.
     Stock(&'static str),
-    /// No more stock of a title.
+    /// A title without a stock record.
     NoStock(&'static str),
 }
 
-/// The server that the tests under way share. It ends with the last of them.
+/// The server that running tests share. It ends with the last of them.
 static SERVER: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
 
 impl Database {
-    /// An empty one; `None`, loudly, when what it needs is missing.
+    /// Creates an empty database; `None`, with a message, if a program is missing.
     pub(crate) async fn new(backend: Backend) -> Option<Self> {
         let name = unique();
         Some(match backend {
@@ -86,7 +86,7 @@ impl Database {
         })
     }
 
-    /// Its address, as `STORE` has it.
+    /// Its address, in the format of `STORE`.
     pub(crate) fn address(&self) -> String {
         match self {
             Self::DynamoDb { table, .. } => format!("dynamodb:{table}"),
@@ -95,13 +95,13 @@ impl Database {
         }
     }
 
-    /// What no other test's database is called.
+    /// A unique name.
     pub(crate) fn name(&self) -> String {
         let address = self.address();
         address.rsplit(['/', ':']).next().unwrap_or_default().to_owned()
     }
 
-    /// A store as another instance has it: with a connection of its own.
+    /// A store with its own connection, as another instance has.
     pub(crate) fn store(&self) -> AnyStore {
         match self {
             Self::DynamoDb { client, table } => AnyStore::Dynamo(Dynamo::new(client.clone(), table)),
@@ -150,7 +150,7 @@ pub(crate) async fn execute(url: &str, statement: &str) {
     connection.close().await.unwrap();
 }
 
-/// A connection beside the functions'.
+/// A connection that is independent of the functions.
 pub(crate) async fn connect(url: &str) -> AnyConnection {
     sqlx::any::install_default_drivers();
     AnyConnection::connect(url).await.unwrap()

@@ -1,4 +1,4 @@
-//! The state machine's definition, executed.
+//! Executes the definition of the state machine.
 
 use std::process::{Command, Stdio};
 
@@ -10,10 +10,10 @@ use crate::runtime::Treatment::{Charge, Fail, LoseAnswer};
 use crate::runtime::{Instance, serve};
 use crate::world::{World, root, tool, unique};
 
-/// The task function, as Step Functions would name it.
+/// ARN of the task function in Step Functions.
 const FUNCTION: &str = "arn:aws:lambda:eu-west-1:123456789012:function:checkout-step";
 
-/// Runs the definition with the real task function behind it; what the interpreter prints at its end, spaces folded.
+/// Runs the definition with the real task function. Returns the last output of the interpreter, with normalized spaces.
 async fn execute(world: &World, key: &str) -> Option<String> {
     let interpreter = tool("LOCAL_SFN")?;
     let step = std::sync::Arc::new(Instance::start(env!("CARGO_BIN_EXE_checkout-step"), &world.variables).await);
@@ -25,12 +25,12 @@ async fn execute(world: &World, key: &str) -> Option<String> {
         }),
     );
     let address = serve(router).await;
-    // The interpreter runs a program for each task; this one hands the input to the function.
+    // The interpreter runs a program for each task, which passes the input to the function.
     let task = std::env::temp_dir().join(format!("breakerbox-task-{}", unique()));
     let script = "#!/usr/bin/env python3\nimport sys, urllib.request\nprint(urllib.request.urlopen('http://ADDRESS/', sys.argv[1].encode()).read().decode())\n";
     std::fs::write(&task, script.replace("ADDRESS", &address.to_string())).unwrap();
     assert!(Command::new("chmod").arg("+x").arg(&task).status().unwrap().success());
-    // What SAM substitutes at deployment.
+    // Substituted by SAM at deployment.
     let definition = std::fs::read_to_string(root().join("deploy/serverless/checkout.asl.json")).unwrap();
     let file = task.with_extension("json");
     std::fs::write(&file, definition.replace("${StepFunctionArn}", FUNCTION)).unwrap();
@@ -42,7 +42,7 @@ async fn execute(world: &World, key: &str) -> Option<String> {
     }
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
-    // Dropped at once, which ends the input.
+    // Dropped immediately, to close the input.
     process.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
     let output = process.wait_with_output().await.unwrap();
     std::fs::remove_file(&file).unwrap();

@@ -2,7 +2,7 @@
 //! gateway that fails on purpose, and each of the stores.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
-/// Makes a test for each store of each of these functions.
+/// Declares a test for each of these functions with each store.
 macro_rules! over_each_store {
     ($($name:ident),+ $(,)?) => {
         over_each_store!(over_dynamodb DynamoDb $($name)+);
@@ -50,12 +50,12 @@ async fn three_failures_in_a_row_block_payments_for_five_minutes(backend: Backen
         assert_eq!((status, body["status"].as_str()), (202, Some("queued")), "{body}");
     }
     assert_eq!(world.state().await, State::Open);
-    // A fresh instance knows it, too.
+    // A new instance rejects as well.
     let (status, body) = place(&world.api().await, "outage-3").await;
     assert_eq!((status, body["notice"].as_str()), (202, Some(NOTICE)), "{body}");
     let wait = body["retry_after_seconds"].as_u64().unwrap();
     assert!((290..=300).contains(&wait), "{wait}");
-    assert_eq!(world.gateway.calls(), 3, "an open breaker calls nobody");
+    assert_eq!(world.gateway.calls(), 3, "an open breaker sends no calls");
     assert!(!world.order("outage-3").await.maybe_charged);
 }
 
@@ -137,7 +137,7 @@ async fn the_same_key_makes_one_order_of_many_instances(backend: Backend) {
 async fn many_short_lived_instances_share_one_count(backend: Backend) {
     let Some(world) = World::new(backend, &[]).await else { return };
     world.gateway.otherwise(Fail);
-    // Each instance serves one request and dies: none of them sees three failures.
+    // Each instance serves one request and ends, so none of them observes three failures.
     for number in 0..5 {
         let api = world.api().await;
         place(&api, &format!("short-lived-{number}")).await;

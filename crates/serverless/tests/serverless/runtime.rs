@@ -1,4 +1,4 @@
-//! What AWS would be: the Lambda Runtime API in front of each function instance, and a payment gateway.
+//! Simulates AWS: the Lambda Runtime API of each function instance, and a payment gateway.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -16,13 +16,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// One instance of a function: its process, and the Runtime API that feeds it.
+/// An instance of a function: its process, and its Runtime API.
 pub(crate) struct Instance {
     process: Child,
     events: mpsc::Sender<Event>,
 }
 
-/// What the function is handed, and where its answer goes.
+/// An event for the function, and the receiver of its answer.
 type Event = (Value, oneshot::Sender<Value>);
 type Waiting = Arc<Mutex<BTreeMap<String, oneshot::Sender<Value>>>>;
 
@@ -68,14 +68,14 @@ impl Instance {
         Self { process, events }
     }
 
-    /// Hands an event to the function; `None` when it died over it.
+    /// Passes an event to the function; `None` if it dies before it answers.
     pub(crate) async fn invoke(&self, event: Value) -> Option<Value> {
         let (sender, receiver) = oneshot::channel();
         self.events.send((event, sender)).await.ok()?;
         timeout(Duration::from_secs(30), receiver).await.ok()?.ok()
     }
 
-    /// Freezes it, as AWS does between two events.
+    /// Freezes the process, as AWS does between two events.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");
     }
@@ -89,7 +89,7 @@ impl Instance {
         assert!(Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap().success());
     }
 
-    /// Kills it where it stands.
+    /// Kills the process.
     pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -129,7 +129,7 @@ fn unix_millis() -> u64 {
     breakerbox_serverless::checkout::unix_millis()
 }
 
-/// How the payment gateway treats a charge.
+/// Behaviour of the payment gateway for a charge.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Treatment {
     Charge,
@@ -143,10 +143,10 @@ pub(crate) enum Treatment {
     Hang,
 }
 
-/// The gateway's books.
+/// Ledger of the gateway.
 #[derive(Default)]
 pub(crate) struct Books {
-    /// Treatments of the next calls; then `otherwise`.
+    /// Behaviour for the next calls; after them, `otherwise`.
     pub(crate) next: VecDeque<Treatment>,
     pub(crate) otherwise: Option<Treatment>,
     /// Won charged and not voided, by order.
@@ -186,7 +186,7 @@ impl Gateway {
         books.calls += 1;
         let treatment = books.next.pop_front().or(books.otherwise).unwrap_or(Treatment::Charge);
         if matches!(treatment, Treatment::Charge | Treatment::LoseAnswer | Treatment::Hang) {
-            // The same key is charged once.
+            // A repeated key is not charged again.
             books.charged.entry(key.to_owned()).or_insert(amount);
         }
         treatment

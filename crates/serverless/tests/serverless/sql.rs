@@ -1,4 +1,4 @@
-//! What only the SQL stores have: connections that die, tables that are made, passwords and certificates.
+//! Tests that only apply to the SQL stores: connections that die, creation of tables, passwords and certificates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn sql(url: &str) -> Sql {
     Sql::new(Location::parse(url).unwrap())
 }
 
-/// A number that PostgreSQL or SQLite answers.
+/// The result of a query, a number.
 async fn number(url: &str, query: &'static str) -> i64 {
     sqlx::query(query).fetch_one(&mut connect(url).await).await.unwrap().get(0)
 }
@@ -38,7 +38,7 @@ async fn an_instance_has_one_connection() {
     assert_eq!(number(&database.address(), others).await, 1);
 }
 
-/// PostgreSQL, or a pooler in front of it, closes what was idle for long.
+/// PostgreSQL, or a pooler in front of it, closes connections after a long idle time.
 #[tokio::test]
 async fn a_connection_that_died_in_a_freeze_is_replaced() {
     let Some(world) = World::new(Backend::Postgres, &[]).await else { return };
@@ -55,7 +55,7 @@ async fn a_connection_that_died_in_a_freeze_is_replaced() {
     world.books_agree(&["before-freeze".to_owned(), "after-freeze".to_owned()]).await;
 }
 
-/// A network that forgot a connection answers nothing, not even that it is closed.
+/// A network component that has dropped a connection does not answer, not even with a reset.
 #[tokio::test]
 async fn a_connection_that_went_silent_is_replaced() {
     let Some(database) = Database::new(Backend::Postgres).await else { return };
@@ -86,7 +86,7 @@ async fn a_connection_that_went_silent_is_replaced() {
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
 }
 
-/// Instances that start at once find no tables, and make them once.
+/// Instances that start at the same time create the tables once.
 async fn the_tables_are_made_once(backend: Backend) {
     let Some(database) = Database::new(backend).await else { return };
     for left in at_once(&database, |store, _| async move { store.left("parasite").await }).await {
@@ -147,7 +147,7 @@ async fn a_database_that_is_away_is_an_error_until_it_is_back() {
     assert_eq!(other.left("parasite").await.unwrap(), Some(3));
 }
 
-/// What RDS asks for: a password, here from `STORE_PASSWORD_FILE`, and TLS with a certificate that is verified.
+/// As RDS requires: a password, here from `STORE_PASSWORD_FILE`, and TLS with a certificate that is verified.
 #[tokio::test]
 async fn a_password_and_a_certificate_open_the_database() {
     const PASSWORD: &str = "hu sh@/%41";

@@ -21,8 +21,8 @@ use crate::runtime::{Gateway, Instance};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(45);
 
-/// A program that `deploy/serverless/emulators --tools` names. `None`, loudly, when it can't be had; in CI
-/// that is a failure.
+/// Path of a program, from `deploy/serverless/emulators --tools`. `None`, with a message, if it cannot be installed; in
+/// CI that is a failure.
 pub(crate) fn tool(name: &str) -> Option<String> {
     static FOUND: OnceLock<(String, String)> = OnceLock::new();
     if let Ok(given) = std::env::var(name) {
@@ -46,10 +46,10 @@ pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// The emulator's process and address. Tests share one, and no test is the last.
+/// Process and address of the emulator, which all tests share.
 static EMULATOR: Mutex<Option<(Child, String)>> = Mutex::new(None);
 
-/// The emulator's address. It is started once for all tests, and ends by itself after them.
+/// Address of the emulator. It is started once for all tests, and ends by itself after them.
 async fn emulator() -> Option<String> {
     let program = tool("MOTO_SERVER")?;
     let (address, fresh) = {
@@ -58,7 +58,7 @@ async fn emulator() -> Option<String> {
             (address.clone(), false)
         } else {
             let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            // It ends when its input does, which is when this process does, however that comes about.
+            // It ends when its input is closed, which happens at the end of this process in any case.
             let child = Command::new("sh")
                 .args(["-c", r#""$@" & cat >/dev/null; kill $!"#, "sh"])
                 .args([&program, "--host", "127.0.0.1", "--port", &port.to_string()])
@@ -83,7 +83,7 @@ async fn emulator() -> Option<String> {
     Some(address)
 }
 
-/// A configuration of AWS' clients for the emulator.
+/// Configuration of the AWS clients for the emulator.
 pub(crate) async fn emulated() -> Option<SdkConfig> {
     let credentials = aws_sdk_dynamodb::config::Credentials::new("test", "test", None, None, "test");
     let loader = aws_config::defaults(aws_config::BehaviorVersion::latest())
@@ -93,7 +93,7 @@ pub(crate) async fn emulated() -> Option<SdkConfig> {
     Some(loader.load().await)
 }
 
-/// A name that no other test has.
+/// A unique name.
 pub(crate) fn unique() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("checkout-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
@@ -110,7 +110,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A database and queues of its own, with ten of one title. `extra` overrides the functions' variables.
+    /// Creates a separate database and queues, with ten items of one title. `extra` overrides the functions' variables.
     pub(crate) async fn new(backend: Backend, extra: &[(&str, &str)]) -> Option<Self> {
         let config = emulated().await?;
         let database = Database::new(backend).await?;
@@ -120,7 +120,7 @@ impl World {
         let dead = sqs.create_queue().queue_name(format!("{name}-dead")).send().await.unwrap().queue_url.unwrap();
         let gateway = Gateway::default();
         let address = gateway.start().await;
-        // As the template has it.
+        // As in the template.
         let (variable, store_address) = match backend {
             Backend::DynamoDb => ("TABLE", database.name()),
             Backend::Postgres | Backend::Sqlite => ("STORE", database.address()),
@@ -167,7 +167,7 @@ impl World {
         self.store.order(key).await.unwrap().unwrap_or_else(|| panic!("no order {key}"))
     }
 
-    /// Feeds the queue's messages to a worker, as Lambda's event source does, until `done`.
+    /// Passes the queue's messages to a worker, as Lambda's event source does, until `done`.
     pub(crate) async fn work_until(&self, worker: &Instance, done: impl AsyncFn(&Self) -> bool) {
         let since = Instant::now();
         while !done(self).await {
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// Nothing was reserved, charged or counted.
+    /// Asserts that nothing was reserved, charged or counted.
     pub(crate) async fn store_is_untouched(&self) {
         assert_eq!(self.store.left("parasite").await.unwrap(), Some(10));
         assert_eq!((self.gateway.calls(), self.breaker().await.version), (0, 0));
@@ -209,7 +209,7 @@ impl World {
         received.messages.unwrap_or_default().len()
     }
 
-    /// What was charged and not voided is the price of the paid orders.
+    /// Asserts that charges minus voids equal the price of the paid orders.
     pub(crate) async fn books_agree(&self, keys: &[String]) {
         let mut paid = 0;
         for key in keys {
@@ -243,7 +243,7 @@ pub(crate) fn request(method: &str, path: &str, key: &str, body: &Value) -> Valu
     })
 }
 
-/// Places an order through the function; its status and body.
+/// Places an order through the function, and returns status and body.
 pub(crate) async fn place(api: &Instance, key: &str) -> (u64, Value) {
     let order = json!({"title": "parasite", "amount": 3_500});
     let answer = api.invoke(request("POST", "/orders", key, &order)).await.expect("an answer");
