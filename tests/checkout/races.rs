@@ -120,7 +120,7 @@ async fn a_trip_that_outlived_its_instances_does_not_end_the_counting() {
         state: "open".to_owned(),
         open_until: 1,
         failures: 0,
-        changed_by: "somebody who is gone".to_owned(),
+        changed_by: "an instance that is gone".to_owned(),
     };
     assert!(one.checkout.store().breakers().write("checkout/payment-gateway", &long_over).await.unwrap());
     millis(2000).await;
@@ -178,7 +178,8 @@ async fn a_release_waits_for_the_reservation_that_it_undoes() {
     let mut late = AnyConnection::connect(&url).await.unwrap();
     for statement in [
         "BEGIN",
-        "INSERT INTO reservations (order_id, film_id, kind, showing, state, at) VALUES ('late', 3, 'premiere', 1, 'held', 3)",
+        "INSERT INTO reservations (order_id, film_id, kind, showing, state, at) VALUES ('late', 3, 'premiere', 1, \
+         'held', 3)",
         "UPDATE stock SET taken = taken + 1 WHERE film_id = 3",
     ] {
         sqlx::query(statement).execute(&mut late).await.unwrap();

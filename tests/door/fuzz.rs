@@ -188,7 +188,7 @@ fn no_bytes_on_a_port_end_the_process() {
     );
     let mut runner = TestRunner::new(ProptestConfig { cases: cases(500).cases.min(20_000), ..cases(500) });
     let done = runner.run(&request, |(port, line, headers, body, noise)| {
-        let Some(mut stream) = connect(&ports[port]) else { return Err(TestCaseError::fail("nobody listens")) };
+        let Some(mut stream) = connect(&ports[port]) else { return Err(TestCaseError::fail("no listener")) };
         let mut bytes = format!("{line}\r\n{}\r\n\r\n", headers.join("\r\n")).into_bytes();
         bytes.extend(body);
         bytes.extend(noise);

@@ -62,15 +62,21 @@ async fn drills_pass_with_every_profile_and_foreign_configuration() {
     let only = std::env::var("BREAKERBOX_PROFILE").ok();
     let asked = CASES.iter().filter(|case| only.as_ref().is_none_or(|only| case.interval == only));
     let done = join_all(asked.map(async |case| (case, drilled(&tools, case).await))).await;
-    let mut table =
-        "| configuration | alert | fires after | told after | over after |\n|---|---|---:|---:|---:|\n".to_owned();
+    let mut table = "| configuration | alert | fires after | notified after | resolved after \
+         |\n|---|---|---:|---:|---:|\n"
+        .to_owned();
     let mut wrong = Vec::new();
     for (case, report) in &done {
         for drill in report["drills"].as_array().unwrap() {
             let time = |what: &str| drill["seconds"][what].as_f64().map_or("–".to_owned(), |at| format!("{at:.0} s"));
-            let (fires, told, over) = (time("firing"), time("notified"), time("resolved"));
-            writeln!(table, "| {} | {} | {fires} | {told} | {over} |", case.name, drill["alert"].as_str().unwrap())
-                .unwrap();
+            let (fires, notified, resolved) = (time("firing"), time("notified"), time("resolved"));
+            writeln!(
+                table,
+                "| {} | {} | {fires} | {notified} | {resolved} |",
+                case.name,
+                drill["alert"].as_str().unwrap()
+            )
+            .unwrap();
             if drill["outcome"] != "passed" {
                 wrong.push(format!("{}: {drill:#}", case.name));
             }
@@ -142,7 +148,8 @@ fn start_prometheus(
     }
     let text = format!(
         "global:\n  scrape_interval: {interval}\n  scrape_timeout: 4s\n  evaluation_interval: {interval}\n\
-         rule_files:\n{files}alerting:\n  alertmanagers:\n    - static_configs:\n        - targets: ['{alertmanager}']\n\
+         rule_files:\n{files}alerting:\n  alertmanagers:\n    - static_configs:\n        - targets: \
+         ['{alertmanager}']\n\
          scrape_configs:\n  - job_name: {job}\n    honor_labels: true\n    static_configs:\n{targets}",
         interval = case.interval,
         job = case.job,
