@@ -17,6 +17,7 @@ RUN sed -i '/^\[\[\(test\|bench\|example\)\]\]/,/^$/d' Cargo.toml \
 COPY migrations migrations
 COPY alerts/runbook.md alerts/
 COPY alerts/optional/seeds.ko.yml alerts/optional/
+COPY docs/openapi.json docs/
 COPY src src
 RUN cargo build --release --locked --bin breakerbox
 

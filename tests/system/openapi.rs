@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use crate::site::TestSite;
 
 fn document() -> Value {
-    serde_json::from_str(breakerbox::app::openapi()).unwrap()
+    serde_json::from_str(&breakerbox::app::openapi()).unwrap()
 }
 
 async fn ask(site: &TestSite, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {

@@ -9,7 +9,7 @@ use super::row;
 const METHODS: &[&str] = &["get", "put", "post", "patch", "delete"];
 
 pub fn page() -> String {
-    let document: Value = serde_json::from_str(breakerbox::app::openapi()).expect("the document is JSON");
+    let document: Value = serde_json::from_str(&breakerbox::app::openapi()).expect("the document is JSON");
     let mut page = "# Admin API\n\n\
         From [openapi.json](../openapi.json), which every process serves at `/openapi.json`. [api.md](../api.md) says what holds\n\
         for all requests.\n\n\

@@ -247,7 +247,7 @@ fn admin_routes() -> BTreeSet<String> {
 
 #[test]
 fn the_admin_reference_has_every_route() {
-    let document = serde_json::from_str(breakerbox::app::openapi()).unwrap();
+    let document = serde_json::from_str(&breakerbox::app::openapi()).unwrap();
     let documented: BTreeSet<_> =
         super::api::operations(&document).into_iter().map(|(path, ..)| path.to_owned()).collect();
     let routes = admin_routes();
