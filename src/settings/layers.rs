@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::de::value::{SeqDeserializer, StrDeserializer};
+use serde::de::value::{MapAccessDeserializer, SeqDeserializer, StrDeserializer};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use toml::Value;
 use toml::de::{DeTable, DeValue};
@@ -39,16 +39,20 @@ impl fmt::Display for Source {
     }
 }
 
-/// A table, or a value with its source.
+/// A table, or a list or value with its source.
+///
+/// Lists are nodes, too, so that all types are deserialized from one kind of tree: each further one would add code for
+/// every type.
 #[derive(Clone)]
 pub(super) enum Node {
     Table(BTreeMap<String, Node>),
+    List(Vec<Node>, Source),
     Leaf(Leaf, Source),
 }
 
 #[derive(Clone)]
 pub(super) enum Leaf {
-    /// A typed value from a file.
+    /// A typed value from a file, neither a list nor a table.
     Typed(Value),
     /// Text from the environment.
     Text(String),
@@ -83,13 +87,25 @@ impl Node {
         for (key, span) in spans {
             let node = match (values.get(key.get_ref().as_ref()), span.get_ref()) {
                 (Some(Value::Table(values)), DeValue::Table(spans)) => Self::table(values, spans, source),
-                (Some(value), _) => Self::Leaf(Leaf::Typed(value.clone()), source(key.span().start)),
+                (Some(value), _) => Self::of(value, &source(key.span().start)),
                 // Unreachable in practice: both trees were parsed from the same text.
                 (None, _) => continue,
             };
             table.insert(key.get_ref().to_string(), node);
         }
         Self::Table(table)
+    }
+
+    fn of(value: &Value, source: &Source) -> Self {
+        match value {
+            Value::Table(table) => {
+                Self::Table(table.iter().map(|(key, value)| (key.clone(), Self::of(value, source))).collect())
+            }
+            Value::Array(items) => {
+                Self::List(items.iter().map(|item| Self::of(item, source)).collect(), source.clone())
+            }
+            value => Self::Leaf(Leaf::Typed(value.clone()), source.clone()),
+        }
     }
 
     /// Merges `over` into this node: tables are merged, values replaced.
@@ -140,7 +156,7 @@ impl Node {
                     Some(next) => node = next,
                     None => break,
                 },
-                Self::Leaf(..) => break,
+                Self::List(..) | Self::Leaf(..) => break,
             }
         }
         let mut given = node.leaves();
@@ -153,8 +169,8 @@ impl Node {
     /// Sources of the non-default values below this node.
     fn leaves(&self) -> Box<dyn Iterator<Item = &Source> + '_> {
         match self {
-            Self::Leaf(_, Source::Default) => Box::new(std::iter::empty()),
-            Self::Leaf(_, source) => Box::new(std::iter::once(source)),
+            Self::List(_, Source::Default) | Self::Leaf(_, Source::Default) => Box::new(std::iter::empty()),
+            Self::List(_, source) | Self::Leaf(_, source) => Box::new(std::iter::once(source)),
             Self::Table(table) => Box::new(table.values().flat_map(Self::leaves)),
         }
     }
@@ -229,12 +245,6 @@ impl serde::de::Error for Wrong {
     }
 }
 
-impl From<toml::de::Error> for Wrong {
-    fn from(error: toml::de::Error) -> Self {
-        Self::new(error.message().trim().to_owned())
-    }
-}
-
 /// Deserializes a whole number within the range of the field's type.
 macro_rules! whole {
     ($($method:ident $visit:ident $ty:ty,)*) => {$(
@@ -258,6 +268,10 @@ impl fmt::Display for Node {
         match self {
             Self::Leaf(Leaf::Text(text), _) => f.write_str(text),
             Self::Leaf(Leaf::Typed(value), _) => write!(f, "{value}"),
+            Self::List(items, _) => {
+                let items: Vec<_> = items.iter().map(Self::to_string).collect();
+                write!(f, "[{}]", items.join(", "))
+            }
             Self::Table(_) => f.write_str("a table"),
         }
     }
@@ -280,7 +294,14 @@ impl<'de> Deserializer<'de> for &'de Node {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         match self {
             Node::Table(table) => visitor.visit_map(Fields { left: table.iter(), value: None }),
-            Node::Leaf(Leaf::Typed(value), _) => Ok(value.clone().deserialize_any(visitor)?),
+            Node::List(items, _) => visitor.visit_seq(SeqDeserializer::new(items.iter())),
+            Node::Leaf(Leaf::Typed(value), _) => match value {
+                Value::Boolean(truth) => visitor.visit_bool(*truth),
+                Value::Integer(number) => visitor.visit_i64(*number),
+                Value::Float(number) => visitor.visit_f64(*number),
+                Value::String(text) => visitor.visit_str(text),
+                other => visitor.visit_string(other.to_string()),
+            },
             // Without an expected type, the type is guessed from the text.
             Node::Leaf(Leaf::Text(text), _) => {
                 if let Ok(truth) = text.parse::<bool>() {
@@ -365,18 +386,18 @@ impl<'de> Deserializer<'de> for &'de Node {
                 text.deserialize_enum(name, variants, visitor)
             }
             // A variant with fields is a table with one entry.
-            Node::Table(_) => {
-                let value: Value = Value::deserialize(self)?;
-                Ok(value.deserialize_enum(name, variants, visitor)?)
+            Node::Table(table) if table.len() == 1 => {
+                let fields = Fields { left: table.iter(), value: None };
+                MapAccessDeserializer::new(fields).deserialize_enum(name, variants, visitor)
             }
-            Node::Leaf(Leaf::Typed(value), _) => Ok(value.clone().deserialize_enum(name, variants, visitor)?),
+            _ => Err(Wrong::new(format!("{self} must be one of {}", variants.join(", ")))),
         }
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         match self {
             Node::Table(_) => self.deserialize_any(visitor),
-            Node::Leaf(..) => Err(Wrong::new(format!("{self} must be a table"))),
+            Node::List(..) | Node::Leaf(..) => Err(Wrong::new(format!("{self} must be a table"))),
         }
     }
 
@@ -394,8 +415,71 @@ impl<'de> Deserializer<'de> for &'de Node {
     }
 }
 
+impl<'de> IntoDeserializer<'de, Wrong> for &'de Node {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
 /// Reads and parses a settings file.
 pub(super) fn file(path: &Path) -> Result<Node, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     Node::parse(&text, &|line| Source::File(path.to_owned(), line))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Shape {
+        Point,
+        Circle { radius: f64 },
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Drawing {
+        sizes: Vec<u8>,
+        shapes: Vec<Shape>,
+    }
+
+    fn read(text: &str) -> Result<Drawing, String> {
+        Node::parse(text, &|line| Source::File("drawing.toml".into(), line)).unwrap().read()
+    }
+
+    #[test]
+    fn lists_hold_values_texts_and_tables() {
+        let drawing = read("sizes = [1, 2]\nshapes = ['point', { circle = { radius = 2 } }]").unwrap();
+        let shapes = vec![Shape::Point, Shape::Circle { radius: 2.0 }];
+        assert_eq!(drawing, Drawing { sizes: vec![1, 2], shapes });
+    }
+
+    #[test]
+    fn a_wrong_element_is_refused_with_its_field_and_line() {
+        for (text, refusal) in [
+            ("sizes = [256]\nshapes = []", "sizes: 256 must be a whole number from 0 to 255 (in drawing.toml:1)"),
+            ("sizes = 3\nshapes = []", "sizes: invalid type: integer `3`, expected a sequence (in drawing.toml:1)"),
+            (
+                "sizes = []\nshapes = ['cube']",
+                "shapes: unknown variant `cube`, expected `point` or `circle` (in drawing.toml:2)",
+            ),
+            (
+                "sizes = []\nshapes = [{ circle = { radius = true } }]",
+                "shapes.circle.radius: true must be a number (in drawing.toml:2)",
+            ),
+            ("sizes = []\nshapes = [[]]", "shapes: [] must be one of point, circle (in drawing.toml:2)"),
+            (
+                "sizes = []\nshapes = [{ circle = { radius = 1 }, point = 1 }]",
+                "shapes: a table must be one of point, circle (in drawing.toml:2)",
+            ),
+        ] {
+            assert_eq!(read(text).unwrap_err(), refusal);
+        }
+    }
 }
