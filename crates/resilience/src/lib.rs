@@ -3,9 +3,9 @@
 //! ## Common properties
 //!
 //! - **Time and randomness are arguments.** Functions take an `Instant`. Only [`policy`], [`bulkhead`]
-//! and [`fallback`] wait or read the time, with Tokio's clock, which tests can pause; [`circuit`]
-//! reads the [`clock`] it was built with. A clock that stands still or goes backwards does no harm.
-//! Builders need no seed, and accept one for reproducible results.
+//!   and [`fallback`] wait or read the time, with Tokio's clock, which tests can pause; [`circuit`] and [`policy`]
+//!   read the [`clock`] they were built with. A clock that stands still or goes backwards does no harm.
+//!   Builders need no seed, and accept one for reproducible results.
 //! - **Decisions are return values**, including transitions. The core calls no listener under a lock,
 //!   writes no log and exports no metric.
 //! - **Cancellation is safe.** A future can be dropped at any await point: permits and queue slots are
