@@ -20,8 +20,17 @@ use tokio::sync::Semaphore;
 
 use crate::{Case, harness::Subject, peers::ready};
 
+/// A clock that a thread refreshes every millisecond.
 fn coarse_clock() -> CoarseClock {
-    CoarseClock::every(Duration::from_millis(1)).expect("a thread")
+    let clock = CoarseClock::new();
+    let refreshed = clock.clone();
+    std::thread::spawn(move || {
+        loop {
+            refreshed.refresh();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    clock
 }
 
 fn leak<T>(value: T) -> &'static T {

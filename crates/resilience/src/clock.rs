@@ -7,14 +7,14 @@
 //! that needs no time, or the [`CoarseClock`], saves all of it.
 
 use std::{
-    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
+
+use tokio::time::MissedTickBehavior;
 
 /// A clock. It should be monotonic; one that goes backwards or stands still does no harm.
 pub trait Clock {
@@ -48,18 +48,21 @@ impl Clock for TokioClock {
 pub struct ManualClock(Arc<Moment>);
 
 /// A clock that returns the time of its last refresh: reading it is one load. It is meant for calls that last
-/// longer than its steps, because durations are accurate to one step. [`every`](Self::every) starts a thread that
-/// refreshes it; a program that has a timer of its own can create it with [`new`](Self::new) and call
+/// longer than its steps, because durations are accurate to one step. A task that runs
+/// [`refresh_every`](Self::refresh_every) keeps it current, or a thread of the program that calls
 /// [`refresh`](Self::refresh). Clones share the time.
 ///
 /// ```
 /// use std::{io, time::Duration};
 /// use breakerbox_resilience::{CircuitBreaker, clock::CoarseClock};
 ///
-/// let clock = CoarseClock::every(Duration::from_millis(1))?;
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let clock = CoarseClock::new();
+/// tokio::spawn(clock.clone().refresh_every(Duration::from_millis(1)));
 /// let breaker = CircuitBreaker::builder("search").time_window(Duration::from_secs(10)).clock(clock).build()?;
-/// assert_eq!(breaker.run(|| Ok::<_, io::Error>("found")).expect("closed"), "found");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// assert_eq!(breaker.call(async { Ok::<_, io::Error>("found") }).await.expect("closed"), "found");
+/// # Ok::<(), breakerbox_resilience::SettingsError>(())
+/// # }).unwrap();
 /// ```
 #[derive(Clone, Debug)]
 pub struct CoarseClock(Arc<Moment>);
@@ -82,7 +85,8 @@ impl Moment {
     }
 
     fn refresh(&self) {
-        self.nanos.fetch_max(nanos(self.origin.elapsed()), Ordering::Relaxed);
+        let now = TokioClock.now().saturating_duration_since(self.origin);
+        self.nanos.fetch_max(nanos(now), Ordering::Relaxed);
     }
 }
 
@@ -120,31 +124,21 @@ impl CoarseClock {
     /// Creates a clock at the current time, which stands still until it is refreshed.
     #[must_use]
     pub fn new() -> Self {
-        Self(Moment::new(Instant::now()))
+        Self(Moment::new(TokioClock.now()))
     }
 
-    /// Creates a clock that a thread of its own refreshes every `step`, until the last clone is dropped. A
-    /// millisecond suits calls over a network. The operating system adds its timer's slack to each step (50 µs on
-    /// Linux), and more when it has no processor free.
-    ///
-    /// # Errors
-    ///
-    /// The error of the operating system if it cannot create the thread.
-    pub fn every(step: Duration) -> io::Result<Self> {
-        let clock = Self::new();
-        let moment = Arc::downgrade(&clock.0);
-        thread::Builder::new().name("coarse-clock".into()).spawn(move || {
-            while let Some(moment) = moment.upgrade() {
-                moment.refresh();
-                // The thread must not keep the time alive while it sleeps.
-                drop(moment);
-                thread::sleep(step);
-            }
-        })?;
-        Ok(clock)
+    /// Refreshes the clock every `step`, until this is the last clone. A millisecond suits calls over a network. A
+    /// runtime whose threads are all busy refreshes late.
+    pub async fn refresh_every(self, step: Duration) {
+        let mut ticks = tokio::time::interval(step);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while Arc::strong_count(&self.0) > 1 {
+            ticks.tick().await;
+            self.refresh();
+        }
     }
 
-    /// Sets the time from the monotonic clock.
+    /// Sets the time from [`TokioClock`].
     pub fn refresh(&self) {
         self.0.refresh();
     }
@@ -178,21 +172,16 @@ mod tests {
         assert!(clock.now() > first && clock.now() <= Instant::now());
     }
 
-    #[test]
-    fn a_thread_refreshes_the_clock_until_it_is_dropped() {
-        let clock = CoarseClock::every(Duration::from_micros(100)).unwrap();
-        let (copy, first) = (clock.clone(), clock.now());
+    #[tokio::test(start_paused = true)]
+    async fn a_task_refreshes_the_clock_until_it_is_dropped() {
+        let clock = CoarseClock::new();
+        let (first, step) = (clock.now(), Duration::from_millis(1));
+        let task = tokio::spawn(clock.clone().refresh_every(step));
+        tokio::time::sleep(100 * step).await;
+        let behind = first + 100 * step - clock.now();
+        assert!(behind <= step, "{behind:?}");
         drop(clock);
-        while copy.now() == first {
-            thread::yield_now();
-        }
-        assert!(copy.now() <= Instant::now());
-        let moment = Arc::downgrade(&copy.0);
-        drop(copy);
-        // The thread holds it for the moment of a refresh at most.
-        while moment.upgrade().is_some() {
-            thread::yield_now();
-        }
+        task.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
