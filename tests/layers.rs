@@ -198,7 +198,6 @@ fn no_function_takes_a_label_as_text() {
         "crates/serverless/src/steps.rs: outcome(status)",
         "src/client/span.rs: fail(kind)",
         "src/drill/plan/catalog/by_hand.rs: cannot(reason)",
-        "src/lab/report.rs: meaning(reason)",
         "src/pages/assets.rs: new(kind)",
         "src/scenario/library.rs: plan(kind)",
         "src/services/checkout/saga.rs: step(outcome)",
@@ -326,29 +325,72 @@ fn text_argument(argument: &syn::FnArg) -> Option<Vec<String>> {
     text.then_some(names)
 }
 
-/// The walks through the code in `ARCHITECTURE.md` have the form `file`: `function` → `function`.
+/// The walks through the code in `ARCHITECTURE.md` consist of `file`: `function`. An arrow before a function, or before its
+/// file, says that a function named before in the walk calls it.
 #[test]
-fn the_architecture_names_functions_that_exist() {
+fn the_architecture_names_functions_and_their_callers() {
     const MOST_HOPS: usize = 20;
     let text = fs::read_to_string("ARCHITECTURE.md").unwrap().replace('\n', " ");
     let walks: Vec<_> = text.split("## Follow ").skip(1).collect();
-    assert_eq!(walks.len(), 4);
+    assert_eq!(walks.len(), 5);
     for walk in walks {
-        let (mut hops, mut file) = (0, None);
+        let (mut hops, mut file, mut across) = (0, None, false);
+        // Bodies of all functions of the walk, and of the one before.
+        let (mut all, mut last) = (String::new(), String::new());
         let pieces: Vec<_> = walk.split('`').collect();
-        // The text between two code spans says how they are related.
         for (before, code) in pieces.chunks_exact(2).map(|pair| (pair[0].trim(), pair[1])) {
             if Path::new(code).extension().is_some_and(|extension| extension == "rs") {
                 file = Some(fs::read_to_string(code).unwrap_or_else(|error| panic!("{code}: {error}")));
-            } else if before == ":" || before == "→" {
-                let file = file.as_ref().unwrap_or_else(|| panic!("{code} is in no file"));
-                let defined = ["(", "<"].iter().any(|next| file.contains(&format!("fn {code}{next}")));
-                assert!(defined, "{code} is not where ARCHITECTURE.md says");
-                hops += 1;
+                across = before.ends_with('→');
+                continue;
             }
+            let within = before.ends_with('→');
+            if before != ":" && !within {
+                continue;
+            }
+            let bodies = bodies_of(file.as_ref().unwrap_or_else(|| panic!("{code} is in no file")), code);
+            assert!(!bodies.is_empty(), "{code} is not where ARCHITECTURE.md says");
+            let callers = if within { Some(&last) } else { across.then_some(&all) };
+            if let Some(callers) = callers {
+                assert!(calls(callers, code), "{code} is not called by the functions before it: {}", &walk[..20]);
+            }
+            all.push_str(&bodies);
+            (last, across) = (bodies, false);
+            hops += 1;
         }
         assert!((5..=MOST_HOPS).contains(&hops), "{hops} hops: {}", &walk[..20]);
     }
+}
+
+/// Whether one of these bodies calls a function of this name.
+fn calls(bodies: &str, name: &str) -> bool {
+    let part_of_a_name = |character: char| character.is_alphanumeric() || character == '_';
+    bodies.match_indices(name).any(|(at, _)| {
+        let after = &bodies[at + name.len()..];
+        !bodies[..at].ends_with(part_of_a_name) && (after.starts_with('(') || after.starts_with("::<"))
+    })
+}
+
+/// The bodies of all functions with this name.
+fn bodies_of(source: &str, name: &str) -> String {
+    let mut bodies = String::new();
+    for next in ["(", "<"] {
+        for (at, _) in source.match_indices(&format!("fn {name}{next}")) {
+            let (mut depth, mut length) = (0_usize, 0);
+            for character in source[at..].chars() {
+                length += character.len_utf8();
+                match character {
+                    '{' => depth += 1,
+                    '}' if depth == 1 => break,
+                    '}' => depth -= 1,
+                    _ => {}
+                }
+            }
+            // Without the name itself, which is no call.
+            bodies.push_str(&source[at + "fn ".len() + name.len()..at + length]);
+        }
+    }
+    bodies
 }
 
 /// Telemetry is a leaf: its log of transitions is bounded and lossy, and meant for people.

@@ -37,7 +37,7 @@ impl Fallbacks {
 
     /// Counts and returns the result of a chain: the step that served it, and the steps that failed before. `reason`
     /// says why the live answer was missing.
-    pub fn settle<T>(&self, chain: Chain<T>, reason: FallbackReason) -> Option<Served<T>> {
+    pub fn finish<T>(&self, chain: Chain<T>, reason: FallbackReason) -> Option<Served<T>> {
         let (served, failed) = match chain.finish() {
             Ok(served) => {
                 let failed = served.failed.clone();

@@ -2,7 +2,6 @@
 //!
 //! ## Theory of operation
 //!
-//! Each service holds one [`Client`] for each dependency. A call goes through the dependency's
 //! Each service holds one [`Client`] per dependency. A call goes through the dependency's [`Policy`] (bulkhead → total
 //! deadline → retry → per attempt: breaker, timeout), and each attempt goes through a [`Transport`]. The policy reports
 //! its decisions as events, which this module passes to telemetry; neither the policy nor the services know a metric by
@@ -14,6 +13,7 @@
 //! A [`Client::bare`] client has no policy. Its calls only share a connection pool, like those of a service without
 //! isolation; the unprotected twin gateway uses such clients.
 
+mod attempt;
 mod error;
 mod fallback;
 mod observe;
@@ -30,7 +30,6 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
-use tracing::Instrument;
 
 pub use crate::web::context::{Context, DEADLINE_HEADER, PROTECTION_HEADER};
 pub use error::{AttemptError, Error};
@@ -45,7 +44,6 @@ use breakerbox_resilience::bulkhead::Bulkhead;
 use breakerbox_resilience::policy::{Attempt, Call, Policy, PolicySettings};
 use breakerbox_telemetry::{BulkheadTelemetry, Metrics, PolicyTelemetry, TransitionLog};
 use observe::Reporter;
-use span::AttemptSpan;
 use transport::Peer;
 
 /// Destination of a client's events.
@@ -268,42 +266,4 @@ impl Client {
             }
         }
     }
-
-    async fn attempt<T>(
-        &self,
-        context: &Context,
-        request: &Request,
-        turn: usize,
-        attempt: Attempt,
-        read: &impl Fn(Reply) -> Result<T, AttemptError>,
-    ) -> Result<T, AttemptError> {
-        let span = AttemptSpan::begin(&self.inner.peer, request, &attempt);
-        let result = self.exchange(context, request, turn, attempt, read).instrument(span.span()).await;
-        span.end(&result);
-        result
-    }
-
-    async fn exchange<T>(
-        &self,
-        context: &Context,
-        request: &Request,
-        turn: usize,
-        attempt: Attempt,
-        read: &impl Fn(Reply) -> Result<T, AttemptError>,
-    ) -> Result<T, AttemptError> {
-        let mut headers = request.headers.clone();
-        // Not the instance of the previous attempt, nor that of the hedged one.
-        let turn = turn + attempt.number as usize - 1 + usize::from(attempt.hedge);
-        // The dependency gets the timeout of this attempt, not that of the page: work for a caller that has moved on to
-        // its next attempt is wasted.
-        let context = if context.protection { attempt_context(context, &attempt) } else { *context };
-        context.write(&mut headers);
-        let reply = self.inner.transport.send_to(turn, request, headers).await?;
-        tracing::Span::current().record("http.response.status_code", reply.status.as_u16());
-        AttemptError::check(reply).and_then(read)
-    }
-}
-
-fn attempt_context(context: &Context, attempt: &Attempt) -> Context {
-    if attempt.timeout == Duration::MAX { *context } else { context.within(attempt.timeout) }
 }

@@ -66,9 +66,9 @@ impl Watch {
         self.tally.borrow_mut().moved(Moved {
             at: Instant::from_std(transition.at).saturating_duration_since(self.epoch).as_secs_f64(),
             breaker: self.name.clone(),
-            from: transition.from.as_str(),
-            to: transition.to.as_str(),
-            reason: transition.reason.as_str(),
+            from: transition.from,
+            to: transition.to,
+            reason: transition.reason,
             calls: transition.window.calls,
             failures: transition.window.failures,
         });

@@ -12,6 +12,7 @@ use super::run::Results;
 use super::spec::Lang;
 use super::template;
 use super::{claims, tally::Moved};
+use breakerbox_resilience::breaker::{Reason, State};
 
 /// Each language with its template and the folder of its report, which ends with a slash unless it is empty.
 const TEMPLATES: [(Lang, &str, &str); 2] =
@@ -230,10 +231,11 @@ fn transitions(results: &Results, case: &str, variant: &str, lang: Lang) -> Resu
     out.push_str("|--:|---|---|---|--:|---|\n");
     for moved in moves.iter().take(MOST_ROWS) {
         let Moved { at, breaker, from, to, reason, calls, failures } = moved;
+        let (from, to, explained) = (from.as_str(), to.as_str(), meaning(*reason, lang));
         let _ = writeln!(
             out,
-            "| {at:.1} s | `{breaker}` | {from} → {to} | `{reason}` | {failures} / {calls} | {} |",
-            meaning(reason, lang)
+            "| {at:.1} s | `{breaker}` | {from} → {to} | `{}` | {failures} / {calls} | {explained} |",
+            reason.as_str()
         );
     }
     out.push_str(&summary(moves, result.length.as_secs_f64(), lang));
@@ -241,28 +243,32 @@ fn transitions(results: &Results, case: &str, variant: &str, lang: Lang) -> Resu
 }
 
 /// Explains a reason.
-fn meaning(reason: &str, lang: Lang) -> &'static str {
+fn meaning(reason: Reason, lang: Lang) -> &'static str {
     match reason {
-        "consecutive_failures" => {
+        Reason::ConsecutiveFailures => {
             phrase(lang, "enough failures in a row: calls are blocked", "연속 실패가 임계값에 닿아 호출을 차단")
         }
-        "failure_rate" => phrase(lang, "too large a share of the window failed", "창에서 실패한 비율이 임계값을 넘음"),
-        "slow_call_rate" => {
+        Reason::FailureRate => {
+            phrase(lang, "too large a share of the window failed", "창에서 실패한 비율이 임계값을 넘음")
+        }
+        Reason::SlowCallRate => {
             phrase(lang, "too large a share of the window was slow", "창에서 느린 호출의 비율이 임계값을 넘음")
         }
-        "wait_elapsed" => {
+        Reason::WaitElapsed => {
             phrase(lang, "the wait is over: the next calls are probes", "대기 시간이 끝나 다음 호출로 시험")
         }
-        "probes_succeeded" => {
+        Reason::ProbesSucceeded => {
             phrase(lang, "enough probes succeeded: back to normal", "시험 호출이 충분히 성공해 정상으로 복귀")
         }
-        "probes_failed" => phrase(lang, "the dependency is still down: another wait", "아직 회복되지 않아 다시 대기"),
-        "half_open_timeout" => {
+        Reason::ProbesFailed => {
+            phrase(lang, "the dependency is still down: another wait", "아직 회복되지 않아 다시 대기")
+        }
+        Reason::HalfOpenTimeout => {
             phrase(lang, "half-open took too long to come to a result", "Half-Open이 제때 결론을 내지 못함")
         }
-        "stage_passed" => phrase(lang, "a stage of the recovery went well", "회복의 한 단계를 통과"),
-        "shared" => phrase(lang, "another instance did the same", "다른 인스턴스의 판단을 따름"),
-        _ => phrase(lang, "by command", "명령에 따름"),
+        Reason::StagePassed => phrase(lang, "a stage of the recovery went well", "회복의 한 단계를 통과"),
+        Reason::Shared => phrase(lang, "another instance did the same", "다른 인스턴스의 판단을 따름"),
+        Reason::Command => phrase(lang, "by command", "명령에 따름"),
     }
 }
 
@@ -271,7 +277,7 @@ fn summary(moves: &[Moved], length: f64, lang: Lang) -> String {
     let (mut since, mut not_closed): (Option<f64>, f64) = (None, 0.0);
     for moved in moves {
         match (moved.to, since) {
-            ("closed", Some(from)) => {
+            (State::Closed, Some(from)) => {
                 not_closed += moved.at - from;
                 since = None;
             }
@@ -280,8 +286,8 @@ fn summary(moves: &[Moved], length: f64, lang: Lang) -> String {
         }
     }
     not_closed += since.map_or(0.0, |from| length - from);
-    let opens = moves.iter().filter(|moved| moved.to == "open").count();
-    let failed = moves.iter().filter(|moved| moved.reason == "probes_failed").count();
+    let opens = moves.iter().filter(|moved| moved.to == State::Open).count();
+    let failed = moves.iter().filter(|moved| moved.reason == Reason::ProbesFailed).count();
     let share = not_closed / length * 100.0;
     match lang {
         Lang::En => format!(

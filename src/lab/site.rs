@@ -178,15 +178,7 @@ impl World {
                 let name = format!("{service}/{breaker}");
                 if only.as_ref().is_none_or(|only| *only == name) {
                     let at = epoch.elapsed().as_secs_f64();
-                    lock(&tally).moved(Moved {
-                        at,
-                        breaker: name,
-                        from: from.as_str(),
-                        to: to.as_str(),
-                        reason: reason.as_str(),
-                        calls,
-                        failures,
-                    });
+                    lock(&tally).moved(Moved { at, breaker: name, from, to, reason, calls, failures });
                 }
             }
         });

@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::metrics::Series;
+use breakerbox_resilience::breaker::{Reason, State};
 
 /// Longest response time that is resolved, in microseconds.
 const LONGEST_MICROS: u64 = 3_600_000_000;
@@ -36,9 +37,9 @@ pub(crate) struct Moved {
     /// Seconds since the run began.
     pub(crate) at: f64,
     pub(crate) breaker: String,
-    pub(crate) from: &'static str,
-    pub(crate) to: &'static str,
-    pub(crate) reason: &'static str,
+    pub(crate) from: State,
+    pub(crate) to: State,
+    pub(crate) reason: Reason,
     pub(crate) calls: u64,
     pub(crate) failures: u64,
 }
@@ -234,7 +235,7 @@ impl Tally {
     }
 
     pub(crate) fn moved(&mut self, moved: Moved) {
-        if moved.to == "open" {
+        if moved.to == State::Open {
             self.opens += 1;
         }
         if self.transitions.len() < MOST_TRANSITIONS {
@@ -339,7 +340,7 @@ impl Tally {
     /// Seconds from the fault to the first opening.
     fn detected(&self, begin: Duration) -> f64 {
         let begin = begin.as_secs_f64();
-        let opened = self.transitions.iter().find(|moved| moved.to == "open" && moved.at >= begin);
+        let opened = self.transitions.iter().find(|moved| moved.to == State::Open && moved.at >= begin);
         opened.map_or(f64::NAN, |moved| moved.at - begin)
     }
 
@@ -379,7 +380,8 @@ impl Tally {
     /// Seconds after the fault during which the first breaker to open was not closed.
     fn blocked_after(&self, end: Duration) -> f64 {
         let (end, length) = (end.as_secs_f64(), self.length.as_secs_f64());
-        let Some(name) = self.transitions.iter().find(|moved| moved.to == "open").map(|moved| &moved.breaker) else {
+        let Some(name) = self.transitions.iter().find(|moved| moved.to == State::Open).map(|moved| &moved.breaker)
+        else {
             return 0.0;
         };
         let own = self.transitions.iter().filter(|moved| moved.breaker == *name);
@@ -387,11 +389,11 @@ impl Tally {
         let overlap = |from: f64, to: f64| (to - from.max(end)).max(0.0);
         for moved in own {
             match (moved.to, since) {
-                ("closed", Some(from)) => {
+                (State::Closed, Some(from)) => {
                     total += overlap(from, moved.at);
                     since = None;
                 }
-                ("closed", None) | (_, Some(_)) => {}
+                (State::Closed, None) | (_, Some(_)) => {}
                 (_, None) => since = Some(moved.at),
             }
         }
@@ -451,15 +453,15 @@ mod tests {
                 breaker: "api".to_owned(),
                 from,
                 to,
-                reason: "failure_rate",
+                reason: Reason::FailureRate,
                 calls: 1,
                 failures: 1,
             });
         };
-        moved(12.0, "closed", "open");
-        moved(42.0, "open", "half_open");
-        moved(43.0, "half_open", "closed");
-        moved(90.0, "closed", "open");
+        moved(12.0, State::Closed, State::Open);
+        moved(42.0, State::Open, State::HalfOpen);
+        moved(43.0, State::HalfOpen, State::Closed);
+        moved(90.0, State::Closed, State::Open);
         let result = tally.finish();
         assert!((result.metrics["blocked-after"] - 33.0).abs() < 1e-9);
         assert!((result.metrics["detect"] - 2.0).abs() < 1e-9);

@@ -102,7 +102,7 @@ impl PaymentState {
         &self.inner.store
     }
 
-    async fn charge(&self, key: &str, request: &ChargeRequest) -> Result<Response, Problem> {
+    async fn book(&self, key: &str, request: &ChargeRequest) -> Result<Response, Problem> {
         let Inner { store, settings, telemetry, .. } = &*self.inner;
         let id = format!("ch_{:032x}", rand::random::<u128>());
         let declined = chance(key) < settings.decline_rate;
@@ -215,12 +215,12 @@ async fn charge(
     if !(1..=LARGEST_AMOUNT).contains(&request.amount_won) {
         return Err(Problem::bad_request("amount_won", format!("must be from 1 to {LARGEST_AMOUNT}")));
     }
-    let answer = state.charge(key, &request).await;
+    let answer = state.book(key, &request).await;
     if state.inner.faults.as_ref().is_some_and(TargetFaults::draw_twice) {
         if !state.inner.settings.honour_idempotency_keys {
             state.inner.telemetry.entry(LedgerEntry::ChargedAgain);
         }
-        return state.charge(key, &request).await;
+        return state.book(key, &request).await;
     }
     answer
 }

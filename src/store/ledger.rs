@@ -101,7 +101,7 @@ impl LedgerStore {
     pub async fn charge(&self, charge: NewCharge<'_>, now: i64) -> Result<Charged, StoreError> {
         self.store
             .write((OwnCharge::from(charge), now), |connection, (charge, now)| {
-                Box::pin(async move { take(connection, charge, *now).await })
+                Box::pin(async move { charge_once(connection, charge, *now).await })
             })
             .await
     }
@@ -163,7 +163,7 @@ impl From<NewCharge<'_>> for OwnCharge {
     }
 }
 
-async fn take(connection: &mut AnyConnection, charge: &OwnCharge, now: i64) -> Result<End<Charged>, StoreError> {
+async fn charge_once(connection: &mut AnyConnection, charge: &OwnCharge, now: i64) -> Result<End<Charged>, StoreError> {
     let state = if charge.declined { DECLINED } else { CHARGED };
     if !take_key(connection, &charge.key, state, charge, now).await? {
         let row = key_row(connection, &charge.key).await?;

@@ -3,6 +3,7 @@
 use super::time_axis::{clock_title, clock_unit};
 use super::{View, label, plain, widest};
 use crate::lab::svg::{Anchor, Canvas, Scale, WIDTH};
+use breakerbox_resilience::breaker::State;
 
 impl View<'_> {
     /// The states of each breaker over time, for the first seed.
@@ -43,16 +44,16 @@ impl View<'_> {
             canvas.rect((x.at(from), top - 14.0), (x.at(to) - x.at(from), bottom - top + 14.0), "#fbe3d6");
             canvas.above((x.at(from) + 3.0, top - 3.0), &title);
         }
-        let fill = |state: &str| match state {
-            "closed" => "#009E73",
-            "open" => "#D55E00",
-            "half_open" => "#E69F00",
+        let fill = |state: State| match state {
+            State::Closed => "#009E73",
+            State::Open => "#D55E00",
+            State::HalfOpen => "#E69F00",
             _ => "#666",
         };
         for (index, (name, moves)) in rows.iter().enumerate() {
             let y = top + row * index as f64;
             canvas.text((left - 8.0, y + 15.0), name, Anchor::End);
-            let (mut since, mut state) = (0.0, "closed");
+            let (mut since, mut state) = (0.0, State::Closed);
             for moved in moves {
                 canvas.rect((x.at(since), y + 3.0), (x.at(moved.at) - x.at(since), row - 10.0), fill(state));
                 (since, state) = (moved.at, moved.to);
@@ -62,10 +63,10 @@ impl View<'_> {
         for tick in minutes.ticks() {
             canvas.faint((minutes.at(tick), bottom + 16.0), &plain(tick), Anchor::Middle);
         }
-        let legend = [("closed", "Closed"), ("open", "Open"), ("half_open", "Half-Open")];
+        let legend = [(State::Closed, "Closed"), (State::Open, "Open"), (State::HalfOpen, "Half-Open")];
         for (index, (state, name)) in legend.iter().enumerate() {
             let at = left + 90.0 * index as f64;
-            canvas.rect((at, bottom + 26.0), (12.0, 12.0), fill(state));
+            canvas.rect((at, bottom + 26.0), (12.0, 12.0), fill(*state));
             canvas.faint((at + 17.0, bottom + 36.0), name, Anchor::Start);
         }
         canvas.faint((WIDTH - 20.0, bottom + 36.0), clock_title(length, self.lang), Anchor::End);

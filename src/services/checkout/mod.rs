@@ -252,14 +252,14 @@ impl CheckoutState {
                 if !context.protection {
                     return Err(error.into());
                 }
-                let served = user_fallbacks.settle(verified.chain(&user_id).await, error.reason());
+                let served = user_fallbacks.finish(verified.chain(&user_id).await, error.reason());
                 served.map_or_else(|| Err(error.into()), |_| Ok(()))
             }
         }
     }
 
     /// Accepts an order and runs its saga, or returns the stored answer.
-    async fn take(&self, context: Context, request: &OrderRequest, key: &str) -> Result<OrderAnswer, Problem> {
+    async fn accept(&self, context: Context, request: &OrderRequest, key: &str) -> Result<OrderAnswer, Problem> {
         let Inner { store, settings, telemetry, .. } = &*self.inner;
         let fingerprint = request.fingerprint();
         let now = self.now().await.map_err(|error| away(&error))?;
@@ -379,7 +379,7 @@ async fn take(
     if films::by_id(request.film_id).is_none() {
         return Err(Problem::bad_request("film_id", format!("must be a film's id, 1 to {}", films::count())));
     }
-    state.take(context, &request, &key).await.map(Json)
+    state.accept(context, &request, &key).await.map(Json)
 }
 
 /// The request's idempotency key. It is required: without one, a caller that did not receive the answer would

@@ -166,7 +166,7 @@ impl CheckoutState {
         match self.ask_for_money(context, &order).await {
             Charging::Paid(charge) => {
                 telemetry.step(SagaStep::Charge, StepOutcome::Done);
-                self.settle(order, job, &charge).await
+                self.mark_paid(order, job, &charge).await
             }
             Charging::Refused(outcome, why) => {
                 telemetry.step(SagaStep::Charge, StepOutcome::Refused);
@@ -229,7 +229,7 @@ impl CheckoutState {
     }
 
     /// The charge succeeded: the order is paid.
-    async fn settle(&self, order: Order, job: &Job, charge: &Charge) -> Result<Option<OrderAnswer>, StoreError> {
+    async fn mark_paid(&self, order: Order, job: &Job, charge: &Charge) -> Result<Option<OrderAnswer>, StoreError> {
         let Inner { telemetry, queue, wake, .. } = &*self.inner;
         let answer = answer(&order, OrderOutcome::Paid, None);
         let late = order.state == OrderState::Queued;

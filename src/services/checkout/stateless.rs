@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::settings::StatelessSettings;
 use crate::client::{Client, Request, Transport};
-use breakerbox_telemetry::{Metrics, StatelessOutcome, StatelessReading, StatelessTelemetry, names};
+use breakerbox_telemetry::{CallOutcome, Metrics, StatelessOutcome, StatelessReading, StatelessTelemetry, names};
 
 /// Values of the label `is`, which distinguishes the two results of the query.
 const RATIO: &str = "ratio";
@@ -87,8 +87,12 @@ fn query(service: &str, dependency: &str, settings: &StatelessSettings) -> Resul
         let value = value.replace('\\', r"\\").replace('"', r#"\""#);
         own = format!(r#"{own},{name}="{value}""#);
     }
-    let calls = |outcomes: &str| format!(r#"sum(increase({family}{{{own},outcome=~"{outcomes}"}}[{window}s]))"#);
-    let (failed, all) = (calls("failure|timeout"), calls("success|failure|timeout"));
+    let calls = |outcomes: &[CallOutcome]| {
+        let outcomes: Vec<_> = outcomes.iter().map(|outcome| outcome.as_str()).collect();
+        format!(r#"sum(increase({family}{{{own},outcome=~"{}"}}[{window}s]))"#, outcomes.join("|"))
+    };
+    let failed = calls(&[CallOutcome::Failure, CallOutcome::Timeout]);
+    let all = calls(&[CallOutcome::Success, CallOutcome::Failure, CallOutcome::Timeout]);
     let named = |what: &str, name: &str| format!(r#"label_replace({what}, "is", "{name}", "", "")"#);
     let ratio = named(&format!("{failed} / ({all} >= {})", settings.minimum_calls), RATIO);
     let age = named(&format!("time() - max(timestamp({family}{{{own}}}))"), AGE);

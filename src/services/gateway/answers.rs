@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::{GatewayState, Inner, Protection};
 use crate::client::{Chain, Context, Error, FallbackKind, Reply, Request, Served};
 use crate::services::user::SOURCE_HEADER;
-use crate::services::wire::{FilmList, FilmPage, Recommendation, Recommendations, Source};
+use crate::services::wire::{Film, FilmList, FilmPage, Recommendation, Recommendations, Source};
 use crate::web::problem::Problem;
 use breakerbox_resilience::fallback::{Aged, FallbackSettings};
 use breakerbox_telemetry::FallbackReason;
@@ -58,7 +58,24 @@ impl GatewayState {
             }
             Err(error) => {
                 let chain = inner.popular.chain(&()).await.or(FallbackKind::Popular, self.shipped()).await;
-                Ok(Sourced::of(inner.catalog_fallbacks.settle(chain, error.reason())))
+                Ok(Sourced::of(inner.catalog_fallbacks.finish(chain, error.reason())))
+            }
+        }
+    }
+
+    /// A film, or a notice without one.
+    pub(super) async fn film(&self, context: &Context, id: u32) -> Result<Sourced<Option<Film>>, Problem> {
+        let inner = &self.inner;
+        let request = Request::get(format!("/films/{id}"));
+        let result: Result<Film, Error> = inner.clients.catalog.call_json(context, request).await;
+        match self.or_problem(result)? {
+            Ok(film) => {
+                inner.films.put(id, film.clone());
+                Ok(Sourced::live(Some(film)))
+            }
+            Err(error) => {
+                let chain = inner.films.chain_with(&id, Some).await.or(FallbackKind::Notice, nothing_but(None)).await;
+                Ok(Sourced::of(inner.catalog_fallbacks.finish(chain, error.reason())))
             }
         }
     }
@@ -107,7 +124,7 @@ impl GatewayState {
             })
         };
         let chain = chain.or(FallbackKind::Popular, popular).await;
-        let Sourced { value, source, age } = Sourced::of(recommendation_fallbacks.settle(chain, reason));
+        let Sourced { value, source, age } = Sourced::of(recommendation_fallbacks.finish(chain, reason));
         Recommendations::new(source, value).aged(age)
     }
 
@@ -127,7 +144,7 @@ impl GatewayState {
         };
         let chain = pages.chain(&key.to_owned()).await.or(FallbackKind::Popular, popular).await;
         let empty = FilmPage { items: Vec::new(), total: 0, page, per_page };
-        Sourced::or(catalog_fallbacks.settle(chain, reason), empty)
+        Sourced::or(catalog_fallbacks.finish(chain, reason), empty)
     }
 }
 

@@ -149,19 +149,7 @@ pub(super) async fn movie(
     Path(id): Path<String>,
 ) -> Result<Page<Movie>, Problem> {
     let id = params::id("id", &id)?;
-    let inner = &state.inner;
-    let request = Request::get(format!("/films/{id}"));
-    let result: Result<Film, Error> = inner.clients.catalog.call_json(&context, request).await;
-    let Sourced { value: film, source, age } = match state.or_problem(result)? {
-        Ok(film) => {
-            inner.films.put(id, film.clone());
-            Sourced::live(Some(film))
-        }
-        Err(error) => {
-            let chain = inner.films.chain_with(&id, Some).await.or(FallbackKind::Notice, nothing_but(None)).await;
-            Sourced::of(inner.catalog_fallbacks.settle(chain, error.reason()))
-        }
-    };
+    let Sourced { value: film, source, age } = state.film(&context, id).await?;
     let notice = (source != Source::Live).then(|| CATALOG_NOTICE.to_owned());
     Ok(Page(Movie { source, notice, age_seconds: seconds(age), film }, source))
 }
@@ -228,7 +216,7 @@ pub(super) async fn me(
         Err(error) => {
             let chain =
                 inner.profiles.chain(&user).await.or(FallbackKind::Notice, nothing_but(Me::default_of(user))).await;
-            let served = inner.user_fallbacks.settle(chain, error.reason());
+            let served = inner.user_fallbacks.finish(chain, error.reason());
             let Sourced { value, source, age } = Sourced::or(served, Me::default_of(user));
             Ok(Json(Me { source, age_seconds: seconds(age), ..value }))
         }

@@ -37,7 +37,7 @@ impl GatewayState {
                 let chain =
                     inner.sessions.chain_with(&token.to_owned(), |verified| Viewer::Known(verified.user_id)).await;
                 let chain = chain.or(FallbackKind::Notice, nothing_but(Viewer::Unverified(error.reason()))).await;
-                let served = inner.user_fallbacks.settle(chain, error.reason());
+                let served = inner.user_fallbacks.finish(chain, error.reason());
                 Ok(served.map_or(Viewer::Unverified(error.reason()), |served| served.value))
             }
         }

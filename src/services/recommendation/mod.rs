@@ -117,7 +117,7 @@ impl RecommendationState {
         let popular = || (Source::Popular, popular.iter().take(limit).cloned().collect());
         let chain = last_live.chain_with(&user, cached).await;
         let chain = chain.or(FallbackKind::Popular, async { Some(Aged::fresh(popular())) }).await;
-        let served = fallbacks.settle(chain, reason);
+        let served = fallbacks.finish(chain, reason);
         let age = served.as_ref().and_then(|served| served.age);
         let (source, items) = served.map_or_else(popular, |served| served.value);
         Recommendations::new(source, items).aged(age)

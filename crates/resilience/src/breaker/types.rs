@@ -20,6 +20,12 @@ macro_rules! spelled {
                 match self { $(Self::$variant => $text,)* }
             }
         }
+
+        impl ::serde::Serialize for $name {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
     };
 }
 pub(crate) use spelled;
