@@ -16,13 +16,13 @@ pub(super) enum Action {
     List,
     /// Reject every call until the next command
     ForceOpen(Target),
-    /// Close the breaker and resume normal operation
+    /// Close the breaker, with an empty window
     Close(Target),
     /// Let every call pass and record none
     Disable(Target),
     /// Let every call pass and record all
     MetricsOnly(Target),
-    /// Close the breaker and clear its window
+    /// Close the breaker and clear all that it counted, also late results
     Reset(Target),
 }
 

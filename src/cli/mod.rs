@@ -67,19 +67,22 @@ Examples:
 Every setting can be given in a TOML file (--config) or as a BREAKERBOX_* variable:
 BREAKERBOX_SERVICES__GATEWAY__PORT=9080 sets services.gateway.port. `breakerbox settings` prints them all.";
 
+/// Heading of the flags that each command accepts, behind its own.
+const OF_SETTINGS: &str = "Settings and log, for commands that read the settings";
+
 #[derive(Debug, Args)]
 struct SettingsArgs {
     /// Settings file (TOML); a setting that is not in it keeps its default
-    #[arg(long, global = true, env = "BREAKERBOX_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "BREAKERBOX_CONFIG", value_name = "FILE", help_heading = OF_SETTINGS)]
     config: Option<PathBuf>,
     /// Seed of all randomness: faults, traffic, jitter
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", help_heading = OF_SETTINGS)]
     seed: Option<u64>,
     /// Format of log lines
-    #[arg(long, global = true, value_name = "FORMAT")]
+    #[arg(long, global = true, value_name = "FORMAT", help_heading = OF_SETTINGS)]
     log_format: Option<LogFormat>,
     /// Filter of log lines, such as `info` or `breakerbox=debug`
-    #[arg(long, global = true, value_name = "FILTER")]
+    #[arg(long, global = true, value_name = "FILTER", help_heading = OF_SETTINGS)]
     log: Option<String>,
     /// Offset of the process's clock in seconds, for tests; negative: behind
     #[arg(long, global = true, hide = true, value_name = "N", allow_hyphen_values = true, default_value_t = 0)]
@@ -112,7 +115,7 @@ enum Command {
     Lab(Box<lab::LabArgs>),
     /// Show the retry queue of a running checkout service, and replay dead letters
     Queue(queue::QueueArgs),
-    /// Check that a process is healthy: the exit code is 0 if it is
+    /// Check that a process is alive, or with --ready that it accepts requests: the exit code is 0 if so
     Health(health::HealthArgs),
     /// Export the policies for Istio, Envoy or Resilience4j
     Export(export::ExportArgs),
@@ -131,7 +134,7 @@ enum Command {
 
 #[derive(Debug, Default, Args)]
 struct UpArgs {
-    /// Rate of the simulated viewers, in journeys per second
+    /// Rate of the simulated viewers, in journeys (visits of several pages) per second [default: 10]
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
     /// Run without simulated viewers

@@ -1,4 +1,4 @@
-//! The lab: every policy against the same faults, a thousand times faster than real time.
+//! The lab: experiments that run every policy against the same faults in virtual time.
 //!
 //! ## Motivation
 //!

@@ -486,7 +486,7 @@ impl<C: Clock> CircuitBreakerBuilder<C> {
         self.with(|breaker| breaker.slow_calls(percent, slow))
     }
 
-    /// Uses a count-based window of the last `calls` calls, 1–100 000.
+    /// Uses a count-based window of the last `calls` calls, 1–100 000. Lowers the minimum of calls unless that was set.
     pub fn count_window(self, calls: u32) -> Self {
         self.with(|breaker| breaker.count_window(calls))
     }

@@ -128,7 +128,7 @@ pub struct Served<T, K = &'static str> {
     pub failed: Vec<FailedStep<K>>,
 }
 
-/// No step had an answer.
+/// Error: no step had an answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("none of {} fallbacks had an answer", failed.len())]
 pub struct Exhausted<K = &'static str> {

@@ -59,7 +59,7 @@ use super::{
     sync::{AtomicU64, Mutex, Ordering, Padded, lock},
 };
 
-/// Number of calls per period.
+/// Settings of a rate limiter: a number of calls per period.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RateLimiterSettings {
@@ -72,7 +72,7 @@ pub struct RateLimiterSettings {
     pub limit_by: LimitBy,
 }
 
-/// How a limiter counts.
+/// Algorithm of a rate limiter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LimitBy {

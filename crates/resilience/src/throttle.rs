@@ -2,9 +2,8 @@
 //!
 //! # Motivation
 //!
-//! A breaker admits all calls or none. For an overloaded dependency that still serves half of its requests,
-//! all is too much and none is too little. The client can infer the right rate from the share of its requests
-//! that succeed.
+//! A breaker admits all calls or none. An overloaded dependency that still serves half of its requests needs something
+//! in between. The client can infer the right rate from the share of its requests that succeed.
 //!
 //! # Theory of operation
 //!

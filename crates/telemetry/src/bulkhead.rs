@@ -26,7 +26,7 @@ impl BulkheadTelemetry {
         }
     }
 
-    /// A call was rejected because the bulkhead was full.
+    /// Counts a call that was rejected because the bulkhead was full.
     pub fn rejected(&self) {
         self.rejected.inc();
     }

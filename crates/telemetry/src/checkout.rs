@@ -40,7 +40,7 @@ impl CheckoutTelemetry {
         }
     }
 
-    /// An order ended, or was queued.
+    /// Counts an order that ended, or was queued.
     pub fn order(&self, status: OrderStatus) {
         self.orders.of(status).inc();
     }
@@ -50,12 +50,12 @@ impl CheckoutTelemetry {
         self.revenue.of(status).inc_by(u64::try_from(won).unwrap_or(0));
     }
 
-    /// A step of an order's saga ended.
+    /// Counts a finished step of an order's saga.
     pub fn step(&self, step: SagaStep, outcome: StepOutcome) {
         self.steps.of(step).of(outcome).inc();
     }
 
-    /// A request with an idempotency key was checked.
+    /// Counts a request with an idempotency key.
     pub fn key(&self, outcome: KeyOutcome) {
         self.keys.of(outcome).inc();
     }
@@ -112,7 +112,7 @@ impl QueueTelemetry {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = (reading, Instant::now());
     }
 
-    /// An item was refused because the queue was full.
+    /// Counts an item that was refused because the queue was full.
     pub fn dropped(&self) {
         self.dropped.inc();
     }
@@ -122,7 +122,7 @@ impl QueueTelemetry {
         self.attempts.of(outcome).inc();
     }
 
-    /// An item left the queue after this long.
+    /// Records how long an item was in the queue.
     pub fn left(&self, waited: Duration) {
         self.wait.observe(waited.as_secs_f64());
     }
@@ -210,7 +210,7 @@ impl LedgerTelemetry {
         Self { entries: Arc::new(Children::new(|entry| vec.with_label_values(&[service, entry]))) }
     }
 
-    /// A request had this effect on the ledger.
+    /// Counts an effect of a request on the ledger.
     pub fn entry(&self, entry: LedgerEntry) {
         self.entries.of(entry).inc();
     }

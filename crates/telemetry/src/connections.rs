@@ -5,7 +5,7 @@ use prometheus::{Gauge, IntCounter};
 use super::metrics::Metrics;
 use super::names::value;
 
-/// Why a connection was refused or closed by the server.
+/// Reason for which the server refused or closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
     /// The port was full of requests in flight.
@@ -46,7 +46,7 @@ impl ConnectionTelemetry {
         self.open.set(connections as f64);
     }
 
-    /// A connection was refused or closed.
+    /// Counts a connection that was refused or closed.
     pub fn dropped(&self, why: Dropped) {
         let place = match why {
             Dropped::Full => 0,

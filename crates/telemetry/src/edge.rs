@@ -58,14 +58,14 @@ impl EdgeTelemetry {
         RequestGuard { edge: self.clone() }
     }
 
-    /// A viewer's page was answered.
+    /// Records the result of a viewer's page.
     pub fn playback(&self, outcome: Playback) {
         if let Some(playback) = &self.inner.playback {
             playback.of(outcome).inc();
         }
     }
 
-    /// A request was served. `status` 499 stands for a client that disconnected.
+    /// Records a served request. `status` 499 stands for a client that disconnected.
     pub fn served(&self, method: &'static str, route: &str, status: u16, elapsed: Duration) {
         self.histogram(method, route, status).observe(elapsed.as_secs_f64());
     }

@@ -37,7 +37,7 @@ impl FallbackTelemetry {
         }
     }
 
-    /// An answer of this kind was served instead of the live one; `age` is its age.
+    /// Counts an answer of this kind that was served instead of the live one; `age` is its age.
     pub fn served(&self, kind: FallbackKind, reason: FallbackReason, age: Option<Duration>) {
         if let Some(of) = self.of(kind) {
             of.calls.of(reason).inc();
@@ -48,7 +48,7 @@ impl FallbackTelemetry {
         tracing::debug!(kind = kind.as_str(), reason = reason.as_str(), ?age, "fallback served");
     }
 
-    /// A fallback of this kind had no answer.
+    /// Counts a fallback of this kind that had no answer.
     pub fn failed(&self, kind: FallbackKind) {
         if let Some(of) = self.of(kind) {
             of.failures.inc();

@@ -90,7 +90,7 @@ impl TelemetrySettings {
     }
 }
 
-/// Flushes what is exported when dropped.
+/// Guard of the export: dropping it flushes pending spans and records.
 pub struct TelemetryGuard {
     spans: Option<SdkTracerProvider>,
     records: Option<SdkLoggerProvider>,
@@ -113,7 +113,7 @@ impl Drop for TelemetryGuard {
 
 /// Starts logging, and the export of spans if an endpoint is set. Call it once, before a runtime starts.
 ///
-/// `shown` overrides [`TelemetrySettings::log_filter`] for stderr; that filter still applies to the export.
+/// `shown` replaces [`TelemetrySettings::log_filter`] on stderr. The export always uses `log_filter`.
 pub fn init(settings: &TelemetrySettings, service_name: &str, shown: Option<&str>) -> Result<TelemetryGuard, String> {
     settings.validate()?;
     let filter = EnvFilter::new(shown.unwrap_or(&settings.log_filter));

@@ -303,7 +303,7 @@ pub struct AdminTelemetry {
 }
 
 impl AdminTelemetry {
-    /// A command was executed or refused.
+    /// Counts a command that was executed or refused.
     pub fn commanded(&self, action: AdminAction, outcome: AdminOutcome) {
         self.actions.of(action).of(outcome).inc();
     }
@@ -317,12 +317,12 @@ pub struct RateLimiterTelemetry {
 }
 
 impl RateLimiterTelemetry {
-    /// A request was allowed.
+    /// Counts an allowed request.
     pub fn allowed(&self) {
         self.allowed.inc();
     }
 
-    /// A request was rejected.
+    /// Counts a rejected request.
     pub fn limited(&self) {
         self.limited.inc();
     }
@@ -341,7 +341,7 @@ struct OfKind {
 }
 
 impl FaultTelemetry {
-    /// A request was affected by a fault of this kind.
+    /// Counts a request that was affected by a fault of this kind.
     pub fn injected(&self, kind: FaultKind) {
         self.kinds.of(kind).injected.inc();
     }
@@ -364,12 +364,12 @@ pub struct TrafficTelemetry {
 }
 
 impl TrafficTelemetry {
-    /// A request was answered, or abandoned, after `duration` from its intended start.
+    /// Records a request that was answered, or abandoned, after `duration` from its intended start.
     pub fn request(&self, outcome: Playback, duration: Duration) {
         self.outcomes.of(outcome).1.observe(duration.as_secs_f64());
     }
 
-    /// A journey ended.
+    /// Counts a finished journey.
     pub fn journey(&self, outcome: Playback) {
         self.outcomes.of(outcome).0.inc();
     }
@@ -402,7 +402,7 @@ pub struct InboxTelemetry {
 }
 
 impl InboxTelemetry {
-    /// An alert was delivered by Alertmanager.
+    /// Counts an alert that Alertmanager delivered.
     pub fn delivered(&self, status: AlertStatus) {
         self.delivered.of(status).inc();
     }

@@ -1,8 +1,8 @@
 //! Sampling of spans and events, and their export.
 //!
-//! A request's facts (an attempt, a rejection, a retry, a hedge, a fallback, an injected fault) are `tracing`
-//! events. In the log they have level debug and are normally hidden; in a trace they are events of the span in
-//! which they happened.
+//! A request and each of its attempts is a span. What happens in one (a rejection, a retry, a hedge, a fallback, an
+//! injected fault, a transition of a breaker) is a `tracing` event: an event of that span in a trace, and a line in
+//! the log. All of these lines but transitions have the level debug, and are normally hidden.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 /// Time limit of an export.
 pub(super) const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Follows the caller's sampling decision; samples this share (0–1) of new traces.
+/// Sampler that follows the caller's decision, and samples this share (0–1) of new traces.
 #[must_use]
 pub fn sampler(share: f64) -> Sampler {
     Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(share)))
@@ -33,6 +33,7 @@ where
         .with_tracer(provider.tracer("breakerbox"))
         .with_location(false)
         .with_threads(false)
+        // A target is matched by its beginning, so that this covers the crates.
         .with_filter(EnvFilter::new("off,breakerbox=debug"))
 }
 

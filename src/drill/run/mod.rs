@@ -1,4 +1,4 @@
-//! Runs drills one at a time, each starting and ending in a quiet state.
+//! The conductor of drills: runs them one at a time, each starting and ending in a quiet state.
 
 mod conductor;
 mod drill;

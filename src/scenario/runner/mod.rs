@@ -1,4 +1,4 @@
-//! Advances a timeline with the clock.
+//! The runner of a scenario: advances its timeline with the clock.
 
 mod status;
 #[cfg(test)]

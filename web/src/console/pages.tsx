@@ -71,7 +71,7 @@ export function AlertsPage() {
     <section class="page">
       <h1>Alerts</h1>
       <p class="sub">
-        {firing.length === 0 ? 'None fires' : `${firing.length} fire, the gravest first`}; {over.length} are over.{' '}
+        {firing.length === 0 ? 'None fires' : `${firing.length} fire, the most severe first`}; {over.length} are over.{' '}
         {alive !== null
           ? `The heartbeat of Prometheus and Alertmanager arrives here since ${clock(alive)}.`
           : all.length > 0

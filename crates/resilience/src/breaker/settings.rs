@@ -68,7 +68,7 @@ pub enum AfterMaxWait {
     Closed,
 }
 
-/// When a breaker trips, how long it stays open, and what it requires to close again.
+/// Settings of a breaker: when it trips, how long it stays open, and what it requires to close again.
 ///
 /// Percentages are 0–100. Names and default values are Resilience4j's, except for the slow-call threshold
 /// (off) and the time limit of half-open (a minute). `docs/coming-from.md` lists the cases in which the two

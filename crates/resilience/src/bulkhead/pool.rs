@@ -1,25 +1,4 @@
 //! The bulkhead as a pool: a core size, a maximum, and a bounded queue.
-//!
-//! It decides like a Java `ThreadPoolExecutor`, but without threads: calls are futures and run where they are
-//! awaited. Up to `core` calls run at once. Further ones are queued. When the queue is full, more run, up to
-//! `max`. When that is reached, too, a call is rejected or, with [`WhenFull::CallerRuns`], run by its caller
-//! outside the pool: a caller that makes one call at a time is then busy and sends no more, which is
-//! back-pressure. A service with a task per request has no such caller, so that this would limit nothing: it
-//! uses [`WhenFull::Reject`], the default.
-//!
-//! The queue is FIFO. A caller that stops waiting leaves it at once.
-//!
-//! ```
-//! use breakerbox_resilience::bulkhead::{PoolBulkhead, PoolSettings};
-//!
-//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-//! let pool = PoolBulkhead::new(&PoolSettings::default())?;
-//! let place = pool.enter().await.expect("the pool is empty");
-//! assert_eq!(pool.snapshot().bulkhead.in_flight, 1);
-//! drop(place);
-//! # Ok::<(), breakerbox_resilience::SettingsError>(())
-//! # }).unwrap();
-//! ```
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -85,7 +64,28 @@ pub struct PoolSnapshot {
     pub completed: u64,
 }
 
-/// A pool bulkhead; see the module. Clones share the pool.
+/// A bulkhead with a core size, a maximum, and a bounded queue. Clones share the pool.
+///
+/// It decides like a Java `ThreadPoolExecutor`, but without threads: calls are futures and run where they are
+/// awaited. Up to `core` calls run at once. Further ones are queued. When the queue is full, more run, up to
+/// `max`. When that is reached, too, a call is rejected or, with [`WhenFull::CallerRuns`], run by its caller
+/// outside the pool: a caller that makes one call at a time is then busy and sends no more, which is
+/// back-pressure. A service with a task per request has no such caller, so that this would limit nothing: it
+/// uses [`WhenFull::Reject`], the default.
+///
+/// The queue is FIFO. A caller that stops waiting leaves it at once.
+///
+/// ```
+/// use breakerbox_resilience::bulkhead::{PoolBulkhead, PoolSettings};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let pool = PoolBulkhead::new(&PoolSettings::default())?;
+/// let place = pool.enter().await.expect("the pool is empty");
+/// assert_eq!(pool.snapshot().bulkhead.in_flight, 1);
+/// drop(place);
+/// # Ok::<(), breakerbox_resilience::SettingsError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct PoolBulkhead {
     pool: Arc<Pool>,

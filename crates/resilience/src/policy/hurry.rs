@@ -3,12 +3,11 @@
 //! If each of these attempts counted as a failure, callers with short deadlines would trip the breaker of a
 //! healthy dependency. If none did, callers with short deadlines would hide a dependency that hangs.
 //!
-//! An attempt that had half of its timeout counts. For each other one the probability is estimated that a
-//! healthy dependency would have answered in that time, from the mean and the deviation of recent answers: at
-//! least k² / (1 + k²) for k deviations above the mean (Cantelli), and zero at or below the mean. Before anything
-//! was measured, the share of the attempt's timeout is used. The probabilities add up from one answer to the
-//! next. Once a healthy dependency should have answered [`EXPECTED`] times and has not answered once, further cut
-//! attempts count as timeouts.
+//! An attempt that had at least half of its timeout counts as timed out. A shorter one adds an estimate: the probability
+//! that a healthy dependency would have answered in that time. By Cantelli's inequality this is at least
+//! k² / (1 + k²) for a time k deviations above the mean of recent answers; at or below the mean it is taken as zero.
+//! Before the first answer, the fraction of its timeout that the attempt had is used instead. Each answer resets the
+//! sum. Once the sum reaches [`EXPECTED`] answers without an actual one, further cut attempts count as timeouts.
 //!
 //! It cannot work without data: if deadlines are so short that even a healthy dependency never answers in
 //! time.

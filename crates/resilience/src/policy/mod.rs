@@ -7,9 +7,10 @@
 //!   → per attempt: hedge → breaker permit → attempt timeout → the call → classify → record
 //! ```
 //!
-//! - The **bulkhead** is outermost: a call that waits for its retry still occupies a slot, because it
+//! - The **bulkhead** is outside the retries: a call that waits for its retry still occupies a slot, because it
 //!   still occupies the caller.
-//! - The **deadline** covers all attempts and all waiting; a timeout covers a single attempt.
+//! - The **deadline** is computed when the call begins, and also limits the wait for a slot and between attempts; a
+//!   timeout covers a single attempt.
 //! - The **breaker** is inside the retries: it sees every attempt, and a retry stops as soon as it
 //!   opens. Outside, it would see three failures as one.
 //! - The **timeout** is inside the breaker, so that an attempt that hangs is recorded. If the caller's

@@ -156,7 +156,7 @@ impl<T, E, F: Fn(&Result<T, E>) -> Option<Verdict>> Classifier<T, E> for F {
     }
 }
 
-/// Treats every `Err` as a failure of the dependency that can be retried.
+/// Classifier that treats every `Err` as a failure of the dependency that can be retried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnyError;
 

@@ -70,7 +70,7 @@ use super::{
 /// Minimum number of recent calls before their failure rate is used.
 const BELIEVED_FROM: u64 = 10;
 
-/// How often and how fast to retry, and when to stop.
+/// Settings of retries: how often and how fast, and when to stop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RetrySettings {

@@ -6,8 +6,8 @@
 //! [`PolicyTelemetry`] observes a [`Policy`]. Each [`Event`] becomes one typed fact, a struct of this module, and
 //! [`emit`](PolicyTelemetry::emit) writes it to its counters, its log line and, for a transition, the
 //! [`TransitionLog`]. All children are created with the client, so that each series exists at zero from the first
-//! scrape, and a fact is an atomic addition without a look-up. Gauges are read from the breaker at each scrape, as
-//! listed in [`GAUGES`].
+//! scrape, and a fact is an atomic addition without a look-up. Gauges are read from the breaker at each scrape: the state, and
+//! those listed in [`GAUGES`].
 
 mod facts;
 mod handles;
@@ -32,7 +32,8 @@ pub use facts::{
 pub(super) use handles::GAUGES;
 pub use handles::Handles;
 
-/// A fact about the calls to a dependency.
+/// A fact about the calls to a dependency: one of the structs of this module. [`Handles`] has no public fields, so that
+/// other crates emit facts but define none.
 pub trait Fact {
     /// Writes the fact to metrics, log and trace.
     fn record(self, handles: &Handles);

@@ -1,4 +1,4 @@
-//! The real world, over HTTP.
+//! The drill's `World` over HTTP: a live Prometheus, Alertmanager and admin port.
 
 mod admin;
 mod prometheus;
