@@ -189,8 +189,9 @@ fn label_texts(source: &str) -> Vec<String> {
     found.collect()
 }
 
-/// Label values are strings only inside the telemetry crate. The list holds arguments of the same names that are not
-/// labels: columns of a database, entries in an order's history, values in a file or of another program.
+/// Label values are strings only inside the telemetry crate, except for names of the topology and of routes (service,
+/// breaker, target, route), which are text everywhere. The list holds arguments of the same names that are not labels:
+/// columns of a database, entries in an order's history, values in a file or of another program.
 #[test]
 fn no_function_takes_a_label_as_text() {
     const NO_LABELS: &[&str] = &[
@@ -391,6 +392,19 @@ fn bodies_of(source: &str, name: &str) -> String {
         }
     }
     bodies
+}
+
+/// A crate of its own can be moved or published only if no other one reads its files.
+#[test]
+fn no_crate_includes_files_of_another() {
+    for (root, up) in [("src", "../crates/"), ("xtask/src", "../crates/"), ("crates", "../../src/")] {
+        for file in sources(Path::new(root)) {
+            for text in texts(&fs::read_to_string(&file).unwrap()) {
+                let theirs = text.contains(up) && Path::new(&text).extension().is_some_and(|end| end == "rs");
+                assert!(!theirs, "{}: {text}", file.display());
+            }
+        }
+    }
 }
 
 /// Telemetry is a leaf: its log of transitions is bounded and lossy, and meant for people.

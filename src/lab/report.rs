@@ -27,11 +27,8 @@ const SUMMARY: &[(&str, &str, &[&str])] = &[
     ("pool", "pool", &["shared", "isolated", "breaker"]),
 ];
 
-/// Sources that the report quotes.
+/// Sources of the program that the report quotes, beside those of the core.
 const SOURCES: &[(&str, &str)] = &[
-    ("crates/resilience/src/breaker/mod.rs", include_str!("../../crates/resilience/src/breaker/mod.rs")),
-    ("crates/resilience/src/policy/mod.rs", include_str!("../../crates/resilience/src/policy/mod.rs")),
-    ("crates/resilience/src/policy/attempt.rs", include_str!("../../crates/resilience/src/policy/attempt.rs")),
     ("src/services/recommendation/mod.rs", include_str!("../services/recommendation/mod.rs")),
     ("src/services/checkout/saga.rs", include_str!("../services/checkout/saga.rs")),
     ("src/lab/dependency.rs", include_str!("dependency.rs")),
@@ -193,8 +190,8 @@ fn three(about: &str) -> Option<[&str; 3]> {
 
 /// The source code of a function.
 fn excerpt(file: &str, function: &str) -> Result<String, String> {
-    let (_, source) =
-        SOURCES.iter().find(|(name, _)| *name == file).ok_or_else(|| format!("code: no file {file:?}"))?;
+    let mut sources = SOURCES.iter().chain(breakerbox_resilience::sources::QUOTED);
+    let (_, source) = sources.find(|(name, _)| *name == file).ok_or_else(|| format!("code: no file {file:?}"))?;
     let lines: Vec<&str> = source.lines().collect();
     let names = |line: &&str| {
         [format!("fn {function}("), format!("fn {function}<")].iter().any(|start| line.contains(start.as_str()))

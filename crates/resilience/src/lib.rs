@@ -34,6 +34,8 @@ pub mod retry;
 mod settings;
 mod shards;
 mod slots;
+#[doc(hidden)]
+pub mod sources;
 pub(crate) mod sync;
 pub mod throttle;
 
