@@ -173,7 +173,8 @@ pub fn protects() -> Vec<Query> {
              next probe in {{wait}}.",
         ),
         line(
-            &format!("topk(3, {open} unless {on} ({was_hit}))"),
+            // Both, because the subquery does not see a fault of its last, unfinished step.
+            &format!("topk(3, {open} unless {on} ({hit}) unless {on} ({was_hit}))"),
             Gravity::Protected,
             "The breaker {{service}} → {{breaker}} opened {{span}} ago, and no outage is injected there: look for the \
              cause in the dependency. Next probe in {{wait}}.",
