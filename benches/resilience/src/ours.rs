@@ -1,7 +1,10 @@
 //! Breakerbox's breaker and policy, and the lower bounds of any implementation.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -20,8 +23,8 @@ use tokio::sync::Semaphore;
 
 use crate::{Case, harness::Subject, peers::ready};
 
-/// A clock that a thread refreshes every millisecond.
-fn coarse_clock() -> CoarseClock {
+/// The coarse clock of all subjects, which one thread refreshes every millisecond.
+static COARSE: LazyLock<CoarseClock> = LazyLock::new(|| {
     let clock = CoarseClock::new();
     let refreshed = clock.clone();
     std::thread::spawn(move || {
@@ -31,7 +34,7 @@ fn coarse_clock() -> CoarseClock {
         }
     });
     clock
-}
+});
 
 fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
@@ -105,9 +108,8 @@ pub fn subjects(case: Case) -> Vec<Subject> {
         let builder = CircuitBreaker::builder("b");
         circuit(name, case, window.into_iter().fold(builder, |builder, span| builder.time_window(span)))
     };
-    let clock = coarse_clock();
     let coarse = |name, window: Option<Duration>| {
-        let builder = CircuitBreaker::builder("b").clock(clock.clone());
+        let builder = CircuitBreaker::builder("b").clock(COARSE.clone());
         circuit(name, case, window.into_iter().fold(builder, |builder, span| builder.time_window(span)))
     };
     let ten = Some(Duration::from_secs(10));
@@ -190,7 +192,7 @@ pub fn policy() -> &'static Policy {
 pub fn policies() -> Vec<Subject> {
     let runtime = leak(tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime"));
     let (whole, bare) = (policy(), leak(policy_of_nothing()));
-    let coarse = Policy::builder().settings(settings_of_policy()).clock(coarse_clock()).build();
+    let coarse = Policy::builder().settings(settings_of_policy()).clock(COARSE.clone()).build();
     let coarse = leak(coarse.expect("valid settings"));
     let subject = |name, policy: &'static Policy| {
         Subject::new(

@@ -83,11 +83,6 @@ impl Moment {
     fn now(&self) -> Instant {
         self.origin + Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
     }
-
-    fn refresh(&self) {
-        let now = TokioClock.now().saturating_duration_since(self.origin);
-        self.nanos.fetch_max(nanos(now), Ordering::Relaxed);
-    }
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -140,7 +135,8 @@ impl CoarseClock {
 
     /// Sets the time from [`TokioClock`].
     pub fn refresh(&self) {
-        self.0.refresh();
+        let now = TokioClock.now().saturating_duration_since(self.0.origin);
+        self.0.nanos.fetch_max(nanos(now), Ordering::Relaxed);
     }
 }
 
